@@ -1,0 +1,119 @@
+"""All state of a game in one folder: `state.safetensors` and `checkpoint.json`. No pickle; digest first.
+
+Random numbers are a function of (seed, turn), so the step is their whole state.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+import torch
+from torch import Tensor
+
+from gan_core.experiment import Compute, Experiment
+from gan_core.loop import Game
+
+STATE, ABOUT = "state.safetensors", "checkpoint.json"
+
+
+class CheckpointError(ValueError):
+    """A folder that is no checkpoint, or a damaged one, or one of another game."""
+
+
+def save(game: Game, folder: Path) -> Path:
+    """Writes the game's whole state to `folder`, which is replaced: written aside, then moved. Returns it."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    aside = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    try:
+        content = safetensors.torch.save(_tensors(game))
+        (aside / STATE).write_bytes(content)
+        about = {
+            "step": game.step,
+            "images_seen": game.images_seen,
+            "shape": list(game.shape),
+            "experiment": _core(game.experiment),
+            "sha256": hashlib.sha256(content).hexdigest(),
+            "torch": torch.__version__,
+        }
+        (aside / ABOUT).write_text(json.dumps(about, indent=1))
+        if folder.exists():
+            shutil.rmtree(folder)
+        os.replace(aside, folder)
+    except BaseException:
+        shutil.rmtree(aside, ignore_errors=True)
+        raise
+    return folder
+
+
+def describe(folder: Path) -> dict[str, Any]:
+    """What `checkpoint.json` says: step, images_seen, shape, experiment. Raises CheckpointError."""
+    try:
+        about = json.loads((folder / ABOUT).read_text())
+    except FileNotFoundError:
+        raise CheckpointError(f"{folder} is no checkpoint: it has no {ABOUT}") from None
+    except json.JSONDecodeError as error:
+        raise CheckpointError(f"{folder / ABOUT} is damaged: {error}") from None
+    return about  # type: ignore[no-any-return]
+
+
+def load(game: Game, folder: Path) -> None:
+    """Puts the state in `folder` into a game of the same family and data. Raises CheckpointError."""
+    about = describe(folder)
+    content = (folder / STATE).read_bytes() if (folder / STATE).is_file() else b""
+    if hashlib.sha256(content).hexdigest() != about["sha256"]:
+        raise CheckpointError(f"{folder / STATE} is damaged: its sha256 does not match {ABOUT}")
+    saved = safetensors.torch.load(content)
+    try:
+        _restore(game, saved)
+    except (KeyError, RuntimeError) as error:
+        raise CheckpointError(f"{folder} holds another game: {' '.join(str(error).split())[:200]}") from None
+    game.step = int(about["step"])
+
+
+def open_game(folder: Path, device: torch.device | str = "cpu") -> Game:
+    """The game that a checkpoint holds, rebuilt from its own experiment. Raises CheckpointError."""
+    about = describe(folder)
+    game = Game(Experiment.load(about["experiment"]), tuple(about["shape"]), device)
+    load(game, folder)
+    return game
+
+
+def _core(experiment: Experiment) -> dict[str, Any]:
+    """The settings that define the game, without what an extended tree adds to them."""
+    whole = experiment.model_dump(mode="json")
+    core = {name: whole[name] for name in Experiment.model_fields}
+    core["compute"] = {name: whole["compute"][name] for name in Compute.model_fields}
+    return core
+
+
+def _tensors(game: Game) -> dict[str, Tensor]:
+    found = {f"average/{name}": value for name, value in game.average.state_dict().items()}
+    for player_name, player in game.players.items():
+        found |= {f"{player_name}/net/{name}": value for name, value in player.state_dict().items()}
+        state = game.optimizers[player_name].state_dict()["state"]
+        for index, values in state.items():
+            found |= {f"{player_name}/optimizer/{index}/{key}": value for key, value in values.items()}
+    return {name: value.detach().clone().contiguous() for name, value in found.items()}
+
+
+def _restore(game: Game, saved: dict[str, Tensor]) -> None:
+    def below(prefix: str) -> dict[str, Tensor]:
+        return {name.removeprefix(prefix): value for name, value in saved.items() if name.startswith(prefix)}
+
+    game.average.load_state_dict(below("average/"))
+    for name, player in game.players.items():
+        player.load_state_dict(below(f"{name}/net/"))
+        optimizer = game.optimizers[name]
+        state: dict[int, dict[str, Tensor]] = {}
+        for path, value in below(f"{name}/optimizer/").items():
+            index, key = path.split("/")
+            state.setdefault(int(index), {})[key] = value
+        groups = optimizer.state_dict()["param_groups"]
+        optimizer.load_state_dict({"state": state, "param_groups": groups})

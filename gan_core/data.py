@@ -1,0 +1,91 @@
+"""Datasets by name, each a tensor source that can live whole on the device. Nothing is fetched."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from gan_core.experiment import Data
+from gan_core.recipe import Shape
+from gan_core.streams import seeded
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A train set in memory: `images` (M, *shape), images in [-1, 1], and `labels` (M,), int64."""
+
+    name: str
+    images: Tensor
+    labels: Tensor
+    classes: int
+
+    @property
+    def shape(self) -> Shape:
+        """One sample's shape, (C, H, W) or (D,)."""
+        return tuple(self.images.shape[1:])
+
+    @property
+    def pictured(self) -> bool:
+        """Whether samples are images rather than points."""
+        return self.images.dim() == 4
+
+    def to(self, device: torch.device | str, dtype: torch.dtype) -> Dataset:
+        """The same set on a device; images take `dtype`."""
+        return Dataset(
+            self.name, self.images.to(device, dtype), self.labels.to(device), self.classes
+        )
+
+    def digest(self) -> str:
+        """sha256 of the content as the game sees it: pixels after preprocessing, and labels."""
+        content = hashlib.sha256(repr((self.name, self.shape, self.classes)).encode())
+        content.update(self.images.float().cpu().contiguous().numpy().tobytes())
+        content.update(self.labels.cpu().numpy().tobytes())
+        return content.hexdigest()
+
+
+def load(settings: Data) -> Dataset:
+    """The dataset of those settings, on the CPU in float32."""
+    return _LOADERS[settings.name](settings)
+
+
+def _digits(settings: Data) -> Dataset:
+    """The 1,797 8x8 handwritten digits that scikit-learn ships (Alpaydin & Kaynak 1998), resized bilinearly."""
+    from sklearn.datasets import load_digits
+
+    pixels, labels = load_digits(return_X_y=True)
+    images = torch.from_numpy(pixels).float().reshape(-1, 1, 8, 8) / 8 - 1  # 0..16 -> [-1, 1]
+    size = settings.image_size
+    if size != 8:
+        images = F.interpolate(images, (size, size), mode="bilinear", align_corners=False)
+    return Dataset("digits", images, torch.from_numpy(labels).long(), classes=10)
+
+
+def _ring8(settings: Data) -> Dataset:
+    """8 Gaussians of sigma 0.02 on the unit circle (Metz et al. 2017, section 3.1, scaled)."""
+    angles = torch.arange(8) * (2 * math.pi / 8)
+    return _mixture("ring8", torch.stack([angles.cos(), angles.sin()], dim=1), sigma=0.02)
+
+
+def _grid25(settings: Data) -> Dataset:
+    """25 Gaussians of sigma 0.05 on the 5x5 grid of spacing 2 (Dumoulin et al. 2017), divided by 2.8."""
+    line = torch.arange(-4.0, 5.0, 2.0)
+    return _mixture("grid25", torch.cartesian_prod(line, line) / 2.828, sigma=0.05 / 2.828)
+
+
+def _mixture(name: str, centres: Tensor, sigma: float, per_mode: int = 1000) -> Dataset:
+    labels = torch.arange(len(centres)).repeat_interleave(per_mode)
+    noise = torch.randn(len(labels), 2, generator=seeded("cpu", name))
+    return Dataset(name, centres[labels] + sigma * noise, labels, classes=len(centres))
+
+
+_LOADERS: dict[str, Callable[[Data], Dataset]] = {
+    "digits": _digits,
+    "ring8": _ring8,
+    "grid25": _grid25,
+}

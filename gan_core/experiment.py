@@ -1,0 +1,110 @@
+"""`Experiment`: the frozen tree of settings that defines one game. Plain values only."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field, SerializeAsAny, field_validator, model_validator
+
+from gan_core.family import Family, build_family
+from gan_core.settings import Settings, SettingsError, unknown
+
+DATA_NAMES = ("digits", "ring8", "grid25")
+IMAGE_SIZES = tuple(2**power for power in range(3, 9))
+Seed = Annotated[int, Field(ge=0, le=2**31 - 1)]
+Rounds = Annotated[int, Field(ge=1)]
+
+
+class Data(Settings):
+    """Which real images, and how many make one global batch."""
+
+    name: str = "digits"
+    image_size: int = 16
+    """Side in pixels, a power of two from 8 to 256 (no meaning for the 2-D mixtures)."""
+    batch_size: Annotated[int, Field(ge=2, le=2**20)] = 64
+    """The *global* batch: all workers together."""
+
+    @field_validator("name")
+    @classmethod
+    def _known(cls, name: str) -> str:
+        if name not in DATA_NAMES:
+            raise SettingsError(unknown("data.name", name, DATA_NAMES))
+        return name
+
+    @field_validator("image_size")
+    @classmethod
+    def _power_of_two(cls, size: int) -> int:
+        if size not in IMAGE_SIZES:
+            right = min(IMAGE_SIZES, key=lambda known: abs(known - size))
+            raise SettingsError(
+                f"data.image_size={size} is not a power of two from 8 to 256; nearest: data.image_size={right}"
+            )
+        return size
+
+
+class Budget(Settings):
+    """How long to play, and how often to look. All but `images` are in rounds (generator updates)."""
+
+    rounds: Rounds | None = 1000
+    images: Annotated[int, Field(ge=1)] | None = None
+    """Length in real images seen by the critic; if given without `rounds`, it alone ends the game."""
+    log_every: Rounds = 50
+    eval_every: Rounds = 200
+    checkpoint_every: Rounds = 200
+
+    @model_validator(mode="before")
+    @classmethod
+    def _images_alone(cls, values: Any) -> Any:
+        if isinstance(values, dict) and values.get("images") is not None and "rounds" not in values:
+            return {**values, "rounds": None}
+        return values
+
+    @model_validator(mode="after")
+    def _ends(self) -> Budget:
+        if self.rounds is None and self.images is None:
+            raise SettingsError("budget.rounds=null with budget.images=null never ends; nearest: budget.rounds=1000")
+        return self
+
+    def last_round(self, images_per_round: int) -> int:
+        """The generator update after which the game is over."""
+        by_images = None if self.images is None else -(-self.images // images_per_round)
+        return min(rounds for rounds in (self.rounds, by_images) if rounds is not None)
+
+
+class Metrics(Settings):
+    """What FID is measured with."""
+
+    extractor: Literal["auto", "classifier", "pixels"] = "auto"
+    """auto: `classifier` for labelled images, `pixels` for anything else."""
+    samples: Annotated[int, Field(ge=2)] | None = None
+    """Generated samples per evaluation; null: as many as the reference has."""
+    weights: Path | None = None
+    """Weights of the classifier (a safetensors file that ganfleet wrote); null: trained once and cached."""
+
+    @model_validator(mode="after")
+    def _weights_apply(self) -> Metrics:
+        if self.weights is None:
+            return self
+        if self.extractor == "pixels":
+            raise SettingsError("metrics.weights has no meaning for metrics.extractor=pixels; nearest: classifier")
+        return self
+
+
+class Compute(Settings):
+    """The arithmetic of the game. `pipelines` adds where it runs."""
+
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    precision: Literal["fp32", "bf16", "fp64"] = "fp32"
+    """bf16: autocast in the networks; weights, statistics and the penalty's norm stay float32."""
+
+
+class Experiment(Settings):
+    """One game: the same experiment gives the same weights for any number of workers."""
+
+    seed: Seed = 0
+    family: Annotated[SerializeAsAny[Family], BeforeValidator(build_family)]
+    data: Data = Data()
+    budget: Budget = Budget()
+    metrics: Metrics = Metrics()
+    compute: Compute = Compute()

@@ -1,0 +1,53 @@
+"""WGAN: the earth mover's distance by weight clipping. Arjovsky et al. 2017, arXiv:1701.07875."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from gan_core.family import Clip, Family, LearningRate, NetName, Steps, Width
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from gan_core.recipe import Batch, Recipe, Shape
+
+
+class Wgan(Family):
+    """Algorithm 1: n_critic RMSProp steps, each followed by clamping every critic parameter to [-clip, clip]."""
+
+    lr: LearningRate = 5e-5
+    clip: Clip = 0.01
+    n_critic: Steps = 5
+    net: NetName = "auto"
+    width: Width = 32
+
+    def recipe(self, shape: Shape) -> Recipe:
+        from gan_core import nets, objectives
+        from gan_core.optimizers import rmsprop
+        from gan_core.recipe import Player, Recipe
+
+        generator = nets.generator(self.net, self.latent, shape, self.width)
+        critic = nets.critic(self.net, shape, self.width)
+
+        def critic_loss(batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+            fake = nets.without_grad(generator, batch.z)
+            distance = objectives.wasserstein_estimate(*nets.scores(critic, batch.real, fake))
+            return -distance, {"wasserstein_estimate": distance}
+
+        def generator_loss(batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+            return -critic(generator(batch.z)).mean(), {}
+
+        def clamp() -> None:
+            for weight in critic.parameters():
+                weight.data.clamp_(-self.clip, self.clip)
+
+        optimizer = rmsprop(self.lr)
+        return Recipe(
+            {
+                "critic": Player(
+                    critic, critic_loss, optimizer, steps=self.n_critic, sees_real=True, after_step=clamp
+                ),
+                "generator": Player(generator, generator_loss, optimizer),
+            },
+            generator,
+        )

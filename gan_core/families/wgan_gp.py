@@ -1,0 +1,51 @@
+"""WGAN-GP: the earth mover's distance by a gradient penalty. Gulrajani et al. 2017, arXiv:1704.00028."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from gan_core.family import Beta, Family, LearningRate, NetName, Steps, Weight, Width
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from gan_core.recipe import Batch, Recipe, Shape
+
+
+class WganGp(Family):
+    """Algorithm 1: the critic's slope is held near 1 between real and fake samples; no BatchNorm in it."""
+
+    lr: LearningRate = 1e-4
+    beta1: Beta = 0.0
+    beta2: Beta = 0.9
+    gp_lambda: Weight = 10.0
+    n_critic: Steps = 5
+    net: NetName = "auto"
+    width: Width = 32
+
+    def recipe(self, shape: Shape) -> Recipe:
+        from gan_core import nets, objectives
+        from gan_core.optimizers import adam
+        from gan_core.recipe import Player, Recipe
+
+        generator = nets.generator(self.net, self.latent, shape, self.width)
+        critic = nets.critic(self.net, shape, self.width)
+
+        def critic_loss(batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+            fake = nets.without_grad(generator, batch.z)
+            distance = objectives.wasserstein_estimate(*nets.scores(critic, batch.real, fake))
+            penalty = objectives.gradient_penalty(critic, batch.real, fake, batch.mix)
+            loss = -distance + self.gp_lambda * penalty
+            return loss, {"wasserstein_estimate": distance, "gradient_penalty": penalty}
+
+        def generator_loss(batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+            return -critic(generator(batch.z)).mean(), {}
+
+        optimizer = adam(self.lr, self.beta1, self.beta2)
+        return Recipe(
+            {
+                "critic": Player(critic, critic_loss, optimizer, steps=self.n_critic, sees_real=True),
+                "generator": Player(generator, generator_loss, optimizer),
+            },
+            generator,
+        )

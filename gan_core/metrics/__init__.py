@@ -1,0 +1,1 @@
+"""Measures in three levels, each usable alone: features -> statistics -> distance."""

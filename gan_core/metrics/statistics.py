@@ -1,0 +1,54 @@
+"""The moments of a set of features, streamed and merged in float64: any split into batches or ranks is one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from gan_core import ranks
+
+
+@dataclass(frozen=True)
+class Moments:
+    """Count, mean (D,) and scatter (D, D) = sum of (f - mean)(f - mean)^T, float64."""
+
+    count: int
+    mean: Tensor
+    scatter: Tensor
+
+    @staticmethod
+    def of(features: Tensor) -> Moments:
+        """Moments of features (N, D). Raises ValueError if a feature is not finite."""
+        exact = features.detach().double()
+        if not bool(exact.isfinite().all()):
+            raise ValueError(f"features hold {int((~exact.isfinite()).sum())} values that are not finite")
+        mean = exact.mean(dim=0)
+        centred = exact - mean
+        return Moments(len(exact), mean, centred.T @ centred)
+
+    def merge(self, other: Moments) -> Moments:
+        """Moments of both sets together. Chan, Golub & LeVeque 1979."""
+        count = self.count + other.count
+        apart = other.mean - self.mean
+        mean = self.mean + apart * (other.count / count)
+        scatter = self.scatter + other.scatter + torch.outer(apart, apart) * (self.count * other.count / count)
+        return Moments(count, mean, scatter)
+
+    def over_ranks(self) -> Moments:
+        """Moments of all ranks' sets together; every rank gets the same."""
+        if ranks.world_size() == 1:
+            return self
+        count = int(ranks.total(torch.tensor(float(self.count), dtype=torch.float64, device=self.mean.device)))
+        mean = ranks.total(self.mean * self.count) / count
+        apart = self.mean - mean
+        scatter = ranks.total(self.scatter + torch.outer(apart, apart) * self.count)
+        return Moments(count, mean, scatter)
+
+    @property
+    def covariance(self) -> Tensor:
+        """Unbiased (D, D). Raises ValueError for fewer than two samples."""
+        if self.count < 2:
+            raise ValueError(f"a covariance needs 2 samples or more, there is {self.count}")
+        return self.scatter / (self.count - 1)

@@ -1,0 +1,44 @@
+"""Losses and penalties: pure functions of tensors. Scores are raw critic outputs (logits), shape (N,)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def discriminator_loss(real_score: Tensor, fake_score: Tensor) -> Tensor:
+    """-E log D(x) - E log(1 - D(G(z))), D = sigmoid(score). Goodfellow et al. 2014, equation 1."""
+    return F.softplus(-real_score).mean() + F.softplus(fake_score).mean()
+
+
+def minimax_loss(fake_score: Tensor) -> Tensor:
+    """E log(1 - D(G(z))), minimised by G. Goodfellow et al. 2014, equation 1."""
+    return -F.softplus(fake_score).mean()
+
+
+def non_saturating_loss(fake_score: Tensor) -> Tensor:
+    """-E log D(G(z)), minimised by G. Goodfellow et al. 2014, section 3."""
+    return F.softplus(-fake_score).mean()
+
+
+def wasserstein_estimate(real_score: Tensor, fake_score: Tensor) -> Tensor:
+    """E f(x) - E f(G(z)): the earth mover's distance, up to f's Lipschitz constant, at the best f.
+
+    Arjovsky et al. 2017, equation 3; the critic minimises its negative.
+    """
+    return real_score.mean() - fake_score.mean()
+
+
+def gradient_penalty(critic: Callable[[Tensor], Tensor], real: Tensor, fake: Tensor, mix: Tensor) -> Tensor:
+    """E (||grad f(x̂)||_2 - 1)^2 with x̂ = mix * real + (1 - mix) * fake, the norm over a whole sample.
+
+    `mix` has one weight a sample, shape (N, 1, ...). Gulrajani et al. 2017, equation 3. `norm()` has a zero
+    subgradient at zero, where sqrt(sum of squares) gives NaN.
+    """
+    between = torch.lerp(fake, real, mix).detach()  # (N, *shape)
+    score, pull_back = torch.func.vjp(critic, between)
+    (slope,) = pull_back(torch.ones_like(score))  # (N, *shape)
+    return (torch.linalg.vector_norm(slope.flatten(1), dim=1) - 1).square().mean()

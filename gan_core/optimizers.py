@@ -1,0 +1,28 @@
+"""Optimisers as the papers have them, fused where the device can."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor
+
+from gan_core.recipe import OptimizerOf
+
+
+def adam(lr: float, beta1: float, beta2: float) -> OptimizerOf:
+    """Adam (Kingma & Ba 2015)."""
+
+    def build(parameters: Iterable[Tensor]) -> torch.optim.Optimizer:
+        return torch.optim.Adam(parameters, lr=lr, betas=(beta1, beta2), fused=True)
+
+    return build
+
+
+def rmsprop(lr: float) -> OptimizerOf:
+    """RMSProp without momentum, decay 0.99 (Tieleman & Hinton 2012), as WGAN asks."""
+
+    def build(parameters: Iterable[Tensor]) -> torch.optim.Optimizer:
+        return torch.optim.RMSprop(parameters, lr=lr, foreach=True)
+
+    return build

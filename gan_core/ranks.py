@@ -1,0 +1,50 @@
+"""What the ranks of one game share. Without a process group there is one rank and nothing is sent."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+
+def rank() -> int:
+    """This process's place among the workers, from 0."""
+    return dist.get_rank() if dist.is_initialized() else 0
+
+
+def world_size() -> int:
+    """How many workers play this game together."""
+    return dist.get_world_size() if dist.is_initialized() else 1
+
+
+def total(value: Tensor) -> Tensor:
+    """The sum of `value` over all ranks, without gradient; `value` is not changed."""
+    if world_size() == 1:
+        return value
+    summed = value.detach().clone()
+    dist.all_reduce(summed)
+    return summed
+
+
+def mean(value: Tensor) -> Tensor:
+    """The mean of `value` over all ranks, without gradient."""
+    return total(value) / world_size()
+
+
+class _Total(torch.autograd.Function):
+    """Sum over ranks; since each rank's loss sees every rank's term, the gradient is the sum over ranks too."""
+
+    @staticmethod
+    def forward(ctx: Any, value: Tensor) -> Tensor:
+        return total(value)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Tensor:
+        return _Total.apply(grads[0].contiguous())  # type: ignore[no-any-return, no-untyped-call]
+
+
+def differentiable_mean(value: Tensor) -> Tensor:
+    """The mean of `value` over all ranks, through which gradients flow to every rank."""
+    return _Total.apply(value) / world_size()  # type: ignore[no-any-return, no-untyped-call]

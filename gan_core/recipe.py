@@ -1,0 +1,73 @@
+"""The vocabulary of a game: `Batch`, `Player`, `Recipe`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+Shape = tuple[int, ...]
+"""One sample's shape: (C, H, W) for images, (D,) for points."""
+
+
+class Batch(NamedTuple):
+    """What one player sees in one turn: this rank's slice of the global batch."""
+
+    real: Tensor  # (N, *shape), images in [-1, 1]
+    labels: Tensor  # (N,), int64
+    z: Tensor  # (N, latent), N(0, I)
+    mix: Tensor  # (N, 1, ...), uniform on [0, 1): one weight a sample
+
+
+Loss = Callable[[Batch], tuple[Tensor, Mapping[str, Tensor]]]
+OptimizerOf = Callable[[Iterable[Tensor]], torch.optim.Optimizer]
+
+
+class Player(nn.Module):
+    """One side of the game. Its forward is its *whole* loss, penalty included, for one backward.
+
+    It registers only what it trains; the nets of the others live in its loss's closure. So DDP around the
+    player reduces each gradient once and exactly.
+    """
+
+    def __init__(
+        self,
+        net: nn.Module,
+        loss: Loss,
+        optimizer: OptimizerOf,
+        *,
+        steps: int = 1,
+        sees_real: bool = False,
+        after_step: Callable[[], None] | None = None,
+    ) -> None:
+        super().__init__()
+        self.net = net
+        self.loss = loss
+        self.optimizer_of = optimizer
+        self.steps = steps
+        self.sees_real = sees_real
+        self.after_step = after_step or (lambda: None)
+
+    def forward(self, batch: Batch) -> tuple[Tensor, Mapping[str, Tensor]]:
+        """The loss on this rank's slice, a scalar, and named scalars worth logging (means over the slice)."""
+        return self.loss(batch)
+
+    def optimizer(self) -> torch.optim.Optimizer:
+        """A fresh optimiser over what this player trains."""
+        return self.optimizer_of(self.net.parameters())
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A whole game: the players by name in their order of play (critic first), and what is sampled."""
+
+    players: Mapping[str, Player]
+    generator: nn.Module
+    """z (N, latent) -> samples (N, *shape); its running average is what is sampled and scored."""
+
+    def images_per_round(self, batch_size: int) -> int:
+        """Real images that one round shows to the players that look at them."""
+        return batch_size * sum(player.steps for player in self.players.values() if player.sees_real)

@@ -1,0 +1,74 @@
+"""The Ray cluster: the one that RAY_ADDRESS names, else one of this process's own, on this machine."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+SETTINGS = {
+    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",
+    "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "30",
+    "RAY_AIR_NEW_OUTPUT": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "TUNE_GLOBAL_CHECKPOINT_S": "2",
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+}
+"""What Ray reads from the environment of the driver; the user's own values stay."""
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """What can be used."""
+
+    cpus: int
+    gpus: int
+    local: bool
+
+
+def expected() -> Cluster | None:
+    """What a local cluster will have, before it is started; None if the cluster is elsewhere."""
+    if os.environ.get("RAY_ADDRESS"):
+        return None
+    return Cluster(_usable_cpus(), _local_gpus(), local=True)
+
+
+@contextmanager
+def cluster() -> Iterator[Cluster]:
+    """Connects, or starts a cluster of our own on loopback and ends it afterwards; one that runs is joined.
+
+    The dashboard is on: without it Ray Train never frees a stopped trial's placement group.
+    """
+    for name, value in SETTINGS.items():
+        os.environ.setdefault(name, value)
+    import ray
+
+    address = os.environ.get("RAY_ADDRESS", "local")
+    joined = ray.is_initialized()
+    if not joined:
+        ray.init(
+            address=address,
+            num_cpus=_usable_cpus() if address == "local" else None,
+            include_dashboard=True if address == "local" else None,
+            log_to_driver=True,
+            runtime_env={"env_vars": SETTINGS} if address != "local" else None,
+        )
+    try:
+        resources = ray.cluster_resources()
+        yield Cluster(int(resources.get("CPU", 0)), int(resources.get("GPU", 0)), local=address == "local")
+    finally:
+        if not joined:
+            ray.shutdown()
+
+
+def _usable_cpus() -> int:
+    return len(os.sched_getaffinity(0))
+
+
+def _local_gpus() -> int:
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is not None:
+        return len([device for device in visible.split(",") if device.strip() not in ("", "-1")])
+    return len([name for name in os.listdir("/dev") if name.startswith("nvidia") and name[6:].isdigit()])

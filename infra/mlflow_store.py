@@ -1,0 +1,158 @@
+"""The store behind MLflow runs: opened once by the driver, then shared by any number of processes."""
+
+import logging
+import os
+import re
+import sqlite3
+import tempfile
+import uuid
+from contextlib import closing
+from functools import cache
+from pathlib import Path
+
+# Read while mlflow is imported: send no usage data unasked; print no link when a server's run is closed.
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
+
+import sqlalchemy
+from alembic.util import CommandError
+from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException
+from mlflow.utils.credentials import get_default_host_creds
+from mlflow.utils.rest_utils import http_request
+from sqlalchemy.exc import SQLAlchemyError
+
+PROBE_SECONDS = 5.0
+
+logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)
+
+
+@cache
+def client_of(uri: str) -> MlflowClient:
+    """The process's one client of this store."""
+    return MlflowClient(tracking_uri=uri)
+
+
+def prepare(uri: str, experiment: str, artifacts: Path | None) -> str:
+    """Make the store ready for several processes and return the experiment's id.
+
+    Creates a SQLite file (folder and schema) or checks that a server answers, then finds or creates the
+    experiment. A new experiment keeps its files under `artifacts`; with None the server decides, and
+    SQLite takes the folder `artifacts` beside its file. Several drivers may call this at once.
+
+    Raises:
+        ValueError: the uri is relative or of a kind that cannot be shared, the store cannot be
+            opened, the server does not answer within seconds, or the experiment was deleted.
+    """
+    if uri.startswith("sqlite:"):
+        file = _sqlite_file(uri)
+        _open_sqlite(uri, file)
+        artifacts = file.parent / "artifacts" if artifacts is None else artifacts
+    elif uri.startswith(("http://", "https://")):
+        _ask_server(uri, experiment)
+    elif "://" in uri and not uri.startswith("file:"):
+        _open_database(uri)
+        if artifacts is None:
+            raise _refusal(uri, "a database needs a folder for the runs' files, one that all workers share")
+    else:
+        raise _refusal(uri, "use sqlite:////DIR/mlflow.db or a server's http://HOST:PORT")
+    try:
+        return _experiment_id(client_of(uri), experiment, artifacts)
+    except (MlflowException, SQLAlchemyError, CommandError) as error:
+        raise _refusal(uri, str(error)) from error
+
+
+def _refusal(uri: str, reason: str) -> ValueError:
+    reason = " ".join(reason.split())[:300]
+    return ValueError(re.sub(r"(://[^:/@\s]*):[^@/\s]+@", r"\1:***@", f"tracking uri {uri!r}: {reason}"))
+
+
+def _experiment_id(client: MlflowClient, name: str, artifacts: Path | None) -> str:
+    found = client.get_experiment_by_name(name)
+    if found is None:
+        # MLflow's default with a database is ./mlruns of whichever process comes first.
+        location = None if artifacts is None else artifacts.absolute().as_uri()
+        try:
+            return str(client.create_experiment(name, artifact_location=location))
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_ALREADY_EXISTS":
+                raise
+            found = client.get_experiment_by_name(name)
+    assert found is not None
+    if found.lifecycle_stage != "active":
+        raise ValueError(
+            f"experiment {name!r} was deleted: take another name or restore it with "
+            f"`mlflow experiments restore -x {found.experiment_id}`"
+        )
+    return str(found.experiment_id)
+
+
+def _sqlite_file(uri: str) -> Path:
+    path = uri.removeprefix("sqlite:///")
+    if path in ("", ":memory:", uri) or "?" in path:
+        raise _refusal(uri, "it names no file; use sqlite:////DIR/mlflow.db")
+    if not Path(path).is_absolute():
+        absolute = f"sqlite:///{Path(path).absolute()}"
+        raise _refusal(uri, f"it is relative, and every worker has its own folder; use {absolute}")
+    return Path(path)
+
+
+def _open_sqlite(uri: str, file: Path) -> None:
+    # MLflow itself retries for 100 s on a file that cannot be opened.
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        if not file.exists():
+            _create_sqlite(file)
+        with closing(sqlite3.connect(file, timeout=PROBE_SECONDS)) as connection:
+            connection.execute("BEGIN IMMEDIATE")
+            connection.rollback()
+    except (OSError, sqlite3.Error) as error:
+        raise _refusal(uri, f"cannot be opened: {error}") from error
+
+
+def _create_sqlite(file: Path) -> None:
+    # MLflow migrates a new file in place and without a lock: two at once, or a crash, leave one that
+    # can never be opened. So the schema is made elsewhere, and whoever links it first has made it.
+    aside = file.with_name(f".{file.name}.{uuid.uuid4().hex}.tmp")
+    with tempfile.TemporaryDirectory() as folder:
+        MlflowClient(tracking_uri=f"sqlite:///{folder}/mlflow.db")
+        schema = Path(folder, "mlflow.db").read_bytes()
+    try:
+        aside.write_bytes(schema)
+        os.link(aside, file)
+    except FileExistsError:
+        pass
+    except OSError:
+        aside.replace(file)  # a filesystem without hard links
+    finally:
+        aside.unlink(missing_ok=True)
+
+
+def _open_database(uri: str) -> None:
+    try:
+        sqlalchemy.create_engine(uri).connect().close()
+    except (SQLAlchemyError, ImportError) as error:
+        raise _refusal(uri, f"cannot be opened: {error}") from error
+
+
+def _ask_server(uri: str, experiment: str) -> None:
+    # A real call without retries. MLflow's own loop takes minutes, and /health says nothing about
+    # credentials, the database behind the server, or whether it is MLflow that answers.
+    try:
+        answer = http_request(
+            get_default_host_creds(uri),
+            "/api/2.0/mlflow/experiments/get-by-name",
+            "GET",
+            params={"experiment_name": experiment},
+            max_retries=0,
+            timeout=PROBE_SECONDS,
+            raise_on_status=False,
+        )
+    except MlflowException as error:
+        cause: BaseException = error
+        while cause.__context__ is not None:
+            cause = cause.__context__
+        raise _refusal(uri, f"no MLflow server answers: {cause}") from error
+    absent = answer.status_code == 404 and "RESOURCE_DOES_NOT_EXIST" in answer.text
+    if answer.status_code != 200 and not absent:
+        raise _refusal(uri, f"what answers is no MLflow server in order: {answer.status_code} {answer.text}")

@@ -1,0 +1,215 @@
+"""Runs in MLflow, through `MlflowClient` alone: no global state, safe from several processes.
+
+The driver calls `prepare` once; whoever trains calls `open_run`, logs through `MlflowTracker` and
+ends with `close_run`. Equal calls may be repeated: a run is found again, a file replaced.
+"""
+
+import hashlib
+import posixpath
+import re
+import shutil
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from io import BytesIO
+from pathlib import Path
+from typing import Literal, TypeVar
+
+from infra.mlflow_store import client_of, prepare
+from infra.tracker import finite_row
+from infra.versions import version_tags
+
+# infra.mlflow_store sets what mlflow reads while it is imported.
+# isort: split
+from mlflow import MlflowClient
+from mlflow.entities import Metric, Param, Run, RunTag
+from mlflow.tracking.multimedia import compress_image_size
+from mlflow.utils.mlflow_tags import MLFLOW_LOGGED_IMAGES, MLFLOW_PARENT_RUN_ID
+from mlflow.utils.validation import MAX_PARAM_VAL_LENGTH, MAX_PARAMS_TAGS_PER_BATCH, MAX_TAG_VAL_LENGTH
+from PIL import Image
+
+__all__ = ["MlflowTracker", "close_run", "open_run", "prepare", "version_tags"]
+
+MARKER = "images_seen"  # the metric that every row has
+PICTURES = "samples"
+CHANGED = "param_changed."
+
+# The names that log_image makes; older MLflow wrote % for +.
+_PICTURE = re.compile(
+    rf"images/(?P<stem>{PICTURES}[+%]step[+%](?P<step>\d+)[+%]timestamp[+%]\d+[+%][0-9a-f-]{{36}})"
+    r"([+%]compressed)?\.\w+"
+)
+
+T = TypeVar("T")
+
+
+def open_run(
+    uri: str,
+    experiment_id: str,
+    identity: Mapping[str, str],
+    name: str,
+    parent: str | None,
+    params: Mapping[str, object],
+    tags: Mapping[str, str],
+) -> str:
+    """Find the active run whose tags equal all of `identity`, or create it; return its id, RUNNING.
+
+    MLflow's params never change: one that differs from the recorded one becomes the tag
+    `param_changed.NAME`. A value over MLflow's length limit is cut and ends in its digest.
+
+    Raises:
+        ValueError: an identity that MLflow's search language cannot express.
+    """
+    client = client_of(uri)
+    wanted = {key: _fit(value, MAX_TAG_VAL_LENGTH) for key, value in identity.items()}
+    run_tags = _fitted(tags) | wanted | ({MLFLOW_PARENT_RUN_ID: parent} if parent else {})
+    run = _find(client, experiment_id, wanted)
+    if run is None:
+        run = client.create_run(experiment_id, tags=run_tags, run_name=name)
+    else:
+        _set_tags(client, run.info.run_id, run_tags)
+        if run.info.status != "RUNNING":
+            client.update_run(run.info.run_id, status="RUNNING")
+    _log_params(client, run, params)
+    return str(run.info.run_id)
+
+
+def close_run(
+    uri: str,
+    run_id: str,
+    status: Literal["FINISHED", "FAILED", "KILLED"],
+    tags: Mapping[str, str],
+    artifacts: Mapping[str, Path],
+) -> None:
+    """Upload the artifacts, set the tags, end the run.
+
+    `artifacts` maps a path in the run to a local file or folder. What has the same path is replaced; a
+    file of an earlier upload that a folder no longer has stays.
+
+    Raises:
+        ValueError: a local file is missing; the run stays as it was.
+    """
+    for name, path in artifacts.items():
+        if not path.exists():
+            raise ValueError(f"artifact {name!r} of run {run_id}: {path} does not exist")
+    client = client_of(uri)
+    for name, path in artifacts.items():
+        _upload(client, run_id, name, path)
+    _set_tags(client, run_id, tags)
+    client.set_terminated(run_id, status)
+
+
+class MlflowTracker:
+    """A `Tracker` of an open run. Every row must hold `images_seen`: it marks the steps recorded."""
+
+    def __init__(self, uri: str, run_id: str) -> None:
+        self._client = client_of(uri)
+        self._run_id = run_id
+        history = self._client.get_metric_history(run_id, MARKER)
+        self._last_step = max((metric.step for metric in history), default=-1)
+        self._whole, self._halves = self._recorded_pictures()
+
+    @property
+    def last_step(self) -> int:
+        return self._last_step
+
+    def metrics(self, step: int, values: Mapping[str, float]) -> None:
+        if step <= self._last_step:
+            return
+        assert MARKER in values, f"a row without {MARKER}"
+        now = int(time.time() * 1000)
+        row = [Metric(name, value, now, step) for name, value in finite_row(step, values).items()]
+        self._client.log_batch(self._run_id, metrics=row, synchronous=True)
+        self._last_step = step
+
+    def picture(self, step: int, png: bytes) -> None:
+        if step in self._whole:
+            return
+        image = Image.open(BytesIO(png))
+        if step in self._halves:
+            self._log_under(self._halves[step], image)
+        else:
+            self._client.log_image(self._run_id, image, key=PICTURES, step=step, synchronous=True)
+        self._whole.add(step)
+
+    def tags(self, values: Mapping[str, str]) -> None:
+        _set_tags(self._client, self._run_id, values)
+
+    def _recorded_pictures(self) -> tuple[set[int], dict[int, str]]:
+        """Steps with a picture and its thumbnail; and the file stem of each step with only one of them.
+
+        log_image never overwrites: every call makes a new stem.
+        """
+        paths = [file.path for file in self._client.list_artifacts(self._run_id, "images")]
+        stems = Counter((int(m["step"]), m["stem"]) for m in map(_PICTURE.fullmatch, paths) if m)
+        whole = {step for (step, _), files in stems.items() if files == 2}
+        return whole, {step: stem for step, stem in stems if step not in whole}
+
+    def _log_under(self, stem: str, image: Image.Image) -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            image.save(Path(folder, f"{stem}.png"))
+            compress_image_size(image).save(Path(folder, f"{stem}{stem[len(PICTURES)]}compressed.webp"))
+            self._client.log_artifacts(self._run_id, folder, "images")
+        self._client.set_tag(self._run_id, MLFLOW_LOGGED_IMAGES, True, synchronous=True)
+
+
+def _find(client: MlflowClient, experiment_id: str, identity: Mapping[str, str]) -> Run | None:
+    assert identity
+    query = " and ".join(f"tags.`{key}` = {_quoted(value)}" for key, value in identity.items())
+    runs = client.search_runs([experiment_id], query, order_by=["attributes.start_time ASC"], max_results=100)
+    # Some databases compare without regard to case.
+    same = (run for run in runs if all(run.data.tags[key] == value for key, value in identity.items()))
+    return next(same, None)
+
+
+def _quoted(value: str) -> str:
+    quote = '"' if "'" in value else "'"
+    if quote in value:
+        raise ValueError(f"{value!r} cannot be searched for in MLflow: it has both kinds of quotes")
+    return f"{quote}{value}{quote}"
+
+
+def _log_params(client: MlflowClient, run: Run, params: Mapping[str, object]) -> None:
+    run_id, recorded, tags = run.info.run_id, run.data.params, run.data.tags
+    values = {name: _fit(str(value), MAX_PARAM_VAL_LENGTH) for name, value in params.items()}
+    for part in _batches([Param(name, value) for name, value in values.items() if name not in recorded]):
+        client.log_batch(run_id, params=part, synchronous=True)
+    changed = {name for name, value in values.items() if recorded.get(name, value) != value}
+    _set_tags(client, run_id, {CHANGED + name: values[name] for name in changed})
+    for name in values.keys() - changed:
+        if CHANGED + name in tags:
+            client.delete_tag(run_id, CHANGED + name)
+
+
+def _set_tags(client: MlflowClient, run_id: str, tags: Mapping[str, str]) -> None:
+    for part in _batches([RunTag(key, value) for key, value in _fitted(tags).items()]):
+        client.log_batch(run_id, tags=part, synchronous=True)
+
+
+def _fitted(tags: Mapping[str, str]) -> dict[str, str]:
+    return {key: _fit(value, MAX_TAG_VAL_LENGTH) for key, value in tags.items()}
+
+
+def _fit(text: str, limit: int) -> str:
+    if len(text) <= limit:
+        return text
+    end = f"... sha256:{hashlib.sha256(text.encode()).hexdigest()}"
+    return text[: limit - len(end)] + end
+
+
+def _batches(items: Sequence[T]) -> Iterator[Sequence[T]]:
+    for start in range(0, len(items), MAX_PARAMS_TAGS_PER_BATCH):
+        yield items[start : start + MAX_PARAMS_TAGS_PER_BATCH]
+
+
+def _upload(client: MlflowClient, run_id: str, name: str, path: Path) -> None:
+    if path.is_dir():
+        client.log_artifacts(run_id, str(path), name)
+        return
+    folder, file = posixpath.split(name)
+    if path.name == file:
+        client.log_artifact(run_id, str(path), folder or None)
+        return
+    with tempfile.TemporaryDirectory() as aside:
+        client.log_artifact(run_id, shutil.copy(path, Path(aside, file)), folder or None)

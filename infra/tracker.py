@@ -1,0 +1,126 @@
+"""Where a run's numbers and pictures go: the protocol, its local twin, and a fan-out to several."""
+
+import json
+import math
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Protocol
+
+from infra.files import write_atomic
+
+
+class Tracker(Protocol):
+    """Records one run. Every call may be repeated: a resumed run replays the steps after its checkpoint.
+
+    At a logged step the caller sends the picture first, if there is one, then the metrics: a step whose
+    metrics are recorded is complete.
+    """
+
+    @property
+    def last_step(self) -> int:
+        """Highest step whose metrics are recorded, -1 if none."""
+
+    def metrics(self, step: int, values: Mapping[str, float]) -> None:
+        """Record the row of `step`, or drop it when `step <= last_step`.
+
+        Raises:
+            ValueError: a value is not finite. Nothing of the row is recorded.
+        """
+
+    def picture(self, step: int, png: bytes) -> None:
+        """Record the sample grid of `step`, PNG bytes. A step has one picture, however often it is sent."""
+
+    def tags(self, values: Mapping[str, str]) -> None:
+        """Set these tags; others stay."""
+
+
+def finite_row(step: int, values: Mapping[str, float]) -> dict[str, float]:
+    """The values as plain numbers.
+
+    Raises:
+        ValueError: a value is NaN or infinite; names the metric and the step.
+    """
+    row = {name: value if isinstance(value, int) else float(value) for name, value in values.items()}
+    for name, value in row.items():
+        if not math.isfinite(value):
+            raise ValueError(
+                f"metric {name!r} is {value} at step {step}: leave out what could not be computed"
+            )
+    return row
+
+
+class FolderTracker:
+    """A run in a folder: `metrics.jsonl`, `samples/step-000100.png` and `tags.json`.
+
+    A line that a crash left unfinished at the end of `metrics.jsonl` is cut off on opening.
+
+    Raises:
+        ValueError: `metrics.jsonl` has a last line that is no row.
+    """
+
+    def __init__(self, folder: Path | str) -> None:
+        folder = Path(folder)
+        self._rows = folder / "metrics.jsonl"
+        self._samples = folder / "samples"
+        self._tags = folder / "tags.json"
+        self._samples.mkdir(parents=True, exist_ok=True)
+        self._last_step = _trimmed_last_step(self._rows)
+
+    @property
+    def last_step(self) -> int:
+        return self._last_step
+
+    def metrics(self, step: int, values: Mapping[str, float]) -> None:
+        if step <= self._last_step:
+            return
+        assert "step" not in values
+        line = json.dumps({"step": step, **finite_row(step, values)}, allow_nan=False)
+        with self._rows.open("ab") as file:
+            file.write(line.encode() + b"\n")
+        self._last_step = step
+
+    def picture(self, step: int, png: bytes) -> None:
+        write_atomic(self._samples / f"step-{step:06d}.png", png)
+
+    def tags(self, values: Mapping[str, str]) -> None:
+        known = json.loads(self._tags.read_bytes()) if self._tags.exists() else {}
+        write_atomic(self._tags, json.dumps({**known, **values}, indent=2, ensure_ascii=False).encode())
+
+
+class Trackers:
+    """Several trackers as one. Each drops what it already has, so one that is behind catches up."""
+
+    def __init__(self, trackers: Sequence[Tracker]) -> None:
+        self._trackers = tuple(trackers)
+
+    @property
+    def last_step(self) -> int:
+        return min((tracker.last_step for tracker in self._trackers), default=-1)
+
+    def metrics(self, step: int, values: Mapping[str, float]) -> None:
+        for tracker in self._trackers:
+            tracker.metrics(step, values)
+
+    def picture(self, step: int, png: bytes) -> None:
+        for tracker in self._trackers:
+            tracker.picture(step, png)
+
+    def tags(self, values: Mapping[str, str]) -> None:
+        for tracker in self._trackers:
+            tracker.tags(values)
+
+
+def _trimmed_last_step(rows: Path) -> int:
+    if not rows.exists():
+        return -1
+    data = rows.read_bytes()
+    complete = data[: data.rfind(b"\n") + 1]
+    if len(complete) < len(data):
+        os.truncate(rows, len(complete))
+    if not complete:
+        return -1
+    try:
+        return int(json.loads(complete.splitlines()[-1])["step"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"the last line of {rows} is not a row of metrics: {error}") from error

@@ -1,0 +1,254 @@
+"""The command line. All that a user types is checked here before torch or Ray are imported.
+
+Exit codes: 0 done; 2 the user's input; 75 interrupted, can be resumed; 1 anything else.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from gan_core.settings import Settings, SettingsError, nearest
+from pipelines.resume import resumed_search, resumed_train
+from pipelines.runs import RunFolder, find_checkpoint
+from pipelines.settings import Storage, Where, search_experiment, train_experiment
+
+INPUT, INTERRUPTED, FAILED = 2, 75, 1
+
+_UsageError: type[Exception] = typer.BadParameter.__mro__[1]  # click's, or the copy of it inside newer typers
+
+app = typer.Typer(
+    name="ganfleet",
+    help="Train GANs data-parallel on Ray and search their hyper-parameters by FID.",
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+
+Words = Annotated[list[str] | None, typer.Argument(metavar="[FAMILY...] [key=value ...]", show_default=False)]
+Config = Annotated[Path | None, typer.Option(help="A YAML file of settings; the command line wins.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the resolved experiment and stop.")]
+Resume = Annotated[str | None, typer.Option(metavar="NAME", help="Go on with this run or search.")]
+Target = Annotated[str, typer.Argument(metavar="RUN|CHECKPOINT", show_default=False)]
+Assignments = Annotated[list[str] | None, typer.Argument(metavar="[key=value ...]", show_default=False)]
+
+
+@app.command()
+def train(words: Words = None, config: Config = None, dry_run: DryRun = False, resume: Resume = None) -> None:
+    """Train one family: ganfleet train wgan_gp family.lr=3e-4 budget.rounds=2000."""
+    families, assignments = _split(words)
+    if resume is not None:
+        experiment, folder = resumed_train(resume, _without(families, resume, assignments))
+    else:
+        experiment = train_experiment(families, assignments, _read(config))
+        folder = RunFolder(experiment.folder)
+    if dry_run:
+        typer.echo(experiment.to_yaml(), nl=False)
+        return
+    _begin(folder, experiment, resume)
+
+    def play(console: Console) -> None:
+        from pipelines.train import train
+
+        train(experiment, folder, console)
+
+    _run("train", experiment, folder, play)
+
+
+@app.command()
+def search(words: Words = None, config: Config = None, dry_run: DryRun = False, resume: Resume = None) -> None:
+    """Search one family or several: ganfleet search wgan wgan_gp search.trials=32."""
+    families, assignments = _split(words)
+    if resume is not None:
+        experiment, folder = resumed_search(resume, _without(families, resume, assignments))
+    else:
+        experiment = search_experiment(families, assignments, _read(config))
+        folder = RunFolder(experiment.folder)
+    if dry_run:
+        typer.echo(experiment.to_yaml() + _space(experiment), nl=False)
+        return
+    _begin(folder, experiment, resume)
+
+    def play(console: Console) -> None:
+        from pipelines.search import search
+
+        search(experiment, folder, console, resume=resume is not None)
+
+    _run("search", experiment, folder, play)
+
+
+@app.command()
+def evaluate(
+    target: Target,
+    assignments: Assignments = None,
+    json_file: Annotated[Path | None, typer.Option("--json", help="Write what is printed to FILE.")] = None,
+) -> None:
+    """Measure a run's newest checkpoint, a search's best one, or a checkpoint folder."""
+    storage = _only(Where, assignments, "storage").storage
+    folder = find_checkpoint(target, storage.path)
+
+    from pipelines.evaluate import evaluate
+
+    result = evaluate(folder, storage.path)
+    width = max(map(len, result))
+    for name, value in result.items():
+        typer.echo(f"{name:<{width}}  {value:.4f}" if isinstance(value, float) else f"{name:<{width}}  {value}")
+    if json_file is not None:
+        json_file.write_text(json.dumps(result, indent=1))
+
+
+@app.command()
+def sample(
+    target: Target,
+    assignments: Assignments = None,
+    out: Annotated[Path, typer.Option(help="The PNG file to write.")] = Path("samples.png"),
+    count: Annotated[int, typer.Option(min=1, max=4096, help="How many samples.")] = 64,
+    label: Annotated[int | None, typer.Option(help="The class, for conditional families.")] = None,
+) -> None:
+    """Draw samples of a run's newest checkpoint, a search's best one, or a checkpoint folder."""
+    storage = _only(Where, assignments, "storage").storage
+    folder = find_checkpoint(target, storage.path)
+
+    from pipelines.evaluate import sample
+
+    sample(folder, out, count, label)
+    typer.echo(out)
+
+
+@app.command()
+def ui(
+    assignments: Assignments = None,
+    port: Annotated[int, typer.Option(min=1, max=65535)] = 5000,
+) -> None:
+    """Open MLflow on the store where runs are tracked."""
+    where = _only(Where, assignments, "storage", "tracking")
+    database = where.storage.path.resolve() / "mlflow.db"
+    if where.tracking.uri is None and not database.is_file():
+        raise SettingsError(f"storage.path={where.storage.path} has no runs yet; nearest: ganfleet train wgan_gp")
+    typer.echo(f"MLflow on http://127.0.0.1:{port} (Ctrl-C ends it)")
+    sys.stdout.flush()
+    command = [sys.executable, "-m", "mlflow", "ui", "--host", "127.0.0.1", "--port", str(port)]
+    os.execv(sys.executable, [*command, "--backend-store-uri", where.tracking_uri])
+
+
+def _split(words: Sequence[str] | None) -> tuple[list[str], list[str]]:
+    """Families and key=value settings; a word that is neither is named with the nearest of both."""
+    words = list(words or [])
+    return [word for word in words if "=" not in word], [word for word in words if "=" in word]
+
+
+def _without(families: Sequence[str], resume: str, assignments: Sequence[str]) -> Sequence[str]:
+    if families:
+        raise SettingsError(f"--resume {resume} knows its family; nearest: leave out '{families[0]}'")
+    return assignments
+
+
+def _read(config: Path | None) -> str:
+    if config is None:
+        return ""
+    try:
+        return config.read_text()
+    except OSError as error:
+        near = nearest(config.name, names) if (names := _yaml_files(config.parent)) else "none"
+        raise SettingsError(f"--config {config}: {error.strerror}; nearest: {near}") from None
+
+
+def _yaml_files(folder: Path) -> list[str]:
+    return [path.name for path in folder.glob("*.y*ml")] if folder.is_dir() else []
+
+
+def _only(model: type[Settings], assignments: Sequence[str] | None, *allowed: str) -> Any:
+    """A command that reads runs takes only the settings that say where they are."""
+    known = [path for path in ("storage.path", "tracking.uri") if path.split(".")[0] in allowed]
+    for word in assignments or []:
+        if word.partition("=")[0] not in known:
+            raise SettingsError(f"unknown setting '{word}'; nearest: {nearest(word, known)}=...")
+    return model().override(*(assignments or []))
+
+
+def _space(experiment: Any) -> str:
+    from tune_spaces.domains import space
+
+    lines = ["# searched:"]
+    for family in experiment.families:
+        for name, domain in space(type(family), experiment.fixed).items():
+            lines.append(f"#   {family.name}.{name}: {domain}")
+    return "\n".join(lines) + "\n"
+
+
+def _begin(folder: RunFolder, experiment: Where, resume: str | None) -> None:
+    if resume is None:
+        folder.create(experiment.to_yaml())
+    typer.echo(f"{folder.path.name}: {folder.path}   log: {folder.log}")
+
+
+def _run(verb: str, experiment: Where, folder: RunFolder, play: Callable[[Console], None]) -> None:
+    """Runs with the screen to ourselves; turns what can happen into an exit code and one line."""
+    from gan_core.checkpoint import CheckpointError
+    from gan_core.loop import DivergedError
+    from pipelines.screen import quiet
+    from pipelines.train import InterruptedRun
+
+    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+    failure = ""
+    with quiet(folder.log) as console:
+        try:
+            play(console)
+            return
+        except (InterruptedRun, KeyboardInterrupt):
+            code = INTERRUPTED
+        except (SettingsError, CheckpointError) as error:
+            code, failure = INPUT, str(error)
+        except DivergedError as error:
+            code, failure = FAILED, f"the game diverged: {error}; nearest: a smaller family.lr"
+        except Exception as error:
+            code, failure = FAILED, f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+            traceback.print_exc()
+    path = experiment.storage.path
+    where = "" if path == Storage().path else f" storage.path={path}"
+    if code == INTERRUPTED:
+        typer.echo(f"interrupted; to go on: ganfleet {verb} --resume {folder.path.name}{where}", err=True)
+    else:
+        typer.echo(f"error: {failure}" + (f"   (log: {folder.log})" if code == FAILED else ""), err=True)
+    raise SystemExit(code)
+
+
+def main() -> None:
+    """The console script."""
+    try:
+        app(standalone_mode=False)
+    except SettingsError as error:
+        typer.echo(f"error: {error}", err=True)
+        raise SystemExit(INPUT) from None
+    except _UsageError as error:
+        typer.echo(f"error: {_usage(error)}", err=True)
+        raise SystemExit(INPUT) from None
+    except (KeyboardInterrupt, typer.Abort):
+        raise SystemExit(INTERRUPTED) from None
+
+
+def _usage(error: Exception) -> str:
+    message = " ".join(str(error).split()).removesuffix(".")
+    words = [word.strip("'.") for word in message.split()]
+    if "No such command" in message:
+        verbs = [command.callback.__name__ for command in app.registered_commands if command.callback]
+        return f"unknown verb '{words[3]}'; nearest: {nearest(words[3], verbs)} (known: {', '.join(verbs)})"
+    if "No such option" in message:
+        return f"unknown option '{words[3]}'; nearest: {nearest(words[3], _OPTIONS)}"
+    return f"{message}; nearest: ganfleet --help"
+
+
+_OPTIONS = ("--config", "--dry-run", "--resume", "--json", "--out", "--count", "--label", "--port", "--help")
+
+
+if __name__ == "__main__":
+    main()

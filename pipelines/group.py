@@ -1,0 +1,111 @@
+"""A group of Ray Train workers that plays one experiment; its events come back through a queue."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+from gan_core.loop import DivergedError
+from pipelines.runs import RunFolder
+from pipelines.settings import TrainExperiment
+from pipelines.worker import Event, TrackingTarget, play
+
+GROUP_RESTARTS = 3
+_POLL_SECONDS = 0.5
+
+
+@dataclass(frozen=True)
+class Job:
+    """What every worker of a group is given."""
+
+    experiment: TrainExperiment
+    folder: RunFolder
+    reference: bytes
+    target: TrackingTarget
+    use_gpu: bool
+    cpus_per_worker: int
+
+
+class GroupError(RuntimeError):
+    """The workers failed more often than they may be restarted."""
+
+
+def run_group(job: Job) -> Iterator[Event]:
+    """Plays a job on `compute.workers` workers, from its folder's newest checkpoint; yields rank 0's events.
+
+    A lost worker restarts the group from there. Raises DivergedError or GroupError.
+    """
+    from ray.util.queue import Empty, Queue
+
+    queue = Queue(maxsize=1, actor_options={"num_cpus": 0})
+    failure: list[BaseException] = []
+    trainer = _trainer(job, queue)
+
+    def fit() -> None:
+        try:
+            trainer.fit()
+        except BaseException as error:
+            failure.append(error)
+
+    thread = threading.Thread(target=fit, daemon=True, name="ray-train")
+    thread.start()
+    try:
+        while True:
+            running = thread.is_alive()
+            try:
+                item = queue.get(timeout=_POLL_SECONDS)
+            except Empty:
+                if not running:
+                    break
+                continue
+            if isinstance(item, DivergedError):
+                raise item
+            yield item
+    finally:
+        with suppress(Exception):
+            queue.shutdown(force=True)
+    if failure:
+        raise GroupError(str(failure[0]).strip().splitlines()[-1]) from failure[0]
+
+
+def _trainer(job: Job, queue: Any) -> Any:
+    """One worker needs no process group, so no backend."""
+    from ray.train import FailureConfig, RunConfig, ScalingConfig
+    from ray.train.torch import TorchTrainer
+    from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
+
+    workers = job.experiment.compute.workers
+    trainer = TorchTrainer if workers > 1 else DataParallelTrainer
+    resources = {"CPU": job.cpus_per_worker, **({"GPU": 1} if job.use_gpu else {})}
+    return trainer(
+        _work,
+        train_loop_config={"job": job, "queue": queue},
+        scaling_config=ScalingConfig(num_workers=workers, use_gpu=job.use_gpu, resources_per_worker=resources),
+        run_config=RunConfig(
+            name=f"start-{time.time_ns()}",
+            storage_path=str(job.folder.path / "ray"),
+            failure_config=FailureConfig(max_failures=GROUP_RESTARTS),
+        ),
+    )
+
+
+def _work(config: dict[str, Any]) -> None:
+    """One worker: its rank's part of the game."""
+    import ray.train
+
+    job, queue = config["job"], config["queue"]
+    rank = ray.train.get_context().get_world_rank()
+    saved = job.folder.checkpoints()
+    start = saved[-1] if saved else None
+    device = "cuda" if job.use_gpu else "cpu"
+    try:
+        for event in play(job.experiment, job.folder, job.reference, job.target, device, start):
+            if rank == 0:
+                queue.put(event)
+    except DivergedError as error:
+        if rank == 0:
+            queue.put(error)

@@ -1,0 +1,71 @@
+"""What `--resume NAME` may change: how long, how many and where, never the game itself."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TypeVar
+
+from gan_core.settings import SettingsError, nearest
+from infra.files import write_atomic
+from pipelines.runs import RunFolder, find_run
+from pipelines.settings import SearchExperiment, TrainExperiment, Where
+
+Placed = TypeVar("Placed", bound=Where)
+
+TRAIN_MAY_CHANGE = ("budget.rounds", "budget.images", "compute.workers", "compute.device", "tracking.uri")
+SEARCH_MAY_CHANGE = ("search.trials", "tracking.uri")
+
+
+def resumed_train(name: str, assignments: Sequence[str]) -> tuple[TrainExperiment, RunFolder]:
+    """A training run's own settings with those changed that may be. Raises SettingsError."""
+    storage, changes = _split_storage(assignments)
+    folder = find_run(name, storage)
+    text = folder.experiment.read_text()
+    if "\nfamilies:" in text:
+        raise SettingsError(f"'{name}' is a search; nearest: ganfleet search --resume {name}")
+    _check(changes, TRAIN_MAY_CHANGE)
+    before = TrainExperiment.from_yaml(text)
+    after = _in_place(before.override(*changes), folder)
+    rounds = (before.budget.rounds, after.budget.rounds)
+    if rounds[0] is not None and rounds[1] is not None and rounds[1] < rounds[0]:
+        raise SettingsError(f"budget.rounds={rounds[1]} is less than before; nearest: budget.rounds={rounds[0]}")
+    write_atomic(folder.experiment, after.to_yaml().encode())
+    return after, folder
+
+
+def resumed_search(name: str, assignments: Sequence[str]) -> tuple[SearchExperiment, RunFolder]:
+    """A search's own settings with those changed that may be. Raises SettingsError."""
+    storage, changes = _split_storage(assignments)
+    folder = find_run(name, storage)
+    text = folder.experiment.read_text()
+    if "\nfamilies:" not in text:
+        raise SettingsError(f"'{name}' is a training run; nearest: ganfleet train --resume {name}")
+    _check(changes, SEARCH_MAY_CHANGE)
+    before = SearchExperiment.from_yaml(text)
+    after = _in_place(before.override(*changes), folder)
+    if after.search.trials < before.search.trials:
+        fewer, right = after.search.trials, before.search.trials
+        raise SettingsError(f"search.trials={fewer} is less than before; nearest: search.trials={right}")
+    write_atomic(folder.experiment, after.to_yaml().encode())
+    return after, folder
+
+
+def _split_storage(assignments: Sequence[str]) -> tuple[Path, list[str]]:
+    where = [word for word in assignments if word.startswith("storage.path=")]
+    return Where().override(*where).storage.path, [word for word in assignments if word not in where]
+
+
+def _check(changes: Sequence[str], allowed: Sequence[str]) -> None:
+    for word in changes:
+        key = word.partition("=")[0]
+        if key not in allowed:
+            raise SettingsError(
+                f"{key} cannot change with --resume; nearest: {nearest(key, allowed)}"
+                f" (may change: {', '.join(allowed)})"
+            )
+
+
+def _in_place(experiment: Placed, folder: RunFolder) -> Placed:
+    """The settings where the folder is now, wherever it was made."""
+    return experiment.override(f"name={folder.path.name}", f"storage.path={folder.path.parent}")

@@ -1,0 +1,109 @@
+"""Where a run or search keeps its files, and how a name on the command line finds them."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import uuid
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from gan_core.settings import SettingsError, nearest
+from infra.files import write_atomic
+
+KEPT_CHECKPOINTS = 3
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """`NAME/` of a training run, a search, or one trial (`NAME/trials/ID/`)."""
+
+    path: Path
+
+    @property
+    def experiment(self) -> Path:
+        """The settings as they run."""
+        return self.path / "experiment.yaml"
+
+    @property
+    def log(self) -> Path:
+        """What Ray, MLflow and the workers say."""
+        return self.path / "run.log"
+
+    @property
+    def best(self) -> Path:
+        """A search's best settings, to train again; beside it best.json (FID, checkpoint) and best.png."""
+        return self.path / "best.yaml"
+
+    def trial(self, trial_id: str) -> RunFolder:
+        """One trial of a search."""
+        return RunFolder(self.path / "trials" / trial_id)
+
+    def create(self, experiment_yaml: str) -> None:
+        """Makes the folder of a new run. Raises SettingsError if the name is taken."""
+        if self.experiment.exists():
+            taken = {path.name for path in self.path.parent.iterdir()}
+            free = next(name for n in range(2, len(taken) + 3) if (name := f"{self.path.name}-{n}") not in taken)
+            raise SettingsError(
+                f"name={self.path.name} exists in {self.path.parent};"
+                f" nearest: name={free}, or --resume {self.path.name} to go on with it"
+            )
+        self.path.mkdir(parents=True, exist_ok=True)
+        write_atomic(self.path / "id.json", json.dumps({"id": uuid.uuid4().hex}).encode())
+        write_atomic(self.experiment, experiment_yaml.encode())
+
+    @property
+    def id(self) -> str:
+        """What tells this run from an earlier one of the same name in a tracking store."""
+        return str(json.loads((self.path / "id.json").read_text())["id"])
+
+    def checkpoint(self, step: int) -> Path:
+        """The folder of the checkpoint at a step."""
+        return self.path / "checkpoints" / f"step-{step:06d}"
+
+    def checkpoints(self) -> list[Path]:
+        """The complete checkpoints, oldest first (an incomplete one has another name)."""
+        return sorted((self.path / "checkpoints").glob("step-*"), key=lambda path: int(path.name[5:]))
+
+    def pictures(self) -> list[Path]:
+        """The sample grids, oldest first."""
+        return sorted((self.path / "samples").glob("step-*.png"))
+
+    def prune(self, keep: int = KEPT_CHECKPOINTS) -> None:
+        """Deletes all but the newest checkpoints."""
+        for old in self.checkpoints()[:-keep]:
+            shutil.rmtree(old, ignore_errors=True)
+
+
+def find_run(name: str, storage: Path) -> RunFolder:
+    """The run or search of that name, or at that path. Raises SettingsError with the nearest name."""
+    for path in (storage.resolve() / name, Path(name).resolve()):
+        if (path / "experiment.yaml").is_file():
+            return RunFolder(path)
+    known = run_names(storage)
+    hint = f"nearest: {nearest(name, known)}" if known else "nearest: none, there is no run yet"
+    raise SettingsError(f"no run named '{name}' in {storage.resolve()}; {hint}")
+
+
+def find_checkpoint(target: str, storage: Path) -> Path:
+    """A checkpoint folder, a run's newest checkpoint, or that of a search's best trial.
+
+    Raises SettingsError if there is none.
+    """
+    if (Path(target) / "checkpoint.json").is_file():
+        return Path(target).resolve()
+    run = find_run(target, storage)
+    if run.best.is_file():
+        return Path(json.loads(run.best.with_suffix(".json").read_text())["checkpoint"])
+    if (run.path / "trials").is_dir():
+        raise SettingsError(f"the search '{target}' has no best trial yet; nearest: --resume {target}")
+    if not run.checkpoints():
+        raise SettingsError(f"the run '{target}' has no checkpoint yet; nearest: --resume {target}")
+    return run.checkpoints()[-1]
+
+
+def run_names(storage: Path) -> list[str]:
+    """The runs and searches below a storage path."""
+    found: Iterable[Path] = storage.resolve().glob("*/experiment.yaml")
+    return sorted(path.parent.name for path in found)

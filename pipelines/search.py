@@ -1,0 +1,226 @@
+"""`ganfleet search`: Ray Tune over one family or several, FID the objective."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, ClassVar
+
+from ray import tune
+from rich.console import Console
+
+from gan_core.settings import SettingsError
+from infra.cluster import Cluster, cluster, expected
+from infra.mlflow_tracker import close_run, open_run, version_tags
+from pipelines.outcome import Outcome, best_of, outcome_of, say_outcomes, write_outcomes
+from pipelines.reference import obtain_reference, say_reference
+from pipelines.runs import RunFolder
+from pipelines.screen import SearchView
+from pipelines.settings import SearchExperiment
+from pipelines.tracking import State, close, prepare_tracking
+from pipelines.train import InterruptedRun, check_room, uses_gpu
+from pipelines.trial import SearchContext, Trial
+from pipelines.worker import flat
+from tune_spaces.domains import space
+from tune_spaces.engines import METRIC, MODE, extensible, scheduler, searcher
+
+
+class Watch:
+    """Follows a search from its driver: the screen, and the end of each trial's run in MLflow."""
+
+    def __init__(self, context: SearchContext, view: SearchView) -> None:
+        self.context, self.view = context, view
+        self.trials: Sequence[Any] = ()
+        self.closed: set[str] = set()
+
+    def outcome(self, trial: Any) -> Outcome:
+        """How a trial stands."""
+        return outcome_of(trial, longest(self.context.experiment))
+
+    def show(self, trial: Any, state: str | None = None) -> None:
+        """Brings a trial's row up to date."""
+        now = self.outcome(trial)
+        self.view.update(trial.trial_id, now.described, state or now.state, trial.last_result or {}, now.last_step)
+
+    def finish(self, trial: Any, state: State) -> None:
+        """Ends a trial's run in MLflow, with its final checkpoint."""
+        folder, saved = self.context.folder.trial(trial.trial_id), self.outcome(trial).checkpoint
+        experiment = self.context.experiment.trial(trial.config["settings"])
+        if not folder.experiment.is_file():
+            return
+        close(self.context.target(trial.trial_id), experiment, folder, state, saved)
+        if state != "interrupted":
+            self.closed.add(trial.trial_id)
+            folder.prune(keep=1)
+
+
+class Relay(tune.Callback):
+    """What Tune calls. It is pickled and restored with the search; the watch of this process is not."""
+
+    watch: ClassVar[Watch]
+
+    def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
+        self.watch.trials = trials
+
+    def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        self.watch.show(trial, "running")
+
+    def on_trial_result(
+        self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
+    ) -> None:
+        self.watch.show(trial)
+
+    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        now = self.watch.outcome(trial)
+        state: State = "completed" if now.step >= now.last_step else "stopped"
+        self.watch.show(trial, state)
+        self.watch.finish(trial, state)
+
+    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        self.watch.show(trial, "failed")
+        self.watch.finish(trial, "failed")
+
+
+def longest(experiment: SearchExperiment) -> int:
+    """The generator update at which the longest trial's budget ends (one critic step a round)."""
+    return experiment.budget.last_round(experiment.data.batch_size)
+
+
+def search(experiment: SearchExperiment, folder: RunFolder, console: Console, resume: bool) -> None:
+    """Runs the search, or goes on with it, to its last trial; then prints the table and the best settings.
+
+    Raises InterruptedRun on Ctrl-C; SettingsError if the cluster is too small.
+    """
+    check_room(experiment.compute.workers, experiment.compute.device, expected())
+    reference, about = obtain_reference(experiment.metrics, experiment.data, experiment.storage.path)
+    say_reference(console, about)
+    tracking, tags = prepare_tracking(experiment), {**version_tags(), **about}
+    parent = open_run(
+        experiment.tracking_uri,
+        tracking,
+        {"ganfleet.id": folder.id},
+        folder.path.name,
+        None,
+        flat(experiment.model_dump(mode="json", include={"seed", "data", "budget", "search", "compute"})),
+        {"ganfleet.kind": "search", **tags},
+    )
+    with SearchView(console, experiment.search.trials) as view, cluster() as room:
+        check_room(experiment.compute.workers, experiment.compute.device, room)
+        use_gpu = uses_gpu(experiment.compute.device, experiment.compute.workers, room)
+        context = SearchContext(
+            experiment, folder, reference, experiment.tracking_uri, tracking, parent, tags, use_gpu
+        )
+        Relay.watch = watch = Watch(context, view)
+        tuner(context, room, resume).fit()
+        outcomes = [watch.outcome(trial) for trial in watch.trials]
+        unfinished = [trial for trial in watch.trials if not watch.outcome(trial).ended]
+        interrupted = bool(unfinished) or len(outcomes) < experiment.search.trials
+        for trial, one in zip(watch.trials, outcomes, strict=True):
+            if one.ended and trial.trial_id not in watch.closed:
+                watch.finish(trial, one.state)  # type: ignore[arg-type]
+            elif not one.ended:
+                watch.finish(trial, "interrupted")
+    files = write_outcomes(folder, experiment, outcomes)
+    _close_parent(context, files, outcomes, "interrupted" if interrupted else "completed")
+    if interrupted:
+        raise InterruptedRun
+    say_outcomes(console, folder, outcomes, experiment.storage.path)
+
+
+def _close_parent(context: SearchContext, files: list[Path], outcomes: list[Outcome], state: State) -> None:
+    best = best_of(outcomes)
+    tags = {"ganfleet.state": state}
+    if best is not None:
+        tags |= {"ganfleet.best.trial": best.trial, "ganfleet.best.fid": f"{best.fid:.4f}"}
+    artifacts = {path.name: path for path in [context.folder.experiment, *files]}
+    status = "FINISHED" if state == "completed" else "KILLED"
+    close_run(context.tracking_uri, context.parent, status, tags, artifacts)
+
+
+def tuner(context: SearchContext, room: Cluster, resume: bool) -> tune.Tuner:
+    """A new tuner, or the one that the search's folder holds, with room for its trials counted."""
+    trainable, concurrent = _sized(context, room)
+    state = context.folder.path / "tune"
+    if resume and state.exists():
+        _drop_broken_state(state)
+        return tune.Tuner.restore(str(state), trainable, resume_unfinished=True, restart_errored=False)
+    experiment = context.experiment
+    spaces = {
+        family.name: space(type(family), fixed=experiment.fixed) for family in experiment.families
+    }
+    algorithm = extensible(
+        searcher(experiment.search.sampler, spaces, experiment.seed),
+        concurrent,
+        partial(_trials_wanted, context.folder.experiment),
+    )
+    return tune.Tuner(
+        trainable,
+        tune_config=tune.TuneConfig(
+            metric=METRIC,
+            mode=MODE,
+            search_alg=algorithm,
+            scheduler=scheduler(experiment.search.scheduler, longest(experiment), experiment.budget.eval_every),
+            num_samples=experiment.search.trials,
+            reuse_actors=experiment.compute.workers == 1,
+            trial_dirname_creator=_trial_id,
+        ),
+        run_config=tune.RunConfig(
+            name=state.name,
+            storage_path=str(state.parent),
+            callbacks=[Relay()],
+            verbose=0,
+            failure_config=tune.FailureConfig(max_failures=0),
+            checkpoint_config=tune.CheckpointConfig(num_to_keep=2, checkpoint_at_end=False),
+        ),
+    )
+
+
+def _sized(context: SearchContext, room: Cluster) -> tuple[Any, int]:
+    """The trainable with its resources, and how many trials run at once.
+
+    The actor of a trial with several workers holds no CPU of theirs, or both would wait for ever.
+    """
+    experiment = context.experiment
+    workers, asked = experiment.compute.workers, experiment.search.max_concurrent
+    slots = (room.gpus if context.use_gpu else room.cpus) // workers
+    concurrent = min(asked or slots, experiment.search.trials)
+    if concurrent > slots:
+        raise SettingsError(
+            f"search.max_concurrent={asked} with compute.workers={workers} needs {concurrent * workers} workers,"
+            f" the cluster has room for {slots * workers}; nearest: search.max_concurrent={slots}"
+        )
+    if workers > 1:
+        resources: dict[str, float] = {"node:__internal_head__": round(0.99 / concurrent, 4)}
+    else:
+        resources = {"CPU": max(1, room.cpus // concurrent) if room.local else 1}
+        if context.use_gpu:
+            resources["GPU"] = 1
+    return tune.with_resources(tune.with_parameters(Trial, context=context), resources), concurrent
+
+
+def _trials_wanted(experiment: Path) -> int:
+    """How many trials the search's own file asks for: `--resume NAME search.trials=` changes it there."""
+    return SearchExperiment.from_yaml(experiment.read_text()).search.trials
+
+
+def _trial_id(trial: Any) -> str:
+    return str(trial.trial_id)
+
+
+def _drop_broken_state(folder: Path) -> None:
+    """A killed driver can leave a torn newest state file, with which Tune would silently begin anew."""
+    states = sorted(folder.glob("experiment_state-*.json"))
+    whole = [path for path in states if _is_json(path)]
+    if not whole:
+        raise SettingsError(f"{folder} holds no readable state of the search; nearest: a new name")
+    for path in set(states) - set(whole):
+        path.rename(path.with_suffix(".torn"))
+
+
+def _is_json(path: Path) -> bool:
+    try:
+        return bool(json.loads(path.read_text()))
+    except ValueError:
+        return False

@@ -1,0 +1,226 @@
+"""The experiment's tree with where and how it runs; torch-free, like all of the command line's checks."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+from pydantic import BeforeValidator, Field, SerializeAsAny, field_validator, model_validator
+
+from gan_core.experiment import Budget, Data, Experiment, Metrics, Seed
+from gan_core.experiment import Compute as CoreCompute
+from gan_core.family import Family, build_family, family_names
+from gan_core.settings import Settings, SettingsError, assign, nearest, parse_yaml, paths, unknown
+from tune_spaces.engines import SamplerName, SchedulerName
+
+Workers = Annotated[int, Field(ge=1, le=4096)]
+
+
+class Compute(CoreCompute):
+    """How many workers share each global batch."""
+
+    workers: Workers = 1
+
+
+class Tracking(Settings):
+    """Where MLflow keeps runs."""
+
+    uri: str | None = None
+    """null: `sqlite:///<storage.path>/mlflow.db`."""
+
+
+class Storage(Settings):
+    """Where runs, checkpoints and pictures are kept."""
+
+    path: Path = Path("runs")
+
+
+_Named = TypeVar("_Named", bound="Where")
+
+
+def _auto(value: Any) -> Any:
+    if value == "auto" or value is None:
+        return None
+    try:
+        number = int(value)
+    except (TypeError, ValueError):
+        raise SettingsError(
+            f"search.max_concurrent={value!r} is not a whole number or 'auto'; nearest: search.max_concurrent=auto"
+        ) from None
+    if number < 1:
+        raise SettingsError(
+            f"search.max_concurrent={number} is out of range, at least 1; nearest: search.max_concurrent=1"
+        )
+    return number
+
+
+class Search(Settings):
+    """How hyper-parameters are searched; the objective is FID, lower is better."""
+
+    sampler: SamplerName = "tpe"
+    scheduler: SchedulerName = "asha"
+    trials: Annotated[int, Field(ge=1, le=1_000_000)] = 16
+    max_concurrent: Annotated[int | None, BeforeValidator(_auto)] = None
+    """Trials at once; null or auto: as many as the cluster has room for."""
+
+
+class Where(Settings):
+    """What a training run and a search have in common beside the game."""
+
+    name: str | None = None
+    compute: Compute = Compute()
+    tracking: Tracking = Tracking()
+    storage: Storage = Storage()
+
+    @field_validator("name")
+    @classmethod
+    def _a_folder_name(cls, name: str | None) -> str | None:
+        if name is not None and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", name):
+            right = re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-._")[:100] or "run"
+            raise SettingsError(f"name='{name}' is no folder name; nearest: name={right}")
+        return name
+
+    @property
+    def folder(self) -> Path:
+        """The absolute folder of this run or search."""
+        assert self.name is not None
+        return self.storage.path.resolve() / self.name
+
+    @property
+    def tracking_uri(self) -> str:
+        """MLflow's tracking URI, absolute: a relative one would be another store in each worker."""
+        return self.tracking.uri or f"sqlite:///{self.storage.path.resolve()}/mlflow.db"
+
+
+class TrainExperiment(Where, Experiment):
+    """One training run."""
+
+    @model_validator(mode="after")
+    def _batch_is_shared_equally(self) -> TrainExperiment:
+        _check_shares(self.data, self.compute)
+        return self
+
+
+class SearchExperiment(Where):
+    """A search over one family or several: the settings that all of its trials share."""
+
+    seed: Seed = 0
+    families: tuple[Annotated[SerializeAsAny[Family], BeforeValidator(build_family)], ...]
+    fixed: tuple[str, ...] = ()
+    """Family fields that were set by hand and so are not searched."""
+    data: Data = Data()
+    budget: Budget = Budget()
+    metrics: Metrics = Metrics()
+    search: Search = Search()
+
+    @model_validator(mode="after")
+    def _batch_is_shared_equally(self) -> SearchExperiment:
+        _check_shares(self.data, self.compute)
+        return self
+
+    def trial(self, family: dict[str, Any]) -> TrainExperiment:
+        """The experiment of one trial: a sampled `{"name": ..., field: ...}` over the search's own settings.
+
+        It is saved at each evaluation: where Tune may stop it, and go on from.
+        """
+        base = next(known for known in self.families if known.name == family["name"])
+        values = self.chosen()
+        shared = {key: values[key] for key in values.keys() & TrainExperiment.model_fields.keys()}
+        budget = {**shared.get("budget", {}), "checkpoint_every": self.budget.eval_every}
+        return TrainExperiment.load({**shared, "budget": budget, "family": {**base.chosen(), **family}})
+
+
+def _check_shares(data: Data, compute: Compute) -> None:
+    if data.batch_size % compute.workers:
+        right = max(round(data.batch_size / compute.workers), 1) * compute.workers
+        raise SettingsError(
+            f"data.batch_size={data.batch_size} cannot be shared equally by compute.workers={compute.workers};"
+            f" nearest: data.batch_size={right}"
+        )
+
+
+def _check_names(families: Sequence[str], with_known: Callable[[Sequence[str]], object]) -> None:
+    """Names each unknown family, and what else is wrong once it is put right: one line for all mistakes."""
+    names = family_names()
+    mistakes = [unknown("family", name, names) for name in families if name not in names]
+    if not mistakes:
+        return
+    try:
+        with_known([name if name in names else nearest(name, names) for name in families])
+    except SettingsError as error:
+        mistakes.append(str(error))
+    raise SettingsError("; ".join(mistakes))
+
+
+def _check_files(metrics: Metrics) -> None:
+    if metrics.weights is not None and not metrics.weights.is_file():
+        raise SettingsError(f"metrics.weights={metrics.weights} is no file; nearest: metrics.weights=null")
+
+
+def train_experiment(families: Sequence[str], assignments: Sequence[str], config: str = "") -> TrainExperiment:
+    """The training run that a command line asks for. Raises SettingsError, before anything is started."""
+    values = parse_yaml(config)
+    _check_names(families, lambda known: train_experiment(known, assignments, config))
+    if len(families) > 1:
+        raise SettingsError(f"train plays one family, not {len(families)}; nearest: train {families[0]}")
+    if families:
+        values["family"] = {**_same_family(values.get("family"), families[0]), "name": families[0]}
+    if "family" not in values:
+        raise SettingsError("train needs a family, e.g. `ganfleet train wgan_gp`")
+    known = paths(TrainExperiment.load(_without_strangers(values, TrainExperiment)))
+    experiment = TrainExperiment.load(assign(values, assignments, known))
+    _check_files(experiment.metrics)
+    return _named(experiment, experiment.family.name)
+
+
+def search_experiment(families: Sequence[str], assignments: Sequence[str], config: str = "") -> SearchExperiment:
+    """The search that a command line asks for: `family.x=` fixes x for each family that has it."""
+    values = parse_yaml(config)
+    _check_names(families, lambda known: search_experiment(known, assignments, config))
+    given = dict(values.pop("family", {}) or {})
+    if families:
+        values["families"] = list(families)
+    if not values.get("families"):
+        raise SettingsError("search needs a family or several, e.g. `ganfleet search wgan wgan_gp`")
+    built = [build_family(family) for family in values["families"]]
+    own = [f"family.{field}" for family in built for field in type(family).model_fields]
+    known = [path for path in paths(SearchExperiment) if not path.startswith(("families", "fixed"))] + own
+    assign(values, [item for item in assignments if not item.startswith("family.")], known)
+    fields = assign({}, [item for item in assignments if item.startswith("family.")], known).get("family", {})
+    values["families"] = _fix([family.name for family in built], built, {**given, **fields})
+    values["fixed"] = sorted({field for family in values["families"] for field in family if field != "name"})
+    experiment = SearchExperiment.load(values)
+    _check_files(experiment.metrics)
+    return _named(experiment, "-".join(family.name for family in experiment.families))
+
+
+def _fix(names: Sequence[str], built: Sequence[Family], fields: dict[str, Any]) -> list[dict[str, Any]]:
+    """Each family with the given fields that it has; a field that none has is an error."""
+    for field in fields:
+        if all(field not in type(family).model_fields for family in built):
+            build_family({"name": names[0], field: fields[field]})
+    return [
+        {**family.chosen(), **{key: value for key, value in fields.items() if key in type(family).model_fields}}
+        for family in built
+    ]
+
+
+def _same_family(given: Any, name: str) -> dict[str, Any]:
+    """A config file's family settings, if the command line names the same family."""
+    return dict(given) if isinstance(given, dict) and given.get("name") == name else {}
+
+
+def _without_strangers(values: dict[str, Any], model: type[Settings]) -> dict[str, Any]:
+    for key in values.keys() - model.model_fields.keys():
+        raise SettingsError(f"unknown setting '{key}'; nearest: {nearest(key, model.model_fields)}")
+    return {"family": {"name": build_family(values["family"]).name}}
+
+
+def _named(experiment: _Named, stem: str) -> _Named:
+    """The experiment with a name made up from the time if it has none."""
+    if experiment.name is not None:
+        return experiment
+    return experiment.override(f"name={stem}-{time.strftime('%m%d-%H%M%S')}")

@@ -1,0 +1,97 @@
+"""`ganfleet train`: one experiment on one Ray Train worker or several."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+
+from rich.console import Console
+
+from gan_core import checkpoint
+from gan_core.loop import DivergedError
+from gan_core.settings import SettingsError
+from infra.cluster import Cluster, cluster, expected
+from pipelines.reference import obtain_reference, say_reference
+from pipelines.runs import RunFolder
+from pipelines.screen import TrainView, number, say
+from pipelines.settings import TrainExperiment
+from pipelines.tracking import close, prepare_tracking, run_target
+from pipelines.worker import Event
+
+
+class InterruptedRun(Exception):
+    """Ctrl-C: what there is can be gone on with."""
+
+
+def check_room(workers: int, device: str, room: Cluster | None) -> None:
+    """Refuses workers that a cluster can never hold. Raises SettingsError."""
+    if room is None:
+        return
+    if device == "cuda" and room.gpus < workers:
+        fewer = f"compute.workers={room.gpus}" if room.gpus else "compute.device=cpu"
+        raise SettingsError(f"compute.device=cuda with compute.workers={workers} needs {workers} GPUs,"
+                            f" the cluster has {room.gpus}; nearest: {fewer}")
+    if room.cpus < workers:
+        raise SettingsError(
+            f"compute.workers={workers} needs {workers} CPUs, the cluster has {room.cpus};"
+            f" nearest: compute.workers={room.cpus}"
+        )
+
+
+def uses_gpu(device: str, workers: int, room: Cluster) -> bool:
+    """Whether workers take a GPU each: asked for, or there for all of them."""
+    return device == "cuda" or (device == "auto" and room.gpus >= workers)
+
+
+def train(experiment: TrainExperiment, folder: RunFolder, console: Console) -> None:
+    """Plays the experiment to the end of its budget, from the folder's newest checkpoint if there is one.
+
+    Raises InterruptedRun on Ctrl-C; SettingsError if the cluster is too small or the run is finished already.
+    """
+    from pipelines.group import Job, run_group
+
+    check_room(experiment.compute.workers, experiment.compute.device, expected())
+    _check_unfinished(experiment, folder)
+    reference, about = obtain_reference(experiment.metrics, experiment.data, experiment.storage.path)
+    say_reference(console, about)
+    target = run_target(experiment, prepare_tracking(experiment), folder, about)
+    last: Event | None = None
+    try:
+        with TrainView(console, folder.path.name) as view, cluster() as room:
+            workers, device = experiment.compute.workers, experiment.compute.device
+            check_room(workers, device, room)
+            cpus = max(1, room.cpus // workers) if room.local else 1
+            job = Job(experiment, folder, reference, target, uses_gpu(device, workers, room), cpus)
+            for event in run_group(job):
+                view.show(event.step, event.last_step, event.metrics)
+                last = event
+    except KeyboardInterrupt:
+        with suppress(KeyboardInterrupt):
+            close(target, experiment, folder, "interrupted", None)
+        raise InterruptedRun from None
+    except DivergedError:
+        close(target, experiment, folder, "failed", None)
+        raise
+    assert last is not None, "a game has at least one round"
+    close(target, experiment, folder, "completed", str(folder.checkpoints()[-1]))
+    _say_end(console, folder, last, experiment)
+
+
+def _check_unfinished(experiment: TrainExperiment, folder: RunFolder) -> None:
+    saved = folder.checkpoints()
+    if not saved:
+        return
+    about = checkpoint.describe(saved[-1])
+    step, seen = about["step"], about["images_seen"]
+    if step >= experiment.budget.last_round(seen // step):
+        raise SettingsError(
+            f"the run '{folder.path.name}' is finished, at step {step};"
+            f" nearest: --resume {folder.path.name} budget.rounds={2 * step}"
+        )
+
+
+def _say_end(console: Console, folder: RunFolder, last: Event, experiment: TrainExperiment) -> None:
+    pictures = folder.pictures()
+    say(console, f"FID {number(last.metrics.get('fid'))} after {last.step} generator updates")
+    say(console, f"samples      {pictures[-1] if pictures else '-'}")
+    say(console, f"checkpoint   {folder.checkpoints()[-1]}")
+    say(console, f"curves       ganfleet ui storage.path={experiment.storage.path}")

@@ -1,0 +1,105 @@
+"""One trial of a search as Ray Tune sees it: a step is one evaluation, a checkpoint a pointer to ours."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ray import tune
+
+from pipelines.group import Job, run_group
+from pipelines.runs import RunFolder
+from pipelines.settings import SearchExperiment
+from pipelines.worker import Event, TrackingTarget, play
+
+POINTER = "pointer.json"
+
+
+@dataclass(frozen=True)
+class SearchContext:
+    """What all trials of a search share."""
+
+    experiment: SearchExperiment
+    folder: RunFolder
+    reference: bytes
+    tracking_uri: str
+    tracking_experiment: str
+    parent: str
+    tags: dict[str, str]
+    use_gpu: bool
+
+    def target(self, trial_id: str) -> TrackingTarget:
+        """The child run of a trial."""
+        return TrackingTarget(
+            self.tracking_uri,
+            self.tracking_experiment,
+            kind="trial",
+            identity=f"{self.folder.id}/{trial_id}",
+            name=f"{self.folder.path.name}/{trial_id}",
+            parent=self.parent,
+            tags={**self.tags, "ganfleet.trial": trial_id, "ganfleet.search": self.folder.path.name},
+        )
+
+
+class Trial(tune.Trainable):
+    """A single-worker trial plays in this actor, which the next trial reuses; more workers are a group of Ray
+    Train's beside it."""
+
+    def setup(self, config: dict[str, Any], context: SearchContext) -> None:
+        """Called once an actor; `reset_config` begins each further trial."""
+        self._context = context
+        self.reset_config(config)
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        """Begins a trial at its first round."""
+        self.cleanup()
+        self._experiment = self._context.experiment.trial(new_config["settings"])
+        self._folder = self._context.folder.trial(self.trial_id)
+        self._folder.path.mkdir(parents=True, exist_ok=True)
+        self._folder.experiment.write_text(self._experiment.to_yaml())
+        self._saved: str | None = None
+        return True
+
+    def step(self) -> dict[str, Any]:
+        """Plays on to the next evaluation."""
+        if self._events is None:
+            self._events = self._play()
+        event = next(event for event in self._events if "fid" in event.metrics)
+        self._saved = event.checkpoint
+        return {
+            **event.metrics,
+            "step": event.step,
+            "last_step": event.last_step,
+            "checkpoint_path": event.checkpoint,
+            "done": event.step >= event.last_step,
+            "should_checkpoint": True,
+        }
+
+    def save_checkpoint(self, checkpoint_dir: str) -> None:
+        """Tune keeps where ours is."""
+        Path(checkpoint_dir, POINTER).write_text(json.dumps({"checkpoint": self._saved}))
+
+    def load_checkpoint(self, checkpoint_dir: str) -> None:
+        """Goes on from the pointer: later checkpoints of this trial were never reported."""
+        self.cleanup()
+        self._saved = json.loads(Path(checkpoint_dir, POINTER).read_text())["checkpoint"]
+
+    def cleanup(self) -> None:
+        """Ends the game in progress, if any."""
+        self._events: Iterator[Event] | None = None
+
+    def _play(self) -> Iterator[Event]:
+        start = None if self._saved is None else Path(self._saved)
+        for later in self._folder.checkpoints():
+            if start is None or later.name > start.name:
+                shutil.rmtree(later)
+        context, target = self._context, self._context.target(self.trial_id)
+        if self._experiment.compute.workers > 1:
+            job = Job(self._experiment, self._folder, context.reference, target, context.use_gpu, 1)
+            return run_group(job)
+        device = "cuda" if context.use_gpu else "cpu"
+        return play(self._experiment, self._folder, context.reference, target, device, start)

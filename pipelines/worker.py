@@ -1,0 +1,193 @@
+"""What each rank does: plays rounds, and at the settings' intervals logs, evaluates, pictures and saves.
+
+The same code runs in a Tune actor, in a Ray Train worker of a group, and in a test's own process.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+
+import torch
+
+from gan_core import checkpoint, data, ranks
+from gan_core.experiment import Data
+from gan_core.loop import DTYPES, Game, Round, rounds
+from gan_core.metrics.reference import Reference, sample_range
+from infra.tracker import FolderTracker, Tracker, Trackers
+from pipelines.pictures import png, samples_picture
+from pipelines.runs import RunFolder
+from pipelines.settings import TrainExperiment
+
+PICTURED_SAMPLES = {True: 64, False: 1024}  # images, points
+
+
+@dataclass(frozen=True)
+class TrackingTarget:
+    """Where rank 0 opens the run in MLflow."""
+
+    uri: str
+    experiment_id: str
+    kind: str
+    identity: str
+    name: str
+    parent: str | None = None
+    tags: dict[str, str] = field(default_factory=dict)
+
+    def open(self, experiment: TrainExperiment) -> str:
+        """Finds or makes the run, with the experiment's settings as its params. Returns its id."""
+        from infra.mlflow_tracker import open_run
+
+        return open_run(
+            self.uri,
+            self.experiment_id,
+            {"ganfleet.id": self.identity},
+            self.name,
+            self.parent,
+            flat(experiment.model_dump(mode="json", exclude={"name", "tracking", "storage"})),
+            {"ganfleet.kind": self.kind, **self.tags},
+        )
+
+
+@dataclass(frozen=True)
+class Event:
+    """What one logged step brought."""
+
+    step: int
+    last_step: int
+    images_seen: int
+    metrics: dict[str, float]
+    checkpoint: str | None
+
+
+def play(
+    experiment: TrainExperiment,
+    folder: RunFolder,
+    reference: bytes,
+    target: TrackingTarget | None,
+    device: torch.device | str = "cpu",
+    start: Path | None = None,
+) -> Iterator[Event]:
+    """Plays the experiment from a checkpoint, or from the start, to the end of its budget.
+
+    Yields after each logged step, on every rank; rank 0 alone writes to the folder and to MLflow (none
+    without `target`). Raises DivergedError if a loss is not finite.
+    """
+    torch.manual_seed(experiment.seed)
+    device = torch.device(device)
+    dataset = _dataset(experiment.data).to(device, DTYPES[experiment.compute.precision])
+    game = Game(experiment, dataset.shape, device)
+    if start is not None:
+        checkpoint.load(game, start)
+    judge = _reference(reference, experiment.data).to(device)
+    tracker = _tracker(experiment, folder, target)
+    meter = Meter(game)
+    for turn in meter.timed(rounds(game, dataset.images, dataset.labels)):
+        due = Due.at(turn.step, experiment, game.last_round)
+        if not due.anything:
+            continue
+        metrics = {"images_seen": turn.images_seen, **turn.scalars(), "images_per_second": meter.rate()}
+        if due.evaluation:
+            metrics["fid"] = judge.fid(game, experiment.metrics.samples)
+            if ranks.rank() == 0:
+                tracker.picture(turn.step, _picture(game, dataset))
+        tracker.metrics(turn.step, metrics)
+        saved = _save(game, folder) if due.checkpoint else None
+        yield Event(turn.step, game.last_round, turn.images_seen, metrics, saved)
+
+
+@dataclass(frozen=True)
+class Due:
+    """What is to be done after a round."""
+
+    log: bool
+    evaluation: bool
+    checkpoint: bool
+
+    @staticmethod
+    def at(step: int, experiment: TrainExperiment, last_step: int) -> Due:
+        """By the budget's intervals; everything after the last round."""
+        budget, last = experiment.budget, step == last_step
+        return Due(
+            last or step % budget.log_every == 0,
+            last or step % budget.eval_every == 0,
+            last or step % budget.checkpoint_every == 0,
+        )
+
+    @property
+    def anything(self) -> bool:
+        """Whether there is something to do."""
+        return self.log or self.evaluation or self.checkpoint
+
+
+class Meter:
+    """Images a second of training alone: without evaluation, pictures and saving."""
+
+    def __init__(self, game: Game) -> None:
+        self.game = game
+        self.seconds, self.images = 0.0, game.images_seen
+
+    def timed(self, turns: Iterator[Round]) -> Iterator[Round]:
+        """Passes the rounds on and adds up their time."""
+        while True:
+            began = time.perf_counter()
+            turn = next(turns, None)
+            self.seconds += time.perf_counter() - began
+            if turn is None:
+                return
+            yield turn
+
+    def rate(self) -> float:
+        """Images a second since the last call."""
+        images, seconds = self.game.images_seen - self.images, self.seconds
+        self.seconds, self.images = 0.0, self.game.images_seen
+        return images / max(seconds, 1e-9)
+
+
+def flat(tree: dict[str, object], prefix: str = "") -> dict[str, object]:
+    """A nested dict by dotted paths; empty values left out."""
+    found: dict[str, object] = {}
+    for key, value in tree.items():
+        if isinstance(value, dict):
+            found |= flat(value, f"{prefix}{key}.")
+        elif value is not None:
+            found[prefix + key] = value
+    return found
+
+
+def _tracker(experiment: TrainExperiment, folder: RunFolder, target: TrackingTarget | None) -> Tracker:
+    if ranks.rank() != 0:
+        return Trackers([])
+    trackers: list[Tracker] = [FolderTracker(folder.path)]
+    if target is not None:
+        from infra.mlflow_tracker import MlflowTracker
+
+        trackers.append(MlflowTracker(target.uri, target.open(experiment)))
+    return Trackers(trackers)
+
+
+def _save(game: Game, folder: RunFolder) -> str:
+    path = folder.checkpoint(game.step)
+    if ranks.rank() == 0:
+        checkpoint.save(game, path)
+        folder.prune()
+    return str(path)
+
+
+def _picture(game: Game, dataset: data.Dataset) -> bytes:
+    count = PICTURED_SAMPLES[dataset.pictured]
+    return png(samples_picture(sample_range(game, 0, count, purpose="picture"), dataset.images))
+
+
+@lru_cache(maxsize=2)
+def _dataset(settings: Data) -> data.Dataset:
+    """A process plays many trials on one train set."""
+    return data.load(settings)
+
+
+@lru_cache(maxsize=2)
+def _reference(content: bytes, settings: Data) -> Reference:
+    return Reference.from_bytes(content, _dataset(settings))

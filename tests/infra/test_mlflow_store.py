@@ -1,0 +1,80 @@
+"""Stores are opened once, in the right place, or refused at once with a reason."""
+
+import multiprocessing
+import socket
+import time
+from multiprocessing.synchronize import Barrier
+from pathlib import Path
+
+import pytest
+from mlflow import MlflowClient
+
+from infra.mlflow_tracker import prepare
+
+
+def test_prepare_twice_gives_one_experiment_with_its_folder(uri, experiment, client, tmp_path):
+    assert prepare(uri, str(tmp_path), tmp_path / "elsewhere") == experiment
+    assert client.get_experiment(experiment).artifact_location == (tmp_path / "files").as_uri()
+
+
+def test_without_a_folder_sqlite_keeps_files_beside_the_database(uri):
+    experiment = prepare(uri, "no folder", None)
+    location = MlflowClient(uri).get_experiment(experiment).artifact_location
+    assert location == (Path(uri.removeprefix("sqlite:///")).parent / "artifacts").as_uri()
+
+
+def test_a_relative_uri_is_refused_with_the_absolute_one(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ValueError, match=f"sqlite:///{tmp_path}/runs/mlflow.db"):
+        prepare("sqlite:///runs/mlflow.db", "tests", None)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("uri", ["sqlite://", "sqlite:///:memory:", "./mlruns", "file:///tmp/mlruns", ""])
+def test_a_uri_that_cannot_be_shared_is_refused(uri):
+    with pytest.raises(ValueError, match="tracking uri"):
+        prepare(uri, "tests", None)
+
+
+def test_a_file_that_is_no_database_is_refused_at_once(tmp_path):
+    (tmp_path / "mlflow.db").write_bytes(b"not a database" * 100)
+    started = time.monotonic()
+    with pytest.raises(ValueError, match=r"mlflow\.db.*not a database"):
+        prepare(f"sqlite:///{tmp_path}/mlflow.db", "tests", None)
+    assert time.monotonic() - started < 5
+
+
+def test_a_server_that_is_not_there_is_refused_at_once():
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        uri = f"http://127.0.0.1:{free.getsockname()[1]}"
+    started = time.monotonic()
+    with pytest.raises(ValueError, match=uri):
+        prepare(uri, "tests", None)
+    assert time.monotonic() - started < 5
+
+
+def test_a_deleted_experiment_is_an_error_that_says_how_to_go_on(uri, experiment, client, tmp_path):
+    client.delete_experiment(experiment)
+    with pytest.raises(ValueError, match=f"restore -x {experiment}"):
+        prepare(uri, str(tmp_path), None)
+
+
+def test_a_password_is_not_shown():
+    with pytest.raises(ValueError, match=r"user:\*\*\*@127") as refused:
+        prepare("http://user:secret@127.0.0.1:1", "tests", None)
+    assert "secret" not in str(refused.value)
+
+
+def _create(uri: str, barrier: Barrier) -> None:
+    barrier.wait()
+    prepare(uri, "tests", None)
+
+
+def test_two_drivers_may_create_the_store_at_once(tmp_path, spawned):
+    uri = f"sqlite:///{tmp_path}/store/mlflow.db"
+    barrier = multiprocessing.get_context("spawn").Barrier(2)
+    assert spawned(_create, [(uri, barrier)] * 2) == [0, 0]
+    assert [path.name for path in (tmp_path / "store").iterdir()] == ["mlflow.db"]
+    experiments = MlflowClient(uri).search_experiments()
+    assert sorted(experiment.name for experiment in experiments) == ["Default", "tests"]
