@@ -60,7 +60,7 @@ def describe(folder: Path) -> dict[str, Any]:
         raise CheckpointError(f"{folder} is no checkpoint: it has no {ABOUT}") from None
     except json.JSONDecodeError as error:
         raise CheckpointError(f"{folder / ABOUT} is damaged: {error}") from None
-    return about  # type: ignore[no-any-return]
+    return about
 
 
 def load(game: Game, folder: Path) -> None:

@@ -37,9 +37,7 @@ class Dataset:
 
     def to(self, device: torch.device | str, dtype: torch.dtype) -> Dataset:
         """The same set on a device; images take `dtype`."""
-        return Dataset(
-            self.name, self.images.to(device, dtype), self.labels.to(device), self.classes
-        )
+        return Dataset(self.name, self.images.to(device, dtype), self.labels.to(device), self.classes)
 
     def digest(self) -> str:
         """sha256 of the content as the game sees it: pixels after preprocessing, and labels."""

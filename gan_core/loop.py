@@ -58,15 +58,12 @@ class Game:
         if batch_size % workers:
             right = max(batch_size // workers, 1) * workers
             raise SettingsError(
-                f"data.batch_size={batch_size} cannot be shared by {workers} workers;"
-                f" nearest: data.batch_size={right}"
+                f"data.batch_size={batch_size} cannot be shared by {workers} workers; nearest: data.batch_size={right}"
             )
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(experiment.seed)
             recipe = experiment.family.recipe(shape)
-        self.players = {
-            name: player.to(self.device, self.dtype) for name, player in recipe.players.items()
-        }
+        self.players = {name: player.to(self.device, self.dtype) for name, player in recipe.players.items()}
         self.generator = recipe.generator.to(self.device, self.dtype)
         self.average = copy.deepcopy(self.generator).requires_grad_(False).eval()
         self.optimizers = {name: player.optimizer() for name, player in self.players.items()}
@@ -86,7 +83,7 @@ class Game:
     def sample(self, z: Tensor) -> Tensor:
         """Samples of the averaged generator for z (N, latent): (N, *shape), images in [-1, 1]."""
         with self.autocast():
-            return self.average(z).to(self.dtype)  # type: ignore[no-any-return]
+            return self.average(z).to(self.dtype)
 
     def autocast(self) -> torch.autocast:
         """The arithmetic of the networks under the experiment's precision."""
@@ -96,18 +93,14 @@ class Game:
     @torch.no_grad()
     def update_average(self) -> None:
         """One round's step of the generator's running average, quicker at the start (Adam's and TF's warm-up)."""
-        decay = min(self.experiment.family.ema, (1 + self.step) / (10 + self.step))
-        if self.experiment.family.ema == 0:
-            decay = 0.0
-        new = [tensor for tensor in _floats(self.generator)]
-        torch._foreach_lerp_([tensor for tensor in _floats(self.average)], new, 1 - decay)
+        ema = self.experiment.family.ema
+        decay = min(ema, (1 + self.step) / (10 + self.step)) if ema else 0.0
+        torch._foreach_lerp_(_floats(self.average), _floats(self.generator), 1 - decay)
 
 
 def _floats(net: nn.Module) -> list[Tensor]:
     """Parameters and the buffers that can be averaged (BatchNorm's statistics, not its counter)."""
-    return [
-        tensor.detach() for tensor in (*net.parameters(), *net.buffers()) if tensor.is_floating_point()
-    ]
+    return [tensor.detach() for tensor in (*net.parameters(), *net.buffers()) if tensor.is_floating_point()]
 
 
 def rounds(game: Game, images: Tensor, labels: Tensor) -> Iterator[Round]:
@@ -129,14 +122,10 @@ def rounds(game: Game, images: Tensor, labels: Tensor) -> Iterator[Round]:
         yield Round(game.step, game.images_seen, losses)
 
 
-def _turn(
-    game: Game, name: str, module: nn.Module, index: int, images: Tensor, labels: Tensor
-) -> dict[str, Tensor]:
+def _turn(game: Game, name: str, module: nn.Module, index: int, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
     """One optimiser step of one player. Returns its detached scalars by their metric names."""
     settings, optimizer = game.experiment, game.optimizers[name]
-    batch = streams.turn(
-        settings.seed, name, index, settings.data.batch_size, settings.family.latent, images, labels
-    )
+    batch = streams.turn(settings.seed, name, index, settings.data.batch_size, settings.family.latent, images, labels)
     optimizer.zero_grad(set_to_none=True)
     with game.autocast():
         loss, scalars = module(batch)
@@ -155,6 +144,4 @@ def _freeze_others(game: Game, player: Player) -> None:
 def _distributed(player: Player) -> nn.Module:
     if ranks.world_size() == 1:
         return player
-    return DistributedDataParallel(
-        player.requires_grad_(True), broadcast_buffers=False, gradient_as_bucket_view=True
-    )
+    return DistributedDataParallel(player.requires_grad_(True), broadcast_buffers=False, gradient_as_bucket_view=True)

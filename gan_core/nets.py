@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 from typing import Literal
 
 import torch
@@ -14,6 +15,7 @@ from gan_core import ranks
 from gan_core.family import NetName
 from gan_core.recipe import Shape
 from gan_core.settings import SettingsError
+
 
 class GlobalBatchNorm(nn.BatchNorm2d):
     """BatchNorm over the *global* batch, on any device (`nn.SyncBatchNorm` refuses CPU tensors).
@@ -45,7 +47,7 @@ class GlobalBatchNorm(nn.BatchNorm2d):
 def without_grad(generator: nn.Module, z: Tensor) -> Tensor:
     """The generator's samples for a critic's turn: nothing flows back into it."""
     with torch.no_grad():
-        return generator(z).to(z.dtype)  # type: ignore[no-any-return]
+        return generator(z).to(z.dtype)
 
 
 def scores(critic: nn.Module, real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:
@@ -136,7 +138,7 @@ def dcgan_generator(latent: int, shape: Shape, width: int) -> nn.Module:
     levels = _levels(shape)
     channels = [width * 2**level for level in reversed(range(levels))]
     layers: list[nn.Module] = [_Project(latent, channels[0]), GlobalBatchNorm(channels[0]), nn.ReLU()]
-    for wide, narrow in zip(channels, channels[1:], strict=False):
+    for wide, narrow in pairwise(channels):
         layers += [
             nn.ConvTranspose2d(wide, narrow, 4, 2, 1, bias=False),
             GlobalBatchNorm(narrow),
@@ -151,7 +153,7 @@ def dcgan_critic(shape: Shape, width: int, *, batch_norm: bool) -> nn.Module:
     levels = _levels(shape)
     channels = [width * 2**level for level in range(levels)]
     layers: list[nn.Module] = [nn.Conv2d(shape[0], width, 4, 2, 1), nn.LeakyReLU(0.2)]
-    for narrow, wide in zip(channels, channels[1:], strict=False):
+    for narrow, wide in pairwise(channels):
         layers += [nn.Conv2d(narrow, wide, 4, 2, 1, bias=not batch_norm)]
         layers += [GlobalBatchNorm(wide)] if batch_norm else []
         layers += [nn.LeakyReLU(0.2)]

@@ -39,6 +39,5 @@ def gradient_penalty(critic: Callable[[Tensor], Tensor], real: Tensor, fake: Ten
     subgradient at zero, where sqrt(sum of squares) gives NaN.
     """
     between = torch.lerp(fake, real, mix).detach()  # (N, *shape)
-    score, pull_back = torch.func.vjp(critic, between)
-    (slope,) = pull_back(torch.ones_like(score))  # (N, *shape)
+    slope = torch.func.grad(lambda x: critic(x).sum())(between)  # (N, *shape)
     return (torch.linalg.vector_norm(slope.flatten(1), dim=1) - 1).square().mean()

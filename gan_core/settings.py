@@ -106,8 +106,10 @@ def paths(node: BaseModel | type[BaseModel], prefix: str = "") -> list[str]:
 def _scalar(text: str) -> Any:
     """`null` and lists are YAML; anything else stays text for the field's own type to read (YAML takes 1e-4
     for a word and `on` for a truth)."""
-    if text == "" or text[0] in "[{" or text in ("null", "~", "none", "None"):
-        return None if text.lower() == "none" else yaml.safe_load(text)
+    if text in ("null", "~"):
+        return None
+    if text[:1] in ("[", "{"):
+        return parse_yaml(f"value: {text}")["value"]
     return text
 
 
@@ -136,7 +138,7 @@ def _explain(item: Any, model: type[BaseModel], prefix: str) -> str:
     if kind in _WANTED:
         return f"{path}={given!r} is not {_WANTED[kind]}; nearest: {path}={field.default if field else '...'}"
     if kind == "literal_error" and field is not None:
-        return unknown(path, given, [choice for choice in get_args(field.annotation)])
+        return unknown(path, given, list(get_args(field.annotation)))
     error = context.get("error")
     if isinstance(error, SettingsError):
         return str(error)

@@ -44,9 +44,7 @@ def finite_row(step: int, values: Mapping[str, float]) -> dict[str, float]:
     row = {name: value if isinstance(value, int) else float(value) for name, value in values.items()}
     for name, value in row.items():
         if not math.isfinite(value):
-            raise ValueError(
-                f"metric {name!r} is {value} at step {step}: leave out what could not be computed"
-            )
+            raise ValueError(f"metric {name!r} is {value} at step {step}: leave out what could not be computed")
     return row
 
 

@@ -20,7 +20,7 @@ from rich.console import Console
 from gan_core.settings import Settings, SettingsError, nearest
 from pipelines.resume import resumed_search, resumed_train
 from pipelines.runs import RunFolder, find_checkpoint
-from pipelines.settings import Storage, Where, search_experiment, train_experiment
+from pipelines.settings import Where, search_experiment, train_experiment
 
 INPUT, INTERRUPTED, FAILED = 2, 75, 1
 
@@ -196,7 +196,7 @@ def _run(verb: str, experiment: Where, folder: RunFolder, play: Callable[[Consol
     from gan_core.checkpoint import CheckpointError
     from gan_core.loop import DivergedError
     from pipelines.screen import quiet
-    from pipelines.train import InterruptedRun
+    from pipelines.train import InterruptedRunError
 
     signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
     failure = ""
@@ -204,7 +204,7 @@ def _run(verb: str, experiment: Where, folder: RunFolder, play: Callable[[Consol
         try:
             play(console)
             return
-        except (InterruptedRun, KeyboardInterrupt):
+        except (InterruptedRunError, KeyboardInterrupt):
             code = INTERRUPTED
         except (SettingsError, CheckpointError) as error:
             code, failure = INPUT, str(error)
@@ -213,10 +213,8 @@ def _run(verb: str, experiment: Where, folder: RunFolder, play: Callable[[Consol
         except Exception as error:
             code, failure = FAILED, f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
             traceback.print_exc()
-    path = experiment.storage.path
-    where = "" if path == Storage().path else f" storage.path={path}"
     if code == INTERRUPTED:
-        typer.echo(f"interrupted; to go on: ganfleet {verb} --resume {folder.path.name}{where}", err=True)
+        typer.echo(f"interrupted; to go on: ganfleet {verb} --resume {folder.path.name}{experiment.storage.argument}", err=True)
     else:
         typer.echo(f"error: {failure}" + (f"   (log: {folder.log})" if code == FAILED else ""), err=True)
     raise SystemExit(code)

@@ -66,6 +66,13 @@ class RunFolder:
         """The complete checkpoints, oldest first (an incomplete one has another name)."""
         return sorted((self.path / "checkpoints").glob("step-*"), key=lambda path: int(path.name[5:]))
 
+    def discard_after(self, step: int) -> list[Path]:
+        """Deletes the checkpoints later than `step`; returns the others, oldest first."""
+        kept = [path for path in self.checkpoints() if int(path.name[5:]) <= step]
+        for later in set(self.checkpoints()) - set(kept):
+            shutil.rmtree(later)
+        return kept
+
     def pictures(self) -> list[Path]:
         """The sample grids, oldest first."""
         return sorted((self.path / "samples").glob("step-*.png"))

@@ -14,8 +14,12 @@ from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from pipelines.outcome import Outcome, best_of, ranked
+
 PLAIN_SECONDS = 30.0
 """Without a terminal, a line at least this often."""
+
+PLAIN_WIDTH = 200
 
 
 @contextmanager
@@ -30,7 +34,8 @@ def quiet(log: Path) -> Iterator[Console]:
     os.close(target)
     screen = os.fdopen(os.dup(kept[0]), "w", buffering=1)
     try:
-        yield Console(file=screen, force_terminal=screen.isatty() or None)
+        terminal = screen.isatty()
+        yield Console(file=screen, force_terminal=terminal or None, width=None if terminal else PLAIN_WIDTH)
     finally:
         sys.stdout.flush()
         sys.stderr.flush()
@@ -108,7 +113,7 @@ class SearchView:
 
     def __init__(self, console: Console, trials: int) -> None:
         self.console, self.trials = console, trials
-        self.rows: dict[str, dict[str, object]] = {}
+        self.rows: dict[str, Outcome] = {}
         self.began, self.printed = time.monotonic(), 0.0
         self.live = Live(console=console, get_renderable=self._table, refresh_per_second=2, transient=True)
 
@@ -121,39 +126,32 @@ class SearchView:
         if self.console.is_terminal:
             self.live.stop()
 
-    def update(self, trial: str, settings: str, state: str, result: dict[str, float], last_step: int) -> None:
+    def update(self, now: Outcome) -> None:
         """A trial started, was evaluated or ended."""
-        step, fid = int(result.get("step", 0)), result.get("fid")
-        rate, before = result.get("images_per_second"), self.rows.get(trial, {}).get("state")
-        self.rows[trial] = dict(settings=settings, state=state, step=step, last=last_step, fid=fid, rate=rate)
-        now = time.monotonic()
-        ended = state != before and state not in ("running", "waiting")
-        if not self.console.is_terminal and (ended or now - self.printed > PLAIN_SECONDS):
-            self.printed = now
-            row = f"{trial}  {settings}  step {step}/{last_step}  FID {number(fid)}  {state}"
+        before = self.rows.get(now.trial)
+        self.rows[now.trial] = now
+        news = now.ended and not (before and before.ended)
+        if not self.console.is_terminal and (news or time.monotonic() - self.printed > PLAIN_SECONDS):
+            self.printed = time.monotonic()
+            row = f"{now.trial}  {now.described}  step {now.step}/{now.last_step}  FID {number(now.fid)}  {now.state}"
             say(self.console, f"{row}  |  {self._status()}")
 
     def _status(self) -> str:
-        fids = [row["fid"] for row in self.rows.values() if row["fid"] is not None]
-        ended = [row for row in self.rows.values() if row["state"] not in ("running", "waiting")]
-        share = len(ended) + sum(
-            row["step"] / row["last"] for row in self.rows.values() if row["state"] == "running"  # type: ignore[operator, misc]
-        )
-        left = (time.monotonic() - self.began) * (self.trials - share) / share if share else None
-        best = f"best FID {number(min(fids))}" if fids else "no FID yet"  # type: ignore[type-var, arg-type]
-        eta = "" if left is None else f", ETA {duration(max(left, 0))}"
-        return f"{len(ended)}/{self.trials} trials, {best}, {duration(time.monotonic() - self.began)} elapsed{eta}"
+        rows = list(self.rows.values())
+        ended, seconds = sum(row.ended for row in rows), time.monotonic() - self.began
+        best = best_of(rows)
+        share = ended + sum(row.step / row.last_step for row in rows if not row.ended)
+        left = f", ETA {duration(max(seconds * (self.trials - share) / share, 0))}" if share else ""
+        fid = f"best FID {number(best.fid)}" if best else "no FID yet"
+        return f"{ended}/{self.trials} trials, {fid}, {duration(seconds)} elapsed{left}"
 
     def _table(self) -> Table:
         table = Table(title=self._status(), title_justify="left", box=None, padding=(0, 2, 0, 0))
         for heading in ("trial", "settings", "step", "FID", "images/s", "state"):
             table.add_column(heading, justify="right" if heading in ("step", "FID", "images/s") else "left")
         room = max(self.console.height - 6, 4)
-        active = [row for row in self.rows.items() if row[1]["state"] in ("running", "waiting")]
-        ended = [row for row in self.rows.items() if row not in active]
-        ended.sort(key=lambda row: (row[1]["fid"] is None, row[1]["fid"]))
-        for name, row in (active + ended)[:room]:
-            rate = "-" if row["rate"] is None else f"{row['rate']:.0f}"
-            step = f"{row['step']}/{row['last']}"
-            table.add_row(name, str(row["settings"]), step, number(row["fid"]), rate, str(row["state"]))  # type: ignore[arg-type]
+        rows = sorted(ranked(list(self.rows.values())), key=lambda row: row.ended)
+        for row in rows[:room]:
+            rate = "-" if row.images_per_second is None else f"{row.images_per_second:.0f}"
+            table.add_row(row.trial, row.described, f"{row.step}/{row.last_step}", number(row.fid), rate, row.state)
         return table

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
@@ -14,17 +15,18 @@ from rich.console import Console
 from gan_core.settings import SettingsError
 from infra.cluster import Cluster, cluster, expected
 from infra.mlflow_tracker import close_run, open_run, version_tags
-from pipelines.outcome import Outcome, best_of, outcome_of, say_outcomes, write_outcomes
+from pipelines.outcome import Outcome, best_of, outcome_of
 from pipelines.reference import obtain_reference, say_reference
+from pipelines.report import say_outcomes, write_outcomes
 from pipelines.runs import RunFolder
 from pipelines.screen import SearchView
 from pipelines.settings import SearchExperiment
-from pipelines.tracking import State, close, prepare_tracking
-from pipelines.train import InterruptedRun, check_room, uses_gpu
+from pipelines.tracking import STATUS, State, close, prepare_tracking
+from pipelines.train import InterruptedRunError, check_room, uses_gpu
 from pipelines.trial import SearchContext, Trial
 from pipelines.worker import flat
 from tune_spaces.domains import space
-from tune_spaces.engines import METRIC, MODE, extensible, scheduler, searcher
+from tune_spaces.engines import extensible, scheduler, searcher
 
 
 class Watch:
@@ -33,19 +35,28 @@ class Watch:
     def __init__(self, context: SearchContext, view: SearchView) -> None:
         self.context, self.view = context, view
         self.trials: Sequence[Any] = ()
+        self.done: set[str] = set()
         self.closed: set[str] = set()
+
+    def see(self, trials: Sequence[Any]) -> None:
+        """Keeps the trials; those that had ended when a search was restored count as done."""
+        if not self.trials:
+            self.done |= {trial.trial_id for trial in trials if trial.is_finished()}
+        self.trials = trials
 
     def outcome(self, trial: Any) -> Outcome:
         """How a trial stands."""
         return outcome_of(trial, longest(self.context.experiment))
 
     def show(self, trial: Any, state: str | None = None) -> None:
-        """Brings a trial's row up to date."""
+        """Brings a trial's row up to date; Tune changes a trial's own state only after it has called us."""
         now = self.outcome(trial)
-        self.view.update(trial.trial_id, now.described, state or now.state, trial.last_result or {}, now.last_step)
+        self.view.update(now if state is None else replace(now, state=state))
 
     def finish(self, trial: Any, state: State) -> None:
         """Ends a trial's run in MLflow, with its final checkpoint."""
+        if state != "interrupted":
+            self.done.add(trial.trial_id)
         folder, saved = self.context.folder.trial(trial.trial_id), self.outcome(trial).checkpoint
         experiment = self.context.experiment.trial(trial.config["settings"])
         if not folder.experiment.is_file():
@@ -55,6 +66,21 @@ class Watch:
             self.closed.add(trial.trial_id)
             folder.prune(keep=1)
 
+    def settle(self) -> list[Outcome]:
+        """Ends the runs that are still open in MLflow, whoever left them so. Returns how each trial stands.
+
+        After Ctrl-C Tune calls a trial that was running terminated; for us it is interrupted, and will go on.
+        """
+        outcomes = []
+        for trial in self.trials:
+            now = self.outcome(trial)
+            if trial.trial_id not in self.done:
+                now = replace(now, state="interrupted")
+            if trial.trial_id not in self.closed:
+                self.finish(trial, now.state)  # type: ignore[arg-type]
+            outcomes.append(now)
+        return outcomes
+
 
 class Relay(tune.Callback):
     """What Tune calls. It is pickled and restored with the search; the watch of this process is not."""
@@ -62,7 +88,7 @@ class Relay(tune.Callback):
     watch: ClassVar[Watch]
 
     def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
-        self.watch.trials = trials
+        self.watch.see(trials)
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         self.watch.show(trial, "running")
@@ -91,7 +117,7 @@ def longest(experiment: SearchExperiment) -> int:
 def search(experiment: SearchExperiment, folder: RunFolder, console: Console, resume: bool) -> None:
     """Runs the search, or goes on with it, to its last trial; then prints the table and the best settings.
 
-    Raises InterruptedRun on Ctrl-C; SettingsError if the cluster is too small.
+    Raises InterruptedRunError on Ctrl-C; SettingsError if the cluster is too small.
     """
     check_room(experiment.compute.workers, experiment.compute.device, expected())
     reference, about = obtain_reference(experiment.metrics, experiment.data, experiment.storage.path)
@@ -109,34 +135,25 @@ def search(experiment: SearchExperiment, folder: RunFolder, console: Console, re
     with SearchView(console, experiment.search.trials) as view, cluster() as room:
         check_room(experiment.compute.workers, experiment.compute.device, room)
         use_gpu = uses_gpu(experiment.compute.device, experiment.compute.workers, room)
-        context = SearchContext(
-            experiment, folder, reference, experiment.tracking_uri, tracking, parent, tags, use_gpu
-        )
+        context = SearchContext(experiment, folder, reference, experiment.tracking_uri, tracking, parent, tags, use_gpu)
         Relay.watch = watch = Watch(context, view)
         tuner(context, room, resume).fit()
-        outcomes = [watch.outcome(trial) for trial in watch.trials]
-        unfinished = [trial for trial in watch.trials if not watch.outcome(trial).ended]
-        interrupted = bool(unfinished) or len(outcomes) < experiment.search.trials
-        for trial, one in zip(watch.trials, outcomes, strict=True):
-            if one.ended and trial.trial_id not in watch.closed:
-                watch.finish(trial, one.state)  # type: ignore[arg-type]
-            elif not one.ended:
-                watch.finish(trial, "interrupted")
+        outcomes = watch.settle()
+    interrupted = any(not one.ended for one in outcomes) or len(outcomes) < experiment.search.trials
     files = write_outcomes(folder, experiment, outcomes)
     _close_parent(context, files, outcomes, "interrupted" if interrupted else "completed")
     if interrupted:
-        raise InterruptedRun
-    say_outcomes(console, folder, outcomes, experiment.storage.path)
+        raise InterruptedRunError
+    say_outcomes(console, folder, outcomes, experiment.storage)
 
 
 def _close_parent(context: SearchContext, files: list[Path], outcomes: list[Outcome], state: State) -> None:
     best = best_of(outcomes)
-    tags = {"ganfleet.state": state}
+    tags: dict[str, str] = {"ganfleet.state": state}
     if best is not None:
         tags |= {"ganfleet.best.trial": best.trial, "ganfleet.best.fid": f"{best.fid:.4f}"}
     artifacts = {path.name: path for path in [context.folder.experiment, *files]}
-    status = "FINISHED" if state == "completed" else "KILLED"
-    close_run(context.tracking_uri, context.parent, status, tags, artifacts)
+    close_run(context.tracking_uri, context.parent, STATUS[state], tags, artifacts)
 
 
 def tuner(context: SearchContext, room: Cluster, resume: bool) -> tune.Tuner:
@@ -147,9 +164,7 @@ def tuner(context: SearchContext, room: Cluster, resume: bool) -> tune.Tuner:
         _drop_broken_state(state)
         return tune.Tuner.restore(str(state), trainable, resume_unfinished=True, restart_errored=False)
     experiment = context.experiment
-    spaces = {
-        family.name: space(type(family), fixed=experiment.fixed) for family in experiment.families
-    }
+    spaces = {family.name: space(type(family), fixed=experiment.fixed) for family in experiment.families}
     algorithm = extensible(
         searcher(experiment.search.sampler, spaces, experiment.seed),
         concurrent,
@@ -158,8 +173,6 @@ def tuner(context: SearchContext, room: Cluster, resume: bool) -> tune.Tuner:
     return tune.Tuner(
         trainable,
         tune_config=tune.TuneConfig(
-            metric=METRIC,
-            mode=MODE,
             search_alg=algorithm,
             scheduler=scheduler(experiment.search.scheduler, longest(experiment), experiment.budget.eval_every),
             num_samples=experiment.search.trials,
@@ -172,7 +185,7 @@ def tuner(context: SearchContext, room: Cluster, resume: bool) -> tune.Tuner:
             callbacks=[Relay()],
             verbose=0,
             failure_config=tune.FailureConfig(max_failures=0),
-            checkpoint_config=tune.CheckpointConfig(num_to_keep=2, checkpoint_at_end=False),
+            checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
         ),
     )
 

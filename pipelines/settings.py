@@ -37,6 +37,11 @@ class Storage(Settings):
 
     path: Path = Path("runs")
 
+    @property
+    def argument(self) -> str:
+        """What a further command needs to find it: nothing if it is where the default is."""
+        return "" if self.path.resolve() == Path("runs").resolve() else f" storage.path={self.path}"
+
 
 _Named = TypeVar("_Named", bound="Where")
 

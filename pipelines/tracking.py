@@ -17,7 +17,7 @@ from pipelines.worker import TrackingTarget
 EXPERIMENT = "ganfleet"
 
 State = Literal["completed", "stopped", "failed", "interrupted"]
-_STATUS: dict[State, Literal["FINISHED", "FAILED", "KILLED"]] = {
+STATUS: dict[State, Literal["FINISHED", "FAILED", "KILLED"]] = {
     "completed": "FINISHED",
     "stopped": "FINISHED",
     "failed": "FAILED",
@@ -57,7 +57,7 @@ def close(
     """Ends a run with its experiment and its final checkpoint as artifacts. Returns the run's id."""
     run_id = target.open(experiment)
     artifacts = {"experiment.yaml": folder.experiment}
-    if saved is not None and state != "interrupted":
+    if saved is not None and Path(saved).is_dir() and state != "interrupted":
         artifacts["checkpoint"] = Path(saved)
-    close_run(target.uri, run_id, _STATUS[state], {"ganfleet.state": state}, artifacts)
+    close_run(target.uri, run_id, STATUS[state], {"ganfleet.state": state}, artifacts)
     return run_id

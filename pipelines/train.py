@@ -18,7 +18,7 @@ from pipelines.tracking import close, prepare_tracking, run_target
 from pipelines.worker import Event
 
 
-class InterruptedRun(Exception):
+class InterruptedRunError(Exception):
     """Ctrl-C: what there is can be gone on with."""
 
 
@@ -28,8 +28,10 @@ def check_room(workers: int, device: str, room: Cluster | None) -> None:
         return
     if device == "cuda" and room.gpus < workers:
         fewer = f"compute.workers={room.gpus}" if room.gpus else "compute.device=cpu"
-        raise SettingsError(f"compute.device=cuda with compute.workers={workers} needs {workers} GPUs,"
-                            f" the cluster has {room.gpus}; nearest: {fewer}")
+        raise SettingsError(
+            f"compute.device=cuda with compute.workers={workers} needs {workers} GPUs,"
+            f" the cluster has {room.gpus}; nearest: {fewer}"
+        )
     if room.cpus < workers:
         raise SettingsError(
             f"compute.workers={workers} needs {workers} CPUs, the cluster has {room.cpus};"
@@ -45,7 +47,7 @@ def uses_gpu(device: str, workers: int, room: Cluster) -> bool:
 def train(experiment: TrainExperiment, folder: RunFolder, console: Console) -> None:
     """Plays the experiment to the end of its budget, from the folder's newest checkpoint if there is one.
 
-    Raises InterruptedRun on Ctrl-C; SettingsError if the cluster is too small or the run is finished already.
+    Raises InterruptedRunError on Ctrl-C; SettingsError if the cluster is too small or the run is finished already.
     """
     from pipelines.group import Job, run_group
 
@@ -67,7 +69,7 @@ def train(experiment: TrainExperiment, folder: RunFolder, console: Console) -> N
     except KeyboardInterrupt:
         with suppress(KeyboardInterrupt):
             close(target, experiment, folder, "interrupted", None)
-        raise InterruptedRun from None
+        raise InterruptedRunError from None
     except DivergedError:
         close(target, experiment, folder, "failed", None)
         raise
@@ -94,4 +96,4 @@ def _say_end(console: Console, folder: RunFolder, last: Event, experiment: Train
     say(console, f"FID {number(last.metrics.get('fid'))} after {last.step} generator updates")
     say(console, f"samples      {pictures[-1] if pictures else '-'}")
     say(console, f"checkpoint   {folder.checkpoints()[-1]}")
-    say(console, f"curves       ganfleet ui storage.path={experiment.storage.path}")
+    say(console, f"curves       ganfleet ui{experiment.storage.argument}")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,8 +48,11 @@ class Trial(tune.Trainable):
     """A single-worker trial plays in this actor, which the next trial reuses; more workers are a group of Ray
     Train's beside it."""
 
-    def setup(self, config: dict[str, Any], context: SearchContext) -> None:
+    _events: Iterator[Event] | None
+
+    def setup(self, config: dict[str, Any], context: SearchContext | None = None) -> None:
         """Called once an actor; `reset_config` begins each further trial."""
+        assert context is not None
         self._context = context
         self.reset_config(config)
 
@@ -61,15 +63,15 @@ class Trial(tune.Trainable):
         self._folder = self._context.folder.trial(self.trial_id)
         self._folder.path.mkdir(parents=True, exist_ok=True)
         self._folder.experiment.write_text(self._experiment.to_yaml())
-        self._saved: str | None = None
+        self._reported = 0
         return True
 
     def step(self) -> dict[str, Any]:
         """Plays on to the next evaluation."""
         if self._events is None:
             self._events = self._play()
-        event = next(event for event in self._events if "fid" in event.metrics)
-        self._saved = event.checkpoint
+        event = next(event for event in self._events if "fid" in event.metrics and event.step > self._reported)
+        self._reported = event.step
         return {
             **event.metrics,
             "step": event.step,
@@ -80,23 +82,22 @@ class Trial(tune.Trainable):
         }
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
-        """Tune keeps where ours is."""
-        Path(checkpoint_dir, POINTER).write_text(json.dumps({"checkpoint": self._saved}))
+        """Tune keeps how far we were; the state itself is in the trial's own folder."""
+        Path(checkpoint_dir, POINTER).write_text(json.dumps({"step": self._reported}))
 
-    def load_checkpoint(self, checkpoint_dir: str) -> None:
-        """Goes on from the pointer: later checkpoints of this trial were never reported."""
+    def load_checkpoint(self, checkpoint_dir: Any) -> None:
+        """Goes on from the pointer: what this trial did after it was never reported."""
         self.cleanup()
-        self._saved = json.loads(Path(checkpoint_dir, POINTER).read_text())["checkpoint"]
+        self._reported = int(json.loads(Path(checkpoint_dir, POINTER).read_text())["step"])
 
     def cleanup(self) -> None:
         """Ends the game in progress, if any."""
-        self._events: Iterator[Event] | None = None
+        self._events = None
 
     def _play(self) -> Iterator[Event]:
-        start = None if self._saved is None else Path(self._saved)
-        for later in self._folder.checkpoints():
-            if start is None or later.name > start.name:
-                shutil.rmtree(later)
+        """From the newest checkpoint that Tune knows of; if it is gone, what lies between is played again."""
+        known = self._folder.discard_after(self._reported)
+        start = known[-1] if known else None
         context, target = self._context, self._context.target(self.trial_id)
         if self._experiment.compute.workers > 1:
             job = Job(self._experiment, self._folder, context.reference, target, context.use_gpu, 1)

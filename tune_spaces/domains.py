@@ -67,9 +67,7 @@ DOMAINS: Mapping[str, Domain] = {
 
 def space(family: type[Family], fixed: Sequence[str] = ()) -> dict[str, Domain]:
     """The domains of a family's searchable fields, less those that the user fixed."""
-    return {
-        name: domain for name, domain in DOMAINS.items() if name in family.model_fields and name not in fixed
-    }
+    return {name: domain for name, domain in DOMAINS.items() if name in family.model_fields and name not in fixed}
 
 
 def suggest(trial: Suggests, spaces: Mapping[str, Mapping[str, Domain]]) -> dict[str, Any]:

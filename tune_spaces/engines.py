@@ -23,9 +23,7 @@ def searcher(name: SamplerName, spaces: Mapping[str, Mapping[str, Domain]], seed
     """A sampler over the spaces of one family or several, minimising FID."""
     from ray.tune.search.optuna import OptunaSearch
 
-    return OptunaSearch(
-        space=partial(suggest, spaces=spaces), metric=METRIC, mode=MODE, sampler=_SAMPLERS[name](seed)
-    )
+    return OptunaSearch(space=partial(suggest, spaces=spaces), metric=METRIC, mode=MODE, sampler=_SAMPLERS[name](seed))
 
 
 def extensible(searcher: Searcher, max_concurrent: int, trials: Callable[[], int]) -> SearchAlgorithm:

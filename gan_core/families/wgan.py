@@ -44,9 +44,7 @@ class Wgan(Family):
         optimizer = rmsprop(self.lr)
         return Recipe(
             {
-                "critic": Player(
-                    critic, critic_loss, optimizer, steps=self.n_critic, sees_real=True, after_step=clamp
-                ),
+                "critic": Player(critic, critic_loss, optimizer, steps=self.n_critic, sees_real=True, after_step=clamp),
                 "generator": Player(generator, generator_loss, optimizer),
             },
             generator,

@@ -62,11 +62,11 @@ class Classifier(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Images (N, C, H, W) in [-1, 1] -> features (N, 64)."""
-        return self.body(quantised(images)) * self.scale  # type: ignore[no-any-return]
+        return self.body(quantised(images)) * self.scale
 
     def logits(self, images: Tensor) -> Tensor:
         """Images (N, C, H, W) in [-1, 1] -> class logits (N, classes)."""
-        return self.head(self.body(quantised(images)))  # type: ignore[no-any-return]
+        return self.head(self.body(quantised(images)))
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ class Extractor:
     @torch.no_grad()
     def features(self, images: Tensor) -> Tensor:
         """(N, *shape) -> (N, D), float32."""
-        return self.net(images.float())  # type: ignore[no-any-return]
+        return self.net(images.float())
 
 
 def tensors_digest(tensors: dict[str, Tensor]) -> str:

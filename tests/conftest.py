@@ -1,0 +1,54 @@
+"""What all tests share: one thread a process, loopback between processes, and no silent skips in CI."""
+
+import os
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+# Before torch is imported, here and in every process that a test starts.
+os.environ["OMP_NUM_THREADS"] = "1"
+os.environ["MKL_NUM_THREADS"] = "1"
+os.environ["GLOO_SOCKET_IFNAME"] = "lo"
+
+# pytest puts `tests/` on the path, where `tests/gan_core` would shadow our package: ours come first.
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+import pytest
+import torch
+
+torch.set_num_threads(1)
+
+REQUIRE_ALL = os.environ.get("GANFLEET_REQUIRE_ALL", "") not in ("", "0")
+
+
+@pytest.fixture
+def require() -> Callable[[object, str], None]:
+    """`require(there, reason)` skips the test if what it needs is absent; GANFLEET_REQUIRE_ALL=1 fails it."""
+
+    def check(there: object, reason: str) -> None:
+        if not there:
+            pytest.skip(reason)
+
+    return check
+
+
+def _refused(report: pytest.TestReport | pytest.CollectReport) -> None:
+    """Turns a skip, whoever asked for it, into a failure that says why. An expected failure stays one."""
+    if REQUIRE_ALL and report.skipped and not hasattr(report, "wasxfail"):
+        reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
+        report.outcome = "failed"
+        report.longrepr = f"{report.nodeid}: {reason} (GANFLEET_REQUIRE_ALL is set: nothing may be skipped)"
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_makereport() -> Iterator[None]:
+    report = yield
+    _refused(report)
+    return report
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_make_collect_report() -> Iterator[None]:
+    report = yield
+    _refused(report)
+    return report

@@ -1,0 +1,80 @@
+"""Small games that many tests play. Imports no pytest: worker processes import it too."""
+
+from __future__ import annotations
+
+import copy
+from itertools import islice
+from typing import Literal, get_args, get_origin
+
+from torch import Tensor, nn
+
+from gan_core import data
+from gan_core.data import Dataset
+from gan_core.experiment import Experiment
+from gan_core.family import family_class, family_names
+from gan_core.loop import Game, Round, rounds
+
+BATCH = 16
+
+
+def games() -> dict[str, list[str]]:
+    """Overrides by game: every family as it is, with every choice that it offers, and its nets on points."""
+    found: dict[str, list[str]] = {}
+    for name in family_names():
+        base = [f"family.name={name}"]
+        found[name] = base
+        fields = family_class(name).model_fields
+        for field, info in fields.items():
+            if get_origin(info.annotation) is Literal:
+                known = (info.default, "dcgan")  # auto is dcgan on images
+                others = [choice for choice in get_args(info.annotation) if choice not in known]
+                found |= {f"{name}-{choice}": [*base, f"family.{field}={choice}"] for choice in others}
+        if "net" in fields:
+            found[f"{name}-ring8"] = [*base, "data.name=ring8", "family.net=mlp"]
+    return found
+
+
+GAMES = games()
+
+
+def small(game: str, *assignments: str) -> Experiment:
+    """The experiment of one of GAMES, its nets tiny and its batch 16."""
+    overrides = GAMES[game]
+    family = overrides[0].partition("=")[2]
+    sizes = [f"family.{field}=4" for field in ("width", "critic_width") if _has(family, field)]
+    return Experiment.load({"family": {"name": family}}).override(
+        "family.latent=8", f"data.batch_size={BATCH}", *sizes, *overrides, *assignments
+    )
+
+
+def _has(family: str, field: str) -> bool:
+    return field in family_class(family).model_fields
+
+
+def dataset(experiment: Experiment) -> Dataset:
+    return data.load(experiment.data)
+
+
+def new_game(experiment: Experiment) -> Game:
+    return Game(experiment, dataset(experiment).shape)
+
+
+def play(game: Game, count: int | None = None) -> list[Round]:
+    """Plays `count` rounds, or to the end of the budget."""
+    real = dataset(game.experiment).to(game.device, game.dtype)
+    return list(islice(rounds(game, real.images, real.labels), count))
+
+
+def state(game: Game) -> dict[str, Tensor]:
+    """Every tensor that a game holds, by name: nets, buffers, optimisers, the average."""
+    found = _of(game.average, "average") | _of(game.generator, "current")
+    for name, player in game.players.items():
+        found |= _of(player, name)
+        for index, values in game.optimizers[name].state_dict()["state"].items():
+            found |= {f"{name}.optimizer.{index}.{key}": value for key, value in values.items()}
+    return copy.deepcopy(found)
+
+
+def _of(net: nn.Module, name: str) -> dict[str, Tensor]:
+    tensors = (*net.named_parameters(), *net.named_buffers())
+    return {f"{name}.{key}": value.detach() for key, value in tensors}

@@ -1,0 +1,121 @@
+"""Two workers play the same game as one: losses, gradients, statistics and FID."""
+
+from typing import Any
+
+import pytest
+import torch
+import torch.multiprocessing as multiprocessing
+from tests.gan_core import two_ranks
+from tests.gan_core.games import GAMES
+from torch.testing import assert_close
+
+every_game = pytest.mark.parametrize("name", GAMES)
+
+
+@pytest.fixture(scope="module")
+def played(reference, tmp_path_factory) -> dict[str, Any]:
+    """What the one process and each of the two played; the two are started once for all tests."""
+    folder = tmp_path_factory.mktemp("world size")
+    (folder / "reference").write_bytes(reference.to_bytes())
+    two_ranks.work(0, 1, folder)
+    multiprocessing.spawn(two_ranks.work, args=(2, folder), nprocs=2)
+    files = {"one": "0-1.pt", "first": "0-2.pt", "second": "1-2.pt"}
+    return {name: torch.load(folder / file, weights_only=True) for name, file in files.items()}
+
+
+def case(played: dict[str, Any], name: str) -> tuple[Any, Any]:
+    """What one process played and what two did."""
+    return played["one"][name], played["first"][name]
+
+
+def difference(one: torch.Tensor, other: torch.Tensor) -> float:
+    """The norm of the difference in units of the norm."""
+    return float((one - other).norm() / one.norm())
+
+
+@every_game
+def test_in_float64_two_workers_have_one_workers_losses_and_gradients(played, name):
+    one, two = case(played, f"{name}/fp64")
+    assert len(one["losses"]) == len(two["losses"]) == two_ranks.ROUNDS
+    for wanted, found in zip(one["losses"], two["losses"], strict=True):
+        assert wanted.keys() == found.keys()
+        for key in wanted:
+            assert found[key] == pytest.approx(wanted[key], rel=1e-9, abs=1e-12)
+    assert len(one["grads"]) == len(two["grads"]) >= two_ranks.ROUNDS
+    for (player, wanted), (same, found) in zip(one["grads"], two["grads"], strict=True):
+        assert player == same
+        assert wanted.norm() > 0
+        assert_close(found, wanted, rtol=1e-9, atol=1e-12)
+
+
+@every_game
+def test_in_float32_they_stay_together(played, name):
+    one, two = case(played, f"{name}/fp32")
+    for key in one["losses"][0]:
+        wanted, found = ([each[key] for each in played["losses"]] for played in (one, two))
+        scale = max(map(abs, wanted))  # an estimate that crosses zero has no relative error there
+        assert found == pytest.approx(wanted, rel=1e-3, abs=1e-3 * scale)
+    first = {player: grad for player, grad in reversed(one["grads"])}
+    others = {player: grad for player, grad in reversed(two["grads"])}
+    for player, wanted in first.items():
+        assert difference(wanted, others[player]) < 1e-5
+
+
+@every_game
+def test_fid_does_not_depend_on_the_number_of_workers(played, name):
+    one, two = case(played, f"{name}/fp64")
+    assert one["fid"] > 0.1
+    assert two["fid"] == pytest.approx(one["fid"], rel=1e-6)
+
+
+@every_game
+@pytest.mark.parametrize("precision", ["fp64", "fp32"])
+def test_the_ranks_hold_the_same_bits(played, name, precision):
+    first, second = played["first"][f"{name}/{precision}"], played["second"][f"{name}/{precision}"]
+    assert first["losses"] == second["losses"]
+    assert first["fid"] == second["fid"]
+    assert first["state"].keys() == second["state"].keys()
+    for key, value in first["state"].items():
+        assert torch.equal(value, second["state"][key]), key
+
+
+@every_game
+def test_two_workers_end_with_one_workers_weights_and_statistics(played, name):
+    one, two = case(played, f"{name}/fp64")
+    assert one["state"].keys() == two["state"].keys()
+    for key, wanted in one["state"].items():
+        assert_close(two["state"][key], wanted, rtol=1e-7, atol=1e-10)
+
+
+def test_global_batch_norm_is_batch_norm_of_the_whole_batch(played):
+    whole, first, second = (played[who]["batch norm"] for who in ("one", "first", "second"))
+    assert whole.keys() == first.keys()
+    for name, wanted in whole.items():
+        if name.startswith("same/"):
+            assert_close(first[name], wanted, rtol=1e-12, atol=1e-12)
+            assert_close(second[name], wanted, rtol=1e-12, atol=1e-12)
+        elif name.startswith("sum/"):
+            assert_close(first[name] + second[name], wanted, rtol=1e-12, atol=1e-12)
+        else:
+            assert_close(torch.cat([first[name], second[name]]), wanted, rtol=1e-12, atol=1e-12)
+    assert whole["slope"].norm() > 0.1
+    assert whole["curve"].norm() > 0.1
+
+
+# The comparison has teeth
+
+
+def test_a_penalty_in_a_backward_of_its_own_is_found(played):
+    """For one worker it is the same gradient; for two it is wrong, silently (pytorch#47562)."""
+    right = played["one"]["wgan_gp/fp64"]["grads"][0][1]
+    one, two = case(played, "mutant/penalty apart")
+    assert difference(right, one) < 1e-12
+    assert difference(right, played["first"]["wgan_gp/fp64"]["grads"][0][1]) < 1e-12
+    assert difference(right, two) > 1e-3
+
+
+def test_a_batch_norm_of_each_ranks_own_is_found(played):
+    one, two = case(played, "mutant/batch norm")
+    assert one["losses"] == played["one"]["dcgan/fp64"]["losses"]
+    apart = [difference(wanted, found) for (_, wanted), (_, found) in zip(one["grads"], two["grads"], strict=True)]
+    assert apart[0] > 1e-3

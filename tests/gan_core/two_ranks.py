@@ -1,0 +1,133 @@
+"""What one process and what two processes play, for `test_world_size` to compare. Imports no pytest."""
+
+from __future__ import annotations
+
+from functools import partial
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from tests.gan_core.games import GAMES, dataset, new_game, small, state
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from gan_core import nets, objectives, ranks, streams
+from gan_core.experiment import Experiment, Metrics
+from gan_core.loop import Game, rounds
+from gan_core.metrics.reference import Reference
+from gan_core.recipe import Batch
+
+ROUNDS = 20
+FID_SAMPLES = 601  # odd: the ranks' shares differ
+
+
+def work(rank: int, world: int, folder: Path) -> None:
+    """Plays everything as `rank` of `world` and saves it as `folder/rank-world.pt`."""
+    torch.set_num_threads(1)
+    if world > 1:
+        dist.init_process_group("gloo", f"file://{folder}/rendezvous", rank=rank, world_size=world)
+    real = Reference.from_bytes((folder / "reference").read_bytes(), dataset(small("wgan")))
+    found: dict[str, Any] = {}
+    for name in GAMES:
+        turns = ["family.n_critic=2"] if "n_critic" in type(small(name).family).model_fields else []
+        for precision in ("fp64", "fp32"):
+            experiment = small(name, f"compute.precision={precision}", *turns)
+            found[f"{name}/{precision}"] = _played(experiment, real)
+    dcgan = small("dcgan", "compute.precision=fp64", "family.n_critic=2")
+    found["mutant/batch norm"] = _played(dcgan, real, _forget_other_ranks)
+    found["mutant/penalty apart"] = _penalty_apart(small("wgan_gp", "compute.precision=fp64"))
+    found["batch norm"] = _batch_norm()
+    torch.save(found, folder / f"{rank}-{world}.pt")
+    if world > 1:
+        dist.barrier()
+        dist.destroy_process_group()
+
+
+def _played(experiment: Experiment, reference: Reference, change: Any = None) -> dict[str, Any]:
+    """Losses of each round, gradients of each turn, the last state and its FID."""
+    game = new_game(experiment)
+    if change:
+        change(game)
+    data = dataset(experiment)
+    if not data.pictured:
+        reference = Reference.build(Metrics(), data)
+    grads: list[tuple[str, Tensor]] = []
+    for name, optimizer in game.optimizers.items():
+        optimizer.register_step_pre_hook(partial(_keep_gradient, name, grads))
+    real = data.to(game.device, game.dtype)
+    losses = [one.scalars() for one in islice(rounds(game, real.images, real.labels), ROUNDS)]
+    return {
+        "losses": losses,
+        "grads": grads,
+        "state": state(game),
+        "fid": reference.fid(game, FID_SAMPLES),
+    }
+
+
+def _keep_gradient(name: str, grads: list[tuple[str, Tensor]], optimizer: Any, *_: object) -> None:
+    weights = [weight for group in optimizer.param_groups for weight in group["params"]]
+    grads.append((name, torch.cat([weight.grad.flatten() for weight in weights])))
+
+
+def _forget_other_ranks(game: Game) -> None:
+    """A mutant: every BatchNorm sees its own rank's share only."""
+    for net in (game.average, *game.players.values()):
+        for module in net.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.__class__ = nn.BatchNorm2d
+
+
+class _Apart(nn.Module):
+    """A mutant: WGAN-GP's critic with the penalty beside its loss instead of in it."""
+
+    def __init__(self, game: Game) -> None:
+        super().__init__()
+        self.net = game.players["critic"].net
+        self.game = game
+
+    def forward(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        fake = nets.without_grad(self.game.generator, batch.z)
+        distance = objectives.wasserstein_estimate(*nets.scores(self.net, batch.real, fake))
+        penalty = objectives.gradient_penalty(self.net, batch.real, fake, batch.mix)
+        return -distance, self.game.experiment.family.gp_lambda * penalty
+
+
+def _penalty_apart(experiment: Experiment) -> Tensor:
+    """The critic's gradient in its first turn, back-propagated twice through one DDP forward."""
+    game = new_game(experiment)
+    player = _Apart(game)
+    module = DistributedDataParallel(player) if ranks.world_size() > 1 else player
+    real = dataset(experiment).to(game.device, game.dtype)
+    batch = streams.turn(
+        0, "critic", 0, experiment.data.batch_size, experiment.family.latent, real.images, real.labels
+    )
+    loss, penalty = module(batch)
+    loss.backward(retain_graph=True)
+    penalty.backward()
+    return torch.cat([weight.grad.flatten() for weight in player.net.parameters()])
+
+
+def _batch_norm() -> dict[str, Tensor]:
+    """One layer on this rank's slice of one batch: outputs, gradients of two orders, statistics."""
+    draw = torch.Generator().manual_seed(0)
+    x = torch.randn(8, 3, 5, 4, generator=draw, dtype=torch.float64)
+    x += torch.arange(8).reshape(-1, 1, 1, 1)  # so that the ranks' own means are far apart
+    towards = torch.randn(x.shape, generator=draw, dtype=torch.float64)
+    share = slice(ranks.rank() * 8 // ranks.world_size(), (ranks.rank() + 1) * 8 // ranks.world_size())
+    layer = (nets.GlobalBatchNorm(3) if ranks.world_size() > 1 else nn.BatchNorm2d(3)).double()
+    layer.weight.data.copy_(torch.tensor([0.5, 1.0, 2.0]))
+    layer.bias.data.copy_(torch.tensor([-1.0, 0.0, 3.0]))
+    mine = x[share].clone().requires_grad_()
+    out = layer(mine)
+    loss = (out.tanh() * towards[share]).sum()
+    (slope,) = torch.autograd.grad(loss, mine, create_graph=True)
+    weights = (layer.weight, layer.bias)
+    first = torch.autograd.grad(loss, weights, retain_graph=True)
+    (curve,) = torch.autograd.grad(slope.square().sum(), mine)
+    layer(mine.detach() * 2)
+    found = {"out": out, "slope": slope, "curve": curve, "evaluated": layer.eval()(mine)}
+    found |= {f"sum/{name}": value for name, value in zip(("weight", "bias"), first, strict=True)}
+    found |= {f"same/{name}": value for name, value in layer.named_buffers()}
+    return {name: value.detach().clone() for name, value in found.items()}
