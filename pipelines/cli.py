@@ -198,6 +198,7 @@ def _run(verb: str, experiment: Where, folder: RunFolder, play: Callable[[Consol
     from pipelines.screen import quiet
     from pipelines.train import InterruptedRunError
 
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job starts with it ignored
     signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
     failure = ""
     with quiet(folder.log) as console:
@@ -214,7 +215,8 @@ def _run(verb: str, experiment: Where, folder: RunFolder, play: Callable[[Consol
             code, failure = FAILED, f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
             traceback.print_exc()
     if code == INTERRUPTED:
-        typer.echo(f"interrupted; to go on: ganfleet {verb} --resume {folder.path.name}{experiment.storage.argument}", err=True)
+        resume = f"ganfleet {verb} --resume {folder.path.name}{experiment.storage.argument}"
+        typer.echo(f"interrupted; to go on: {resume}", err=True)
     else:
         typer.echo(f"error: {failure}" + (f"   (log: {folder.log})" if code == FAILED else ""), err=True)
     raise SystemExit(code)
