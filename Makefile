@@ -39,7 +39,8 @@ $(INSTALLED): requirements.lock pyproject.toml
 	@touch $@
 
 demo: $(INSTALLED)  ## a small search on the built-in digits (DEMO=name names it)
-	$(BIN)/ganfleet search --config pipelines/presets/demo.yaml name=$(DEMO)
+	@if [ -f runs/$(DEMO)/experiment.yaml ]; then $(BIN)/ganfleet search --resume $(DEMO); \
+	else $(BIN)/ganfleet search --config pipelines/presets/demo.yaml name=$(DEMO); fi
 
 test: $(INSTALLED)  ## run the tests
 	$(BIN)/python -m pytest

@@ -9,7 +9,7 @@ import hashlib
 import json
 import os
 import shutil
-import tempfile
+import uuid
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from torch import Tensor
 
 from gan_core.experiment import Compute, Experiment
 from gan_core.loop import Game
+from gan_core.settings import SettingsError
 
 STATE, ABOUT = "state.safetensors", "checkpoint.json"
 
@@ -30,7 +31,9 @@ class CheckpointError(ValueError):
 def save(game: Game, folder: Path) -> Path:
     """Writes the game's whole state to `folder`, which is replaced: written aside, then moved. Returns it."""
     folder.parent.mkdir(parents=True, exist_ok=True)
-    aside = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    mark = uuid.uuid4().hex
+    aside, old = (folder.parent / f".{folder.name}-{mark}-{kind}" for kind in ("new", "old"))
+    aside.mkdir()
     try:
         content = safetensors.torch.save(_tensors(game))
         (aside / STATE).write_bytes(content)
@@ -42,47 +45,65 @@ def save(game: Game, folder: Path) -> Path:
             "sha256": hashlib.sha256(content).hexdigest(),
             "torch": torch.__version__,
         }
-        (aside / ABOUT).write_text(json.dumps(about, indent=1))
+        (aside / ABOUT).write_text(json.dumps({**about, "digest": _digest(about)}, indent=1))
         if folder.exists():
-            shutil.rmtree(folder)
+            os.replace(folder, old)
         os.replace(aside, folder)
     except BaseException:
+        if old.exists():
+            os.replace(old, folder)
         shutil.rmtree(aside, ignore_errors=True)
         raise
+    shutil.rmtree(old, ignore_errors=True)
     return folder
 
 
 def describe(folder: Path) -> dict[str, Any]:
     """What `checkpoint.json` says: step, images_seen, shape, experiment. Raises CheckpointError."""
     try:
-        about = json.loads((folder / ABOUT).read_text())
-    except FileNotFoundError:
+        about = json.loads((folder / ABOUT).read_bytes())
+    except (FileNotFoundError, NotADirectoryError):
         raise CheckpointError(f"{folder} is no checkpoint: it has no {ABOUT}") from None
-    except json.JSONDecodeError as error:
+    except ValueError as error:
         raise CheckpointError(f"{folder / ABOUT} is damaged: {error}") from None
+    if not isinstance(about, dict) or about.pop("digest", None) != _digest(about):
+        raise CheckpointError(f"{folder / ABOUT} is damaged: its digest does not match")
     return about
 
 
 def load(game: Game, folder: Path) -> None:
-    """Puts the state in `folder` into a game of the same family and data. Raises CheckpointError."""
+    """Puts the state in `folder` into a game of the same family and data, or raises CheckpointError and leaves
+    the game as it was."""
     about = describe(folder)
     content = (folder / STATE).read_bytes() if (folder / STATE).is_file() else b""
     if hashlib.sha256(content).hexdigest() != about["sha256"]:
         raise CheckpointError(f"{folder / STATE} is damaged: its sha256 does not match {ABOUT}")
     saved = safetensors.torch.load(content)
-    try:
-        _restore(game, saved)
-    except (KeyError, RuntimeError) as error:
-        raise CheckpointError(f"{folder} holds another game: {' '.join(str(error).split())[:200]}") from None
+    family = about["experiment"]["family"]["name"]
+    if family != game.experiment.family.name or _shapes(saved) != _shapes(_tensors(game)):
+        raise CheckpointError(f"{folder} holds another game: {family} on {tuple(about['shape'])}")
+    _restore(game, saved)
     game.step = int(about["step"])
 
 
 def open_game(folder: Path, device: torch.device | str = "cpu") -> Game:
     """The game that a checkpoint holds, rebuilt from its own experiment. Raises CheckpointError."""
     about = describe(folder)
-    game = Game(Experiment.load(about["experiment"]), tuple(about["shape"]), device)
+    try:
+        game = Game(Experiment.load(about["experiment"]), tuple(about["shape"]), device)
+    except SettingsError as error:
+        raise CheckpointError(f"{folder} cannot be rebuilt: {error}") from None
     load(game, folder)
     return game
+
+
+def _digest(about: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()
+
+
+def _shapes(tensors: dict[str, Tensor]) -> dict[str, tuple[int, ...]]:
+    """What a game's nets must have in common; an optimiser has no state before its first step."""
+    return {name: tuple(value.shape) for name, value in tensors.items() if "/optimizer/" not in name}
 
 
 def _core(experiment: Experiment) -> dict[str, Any]:

@@ -10,7 +10,8 @@ from pydantic import BeforeValidator, Field, SerializeAsAny, field_validator, mo
 from gan_core.family import Family, build_family
 from gan_core.settings import Settings, SettingsError, unknown
 
-DATA_NAMES = ("digits", "ring8", "grid25")
+POINTS = ("ring8", "grid25")
+DATA_NAMES = ("digits", *POINTS)
 IMAGE_SIZES = tuple(2**power for power in range(3, 9))
 Seed = Annotated[int, Field(ge=0, le=2**31 - 1)]
 Rounds = Annotated[int, Field(ge=1)]
@@ -103,8 +104,20 @@ class Experiment(Settings):
     """One game: the same experiment gives the same weights for any number of workers."""
 
     seed: Seed = 0
-    family: Annotated[SerializeAsAny[Family], BeforeValidator(build_family)]
+    family: Annotated[SerializeAsAny[Family], BeforeValidator(build_family)] = Field(examples=["wgan_gp"])
     data: Data = Data()
     budget: Budget = Budget()
     metrics: Metrics = Metrics()
     compute: Compute = Compute()
+
+    @model_validator(mode="after")
+    def _family_plays_on_data(self) -> Experiment:
+        check_plays(self.family, self.data)
+        return self
+
+
+def check_plays(family: Family, data: Data) -> None:
+    """Raises SettingsError if a family's nets cannot play on the data."""
+    if data.name in POINTS and not family.plays_on_points():
+        right = "family.net=mlp" if "net" in type(family).model_fields else "data.name=digits"
+        raise SettingsError(f"{family.name} convolves images, data.name={data.name} is points; nearest: {right}")

@@ -47,11 +47,12 @@ class Family(Settings):
         super().__init_subclass__(**kwargs)
         cls.name = cls.__module__.rpartition(".")[2]
 
-    def recipe(self, shape: Shape) -> Recipe:
-        """Networks, losses and optimisers for data of `shape` (without the batch axis), randomly initialised.
+    def plays_on_points(self) -> bool:
+        """Whether these settings can play on points, not images alone."""
+        return True
 
-        Raises SettingsError if the family cannot play on data of that shape.
-        """
+    def recipe(self, shape: Shape) -> Recipe:
+        """Networks, losses and optimisers for data of `shape` (without the batch axis), randomly initialised."""
         raise NotImplementedError
 
     @model_serializer(mode="wrap")

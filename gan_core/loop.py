@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
@@ -144,4 +145,7 @@ def _freeze_others(game: Game, player: Player) -> None:
 def _distributed(player: Player) -> nn.Module:
     if ranks.world_size() == 1:
         return player
-    return DistributedDataParallel(player.requires_grad_(True), broadcast_buffers=False, gradient_as_bucket_view=True)
+    player.requires_grad_(True)
+    with warnings.catch_warnings():  # torch 2.15 renames `broadcast_buffers`; 2.11 does not know the new name
+        warnings.simplefilter("ignore", FutureWarning)
+        return DistributedDataParallel(player, broadcast_buffers=False, gradient_as_bucket_view=True)

@@ -14,7 +14,6 @@ from torch import Tensor, nn
 from gan_core import ranks
 from gan_core.family import NetName
 from gan_core.recipe import Shape
-from gan_core.settings import SettingsError
 
 
 class GlobalBatchNorm(nn.BatchNorm2d):
@@ -63,20 +62,17 @@ def generator(net: NetName, latent: int, shape: Shape, width: int) -> nn.Module:
     return dcgan_generator(latent, shape, width)
 
 
-def critic(net: NetName, shape: Shape, width: int, *, batch_norm: bool = False) -> nn.Module:
-    """A critic by name; its last layer is linear, one score a sample."""
+def wasserstein_critic(net: NetName, shape: Shape, width: int) -> nn.Module:
+    """A critic by name, without BatchNorm and without a last bias: an offset of all scores changes no distance, so
+    its gradient is rounding noise, which Adam would turn into whole steps."""
     if _resolved(net, shape) == "mlp":
-        return mlp_critic(shape, hidden=16 * width)
-    return dcgan_critic(shape, width, batch_norm=batch_norm)
+        return mlp_critic(shape, hidden=16 * width, last_bias=False)
+    return dcgan_critic(shape, width, batch_norm=False, last_bias=False)
 
 
 def _resolved(net: NetName, shape: Shape) -> Literal["mlp", "dcgan"]:
     if net == "auto":
         return "dcgan" if len(shape) == 3 else "mlp"
-    if net == "dcgan" and len(shape) != 3:
-        raise SettingsError(
-            f"family.net=dcgan plays on images, not on points of {shape[0]} numbers; nearest: family.net=mlp"
-        )
     return net
 
 
@@ -101,7 +97,7 @@ def mlp_generator(latent: int, shape: Shape, hidden: int) -> nn.Module:
     return nn.Sequential(*layers)
 
 
-def mlp_critic(shape: Shape, hidden: int) -> nn.Module:
+def mlp_critic(shape: Shape, hidden: int, *, last_bias: bool = True) -> nn.Module:
     """shape -> hidden -> hidden -> score, LeakyReLU(0.2)."""
     return nn.Sequential(
         nn.Flatten(),
@@ -109,7 +105,7 @@ def mlp_critic(shape: Shape, hidden: int) -> nn.Module:
         nn.LeakyReLU(0.2),
         nn.Linear(hidden, hidden),
         nn.LeakyReLU(0.2),
-        nn.Linear(hidden, 1),
+        nn.Linear(hidden, 1, bias=last_bias),
         _Score(),
     )
 
@@ -148,7 +144,7 @@ def dcgan_generator(latent: int, shape: Shape, width: int) -> nn.Module:
     return initialised(nn.Sequential(*layers))
 
 
-def dcgan_critic(shape: Shape, width: int, *, batch_norm: bool) -> nn.Module:
+def dcgan_critic(shape: Shape, width: int, *, batch_norm: bool, last_bias: bool = True) -> nn.Module:
     """Strided 4x4 convolutions down to 4x4, LeakyReLU(0.2), BatchNorm but on the input. Radford et al. 2016."""
     levels = _levels(shape)
     channels = [width * 2**level for level in range(levels)]
@@ -157,7 +153,7 @@ def dcgan_critic(shape: Shape, width: int, *, batch_norm: bool) -> nn.Module:
         layers += [nn.Conv2d(narrow, wide, 4, 2, 1, bias=not batch_norm)]
         layers += [GlobalBatchNorm(wide)] if batch_norm else []
         layers += [nn.LeakyReLU(0.2)]
-    layers += [nn.Flatten(), nn.Linear(channels[-1] * 16, 1), _Score()]
+    layers += [nn.Flatten(), nn.Linear(channels[-1] * 16, 1, bias=last_bias), _Score()]
     return initialised(nn.Sequential(*layers))
 
 

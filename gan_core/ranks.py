@@ -37,8 +37,12 @@ class _Total(torch.autograd.Function):
     """Sum over ranks; since each rank's loss sees every rank's term, the gradient is the sum over ranks too."""
 
     @staticmethod
-    def forward(ctx: Any, value: Tensor) -> Tensor:
+    def forward(value: Tensor) -> Tensor:
         return total(value)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor], output: Tensor) -> None:
+        """Nothing to keep. Being apart from `forward` makes it usable under torch.func."""
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> Tensor:

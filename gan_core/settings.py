@@ -6,6 +6,7 @@ Nothing here imports torch, so that a typing mistake is told in a fraction of a 
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any, Self, get_args
 
@@ -24,7 +25,8 @@ def nearest(name: str, known: Iterable[str]) -> str:
     def likeness(candidate: str) -> float:
         part, wanted = candidate.rpartition(".")[2], name.rpartition(".")[2]
         whole = difflib.SequenceMatcher(None, name, candidate).ratio()
-        return whole + difflib.SequenceMatcher(None, wanted, part).ratio() + (part == wanted)
+        same_section = 0.5 * (name.rpartition(".")[0] == candidate.rpartition(".")[0])
+        return whole + difflib.SequenceMatcher(None, wanted, part).ratio() + (part == wanted) + same_section
 
     return max(sorted(known), key=likeness)
 
@@ -85,9 +87,14 @@ def assign(values: dict[str, Any], assignments: Iterable[str], known: Iterable[s
             raise SettingsError(f"unknown setting '{path}'; nearest: {nearest(path, known)}")
         node = values
         for part in filter(None, parent.split(".")):
-            node = node.setdefault(part, {})
+            node[part] = node = _node(node.get(part))
         node[leaf] = _scalar(text)
     return values
+
+
+def _node(value: Any) -> dict[str, Any]:
+    """A section of a config: it may be left empty, or be a name alone (`family: wgan`)."""
+    return value if isinstance(value, dict) else {} if value is None else {"name": value}
 
 
 def paths(node: BaseModel | type[BaseModel], prefix: str = "") -> list[str]:
@@ -108,6 +115,8 @@ def _scalar(text: str) -> Any:
     for a word and `on` for a truth)."""
     if text in ("null", "~"):
         return None
+    if re.fullmatch(r"\d+(\.\d+)?[eE]\+?\d+", text) and float(text).is_integer():
+        return int(float(text))  # 1e6 images are a whole number
     if text[:1] in ("[", "{"):
         return parse_yaml(f"value: {text}")["value"]
     return text
@@ -131,6 +140,8 @@ def _explain(item: Any, model: type[BaseModel], prefix: str) -> str:
     field = _field(model, item["loc"])
     if kind == "extra_forbidden":
         return f"unknown setting '{path}'; nearest: {nearest(path, paths(model, prefix))}"
+    if kind == "missing":
+        return f"{path} is missing; nearest: {path}={(field.examples or ['...'])[0] if field else '...'}"
     if kind in ("greater_than_equal", "less_than_equal"):
         bound = context.get("ge", context.get("le"))
         side = "least" if "ge" in context else "most"

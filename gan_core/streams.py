@@ -66,4 +66,4 @@ def latents(
             first = block * _BLOCK
             yield rows[max(start - first, 0) : stop - first]
 
-    return torch.cat(list(blocks()))
+    return torch.cat([torch.empty(0, latent, device=device, dtype=dtype), *blocks()])

@@ -33,6 +33,10 @@ def client_of(uri: str) -> MlflowClient:
     return MlflowClient(tracking_uri=uri)
 
 
+KIND = {"mlflow.experimentKind": "custom_model_development"}
+"""MLflow's pages then open as those of trained models, with charts and pictures, not of chat traces."""
+
+
 def prepare(uri: str, experiment: str, artifacts: Path | None) -> str:
     """Make the store ready for several processes and return the experiment's id.
 
@@ -73,7 +77,7 @@ def _experiment_id(client: MlflowClient, name: str, artifacts: Path | None) -> s
         # MLflow's default with a database is ./mlruns of whichever process comes first.
         location = None if artifacts is None else artifacts.absolute().as_uri()
         try:
-            return str(client.create_experiment(name, artifact_location=location))
+            return str(client.create_experiment(name, artifact_location=location, tags=KIND))
         except MlflowException as error:
             if error.error_code != "RESOURCE_ALREADY_EXISTS":
                 raise

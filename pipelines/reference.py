@@ -9,6 +9,7 @@ from rich.console import Console
 from gan_core import data
 from gan_core.experiment import Data, Metrics
 from gan_core.metrics.reference import Reference
+from gan_core.settings import SettingsError
 from infra.files import write_atomic
 from pipelines.screen import say
 
@@ -37,7 +38,10 @@ def obtain_reference(settings: Metrics, source: Data, storage: Path) -> tuple[by
             return content, reference_tags(Reference.from_bytes(content, dataset), key)
         except ValueError:
             cache.unlink()
-    reference = Reference.build(settings, dataset)
+    try:
+        reference = Reference.build(settings, dataset)
+    except ValueError as error:
+        raise SettingsError(f"metrics.weights={settings.weights}: {error}; nearest: metrics.weights=null") from None
     cache.parent.mkdir(parents=True, exist_ok=True)
     write_atomic(cache, reference.to_bytes())
     return reference.to_bytes(), reference_tags(reference, key)

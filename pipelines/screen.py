@@ -78,6 +78,8 @@ class TrainView:
             TimeRemainingColumn(),
             console=console,
             transient=True,
+            redirect_stdout=False,
+            redirect_stderr=False,
         )
         self.task = self.progress.add_task(name, total=None, about="starting")
 
@@ -115,7 +117,14 @@ class SearchView:
         self.console, self.trials = console, trials
         self.rows: dict[str, Outcome] = {}
         self.began, self.printed = time.monotonic(), 0.0
-        self.live = Live(console=console, get_renderable=self._table, refresh_per_second=2, transient=True)
+        self.live = Live(
+            console=console,
+            get_renderable=self._table,
+            refresh_per_second=2,
+            transient=True,
+            redirect_stdout=False,
+            redirect_stderr=False,
+        )
 
     def __enter__(self) -> SearchView:
         if self.console.is_terminal:

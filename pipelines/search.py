@@ -132,13 +132,18 @@ def search(experiment: SearchExperiment, folder: RunFolder, console: Console, re
         flat(experiment.model_dump(mode="json", include={"seed", "data", "budget", "search", "compute"})),
         {"ganfleet.kind": "search", **tags},
     )
-    with SearchView(console, experiment.search.trials) as view, cluster() as room:
-        check_room(experiment.compute.workers, experiment.compute.device, room)
-        use_gpu = uses_gpu(experiment.compute.device, experiment.compute.workers, room)
-        context = SearchContext(experiment, folder, reference, experiment.tracking_uri, tracking, parent, tags, use_gpu)
-        Relay.watch = watch = Watch(context, view)
-        tuner(context, room, resume).fit()
-        outcomes = watch.settle()
+    try:
+        with SearchView(console, experiment.search.trials) as view, cluster() as room:
+            check_room(experiment.compute.workers, experiment.compute.device, room)
+            gpu = uses_gpu(experiment.compute.device, experiment.compute.workers, room)
+            context = SearchContext(experiment, folder, reference, experiment.tracking_uri, tracking, parent, tags, gpu)
+            Relay.watch = watch = Watch(context, view)
+            tuner(context, room, resume).fit()
+            outcomes = watch.settle()
+    except BaseException as error:
+        state: State = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
+        close_run(experiment.tracking_uri, parent, STATUS[state], {"ganfleet.state": state}, {})
+        raise
     interrupted = any(not one.ended for one in outcomes) or len(outcomes) < experiment.search.trials
     files = write_outcomes(folder, experiment, outcomes)
     _close_parent(context, files, outcomes, "interrupted" if interrupted else "completed")
@@ -160,8 +165,7 @@ def tuner(context: SearchContext, room: Cluster, resume: bool) -> tune.Tuner:
     """A new tuner, or the one that the search's folder holds, with room for its trials counted."""
     trainable, concurrent = _sized(context, room)
     state = context.folder.path / "tune"
-    if resume and state.exists():
-        _drop_broken_state(state)
+    if resume and _has_state(state):
         return tune.Tuner.restore(str(state), trainable, resume_unfinished=True, restart_errored=False)
     experiment = context.experiment
     spaces = {family.name: space(type(family), fixed=experiment.fixed) for family in experiment.families}
@@ -222,14 +226,16 @@ def _trial_id(trial: Any) -> str:
     return str(trial.trial_id)
 
 
-def _drop_broken_state(folder: Path) -> None:
-    """A killed driver can leave a torn newest state file, with which Tune would silently begin anew."""
-    states = sorted(folder.glob("experiment_state-*.json"))
-    whole = [path for path in states if _is_json(path)]
-    if not whole:
+def _has_state(folder: Path) -> bool:
+    """Whether Tune has anything to go on with. A killed driver can leave a torn newest state file, with which Tune
+    would silently begin anew: it is put aside for the one before it."""
+    states = list(folder.glob("experiment_state-*.json"))
+    torn = [path for path in states if not _is_json(path)]
+    if torn and len(torn) == len(states):
         raise SettingsError(f"{folder} holds no readable state of the search; nearest: a new name")
-    for path in set(states) - set(whole):
+    for path in torn:
         path.rename(path.with_suffix(".torn"))
+    return bool(states)
 
 
 def _is_json(path: Path) -> bool:

@@ -10,7 +10,7 @@ from typing import Annotated, Any, TypeVar
 
 from pydantic import BeforeValidator, Field, SerializeAsAny, field_validator, model_validator
 
-from gan_core.experiment import Budget, Data, Experiment, Metrics, Seed
+from gan_core.experiment import Budget, Data, Experiment, Metrics, Seed, check_plays
 from gan_core.experiment import Compute as CoreCompute
 from gan_core.family import Family, build_family, family_names
 from gan_core.settings import Settings, SettingsError, assign, nearest, parse_yaml, paths, unknown
@@ -122,8 +122,10 @@ class SearchExperiment(Where):
     search: Search = Search()
 
     @model_validator(mode="after")
-    def _batch_is_shared_equally(self) -> SearchExperiment:
+    def _plays(self) -> SearchExperiment:
         _check_shares(self.data, self.compute)
+        for family in self.families:
+            check_plays(family, self.data)
         return self
 
     def trial(self, family: dict[str, Any]) -> TrainExperiment:

@@ -49,7 +49,7 @@ def train(experiment: TrainExperiment, folder: RunFolder, console: Console) -> N
 
     Raises InterruptedRunError on Ctrl-C; SettingsError if the cluster is too small or the run is finished already.
     """
-    from pipelines.group import Job, run_group
+    from pipelines.group import GroupError, Job, run_group
 
     check_room(experiment.compute.workers, experiment.compute.device, expected())
     _check_unfinished(experiment, folder)
@@ -70,7 +70,7 @@ def train(experiment: TrainExperiment, folder: RunFolder, console: Console) -> N
         with suppress(KeyboardInterrupt):
             close(target, experiment, folder, "interrupted", None)
         raise InterruptedRunError from None
-    except DivergedError:
+    except (DivergedError, GroupError):
         close(target, experiment, folder, "failed", None)
         raise
     assert last is not None, "a game has at least one round"

@@ -52,3 +52,14 @@ def pytest_make_collect_report() -> Iterator[None]:
     report = yield
     _refused(report)
     return report
+
+
+@pytest.fixture(scope="session")
+def ray_cluster() -> Iterator[object]:
+    """One local Ray cluster for the whole suite, from the first test that asks; `cluster()` joins it."""
+    from infra.cluster import cluster
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("RAY_ADDRESS", raising=False)
+        with cluster() as started:
+            yield started

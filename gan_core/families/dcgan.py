@@ -22,6 +22,9 @@ class Dcgan(Family):
     width: Width = 32
     """Channels beside the image; doubled at each halving."""
 
+    def plays_on_points(self) -> bool:
+        return False
+
     def recipe(self, shape: Shape) -> Recipe:
         from gan_core import nets, objectives
         from gan_core.optimizers import adam

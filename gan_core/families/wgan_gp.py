@@ -23,13 +23,16 @@ class WganGp(Family):
     net: NetName = "auto"
     width: Width = 32
 
+    def plays_on_points(self) -> bool:
+        return self.net != "dcgan"
+
     def recipe(self, shape: Shape) -> Recipe:
         from gan_core import nets, objectives
         from gan_core.optimizers import adam
         from gan_core.recipe import Player, Recipe
 
         generator = nets.generator(self.net, self.latent, shape, self.width)
-        critic = nets.critic(self.net, shape, self.width)
+        critic = nets.wasserstein_critic(self.net, shape, self.width)
 
         def critic_loss(batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
             fake = nets.without_grad(generator, batch.z)

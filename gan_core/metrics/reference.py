@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import reduce
 from typing import Literal
 
 import safetensors
@@ -18,6 +19,7 @@ from gan_core.loop import Game
 from gan_core.metrics.extractors import CODE, Classifier, Extractor, Pixels, tensors_digest, train_classifier
 from gan_core.metrics.fid import frechet_distance
 from gan_core.metrics.statistics import Moments
+from gan_core.recipe import Shape
 from gan_core.settings import SettingsError
 
 _BATCH = 256
@@ -40,6 +42,9 @@ class Reference:
 
     extractor: Extractor
     moments: Moments
+    shape: Shape
+    """Of one sample, and the number of its classes: what it fits."""
+    classes: int
 
     @staticmethod
     def key(settings: Metrics, data: Dataset) -> str:
@@ -59,7 +64,7 @@ class Reference:
         else:
             extractor = train_classifier(data)
         moments = [Moments.of(extractor.features(images)) for images in data.images.split(_BATCH)]
-        return Reference(extractor, _merged(moments))
+        return Reference(extractor, reduce(Moments.merge, moments), data.shape, data.classes)
 
     def to_bytes(self) -> bytes:
         """One safetensors file: weights, moments, and their digest."""
@@ -69,9 +74,9 @@ class Reference:
         about = {
             "extractor": self.extractor.net.name,
             "accuracy": json.dumps(self.extractor.accuracy),
-            "digest": tensors_digest(tensors),
+            "shape": json.dumps([*self.shape, self.classes]),
         }
-        return safetensors.torch.save(tensors, about)
+        return safetensors.torch.save(tensors, {**about, "digest": _digest(about, tensors)})
 
     @staticmethod
     def from_bytes(content: bytes, data: Dataset) -> Reference:
@@ -80,22 +85,23 @@ class Reference:
             tensors = safetensors.torch.load(content)
             size = int.from_bytes(content[:8], "little")
             about = json.loads(content[8 : 8 + size])["__metadata__"]
-            if tensors_digest(tensors) != about["digest"]:
+            if about.pop("digest") != _digest(about, tensors):
                 raise ValueError("its digest does not match")
-            net = Pixels() if about["extractor"] == "pixels" else Classifier(data.shape, data.classes)
-            weights = {name[10:]: value for name, value in tensors.items() if name.startswith("extractor.")}
-            net.load_state_dict(weights)
-        except (safetensors.SafetensorError, KeyError, RuntimeError, ValueError) as error:
+            if json.loads(about["shape"]) != [*data.shape, data.classes]:
+                raise ValueError(f"it is of samples of shape {about['shape']}")
+        except (safetensors.SafetensorError, KeyError, ValueError) as error:
             raise ValueError(f"not a reference of {data.name}: {' '.join(str(error).split())}") from None
+        net = Pixels() if about["extractor"] == Pixels.name else Classifier(data.shape, data.classes)
+        net.load_state_dict({name[10:]: value for name, value in tensors.items() if name.startswith("extractor.")})
         net.requires_grad_(False).eval()
         moments = Moments(int(tensors["count"]), tensors["mean"], tensors["scatter"])
-        return Reference(Extractor(net, json.loads(about["accuracy"])), moments)
+        return Reference(Extractor(net, json.loads(about["accuracy"])), moments, data.shape, data.classes)
 
     def to(self, device: torch.device | str) -> Reference:
         """The same on a device."""
         net = self.extractor.net.to(device)
         moments = Moments(self.moments.count, self.moments.mean.to(device), self.moments.scatter.to(device))
-        return Reference(Extractor(net, self.extractor.accuracy), moments)
+        return replace(self, extractor=Extractor(net, self.extractor.accuracy), moments=moments)
 
     def fid(self, game: Game, samples: int | None = None) -> float:
         """FID of the game's averaged generator; every rank scores its share and gets the same number.
@@ -104,11 +110,16 @@ class Reference:
         """
         count, world = samples or self.moments.count, ranks.world_size()
         first, last = ranks.rank() * count // world, (ranks.rank() + 1) * count // world
-        moments = [
-            Moments.of(self.extractor.features(sample_range(game, start, min(start + _BATCH, last))))
-            for start in range(first, last, _BATCH)
-        ]
-        return frechet_distance(self.moments, _merged(moments).over_ranks())
+        moments, problem = Moments.none(self.moments.mean), ""
+        try:
+            for start in range(first, last, _BATCH):
+                part = sample_range(game, start, min(start + _BATCH, last))
+                moments = moments.merge(Moments.of(self.extractor.features(part)))
+        except ValueError as error:
+            problem = str(error)
+        if float(ranks.total(torch.tensor(float(bool(problem)), device=game.device))):
+            raise ValueError(problem or "another worker's features are not finite")
+        return frechet_distance(self.moments, moments.over_ranks())
 
 
 def sample_range(game: Game, start: int, stop: int, purpose: str = "evaluation") -> torch.Tensor:
@@ -119,8 +130,5 @@ def sample_range(game: Game, start: int, stop: int, purpose: str = "evaluation")
     return game.sample(z)
 
 
-def _merged(moments: list[Moments]) -> Moments:
-    whole = moments[0]
-    for part in moments[1:]:
-        whole = whole.merge(part)
-    return whole
+def _digest(about: dict[str, str], tensors: dict[str, torch.Tensor]) -> str:
+    return hashlib.sha256((json.dumps(about, sort_keys=True) + tensors_digest(tensors)).encode()).hexdigest()

@@ -19,6 +19,12 @@ class Moments:
     scatter: Tensor
 
     @staticmethod
+    def none(like: Tensor) -> Moments:
+        """Of no features at all, of the width and on the device of `like` (D,)."""
+        zero = torch.zeros_like(like, dtype=torch.float64)
+        return Moments(0, zero, torch.outer(zero, zero))
+
+    @staticmethod
     def of(features: Tensor) -> Moments:
         """Moments of features (N, D). Raises ValueError if a feature is not finite."""
         exact = features.detach().double()
@@ -30,6 +36,8 @@ class Moments:
 
     def merge(self, other: Moments) -> Moments:
         """Moments of both sets together. Chan, Golub & LeVeque 1979."""
+        if not self.count or not other.count:
+            return self if self.count else other
         count = self.count + other.count
         apart = other.mean - self.mean
         mean = self.mean + apart * (other.count / count)

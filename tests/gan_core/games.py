@@ -37,11 +37,11 @@ def games() -> dict[str, list[str]]:
 GAMES = games()
 
 
-def small(game: str, *assignments: str) -> Experiment:
+def small(game: str, *assignments: str, width: int = 4) -> Experiment:
     """The experiment of one of GAMES, its nets tiny and its batch 16."""
     overrides = GAMES[game]
     family = overrides[0].partition("=")[2]
-    sizes = [f"family.{field}=4" for field in ("width", "critic_width") if _has(family, field)]
+    sizes = [f"family.{field}={width}" for field in ("width", "critic_width") if _has(family, field)]
     return Experiment.load({"family": {"name": family}}).override(
         "family.latent=8", f"data.batch_size={BATCH}", *sizes, *overrides, *assignments
     )

@@ -5,12 +5,12 @@ from pathlib import Path
 import pytest
 import torch
 from pydantic import Field
-from tests.gan_core.games import GAMES, new_game, play, small, state
 
 from gan_core import checkpoint
 from gan_core.checkpoint import ABOUT, STATE, CheckpointError
 from gan_core.experiment import Compute, Experiment
 from gan_core.family import family_names
+from tests.gan_core.games import GAMES, new_game, play, small, state
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +60,9 @@ def test_a_checkpoint_is_two_files_without_pickle(folder):
     about = checkpoint.describe(folder)
     assert (about["step"], about["images_seen"], about["shape"]) == (2, 2 * 5 * 16, [1, 16, 16])
     assert about["experiment"]["family"]["name"] == "wgan_gp"
-    assert json.loads((folder / ABOUT).read_text()) == about
+    written = json.loads((folder / ABOUT).read_text())
+    assert written.keys() - about.keys() == {"digest"}
+    assert about.items() <= written.items()
 
 
 def test_a_game_that_has_not_begun_can_be_saved(tmp_path):

@@ -131,9 +131,7 @@ def test_the_penalty_and_its_second_order_gradients_are_those_of_double_backward
         weight.data.normal_(0, 0.5)
     real, fake, mix = samples(shape)
     weights = list(critic.parameters())
-    wanted, found = (
-        penalty(critic, real, fake, mix) for penalty in (by_hand, objectives.gradient_penalty)
-    )
+    wanted, found = (penalty(critic, real, fake, mix) for penalty in (by_hand, objectives.gradient_penalty))
     assert_close(found, wanted, rtol=1e-12, atol=0)
     assert found > 0.01
     wanted_grads, found_grads = (

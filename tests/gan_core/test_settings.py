@@ -3,11 +3,11 @@ import sys
 from pathlib import Path
 
 import pytest
-from tests.gan_core.games import GAMES, small
 
 from gan_core.experiment import Budget, Experiment
 from gan_core.family import Family, family_class, family_names
 from gan_core.settings import SettingsError, assign, parse_yaml
+from tests.gan_core.games import GAMES, small
 
 ROOT = Path(__file__).parents[2]
 

@@ -1,3 +1,5 @@
+from itertools import pairwise
+
 import pytest
 import torch
 from torch.testing import assert_close
@@ -88,9 +90,7 @@ def test_a_turn_is_a_function_of_its_arguments_alone():
         assert torch.equal(getattr(first, name), getattr(again, name))
 
 
-@pytest.mark.parametrize(
-    "other", [{"seed": 1}, {"seed": 2**31 - 1}, {"player": "generator"}, {"index": 4}], ids=str
-)
+@pytest.mark.parametrize("other", [{"seed": 1}, {"seed": 2**31 - 1}, {"player": "generator"}, {"index": 4}], ids=str)
 def test_another_seed_player_or_turn_draws_another_batch(other):
     one, two = turn(3), turn(**{"index": 3, **other})
     assert not torch.equal(one.labels, two.labels)
@@ -131,7 +131,7 @@ def latents(start, stop, *, seed=0, purpose="evaluation", latent=LATENT):
 def test_latents_are_the_same_however_they_are_sliced(cuts):
     whole = latents(0, 700)
     assert whole.shape == (700, LATENT)
-    assert torch.equal(torch.cat([latents(a, b) for a, b in zip(cuts, cuts[1:], strict=False)]), whole)
+    assert torch.equal(torch.cat([latents(a, b) for a, b in pairwise(cuts)]), whole)
     assert len(whole.unique(dim=0)) == 700
 
 

@@ -9,15 +9,16 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
-from tests.gan_core.games import GAMES, dataset, new_game, small, state
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from gan_core import nets, objectives, ranks, streams
+from gan_core import checkpoint, nets, objectives, ranks, streams
 from gan_core.experiment import Experiment, Metrics
+from gan_core.family import family_names
 from gan_core.loop import Game, rounds
 from gan_core.metrics.reference import Reference
 from gan_core.recipe import Batch
+from tests.gan_core.games import GAMES, dataset, new_game, play, small, state
 
 ROUNDS = 20
 FID_SAMPLES = 601  # odd: the ranks' shares differ
@@ -31,18 +32,22 @@ def work(rank: int, world: int, folder: Path) -> None:
     real = Reference.from_bytes((folder / "reference").read_bytes(), dataset(small("wgan")))
     found: dict[str, Any] = {}
     for name in GAMES:
-        turns = ["family.n_critic=2"] if "n_critic" in type(small(name).family).model_fields else []
         for precision in ("fp64", "fp32"):
-            experiment = small(name, f"compute.precision={precision}", *turns)
-            found[f"{name}/{precision}"] = _played(experiment, real)
-    dcgan = small("dcgan", "compute.precision=fp64", "family.n_critic=2")
-    found["mutant/batch norm"] = _played(dcgan, real, _forget_other_ranks)
+            found[f"{name}/{precision}"] = _played(_quick(name, precision), real)
+    for name in family_names():
+        found[f"{name}/resized"] = _resized(name, folder / f"half {name}")
+    found["mutant/batch norm"] = _played(_quick("dcgan", "fp64"), real, _forget_other_ranks)
     found["mutant/penalty apart"] = _penalty_apart(small("wgan_gp", "compute.precision=fp64"))
     found["batch norm"] = _batch_norm()
     torch.save(found, folder / f"{rank}-{world}.pt")
     if world > 1:
         dist.barrier()
         dist.destroy_process_group()
+
+
+def _quick(name: str, precision: str) -> Experiment:
+    turns = ["family.n_critic=2"] if "n_critic" in type(small(name).family).model_fields else []
+    return small(name, f"compute.precision={precision}", *turns)
 
 
 def _played(experiment: Experiment, reference: Reference, change: Any = None) -> dict[str, Any]:
@@ -64,6 +69,19 @@ def _played(experiment: Experiment, reference: Reference, change: Any = None) ->
         "state": state(game),
         "fid": reference.fid(game, FID_SAMPLES),
     }
+
+
+def _resized(name: str, folder: Path) -> dict[str, Tensor]:
+    """One process plays the first half and saves; two go on, and are interrupted once more."""
+    if ranks.world_size() == 1:
+        game = new_game(_quick(name, "fp64"))
+        play(game, ROUNDS // 2)
+        checkpoint.save(game, folder)
+    else:
+        game = checkpoint.open_game(folder)
+        play(game, 3)
+        play(game, ROUNDS - ROUNDS // 2 - 3)
+    return state(game)
 
 
 def _keep_gradient(name: str, grads: list[tuple[str, Tensor]], optimizer: Any, *_: object) -> None:
@@ -100,9 +118,7 @@ def _penalty_apart(experiment: Experiment) -> Tensor:
     player = _Apart(game)
     module = DistributedDataParallel(player) if ranks.world_size() > 1 else player
     real = dataset(experiment).to(game.device, game.dtype)
-    batch = streams.turn(
-        0, "critic", 0, experiment.data.batch_size, experiment.family.latent, real.images, real.labels
-    )
+    batch = streams.turn(0, "critic", 0, experiment.data.batch_size, experiment.family.latent, real.images, real.labels)
     loss, penalty = module(batch)
     loss.backward(retain_graph=True)
     penalty.backward()

@@ -166,9 +166,7 @@ def test_versions_and_commit_are_recorded(tmp_path, monkeypatch):
     git = ["git", "-C", str(repository), "-c", "user.name=a", "-c", "user.email=a@b"]
     subprocess.run(["git", "init", "-q", str(repository)], check=True)
     subprocess.run([*git, "commit", "-q", "--allow-empty", "-m", "x"], check=True)
-    head = subprocess.run(
-        [*git, "rev-parse", "HEAD"], check=True, capture_output=True, text=True
-    ).stdout.strip()
+    head = subprocess.run([*git, "rev-parse", "HEAD"], check=True, capture_output=True, text=True).stdout.strip()
     monkeypatch.chdir(repository)
     tags = version_tags()
     assert tags["mlflow.source.git.commit"] == head
@@ -179,7 +177,5 @@ def test_versions_and_commit_are_recorded(tmp_path, monkeypatch):
 def test_the_folder_tracker_needs_no_mlflow():
     code = "import sys, infra.tracker, infra.versions; print(not {'mlflow', 'torch'} & sys.modules.keys())"
     root = Path(__file__).parents[2]
-    answer = subprocess.run(
-        [sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True
-    )
+    answer = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True)
     assert answer.stdout.strip() == "True"

@@ -191,7 +191,5 @@ def test_folder_the_files_are_as_documented(tmp_path):
     tracker = FolderTracker(tmp_path / "run")
     tracker.picture(100, png(1))
     tracker.metrics(100, {"images_seen": 6400, "fid": 12.5})
-    assert (tmp_path / "run" / "metrics.jsonl").read_text() == (
-        '{"step": 100, "images_seen": 6400, "fid": 12.5}\n'
-    )
+    assert (tmp_path / "run" / "metrics.jsonl").read_text() == ('{"step": 100, "images_seen": 6400, "fid": 12.5}\n')
     assert (tmp_path / "run" / "samples" / "step-000100.png").read_bytes() == png(1)
