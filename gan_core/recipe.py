@@ -71,3 +71,24 @@ class Recipe:
     def images_per_round(self, batch_size: int) -> int:
         """Real images that one round shows to the players that look at them."""
         return batch_size * sum(player.steps for player in self.players.values() if player.sees_real)
+
+
+def adversarial(
+    critic: nn.Module,
+    critic_loss: Loss,
+    generator: nn.Module,
+    generator_loss: Loss,
+    optimizer: OptimizerOf,
+    n_critic: int,
+    after_critic_step: Callable[[], None] | None = None,
+) -> Recipe:
+    """The two-player game: `n_critic` critic steps on real images, then one generator step."""
+    return Recipe(
+        {
+            "critic": Player(
+                critic, critic_loss, optimizer, steps=n_critic, sees_real=True, after_step=after_critic_step
+            ),
+            "generator": Player(generator, generator_loss, optimizer),
+        },
+        generator,
+    )

@@ -28,7 +28,7 @@ class Gan(Family):
     def recipe(self, shape: Shape) -> Recipe:
         from gan_core import nets, objectives
         from gan_core.optimizers import adam
-        from gan_core.recipe import Player, Recipe
+        from gan_core.recipe import adversarial
 
         generator = nets.mlp_generator(self.latent, shape, self.width)
         critic = nets.mlp_critic(shape, self.critic_width)
@@ -45,10 +45,4 @@ class Gan(Family):
             return objective(critic(generator(batch.z))), {}
 
         optimizer = adam(self.lr, self.beta1, self.beta2)
-        return Recipe(
-            {
-                "critic": Player(critic, critic_loss, optimizer, steps=self.n_critic, sees_real=True),
-                "generator": Player(generator, generator_loss, optimizer),
-            },
-            generator,
-        )
+        return adversarial(critic, critic_loss, generator, generator_loss, optimizer, self.n_critic)

@@ -27,7 +27,7 @@ class Wgan(Family):
     def recipe(self, shape: Shape) -> Recipe:
         from gan_core import nets, objectives
         from gan_core.optimizers import rmsprop
-        from gan_core.recipe import Player, Recipe
+        from gan_core.recipe import adversarial
 
         generator = nets.generator(self.net, self.latent, shape, self.width)
         critic = nets.wasserstein_critic(self.net, shape, self.width)
@@ -45,10 +45,4 @@ class Wgan(Family):
                 weight.data.clamp_(-self.clip, self.clip)
 
         optimizer = rmsprop(self.lr)
-        return Recipe(
-            {
-                "critic": Player(critic, critic_loss, optimizer, steps=self.n_critic, sees_real=True, after_step=clamp),
-                "generator": Player(generator, generator_loss, optimizer),
-            },
-            generator,
-        )
+        return adversarial(critic, critic_loss, generator, generator_loss, optimizer, self.n_critic, clamp)
