@@ -24,7 +24,7 @@ from gan_core.settings import SettingsError
 STATE, ABOUT = "state.safetensors", "checkpoint.json"
 
 
-class CheckpointError(ValueError):
+class CheckpointError(SettingsError):
     """A folder that is no checkpoint, or a damaged one, or one of another game."""
 
 

@@ -139,7 +139,9 @@ def _explain(item: Any, model: type[BaseModel], prefix: str) -> str:
     kind, context, given = item["type"], item.get("ctx", {}), item["input"]
     field = _field(model, item["loc"])
     if kind == "extra_forbidden":
-        return f"unknown setting '{path}'; nearest: {nearest(path, paths(model, prefix))}"
+        section = isinstance(given, dict) and len(item["loc"]) == 1
+        known = [prefix + name for name in model.model_fields] if section else paths(model, prefix)
+        return f"unknown setting '{path}'; nearest: {nearest(path, known)}"
     if kind == "missing":
         return f"{path} is missing; nearest: {path}={(field.examples or ['...'])[0] if field else '...'}"
     if kind in ("greater_than_equal", "less_than_equal"):

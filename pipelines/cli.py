@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import sys
 import traceback
@@ -18,7 +19,9 @@ import typer
 from rich.console import Console
 
 from gan_core.settings import Settings, SettingsError, nearest
+from infra.files import write_atomic
 from pipelines.resume import resumed_search, resumed_train
+from pipelines.room import check_room
 from pipelines.runs import RunFolder, find_checkpoint
 from pipelines.settings import Where, search_experiment, train_experiment
 
@@ -30,7 +33,6 @@ app = typer.Typer(
     name="ganfleet",
     help="Train GANs data-parallel on Ray and search their hyper-parameters by FID.",
     add_completion=False,
-    no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
 
@@ -54,14 +56,14 @@ def train(words: Words = None, config: Config = None, dry_run: DryRun = False, r
     if dry_run:
         typer.echo(experiment.to_yaml(), nl=False)
         return
-    _begin(folder, experiment, resume)
+    _begin(folder, experiment, resume is not None)
 
     def play(console: Console) -> None:
         from pipelines.train import train
 
         train(experiment, folder, console)
 
-    _run("train", experiment, folder, play)
+    _run("train", experiment, folder, resume is not None, play)
 
 
 @app.command()
@@ -76,14 +78,14 @@ def search(words: Words = None, config: Config = None, dry_run: DryRun = False, 
     if dry_run:
         typer.echo(experiment.to_yaml() + _space(experiment), nl=False)
         return
-    _begin(folder, experiment, resume)
+    _begin(folder, experiment, resume is not None)
 
     def play(console: Console) -> None:
         from pipelines.search import search
 
         search(experiment, folder, console, resume=resume is not None)
 
-    _run("search", experiment, folder, play)
+    _run("search", experiment, folder, resume is not None, play)
 
 
 @app.command()
@@ -95,6 +97,8 @@ def evaluate(
     """Measure a run's newest checkpoint, a search's best one, or a checkpoint folder."""
     storage = _only(Where, assignments, "storage").storage
     folder = find_checkpoint(target, storage.path)
+    if json_file is not None and not json_file.absolute().parent.is_dir():
+        raise SettingsError(f"--json {json_file}: there is no such folder; nearest: --json {json_file.name}")
 
     from pipelines.evaluate import evaluate
 
@@ -157,6 +161,8 @@ def _read(config: Path | None) -> str:
         return ""
     try:
         return config.read_text()
+    except UnicodeDecodeError:
+        raise SettingsError(f"--config {config} is no text; nearest: a YAML file") from None
     except OSError as error:
         near = nearest(config.name, names) if (names := _yaml_files(config.parent)) else "none"
         raise SettingsError(f"--config {config}: {error.strerror}; nearest: {near}") from None
@@ -185,15 +191,22 @@ def _space(experiment: Any) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _begin(folder: RunFolder, experiment: Where, resume: str | None) -> None:
-    if resume is None:
-        folder.create(experiment.to_yaml())
+def _begin(folder: RunFolder, experiment: Where, resumed: bool) -> None:
+    check_room(experiment)
+    try:
+        if resumed:
+            write_atomic(folder.experiment, experiment.to_yaml().encode())
+        else:
+            folder.create(experiment.to_yaml())
+    except OSError as error:
+        raise SettingsError(
+            f"storage.path={experiment.storage.path} cannot be written to: {error.strerror}; nearest: storage.path=runs"
+        ) from None
     typer.echo(f"{folder.path.name}: {folder.path}   log: {folder.log}")
 
 
-def _run(verb: str, experiment: Where, folder: RunFolder, play: Callable[[Console], None]) -> None:
+def _run(verb: str, experiment: Where, folder: RunFolder, resumed: bool, play: Callable[[Console], None]) -> None:
     """Runs with the screen to ourselves; turns what can happen into an exit code and one line."""
-    from gan_core.checkpoint import CheckpointError
     from gan_core.loop import DivergedError
     from pipelines.screen import quiet
     from pipelines.train import InterruptedRunError
@@ -207,13 +220,15 @@ def _run(verb: str, experiment: Where, folder: RunFolder, play: Callable[[Consol
             return
         except (InterruptedRunError, KeyboardInterrupt):
             code = INTERRUPTED
-        except (SettingsError, CheckpointError) as error:
+        except SettingsError as error:
             code, failure = INPUT, str(error)
         except DivergedError as error:
             code, failure = FAILED, f"the game diverged: {error}; nearest: a smaller family.lr"
         except Exception as error:
             code, failure = FAILED, f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
             traceback.print_exc()
+    if code == INPUT and not resumed:
+        shutil.rmtree(folder.path, ignore_errors=True)  # the same command, put right, may have the name
     if code == INTERRUPTED:
         resume = f"ganfleet {verb} --resume {folder.path.name}{experiment.storage.argument}"
         typer.echo(f"interrupted; to go on: {resume}", err=True)
@@ -224,6 +239,8 @@ def _run(verb: str, experiment: Where, folder: RunFolder, play: Callable[[Consol
 
 def main() -> None:
     """The console script."""
+    if len(sys.argv) == 1:
+        sys.argv.append("--help")
     try:
         app(standalone_mode=False)
     except SettingsError as error:
@@ -236,8 +253,8 @@ def main() -> None:
         raise SystemExit(INTERRUPTED) from None
 
 
-def _usage(error: Exception) -> str:
-    message = " ".join(str(error).split()).removesuffix(".")
+def _usage(error: Any) -> str:
+    message = " ".join(error.format_message().split()).removesuffix(".")
     words = [word.strip("'.") for word in message.split()]
     if "No such command" in message:
         verbs = [command.callback.__name__ for command in app.registered_commands if command.callback]

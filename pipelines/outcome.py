@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from pipelines.runs import RunFolder
+
 
 @dataclass(frozen=True)
 class Outcome:
@@ -40,8 +42,9 @@ def short(value: object) -> str:
     return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
-def outcome_of(trial: Any, last_step: int) -> Outcome:
-    """The outcome of a Ray Tune trial so far. `last_step`: the end of its budget, while it has no result."""
+def outcome_of(trial: Any, last_step: int, folder: RunFolder) -> Outcome:
+    """The outcome of a Ray Tune trial so far. `last_step`: the end of its budget, while it has no result; `folder`:
+    its search's, where each evaluation left a checkpoint."""
     result = trial.last_result or {}
     step, last_step = int(result.get("step", 0)), int(result.get("last_step", last_step))
     states = {"RUNNING": "running", "ERROR": "failed", "TERMINATED": "completed" if step >= last_step else "stopped"}
@@ -53,7 +56,7 @@ def outcome_of(trial: Any, last_step: int) -> Outcome:
         last_step=last_step,
         fid=result.get("fid"),
         images_per_second=result.get("images_per_second"),
-        checkpoint=result.get("checkpoint_path"),
+        checkpoint=str(folder.trial(trial.trial_id).checkpoint(step)) if step else None,
     )
 
 

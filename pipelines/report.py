@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -27,7 +28,12 @@ def write_outcomes(folder: RunFolder, experiment: SearchExperiment, outcomes: Se
         return written
     settings = experiment.trial(best.settings).model_copy(update={"name": None})
     write_atomic(folder.best, settings.to_yaml().encode())
-    about = {"trial": best.trial, "fid": best.fid, "step": best.step, "checkpoint": best.checkpoint}
+    about = {
+        "trial": best.trial,
+        "fid": best.fid,
+        "step": best.step,
+        "checkpoint": os.path.relpath(str(best.checkpoint), folder.path),
+    }
     write_atomic(folder.best.with_suffix(".json"), json.dumps(about, indent=1).encode())
     picture = folder.trial(best.trial).pictures()[-1]
     write_atomic(folder.best.with_suffix(".png"), picture.read_bytes())

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TypeVar
 
 from gan_core.settings import SettingsError, nearest
-from infra.files import write_atomic
 from pipelines.runs import RunFolder, find_run
 from pipelines.settings import SearchExperiment, TrainExperiment, Where
 
@@ -30,7 +29,6 @@ def resumed_train(name: str, assignments: Sequence[str]) -> tuple[TrainExperimen
     rounds = (before.budget.rounds, after.budget.rounds)
     if rounds[0] is not None and rounds[1] is not None and rounds[1] < rounds[0]:
         raise SettingsError(f"budget.rounds={rounds[1]} is less than before; nearest: budget.rounds={rounds[0]}")
-    write_atomic(folder.experiment, after.to_yaml().encode())
     return after, folder
 
 
@@ -47,7 +45,6 @@ def resumed_search(name: str, assignments: Sequence[str]) -> tuple[SearchExperim
     if after.search.trials < before.search.trials:
         fewer, right = after.search.trials, before.search.trials
         raise SettingsError(f"search.trials={fewer} is less than before; nearest: search.trials={right}")
-    write_atomic(folder.experiment, after.to_yaml().encode())
     return after, folder
 
 

@@ -102,7 +102,7 @@ def find_checkpoint(target: str, storage: Path) -> Path:
         return Path(target).resolve()
     run = find_run(target, storage)
     if run.best.is_file():
-        return Path(json.loads(run.best.with_suffix(".json").read_text())["checkpoint"])
+        return run.path / json.loads(run.best.with_suffix(".json").read_text())["checkpoint"]
     if (run.path / "trials").is_dir():
         raise SettingsError(f"the search '{target}' has no best trial yet; nearest: --resume {target}")
     if not run.checkpoints():

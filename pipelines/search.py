@@ -13,16 +13,17 @@ from ray import tune
 from rich.console import Console
 
 from gan_core.settings import SettingsError
-from infra.cluster import Cluster, cluster, expected
+from infra.cluster import Cluster, cluster
 from infra.mlflow_tracker import close_run, open_run, version_tags
 from pipelines.outcome import Outcome, best_of, outcome_of
 from pipelines.reference import obtain_reference, say_reference
 from pipelines.report import say_outcomes, write_outcomes
+from pipelines.room import check_room, concurrent_trials, uses_gpu
 from pipelines.runs import RunFolder
 from pipelines.screen import SearchView
 from pipelines.settings import SearchExperiment
 from pipelines.tracking import STATUS, State, close, prepare_tracking
-from pipelines.train import InterruptedRunError, check_room, uses_gpu
+from pipelines.train import InterruptedRunError
 from pipelines.trial import SearchContext, Trial
 from pipelines.worker import flat
 from tune_spaces.domains import space
@@ -46,7 +47,7 @@ class Watch:
 
     def outcome(self, trial: Any) -> Outcome:
         """How a trial stands."""
-        return outcome_of(trial, longest(self.context.experiment))
+        return outcome_of(trial, longest(self.context.experiment), self.context.folder)
 
     def show(self, trial: Any, state: str | None = None) -> None:
         """Brings a trial's row up to date; Tune changes a trial's own state only after it has called us."""
@@ -76,7 +77,7 @@ class Watch:
             now = self.outcome(trial)
             if trial.trial_id not in self.done:
                 now = replace(now, state="interrupted")
-            if trial.trial_id not in self.closed:
+            if trial.trial_id not in self.closed and not (now.ended and self.context.target(trial.trial_id).ended()):
                 self.finish(trial, now.state)  # type: ignore[arg-type]
             outcomes.append(now)
         return outcomes
@@ -119,7 +120,6 @@ def search(experiment: SearchExperiment, folder: RunFolder, console: Console, re
 
     Raises InterruptedRunError on Ctrl-C; SettingsError if the cluster is too small.
     """
-    check_room(experiment.compute.workers, experiment.compute.device, expected())
     reference, about = obtain_reference(experiment.metrics, experiment.data, experiment.storage.path)
     say_reference(console, about)
     tracking, tags = prepare_tracking(experiment), {**version_tags(), **about}
@@ -134,8 +134,8 @@ def search(experiment: SearchExperiment, folder: RunFolder, console: Console, re
     )
     try:
         with SearchView(console, experiment.search.trials) as view, cluster() as room:
-            check_room(experiment.compute.workers, experiment.compute.device, room)
-            gpu = uses_gpu(experiment.compute.device, experiment.compute.workers, room)
+            check_room(experiment, room)
+            gpu = uses_gpu(experiment, room)
             context = SearchContext(experiment, folder, reference, experiment.tracking_uri, tracking, parent, tags, gpu)
             Relay.watch = watch = Watch(context, view)
             tuner(context, room, resume).fit()
@@ -199,16 +199,8 @@ def _sized(context: SearchContext, room: Cluster) -> tuple[Any, int]:
 
     The actor of a trial with several workers holds no CPU of theirs, or both would wait for ever.
     """
-    experiment = context.experiment
-    workers, asked = experiment.compute.workers, experiment.search.max_concurrent
-    slots = (room.gpus if context.use_gpu else room.cpus) // workers
-    concurrent = min(asked or slots, experiment.search.trials)
-    if concurrent > slots:
-        raise SettingsError(
-            f"search.max_concurrent={asked} with compute.workers={workers} needs {concurrent * workers} workers,"
-            f" the cluster has room for {slots * workers}; nearest: search.max_concurrent={slots}"
-        )
-    if workers > 1:
+    concurrent = concurrent_trials(context.experiment, room)
+    if context.experiment.compute.workers > 1:
         resources: dict[str, float] = {"node:__internal_head__": round(0.99 / concurrent, 4)}
     else:
         resources = {"CPU": max(1, room.cpus // concurrent) if room.local else 1}

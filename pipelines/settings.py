@@ -115,7 +115,7 @@ class SearchExperiment(Where):
     seed: Seed = 0
     families: tuple[Annotated[SerializeAsAny[Family], BeforeValidator(build_family)], ...]
     fixed: tuple[str, ...] = ()
-    """Family fields that were set by hand and so are not searched."""
+    """Family fields that were set by hand and so are not searched: `lr` in all families, `wgan.lr` in one."""
     data: Data = Data()
     budget: Budget = Budget()
     metrics: Metrics = Metrics()
@@ -187,28 +187,35 @@ def search_experiment(families: Sequence[str], assignments: Sequence[str], confi
     """The search that a command line asks for: `family.x=` fixes x for each family that has it."""
     values = parse_yaml(config)
     _check_names(families, lambda known: search_experiment(known, assignments, config))
-    given = dict(values.pop("family", {}) or {})
+    given = values.pop("family", None) or {}
+    if not isinstance(given, dict):
+        raise SettingsError(f"family={given} in a search's file; nearest: families: [{given}]")
     if families:
         values["families"] = list(families)
     if not values.get("families"):
         raise SettingsError("search needs a family or several, e.g. `ganfleet search wgan wgan_gp`")
-    built = [build_family(family) for family in values["families"]]
+    listed = values["families"] if isinstance(values["families"], list) else [values["families"]]
+    built = [build_family(family) for family in listed]
     own = [f"family.{field}" for family in built for field in type(family).model_fields]
     known = [path for path in paths(SearchExperiment) if not path.startswith(("families", "fixed"))] + own
     assign(values, [item for item in assignments if not item.startswith("family.")], known)
     fields = assign({}, [item for item in assignments if item.startswith("family.")], known).get("family", {})
-    values["families"] = _fix([family.name for family in built], built, {**given, **fields})
-    values["fixed"] = sorted({field for family in values["families"] for field in family if field != "name"})
+    if "name" in fields:
+        raise SettingsError(f"family.name={fields['name']}: families are named as words; nearest: {fields['name']}")
+    fields = {**{key: value for key, value in given.items() if key != "name"}, **fields}
+    alone = [f"{family.name}.{field}" for family in built for field in family.model_fields_set]
+    values["families"] = _fix(built, fields)
+    values["fixed"] = sorted({*fields, *alone})
     experiment = SearchExperiment.load(values)
     _check_files(experiment.metrics)
     return _named(experiment, "-".join(family.name for family in experiment.families))
 
 
-def _fix(names: Sequence[str], built: Sequence[Family], fields: dict[str, Any]) -> list[dict[str, Any]]:
+def _fix(built: Sequence[Family], fields: dict[str, Any]) -> list[dict[str, Any]]:
     """Each family with the given fields that it has; a field that none has is an error."""
     for field in fields:
         if all(field not in type(family).model_fields for family in built):
-            build_family({"name": names[0], field: fields[field]})
+            build_family({"name": built[0].name, field: fields[field]})
     return [
         {**family.chosen(), **{key: value for key, value in fields.items() if key in type(family).model_fields}}
         for family in built

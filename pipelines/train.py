@@ -9,8 +9,9 @@ from rich.console import Console
 from gan_core import checkpoint
 from gan_core.loop import DivergedError
 from gan_core.settings import SettingsError
-from infra.cluster import Cluster, cluster, expected
+from infra.cluster import cluster
 from pipelines.reference import obtain_reference, say_reference
+from pipelines.room import check_room, uses_gpu
 from pipelines.runs import RunFolder
 from pipelines.screen import TrainView, number, say
 from pipelines.settings import TrainExperiment
@@ -22,28 +23,6 @@ class InterruptedRunError(Exception):
     """Ctrl-C: what there is can be gone on with."""
 
 
-def check_room(workers: int, device: str, room: Cluster | None) -> None:
-    """Refuses workers that a cluster can never hold. Raises SettingsError."""
-    if room is None:
-        return
-    if device == "cuda" and room.gpus < workers:
-        fewer = f"compute.workers={room.gpus}" if room.gpus else "compute.device=cpu"
-        raise SettingsError(
-            f"compute.device=cuda with compute.workers={workers} needs {workers} GPUs,"
-            f" the cluster has {room.gpus}; nearest: {fewer}"
-        )
-    if room.cpus < workers:
-        raise SettingsError(
-            f"compute.workers={workers} needs {workers} CPUs, the cluster has {room.cpus};"
-            f" nearest: compute.workers={room.cpus}"
-        )
-
-
-def uses_gpu(device: str, workers: int, room: Cluster) -> bool:
-    """Whether workers take a GPU each: asked for, or there for all of them."""
-    return device == "cuda" or (device == "auto" and room.gpus >= workers)
-
-
 def train(experiment: TrainExperiment, folder: RunFolder, console: Console) -> None:
     """Plays the experiment to the end of its budget, from the folder's newest checkpoint if there is one.
 
@@ -51,7 +30,6 @@ def train(experiment: TrainExperiment, folder: RunFolder, console: Console) -> N
     """
     from pipelines.group import GroupError, Job, run_group
 
-    check_room(experiment.compute.workers, experiment.compute.device, expected())
     _check_unfinished(experiment, folder)
     reference, about = obtain_reference(experiment.metrics, experiment.data, experiment.storage.path)
     say_reference(console, about)
@@ -59,10 +37,9 @@ def train(experiment: TrainExperiment, folder: RunFolder, console: Console) -> N
     last: Event | None = None
     try:
         with TrainView(console, folder.path.name) as view, cluster() as room:
-            workers, device = experiment.compute.workers, experiment.compute.device
-            check_room(workers, device, room)
-            cpus = max(1, room.cpus // workers) if room.local else 1
-            job = Job(experiment, folder, reference, target, uses_gpu(device, workers, room), cpus)
+            check_room(experiment, room)
+            cpus = max(1, room.cpus // experiment.compute.workers) if room.local else 1
+            job = Job(experiment, folder, reference, target, uses_gpu(experiment, room), cpus)
             for event in run_group(job):
                 view.show(event.step, event.last_step, event.metrics)
                 last = event
@@ -85,9 +62,9 @@ def _check_unfinished(experiment: TrainExperiment, folder: RunFolder) -> None:
     about = checkpoint.describe(saved[-1])
     step, seen = about["step"], about["images_seen"]
     if step >= experiment.budget.last_round(seen // step):
+        longer = f"budget.images={2 * seen}" if experiment.budget.rounds is None else f"budget.rounds={2 * step}"
         raise SettingsError(
-            f"the run '{folder.path.name}' is finished, at step {step};"
-            f" nearest: --resume {folder.path.name} budget.rounds={2 * step}"
+            f"the run '{folder.path.name}' is finished, at step {step}; nearest: --resume {folder.path.name} {longer}"
         )
 
 

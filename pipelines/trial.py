@@ -76,7 +76,6 @@ class Trial(tune.Trainable):
             **event.metrics,
             "step": event.step,
             "last_step": event.last_step,
-            "checkpoint_path": event.checkpoint,
             "done": event.step >= event.last_step,
             "should_checkpoint": True,
         }

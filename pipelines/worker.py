@@ -15,7 +15,7 @@ import torch
 
 from gan_core import checkpoint, data, ranks
 from gan_core.experiment import Data
-from gan_core.loop import DTYPES, Game, Round, rounds
+from gan_core.loop import DTYPES, DivergedError, Game, Round, rounds
 from gan_core.metrics.reference import Reference, sample_range
 from infra.tracker import FolderTracker, Tracker, Trackers
 from pipelines.pictures import png, samples_picture
@@ -50,6 +50,12 @@ class TrackingTarget:
             flat(experiment.model_dump(mode="json", exclude={"name", "tracking", "storage"})),
             {"ganfleet.kind": self.kind, **self.tags},
         )
+
+    def ended(self) -> bool:
+        """Whether the run is there and closed."""
+        from infra.mlflow_tracker import has_ended
+
+        return has_ended(self.uri, self.experiment_id, {"ganfleet.id": self.identity})
 
 
 @dataclass(frozen=True)
@@ -91,7 +97,7 @@ def play(
             continue
         metrics = {"images_seen": turn.images_seen, **turn.scalars(), "images_per_second": meter.rate()}
         if due.evaluation:
-            metrics["fid"] = judge.fid(game, experiment.metrics.samples)
+            metrics["fid"] = _fid(judge, game)
             if ranks.rank() == 0:
                 tracker.picture(turn.step, _picture(game, dataset))
         tracker.metrics(turn.step, metrics)
@@ -167,6 +173,13 @@ def _tracker(experiment: TrainExperiment, folder: RunFolder, target: TrackingTar
 
         trackers.append(MlflowTracker(target.uri, target.open(experiment)))
     return Trackers(trackers)
+
+
+def _fid(judge: Reference, game: Game) -> float:
+    try:
+        return judge.fid(game, game.experiment.metrics.samples)
+    except ValueError as error:
+        raise DivergedError(f"fid cannot be computed at step {game.step}: {error}") from None
 
 
 def _save(game: Game, folder: RunFolder) -> str:

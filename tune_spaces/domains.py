@@ -66,8 +66,12 @@ DOMAINS: Mapping[str, Domain] = {
 
 
 def space(family: type[Family], fixed: Sequence[str] = ()) -> dict[str, Domain]:
-    """The domains of a family's searchable fields, less those that the user fixed."""
-    return {name: domain for name, domain in DOMAINS.items() if name in family.model_fields and name not in fixed}
+    """The domains of a family's searchable fields, less those that the user fixed: `lr` for all, `wgan.lr` for one."""
+    return {
+        name: domain
+        for name, domain in DOMAINS.items()
+        if name in family.model_fields and not {name, f"{family.name}.{name}"} & set(fixed)
+    }
 
 
 def suggest(trial: Suggests, spaces: Mapping[str, Mapping[str, Domain]]) -> dict[str, Any]:

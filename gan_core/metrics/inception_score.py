@@ -1,0 +1,108 @@
+"""Inception Score: exp of the mean KL(p(y|x) || p(y)) under a classifier. Salimans et al. 2016, section 4."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from gan_core import ranks
+from gan_core.metrics.precision_recall import tile_rows
+from gan_core.streams import seeded
+
+
+@dataclass(frozen=True)
+class InceptionScore:
+    """Mean and standard deviation over splits (divided by their number, as published); 1 to the number of classes."""
+
+    mean: float
+    std: float
+
+
+def split_of(count: int, splits: int = 10, seed: int | None = 0) -> Tensor:
+    """The split (count,), int64, that each image belongs to; splits are as published: N * i // splits ...
+
+    `seed` deals images out at random: sorted by class, each split would hold one class and score 1. None cuts them in
+    the order given, as the original code does. Raises ValueError if a split would hold fewer than two images.
+    """
+    if splits < 1 or count < 2 * splits:
+        if count < 2:
+            raise ValueError(f"an Inception Score needs 2 images or more, there is {count}")
+        raise ValueError(
+            f"splits={splits} with {count} images: each split needs two images; "
+            f"nearest: splits={max(1, min(splits, count // 2))}"
+        )
+    ends = torch.arange(1, splits + 1) * count // splits
+    split = torch.bucketize(torch.arange(count), ends, right=True)
+    return split if seed is None else split[torch.randperm(count, generator=seeded("cpu", seed, "inception score"))]
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """What the score needs of class probabilities p, a split a row, float64: sums, so batches and ranks just add up."""
+
+    count: Tensor
+    """Images (S,)."""
+    certainty: Tensor
+    """Sum of p log p (S,), in nats."""
+    total: Tensor
+    """Sum of p (S, K)."""
+
+    @staticmethod
+    def of(logits: Tensor, split: Tensor, splits: int = 10) -> Predictions:
+        """Of logits or log-probabilities (N, K); `split` (N,) names each row's split.
+
+        Raises ValueError for rows that are no distribution, and for probabilities, whose log is wanted.
+        """
+        if logits.dim() != 2 or not logits.shape[1]:
+            raise ValueError(f"logits are of shape {tuple(logits.shape)}; wanted: (N, K)")
+        if _are_probabilities(logits):
+            raise ValueError("these are probabilities: give their log, or the logits")
+        shape = (splits, logits.shape[1])
+        total = torch.zeros(shape, dtype=torch.float64, device=logits.device)
+        certainty, count = torch.zeros_like(total[:, 0]), torch.zeros_like(total[:, 0])
+        rows = tile_rows(logits.shape[1])
+        for part, where in zip(logits.detach().split(rows), split.to(logits.device).split(rows), strict=True):
+            p = part.double().softmax(dim=1)
+            bad = int((~p.isfinite()).any(dim=1).sum())
+            if bad:
+                raise ValueError(f"{bad} rows of logits are not finite")
+            # A product, not index_add: its sum has one order on a GPU too.
+            belongs = torch.nn.functional.one_hot(where, splits).double().T  # (S, n)
+            total += belongs @ p
+            certainty += belongs @ torch.xlogy(p, p).sum(dim=1)
+            count += belongs.sum(dim=1)
+        return Predictions(count, certainty, total)
+
+    def merge(self, other: Predictions) -> Predictions:
+        """Of both sets together."""
+        return Predictions(self.count + other.count, self.certainty + other.certainty, self.total + other.total)
+
+    def over_ranks(self) -> Predictions:
+        """Of all ranks' sets together; every rank gets the same."""
+        return Predictions(ranks.total(self.count), ranks.total(self.certainty), ranks.total(self.total))
+
+    def score(self) -> InceptionScore:
+        """The mean KL is mean(sum p log p) - sum q log q with q the mean p. Raises ValueError for a split of < 2."""
+        if bool((self.count < 2).any()):
+            raise ValueError(f"a split holds {int(self.count.min())} images; 2 or more are needed in each")
+        marginal = self.total / self.count[:, None]
+        divergence = self.certainty / self.count - torch.xlogy(marginal, marginal).sum(dim=1)
+        scores = divergence.exp()
+        return InceptionScore(float(scores.mean()), float(scores.std(correction=0)))
+
+
+def inception_score(logits: Tensor, splits: int = 10, seed: int | None = 0) -> InceptionScore:
+    """Of the classifier's logits or log-probabilities (N, K) on generated images; see `split_of` for `seed`.
+
+    Raises ValueError for rows that are no distribution or fewer than two images a split.
+    """
+    return Predictions.of(logits, split_of(len(logits), splits, seed), splits).score()
+
+
+def _are_probabilities(logits: Tensor) -> bool:
+    """Whether every row is non-negative and sums to 1, which logits do not by chance."""
+    if logits.shape[1] == 1 or not len(logits):
+        return False
+    return bool((logits >= 0).all()) and bool(((logits.double().sum(dim=1) - 1).abs() < 1e-3).all())
