@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import signal
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -48,6 +50,7 @@ def cluster() -> Iterator[Cluster]:
     address = os.environ.get("RAY_ADDRESS", "local")
     joined = ray.is_initialized()
     if not joined:
+        ours = signal.getsignal(signal.SIGTERM)
         ray.init(
             address=address,
             num_cpus=_usable_cpus() if address == "local" else None,
@@ -55,6 +58,8 @@ def cluster() -> Iterator[Cluster]:
             log_to_driver=True,
             runtime_env={"env_vars": SETTINGS} if address != "local" else None,
         )
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, ours)  # ray.init takes it to end the process at once
     try:
         resources = ray.cluster_resources()
         yield Cluster(int(resources.get("CPU", 0)), int(resources.get("GPU", 0)), local=address == "local")

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import signal
 import sys
 import traceback
@@ -228,7 +227,7 @@ def _run(verb: str, experiment: Where, folder: RunFolder, resumed: bool, play: C
             code, failure = FAILED, f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
             traceback.print_exc()
     if code == INPUT and not resumed:
-        shutil.rmtree(folder.path, ignore_errors=True)  # the same command, put right, may have the name
+        folder.withdraw()
     if code == INTERRUPTED:
         resume = f"ganfleet {verb} --resume {folder.path.name}{experiment.storage.argument}"
         typer.echo(f"interrupted; to go on: {resume}", err=True)

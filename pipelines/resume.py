@@ -26,9 +26,10 @@ def resumed_train(name: str, assignments: Sequence[str]) -> tuple[TrainExperimen
     _check(changes, TRAIN_MAY_CHANGE)
     before = TrainExperiment.from_yaml(text)
     after = _in_place(before.override(*changes), folder)
-    rounds = (before.budget.rounds, after.budget.rounds)
-    if rounds[0] is not None and rounds[1] is not None and rounds[1] < rounds[0]:
-        raise SettingsError(f"budget.rounds={rounds[1]} is less than before; nearest: budget.rounds={rounds[0]}")
+    for name in ("rounds", "images"):
+        was, is_now = before.model_dump()["budget"][name], after.model_dump()["budget"][name]
+        if was is not None and is_now is not None and is_now < was:
+            raise SettingsError(f"budget.{name}={is_now} is less than before; nearest: budget.{name}={was}")
     return after, folder
 
 

@@ -6,6 +6,7 @@ import json
 import shutil
 import uuid
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -52,6 +53,14 @@ class RunFolder:
         self.path.mkdir(parents=True, exist_ok=True)
         write_atomic(self.path / "id.json", json.dumps({"id": uuid.uuid4().hex}).encode())
         write_atomic(self.experiment, experiment_yaml.encode())
+
+    def withdraw(self) -> None:
+        """Takes back a run that never began: the same command, put right, may have the name. What else lies in the
+        folder stays."""
+        for path in (self.experiment, self.path / "id.json", self.log):
+            path.unlink(missing_ok=True)
+        with suppress(OSError):
+            self.path.rmdir()
 
     @property
     def id(self) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -172,7 +171,7 @@ def tuner(context: SearchContext, room: Cluster, resume: bool) -> tune.Tuner:
     algorithm = extensible(
         searcher(experiment.search.sampler, spaces, experiment.seed),
         concurrent,
-        partial(_trials_wanted, context.folder.experiment),
+        _trials_wanted,
     )
     return tune.Tuner(
         trainable,
@@ -209,9 +208,9 @@ def _sized(context: SearchContext, room: Cluster) -> tuple[Any, int]:
     return tune.with_resources(tune.with_parameters(Trial, context=context), resources), concurrent
 
 
-def _trials_wanted(experiment: Path) -> int:
-    """How many trials the search's own file asks for: `--resume NAME search.trials=` changes it there."""
-    return SearchExperiment.from_yaml(experiment.read_text()).search.trials
+def _trials_wanted() -> int:
+    """How many trials the search of this process asks for; a restored one may have been pickled with fewer."""
+    return Relay.watch.context.experiment.search.trials
 
 
 def _trial_id(trial: Any) -> str:
