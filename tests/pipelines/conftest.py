@@ -1,0 +1,37 @@
+from pathlib import Path
+
+import pytest
+
+from gan_core.experiment import Data, Metrics
+from pipelines.reference import obtain_reference
+from pipelines.worker import play
+from tests.pipelines.tiny import Played, created, small_train
+
+
+@pytest.fixture(scope="session")
+def storage(tmp_path_factory) -> Path:
+    """One storage path for all tests: MLflow's store is made once, the classifier trained once."""
+    return tmp_path_factory.mktemp("storage")
+
+
+@pytest.fixture(scope="session")
+def reference(storage) -> bytes:
+    """What runs on 8x8 digits are measured with; it lies in the storage path's cache then."""
+    return obtain_reference(Metrics(), Data(image_size=8), storage)[0]
+
+
+@pytest.fixture(scope="session")
+def played(storage, reference) -> Played:
+    """Twelve rounds in this process, without Ray and MLflow; to be read, not changed."""
+    experiment = small_train(
+        storage,
+        "wgan_gp",
+        "played",
+        "family.n_critic=2",
+        "budget.rounds=12",
+        "budget.log_every=2",
+        "budget.eval_every=4",
+        "budget.checkpoint_every=3",
+    )
+    folder = created(experiment)
+    return Played(experiment, folder, list(play(experiment, folder, reference, target=None)))

@@ -1,0 +1,153 @@
+"""Small runs, and what they left behind: read with json, PIL and MLflow's own client, not with our code."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from mlflow import MlflowClient
+from mlflow.entities import Run
+
+from pipelines.resume import resumed_search, resumed_train
+from pipelines.runs import RunFolder
+from pipelines.settings import SearchExperiment, TrainExperiment, search_experiment, train_experiment
+from pipelines.worker import Event
+
+SMALL = (
+    "family.width=4",
+    "family.latent=8",
+    "data.image_size=8",
+    "data.batch_size=16",
+    "metrics.samples=200",
+)
+"""Of every image run here; they share one reference."""
+
+
+DIVERGING = (
+    "data.name=ring8",
+    "family.lr=1",
+    "family.beta1=0.5",
+    "family.beta2=0",
+    "family.n_critic=1",
+    "family.latent=100",
+)
+"""Of `gan`: Adam without a second moment divides by each gradient; of ten seeds none got past step 14."""
+
+
+def small_train(storage: Path, family: str, name: str, *assignments: str) -> TrainExperiment:
+    return train_experiment([family], [*SMALL, f"name={name}", f"storage.path={storage}", *assignments])
+
+
+def small_search(storage: Path, families: Sequence[str], name: str, *assignments: str) -> SearchExperiment:
+    return search_experiment(families, [*SMALL, f"name={name}", f"storage.path={storage}", *assignments])
+
+
+def created(experiment: TrainExperiment | SearchExperiment) -> RunFolder:
+    """The run's folder, as the command line makes it."""
+    folder = RunFolder(experiment.folder)
+    folder.create(experiment.to_yaml())
+    return folder
+
+
+def resumed(
+    kind: str, name: str, storage: Path, *assignments: str
+) -> tuple[TrainExperiment | SearchExperiment, RunFolder]:
+    """What `ganfleet KIND --resume NAME` goes on with, its file written as the command line does."""
+    resume = {"train": resumed_train, "search": resumed_search}[kind]
+    experiment, folder = resume(name, [f"storage.path={storage}", *assignments])
+    folder.experiment.write_text(experiment.to_yaml())
+    return experiment, folder
+
+
+@dataclass(frozen=True)
+class Played:
+    """A run that `play()` played to its end."""
+
+    experiment: TrainExperiment
+    folder: RunFolder
+    events: list[Event]
+
+
+def _refuse(constant: str) -> float:
+    raise AssertionError(f"{constant} in a file of ours")
+
+
+def rows(folder: Path) -> list[dict]:
+    """The lines of `metrics.jsonl`, none of them NaN or infinite."""
+    lines = (folder / "metrics.jsonl").read_text().splitlines()
+    return [json.loads(line, parse_constant=_refuse) for line in lines]
+
+
+def timeless(row: Mapping[str, float]) -> dict[str, float]:
+    """A row without what depends on the clock."""
+    return {name: value for name, value in row.items() if name != "images_per_second"}
+
+
+def client_of(storage: Path) -> MlflowClient:
+    return MlflowClient(f"sqlite:///{storage}/mlflow.db")
+
+
+def tracked(client: MlflowClient, **tags: str) -> list[Run]:
+    """The runs in MLflow with these tags (`kind="trial"` is the tag `ganfleet.kind`), oldest first."""
+    experiment = client.get_experiment_by_name("ganfleet")
+    wanted = " and ".join(f"tags.`ganfleet.{name}` = '{value}'" for name, value in tags.items())
+    return client.search_runs([experiment.experiment_id], wanted, order_by=["attributes.start_time ASC"])
+
+
+def named(client: MlflowClient, name: str) -> Run:
+    """The one run of that name."""
+    experiment = client.get_experiment_by_name("ganfleet")
+    (run,) = client.search_runs([experiment.experiment_id], f"attributes.run_name = '{name}'")
+    return run
+
+
+def history(client: MlflowClient, run: Run) -> dict[int, dict[str, float]]:
+    """Every value that MLflow holds of a run, by step and metric: there must be one of each."""
+    found: dict[int, dict[str, float]] = {}
+    for name in run.data.metrics:
+        for metric in client.get_metric_history(run.info.run_id, name):
+            row = found.setdefault(metric.step, {})
+            assert name not in row, f"{name} has two values at step {metric.step} of {run.info.run_name}"
+            row[name] = metric.value
+    return found
+
+
+def agree(client: MlflowClient, run: Run, folder: Path) -> bool:
+    """Whether MLflow's history is what `metrics.jsonl` holds. (A step whose row was written to the file just before
+    a crash, and is played again, comes to MLflow with another speed.)"""
+    ours = {row["step"]: timeless(row) for row in rows(folder)}
+    theirs = {step: timeless({"step": step, **row}) for step, row in history(client, run).items()}
+    return ours == theirs
+
+
+def listing(client: MlflowClient, run: Run, path: str | None = None) -> list[str]:
+    """The names of a run's artifacts below `path`."""
+    return sorted(item.path for item in client.list_artifacts(run.info.run_id, path))
+
+
+def snapshot(folder: Path) -> dict[str, bytes | None]:
+    """Every file and folder below, hidden ones too, with their contents."""
+    return {
+        str(path.relative_to(folder)): path.read_bytes() if path.is_file() else None
+        for path in sorted(folder.rglob("*"))
+    }
+
+
+def command(*words: object) -> list[str]:
+    """`ganfleet` as a user types it."""
+    return [sys.executable, "-m", "pipelines.cli", *map(str, words)]
+
+
+def environment() -> dict[str, str]:
+    """Of a command: no cluster but its own, and a screen wide enough for one line."""
+    return {**{key: value for key, value in os.environ.items() if key != "RAY_ADDRESS"}, "COLUMNS": "200"}
+
+
+def ganfleet(cwd: Path, *words: object) -> subprocess.CompletedProcess[str]:
+    """Runs a command to its end, in a working folder of its own."""
+    return subprocess.run(command(*words), cwd=cwd, env=environment(), capture_output=True, text=True, check=False)
