@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
@@ -17,6 +17,14 @@ from gan_core.streams import seeded
 
 
 @dataclass(frozen=True)
+class Modes:
+    """The Gaussians of a mixture: their centres (K, D) and common deviation."""
+
+    centres: Tensor
+    sigma: float
+
+
+@dataclass(frozen=True)
 class Dataset:
     """A train set in memory: `images` (M, *shape), images in [-1, 1], and `labels` (M,), int64."""
 
@@ -24,6 +32,8 @@ class Dataset:
     images: Tensor
     labels: Tensor
     classes: int
+    modes: Modes | None = None
+    """Where the samples lie, if the data is a mixture."""
 
     @property
     def shape(self) -> Shape:
@@ -37,7 +47,7 @@ class Dataset:
 
     def to(self, device: torch.device | str, dtype: torch.dtype) -> Dataset:
         """The same set on a device; images take `dtype`."""
-        return Dataset(self.name, self.images.to(device, dtype), self.labels.to(device), self.classes)
+        return replace(self, images=self.images.to(device, dtype), labels=self.labels.to(device))
 
     def digest(self) -> str:
         """sha256 of the content as the game sees it: pixels after preprocessing, and labels."""
@@ -79,7 +89,7 @@ def _grid25(settings: Data) -> Dataset:
 def _mixture(name: str, centres: Tensor, sigma: float, per_mode: int = 1000) -> Dataset:
     labels = torch.arange(len(centres)).repeat_interleave(per_mode)
     noise = torch.randn(len(labels), 2, generator=seeded("cpu", name))
-    return Dataset(name, centres[labels] + sigma * noise, labels, classes=len(centres))
+    return Dataset(name, centres[labels] + sigma * noise, labels, len(centres), Modes(centres, sigma))
 
 
 _LOADERS: dict[str, Callable[[Data], Dataset]] = {

@@ -22,7 +22,7 @@ from gan_core.metrics.statistics import Moments
 from gan_core.recipe import Shape
 from gan_core.settings import SettingsError
 
-_BATCH = 256
+BATCH = 256
 
 
 def extractor_name(settings: Metrics, data: Dataset) -> Literal["classifier", "pixels"]:
@@ -63,7 +63,7 @@ class Reference:
             extractor = Reference.from_bytes(settings.weights.read_bytes(), data).extractor
         else:
             extractor = train_classifier(data)
-        moments = [Moments.of(extractor.features(images)) for images in data.images.split(_BATCH)]
+        moments = [Moments.of(extractor.features(images)) for images in data.images.split(BATCH)]
         return Reference(extractor, reduce(Moments.merge, moments), data.shape, data.classes)
 
     def to_bytes(self) -> bytes:
@@ -112,8 +112,8 @@ class Reference:
         first, last = ranks.rank() * count // world, (ranks.rank() + 1) * count // world
         moments, problem = Moments.none(self.moments.mean), ""
         try:
-            for start in range(first, last, _BATCH):
-                part = sample_range(game, start, min(start + _BATCH, last))
+            for start in range(first, last, BATCH):
+                part = sample_range(game, start, min(start + BATCH, last))
                 moments = moments.merge(Moments.of(self.extractor.features(part)))
         except ValueError as error:
             problem = str(error)
