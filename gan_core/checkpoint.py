@@ -71,13 +71,27 @@ def describe(folder: Path) -> dict[str, Any]:
     return about
 
 
+def is_whole(folder: Path) -> bool:
+    """Whether a checkpoint can be trusted: both files there, both digests right."""
+    try:
+        _verified(folder, describe(folder))
+    except CheckpointError:
+        return False
+    return True
+
+
+def _verified(folder: Path, about: dict[str, Any]) -> bytes:
+    content = (folder / STATE).read_bytes() if (folder / STATE).is_file() else b""
+    if hashlib.sha256(content).hexdigest() != about["sha256"]:
+        raise CheckpointError(f"{folder / STATE} is damaged: its sha256 does not match {ABOUT}")
+    return content
+
+
 def load(game: Game, folder: Path) -> None:
     """Puts the state in `folder` into a game of the same family and data, or raises CheckpointError and leaves
     the game as it was."""
     about = describe(folder)
-    content = (folder / STATE).read_bytes() if (folder / STATE).is_file() else b""
-    if hashlib.sha256(content).hexdigest() != about["sha256"]:
-        raise CheckpointError(f"{folder / STATE} is damaged: its sha256 does not match {ABOUT}")
+    content = _verified(folder, about)
     saved = safetensors.torch.load(content)
     family = about["experiment"]["family"]["name"]
     if family != game.experiment.family.name or _shapes(saved) != _shapes(_tensors(game)):

@@ -83,6 +83,11 @@ class Metrics(Settings):
     weights: Path | None = None
     """Weights of the classifier (a safetensors file that ganfleet wrote); null: trained once and cached."""
 
+    @field_validator("weights")
+    @classmethod
+    def _from_anywhere(cls, weights: Path | None) -> Path | None:
+        return None if weights is None else weights.absolute()
+
     @model_validator(mode="after")
     def _weights_apply(self) -> Metrics:
         if self.weights is None:

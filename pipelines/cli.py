@@ -55,14 +55,14 @@ def train(words: Words = None, config: Config = None, dry_run: DryRun = False, r
     if dry_run:
         typer.echo(experiment.to_yaml(), nl=False)
         return
-    _begin(folder, experiment, resume is not None)
+    undo = _begin(folder, experiment, resume is not None)
 
     def play(console: Console) -> None:
         from pipelines.train import train
 
         train(experiment, folder, console)
 
-    _run("train", experiment, folder, resume is not None, play)
+    _run("train", experiment, folder, undo, play)
 
 
 @app.command()
@@ -77,14 +77,14 @@ def search(words: Words = None, config: Config = None, dry_run: DryRun = False, 
     if dry_run:
         typer.echo(experiment.to_yaml() + _space(experiment), nl=False)
         return
-    _begin(folder, experiment, resume is not None)
+    undo = _begin(folder, experiment, resume is not None)
 
     def play(console: Console) -> None:
         from pipelines.search import search
 
         search(experiment, folder, console, resume=resume is not None)
 
-    _run("search", experiment, folder, resume is not None, play)
+    _run("search", experiment, folder, undo, play)
 
 
 @app.command()
@@ -190,10 +190,12 @@ def _space(experiment: Any) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _begin(folder: RunFolder, experiment: Where, resumed: bool) -> None:
+def _begin(folder: RunFolder, experiment: Where, resumed: bool) -> Callable[[], None]:
+    """Writes the run's settings. Returns what takes that back, should the run be refused after all."""
     check_room(experiment)
     try:
         if resumed:
+            before = folder.experiment.read_bytes()
             write_atomic(folder.experiment, experiment.to_yaml().encode())
         else:
             folder.create(experiment.to_yaml())
@@ -202,9 +204,12 @@ def _begin(folder: RunFolder, experiment: Where, resumed: bool) -> None:
             f"storage.path={experiment.storage.path} cannot be written to: {error.strerror}; nearest: storage.path=runs"
         ) from None
     typer.echo(f"{folder.path.name}: {folder.path}   log: {folder.log}")
+    return (lambda: write_atomic(folder.experiment, before)) if resumed else folder.withdraw
 
 
-def _run(verb: str, experiment: Where, folder: RunFolder, resumed: bool, play: Callable[[Console], None]) -> None:
+def _run(
+    verb: str, experiment: Where, folder: RunFolder, undo: Callable[[], None], play: Callable[[Console], None]
+) -> None:
     """Runs with the screen to ourselves; turns what can happen into an exit code and one line."""
     from gan_core.loop import DivergedError
     from pipelines.screen import quiet
@@ -226,8 +231,8 @@ def _run(verb: str, experiment: Where, folder: RunFolder, resumed: bool, play: C
         except Exception as error:
             code, failure = FAILED, f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
             traceback.print_exc()
-    if code == INPUT and not resumed:
-        folder.withdraw()
+    if code == INPUT:
+        undo()
     if code == INTERRUPTED:
         resume = f"ganfleet {verb} --resume {folder.path.name}{experiment.storage.argument}"
         typer.echo(f"interrupted; to go on: {resume}", err=True)
@@ -250,6 +255,9 @@ def main() -> None:
         raise SystemExit(INPUT) from None
     except (KeyboardInterrupt, typer.Abort):
         raise SystemExit(INTERRUPTED) from None
+    except (OSError, ValueError) as error:
+        typer.echo(f"error: {' '.join(str(error).split())}", err=True)
+        raise SystemExit(FAILED) from None
 
 
 def _usage(error: Any) -> str:

@@ -9,6 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
+from gan_core import checkpoint
 from gan_core.loop import DivergedError
 from pipelines.runs import RunFolder
 from pipelines.settings import TrainExperiment
@@ -99,8 +100,7 @@ def _work(config: dict[str, Any]) -> None:
 
     job, queue = config["job"], config["queue"]
     rank = ray.train.get_context().get_world_rank()
-    saved = job.folder.checkpoints()
-    start = saved[-1] if saved else None
+    start = next((path for path in reversed(job.folder.checkpoints()) if checkpoint.is_whole(path)), None)
     device = "cuda" if job.use_gpu else "cpu"
     try:
         for event in play(job.experiment, job.folder, job.reference, job.target, device, start):

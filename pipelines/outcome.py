@@ -62,7 +62,7 @@ def outcome_of(trial: Any, last_step: int, folder: RunFolder) -> Outcome:
 
 def ranked(outcomes: Sequence[Outcome]) -> list[Outcome]:
     """Best FID first; those without a FID last. A trial that failed is never the best."""
-    return sorted(outcomes, key=lambda one: (one.fid is None, one.state == "failed", one.fid or 0.0))
+    return sorted(outcomes, key=lambda one: (one.fid is None, one.state == "failed", one.fid or 0.0, one.trial))
 
 
 def best_of(outcomes: Sequence[Outcome]) -> Outcome | None:

@@ -30,7 +30,10 @@ def reference_tags(reference: Reference, key: str) -> dict[str, str]:
 def obtain_reference(settings: Metrics, source: Data, storage: Path) -> tuple[bytes, dict[str, str]]:
     """The reference's bytes from `<storage>/cache`, or built now, and its tags. A damaged file is made anew."""
     dataset = data.load(source)
-    key = Reference.key(settings, dataset)
+    try:
+        key = Reference.key(settings, dataset)
+    except OSError as error:
+        raise SettingsError(f"metrics.weights={settings.weights}: {error.strerror}") from None
     cache = storage.resolve() / "cache" / f"reference-{key[:32]}.safetensors"
     if cache.is_file():
         content = cache.read_bytes()

@@ -35,7 +35,7 @@ def write_outcomes(folder: RunFolder, experiment: SearchExperiment, outcomes: Se
         "checkpoint": os.path.relpath(str(best.checkpoint), folder.path),
     }
     write_atomic(folder.best.with_suffix(".json"), json.dumps(about, indent=1).encode())
-    picture = folder.trial(best.trial).pictures()[-1]
+    picture = folder.trial(best.trial).picture(best.step)
     write_atomic(folder.best.with_suffix(".png"), picture.read_bytes())
     return [*written, folder.best, folder.best.with_suffix(".json"), folder.best.with_suffix(".png")]
 

@@ -41,7 +41,7 @@ def uses_gpu(settings: Where, room: Cluster) -> bool:
 def concurrent_trials(experiment: SearchExperiment, room: Cluster) -> int:
     """How many trials run at once. Raises SettingsError if more are asked for than the cluster can hold."""
     workers, asked = experiment.compute.workers, experiment.search.max_concurrent
-    slots = (room.gpus if uses_gpu(experiment, room) else room.cpus) // workers
+    slots = (min(room.cpus, room.gpus) if uses_gpu(experiment, room) else room.cpus) // workers
     concurrent = min(asked or slots, experiment.search.trials)
     if concurrent > slots:
         raise SettingsError(

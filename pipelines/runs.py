@@ -82,6 +82,10 @@ class RunFolder:
             shutil.rmtree(later)
         return kept
 
+    def picture(self, step: int) -> Path:
+        """The sample grid at a step."""
+        return self.path / "samples" / f"step-{step:06d}.png"
+
     def pictures(self) -> list[Path]:
         """The sample grids, oldest first."""
         return sorted((self.path / "samples").glob("step-*.png"))

@@ -29,6 +29,10 @@ from tune_spaces.domains import space
 from tune_spaces.engines import extensible, scheduler, searcher
 
 
+class FailedSearchError(RuntimeError):
+    """Every trial failed."""
+
+
 class Watch:
     """Follows a search from its driver: the screen, and the end of each trial's run in MLflow."""
 
@@ -64,6 +68,7 @@ class Watch:
         close(self.context.target(trial.trial_id), experiment, folder, state, saved)
         if state != "interrupted":
             self.closed.add(trial.trial_id)
+            folder.discard_after(self.outcome(trial).step)  # a group of workers runs ahead of what it reports
             folder.prune(keep=1)
 
     def settle(self) -> list[Outcome]:
@@ -88,6 +93,10 @@ class Relay(tune.Callback):
     watch: ClassVar[Watch]
 
     def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
+        self.watch.see(trials)
+
+    def on_experiment_end(self, trials: list[Any], **info: Any) -> None:
+        """A finished search that is restored has no step."""
         self.watch.see(trials)
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
@@ -145,10 +154,13 @@ def search(experiment: SearchExperiment, folder: RunFolder, console: Console, re
         raise
     interrupted = any(not one.ended for one in outcomes) or len(outcomes) < experiment.search.trials
     files = write_outcomes(folder, experiment, outcomes)
-    _close_parent(context, files, outcomes, "interrupted" if interrupted else "completed")
+    failed = not interrupted and best_of(outcomes) is None
+    _close_parent(context, files, outcomes, "interrupted" if interrupted else "failed" if failed else "completed")
     if interrupted:
         raise InterruptedRunError
     say_outcomes(console, folder, outcomes, experiment.storage)
+    if failed:
+        raise FailedSearchError("no trial came to an end with a FID")
 
 
 def _close_parent(context: SearchContext, files: list[Path], outcomes: list[Outcome], state: State) -> None:

@@ -7,7 +7,6 @@ from contextlib import suppress
 from rich.console import Console
 
 from gan_core import checkpoint
-from gan_core.loop import DivergedError
 from gan_core.settings import SettingsError
 from infra.cluster import cluster
 from pipelines.reference import obtain_reference, say_reference
@@ -28,7 +27,7 @@ def train(experiment: TrainExperiment, folder: RunFolder, console: Console) -> N
 
     Raises InterruptedRunError on Ctrl-C; SettingsError if the cluster is too small or the run is finished already.
     """
-    from pipelines.group import GroupError, Job, run_group
+    from pipelines.group import Job, run_group
 
     _check_unfinished(experiment, folder)
     reference, about = obtain_reference(experiment.metrics, experiment.data, experiment.storage.path)
@@ -47,7 +46,9 @@ def train(experiment: TrainExperiment, folder: RunFolder, console: Console) -> N
         with suppress(KeyboardInterrupt):
             close(target, experiment, folder, "interrupted", None)
         raise InterruptedRunError from None
-    except (DivergedError, GroupError):
+    except SettingsError:
+        raise
+    except Exception:
         close(target, experiment, folder, "failed", None)
         raise
     assert last is not None, "a game has at least one round"

@@ -10,6 +10,7 @@ from typing import Any
 
 from ray import tune
 
+from gan_core import checkpoint
 from pipelines.group import Job, run_group
 from pipelines.runs import RunFolder
 from pipelines.settings import SearchExperiment
@@ -96,7 +97,7 @@ class Trial(tune.Trainable):
     def _play(self) -> Iterator[Event]:
         """From the newest checkpoint that Tune knows of; if it is gone, what lies between is played again."""
         known = self._folder.discard_after(self._reported)
-        start = known[-1] if known else None
+        start = next((path for path in reversed(known) if checkpoint.is_whole(path)), None)
         context, target = self._context, self._context.target(self.trial_id)
         if self._experiment.compute.workers > 1:
             job = Job(self._experiment, self._folder, context.reference, target, context.use_gpu, 1)

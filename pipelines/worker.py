@@ -15,7 +15,7 @@ import torch
 
 from gan_core import checkpoint, data, ranks
 from gan_core.experiment import Data
-from gan_core.loop import DTYPES, DivergedError, Game, Round, rounds
+from gan_core.loop import DTYPES, DivergedError, Game, rounds
 from gan_core.metrics.reference import Reference, sample_range
 from infra.tracker import FolderTracker, Tracker, Trackers
 from pipelines.pictures import png, samples_picture
@@ -91,7 +91,7 @@ def play(
     judge = _reference(reference, experiment.data).to(device)
     tracker = _tracker(experiment, folder, target)
     meter = Meter(game)
-    for turn in meter.timed(rounds(game, dataset.images, dataset.labels)):
+    for turn in rounds(game, dataset.images, dataset.labels):
         due = Due.at(turn.step, experiment, game.last_round)
         if not due.anything:
             continue
@@ -103,6 +103,7 @@ def play(
         tracker.metrics(turn.step, metrics)
         saved = _save(game, folder) if due.checkpoint else None
         yield Event(turn.step, game.last_round, turn.images_seen, metrics, saved)
+        meter.restart()
 
 
 @dataclass(frozen=True)
@@ -134,23 +135,15 @@ class Meter:
 
     def __init__(self, game: Game) -> None:
         self.game = game
-        self.seconds, self.images = 0.0, game.images_seen
+        self.restart()
 
-    def timed(self, turns: Iterator[Round]) -> Iterator[Round]:
-        """Passes the rounds on and adds up their time."""
-        while True:
-            began = time.perf_counter()
-            turn = next(turns, None)
-            self.seconds += time.perf_counter() - began
-            if turn is None:
-                return
-            yield turn
+    def restart(self) -> None:
+        """Begins to count, after whatever else was done."""
+        self.began, self.images = time.perf_counter(), self.game.images_seen
 
     def rate(self) -> float:
-        """Images a second since the last call."""
-        images, seconds = self.game.images_seen - self.images, self.seconds
-        self.seconds, self.images = 0.0, self.game.images_seen
-        return images / max(seconds, 1e-9)
+        """Images a second since the start; the caller has read the losses, so the device has done its work."""
+        return (self.game.images_seen - self.images) / max(time.perf_counter() - self.began, 1e-9)
 
 
 def flat(tree: dict[str, object], prefix: str = "") -> dict[str, object]:

@@ -102,7 +102,7 @@ MISTAKES = {
     "train wgan name=a/b": ["name='a/b'", "nearest: name=a-b"],
     "search wgan search.sampler=bayes": ["'bayes'", "known: tpe, random"],
     "search wgan search.max_concurrent=lots": ["'lots'", "nearest: search.max_concurrent=auto"],
-    "search wgan metrics.weights=none.st": ["metrics.weights=none.st", "nearest: metrics.weights=null"],
+    "search wgan metrics.weights=none.st": ["none.st is no file; nearest: metrics.weights=null"],
     # files
     "train --config experimant.yaml": ["experimant.yaml", "nearest: experiment.yaml"],
     "train --config nowhere/x.yaml": ["nowhere/x.yaml", "nearest: none"],

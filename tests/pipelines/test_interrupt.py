@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import shlex
 import signal
 import subprocess
@@ -57,11 +58,13 @@ def run(words: list[object], storage: Path, cwd: Path, interrupted: bool) -> End
     """Runs a command, with Ctrl-C after the second evaluation if asked for."""
     said = cwd / "out", cwd / "err"
     with said[0].open("w") as out, said[1].open("w") as err:
-        process = subprocess.Popen(command(*words), cwd=cwd, env=environment(), stdout=out, stderr=err)
+        process = subprocess.Popen(
+            command(*words), cwd=cwd, env=environment(), stdout=out, stderr=err, start_new_session=True
+        )
         if interrupted:
             while process.poll() is None and len(evaluations(RunFolder(storage / NAME))) < 2:
                 time.sleep(0.02)
-            process.send_signal(signal.SIGINT)
+            os.killpg(process.pid, signal.SIGINT)  # a terminal's Ctrl-C reaches Ray's processes too
         code = process.wait()
     with (storage / NAME / "trials.csv").open() as file:
         table = list(csv.DictReader(file))

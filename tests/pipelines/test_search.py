@@ -230,6 +230,17 @@ def test_an_extended_search_has_more_trials_of_the_same_search(found, extended):
     assert len(set(drawn)) == len(drawn), "the sampler goes on, it does not begin anew"
 
 
+def test_a_finished_search_that_is_resumed_stays_as_it_is(extended, storage):
+    """Tune then has no step to take, and so tells its callbacks of no trial until the end."""
+    again = searched(*resumed("search", "hunt", storage), resume=True)
+    assert again.table == extended.table
+    assert again.best == extended.best
+    assert again.parent.info.status == "FINISHED"
+    assert {trial: run.info.end_time for trial, run in again.children.items()} == {
+        trial: run.info.end_time for trial, run in extended.children.items()
+    }
+
+
 def test_old_trials_stay_as_they_were(found, extended, client):
     later = {row["trial"]: row for row in extended.table}
     for row in found.table:
