@@ -58,7 +58,10 @@ class Pixels(FeatureNet):
 
 
 class Classifier(FeatureNet):
-    """A small convolutional classifier of the data's own labels; features are its last hidden layer (64)."""
+    """A small convolutional classifier of the data's own labels; features are its last hidden layer (64).
+
+    Trained in float32, it measures in float64: its FID is the same for any batch size and on any device.
+    """
 
     name = "classifier"
     scale: Tensor
@@ -82,7 +85,7 @@ class Classifier(FeatureNet):
         self.register_buffer("scale", torch.ones(()))
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        hidden = self.body(images)
+        hidden = self.body(images.to(self.scale.dtype))
         return hidden * self.scale, self.head(hidden)
 
 
@@ -166,8 +169,8 @@ def train_classifier(data: Dataset, epochs: int = 15) -> tuple[Classifier, float
             F.cross_entropy(net(images[chosen])[1], data.labels[chosen]).backward()
             optimizer.step()
             schedule.step()
-    net.requires_grad_(False).eval()
+    net.requires_grad_(False).eval().double()
     guesses = torch.cat([net(images[chosen])[1].argmax(1) for chosen in held_out.split(256)])
-    features = torch.cat([net(some)[0] for some in images.split(256)]).double()
+    features = torch.cat([net(some)[0] for some in images.split(256)])
     net.scale.fill_((TOTAL_VARIANCE / features.var(dim=0).sum()) ** 0.5)
     return net, float((guesses == data.labels[held_out]).double().mean())

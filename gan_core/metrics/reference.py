@@ -222,7 +222,7 @@ def _net(name: str, tensors: dict[str, Tensor], weights: Path | None, data: Data
     if name == Pixels.name:
         net = Pixels()
     elif name == Classifier.name:
-        net = Classifier(data.shape, data.classes)
+        net = Classifier(data.shape, data.classes).double()
     else:
         net = own_extractor(name)
     net.load_state_dict({key[10:]: value for key, value in tensors.items() if key.startswith("extractor.")})
