@@ -25,6 +25,8 @@ class Data(Settings):
     """Side in pixels, a power of two from 8 to 256 (no meaning for the 2-D mixtures)."""
     batch_size: Annotated[int, Field(ge=2, le=2**20)] = 64
     """The *global* batch: all workers together."""
+    held_out: Annotated[float, Field(ge=0.0, le=0.5)] = 0.0
+    """Share of the real images that is withheld from training to measure with; the same images for every seed."""
 
     @field_validator("name")
     @classmethod
