@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -25,6 +26,8 @@ class Data(Settings):
     """Side in pixels, a power of two from 8 to 256 (no meaning for the 2-D mixtures)."""
     batch_size: Annotated[int, Field(ge=2, le=2**20)] = 64
     """The *global* batch: all workers together."""
+    held_out: Annotated[float, Field(ge=0.0, le=0.5)] = 0.0
+    """Share of the real images that is withheld from training to measure with; the same images for every seed."""
 
     @field_validator("name")
     @classmethod
@@ -73,27 +76,60 @@ class Budget(Settings):
         return min(rounds for rounds in (self.rounds, by_images) if rounds is not None)
 
 
+EXTRACTORS = ("auto", "classifier", "pixels", "inception-v3")
+
+
 class Metrics(Settings):
     """What FID is measured with."""
 
-    extractor: Literal["auto", "classifier", "pixels"] = "auto"
-    """auto: `classifier` for labelled images, `pixels` for anything else."""
+    extractor: str = "auto"
+    """auto: `classifier` for labelled images, `pixels` for anything else; or `package.module:Class` of your own."""
     samples: Annotated[int, Field(ge=2)] | None = None
     """Generated samples per evaluation; null: as many as the reference has."""
+    reference_samples: Annotated[int, Field(ge=2)] | None = None
+    """Real images that the reference is of, from a fixed seed; null: the whole train set."""
+    statistics: Path | None = None
+    """Published statistics to measure against instead: an npz file of `mu` and `sigma`."""
     weights: Path | None = None
-    """Weights of the classifier (a safetensors file that ganfleet wrote); null: trained once and cached."""
+    """The extractor's weights; null: a classifier is trained once and cached."""
+    download: bool = False
+    """Whether Inception's weights may be fetched, once, from where they are published."""
+    quantise: bool = True
+    """Round images to 256 levels before they are measured, as published FIDs have it."""
+    beside: bool = Field(False, alias="async")
+    """Evaluate beside training, on a copy of the generator, where the cluster has room for one more task."""
 
-    @field_validator("weights")
+    @field_validator("extractor")
     @classmethod
-    def _from_anywhere(cls, weights: Path | None) -> Path | None:
-        return None if weights is None else weights.absolute()
+    def _known(cls, name: str) -> str:
+        if name not in EXTRACTORS and not re.fullmatch(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*", name):
+            raise SettingsError(unknown("metrics.extractor", name, [*EXTRACTORS, "package.module:Class"]))
+        return name
+
+    @field_validator("weights", "statistics")
+    @classmethod
+    def _from_anywhere(cls, file: Path | None) -> Path | None:
+        return None if file is None else file.expanduser().absolute()
 
     @model_validator(mode="after")
-    def _weights_apply(self) -> Metrics:
-        if self.weights is None:
-            return self
-        if self.extractor == "pixels":
+    def _apply(self) -> Metrics:
+        if self.weights is not None and self.extractor == "pixels":
             raise SettingsError("metrics.weights has no meaning for metrics.extractor=pixels; nearest: classifier")
+        if self.download and self.extractor != "inception-v3":
+            raise SettingsError(
+                f"metrics.download has no meaning for metrics.extractor={self.extractor};"
+                " nearest: metrics.extractor=inception-v3"
+            )
+        if self.extractor == "inception-v3" and self.weights is None and not self.download:
+            raise SettingsError(
+                "metrics.extractor=inception-v3 needs its weights; nearest: metrics.download=true (91 MB, once),"
+                " or metrics.weights=FILE of weights-inception-2015-12-05-6726825d.pth"
+            )
+        if self.statistics is not None and self.reference_samples is not None:
+            raise SettingsError(
+                "metrics.reference_samples has no meaning with metrics.statistics, whose images are not at hand;"
+                " nearest: metrics.reference_samples=null"
+            )
         return self
 
 

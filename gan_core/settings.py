@@ -34,7 +34,7 @@ def nearest(name: str, known: Iterable[str]) -> str:
 class Settings(BaseModel):
     """A frozen node of the tree; an unknown key is refused, never ignored."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, validate_default=False)
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, serialize_by_alias=True)
 
     @classmethod
     def load(cls, values: Mapping[str, Any], prefix: str = "") -> Self:
@@ -101,8 +101,9 @@ def paths(node: BaseModel | type[BaseModel], prefix: str = "") -> list[str]:
     """Every dotted path below a tree of settings (an instance also knows its family's own fields)."""
     found: list[str] = []
     fields = (node if isinstance(node, type) else type(node)).model_fields
-    for name, field in fields.items():
-        child = field.annotation if isinstance(node, type) else getattr(node, name)
+    for attribute, field in fields.items():
+        name = field.alias or attribute
+        child = field.annotation if isinstance(node, type) else getattr(node, attribute)
         if isinstance(child, BaseModel) or (isinstance(child, type) and issubclass(child, BaseModel)):
             found += paths(child, f"{prefix}{name}.")
         else:
@@ -140,7 +141,8 @@ def _explain(item: Any, model: type[BaseModel], prefix: str) -> str:
     field = _field(model, item["loc"])
     if kind == "extra_forbidden":
         section = isinstance(given, dict) and len(item["loc"]) == 1
-        known = [prefix + name for name in model.model_fields] if section else paths(model, prefix)
+        sections = [prefix + (one.alias or name) for name, one in model.model_fields.items()]
+        known = sections if section else paths(model, prefix)
         return f"unknown setting '{path}'; nearest: {nearest(path, known)}"
     if kind == "missing":
         return f"{path} is missing; nearest: {path}={(field.examples or ['...'])[0] if field else '...'}"
@@ -149,13 +151,18 @@ def _explain(item: Any, model: type[BaseModel], prefix: str) -> str:
         side = "least" if "ge" in context else "most"
         return f"{path}={given} is out of range, at {side} {bound}; nearest: {path}={bound}"
     if kind in _WANTED:
-        return f"{path}={given!r} is not {_WANTED[kind]}; nearest: {path}={field.default if field else '...'}"
+        return f"{path}={given!r} is not {_WANTED[kind]}; nearest: {path}={_written(field.default) if field else '...'}"
     if kind == "literal_error" and field is not None:
         return unknown(path, given, list(get_args(field.annotation)))
     error = context.get("error")
     if isinstance(error, SettingsError):
         return str(error)
     return f"{path}={given!r}: {error or item['msg']}" if path else str(error or item["msg"])
+
+
+def _written(value: object) -> str:
+    """A value as the command line takes it."""
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def unknown(path: str, given: object, known: Iterable[str]) -> str:
@@ -170,6 +177,6 @@ def _field(model: type[BaseModel], loc: tuple[Any, ...]) -> FieldInfo | None:
     for part in loc:
         if not (isinstance(node, type) and issubclass(node, BaseModel)):
             return field
-        field = node.model_fields.get(part)
+        field = next((field for name, field in node.model_fields.items() if part == (field.alias or name)), None)
         node = None if field is None else field.annotation
     return field

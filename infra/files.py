@@ -2,8 +2,11 @@
 
 import os
 import uuid
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+
+from filelock import FileLock, Timeout
 
 
 def write_atomic(path: Path | str, data: bytes) -> None:
@@ -26,3 +29,21 @@ def write_atomic(path: Path | str, data: bytes) -> None:
         with suppress(OSError):
             aside.unlink()
         raise
+
+
+@contextmanager
+def alone(path: Path, waiting: Callable[[], None]) -> Iterator[None]:
+    """One process at a time per `path`, a file that may not exist yet; its holder's death lets go of it.
+
+    `waiting` is called once if another process holds it.
+    """
+    lock = FileLock(path.with_name(f".{path.name}.lock"))
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        waiting()
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()

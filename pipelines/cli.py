@@ -7,24 +7,27 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import sys
-import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 
-from gan_core.settings import Settings, SettingsError, nearest
+from gan_core.settings import Settings, SettingsError, nearest, paths
 from infra.files import write_atomic
 from pipelines.resume import resumed_search, resumed_train
-from pipelines.room import check_room
+from pipelines.running import FAILED, INPUT, INTERRUPTED, begin, run
 from pipelines.runs import RunFolder, find_checkpoint
-from pipelines.settings import Where, search_experiment, train_experiment
-
-INPUT, INTERRUPTED, FAILED = 2, 75, 1
+from pipelines.settings import (
+    Measuring,
+    Where,
+    check_files,
+    search_experiment,
+    train_experiment,
+)
+from pipelines.targets import as_trained, checked_targets
 
 _UsageError: type[Exception] = typer.BadParameter.__mro__[1]  # click's, or the copy of it inside newer typers
 
@@ -55,14 +58,14 @@ def train(words: Words = None, config: Config = None, dry_run: DryRun = False, r
     if dry_run:
         typer.echo(experiment.to_yaml(), nl=False)
         return
-    undo = _begin(folder, experiment, resume is not None)
+    undo = begin(folder, experiment, resume is not None)
 
     def play(console: Console) -> None:
         from pipelines.train import train
 
         train(experiment, folder, console)
 
-    _run("train", experiment, folder, undo, play)
+    run("train", experiment, folder, undo, play)
 
 
 @app.command()
@@ -77,36 +80,60 @@ def search(words: Words = None, config: Config = None, dry_run: DryRun = False, 
     if dry_run:
         typer.echo(experiment.to_yaml() + _space(experiment), nl=False)
         return
-    undo = _begin(folder, experiment, resume is not None)
+    undo = begin(folder, experiment, resume is not None)
 
     def play(console: Console) -> None:
         from pipelines.search import search
 
         search(experiment, folder, console, resume=resume is not None)
 
-    _run("search", experiment, folder, undo, play)
+    run("search", experiment, folder, undo, play)
 
 
 @app.command()
 def evaluate(
-    target: Target,
-    assignments: Assignments = None,
+    words: Annotated[
+        list[str] | None, typer.Argument(metavar="RUN|CHECKPOINT|FAKE_FOLDER [REAL_FOLDER|STATS.npz] [key=value ...]")
+    ] = None,
     json_file: Annotated[Path | None, typer.Option("--json", help="Write what is printed to FILE.")] = None,
+    bootstrap: Annotated[bool, typer.Option("--bootstrap", help="A 95% confidence interval of FID.")] = False,
+    save_stats: Annotated[
+        Path | None, typer.Option(help="Write the real images' mean and covariance to FILE.npz, as pytorch-fid does.")
+    ] = None,
 ) -> None:
-    """Measure a run's newest checkpoint, a search's best one, or a checkpoint folder."""
-    storage = _only(Where, assignments, "storage").storage
-    folder = find_checkpoint(target, storage.path)
-    if json_file is not None and not json_file.absolute().parent.is_dir():
-        raise SettingsError(f"--json {json_file}: there is no such folder; nearest: --json {json_file.name}")
+    """Measure a run's newest checkpoint, a search's best one, a checkpoint folder, or a folder of images."""
+    targets, assignments = _split(words)
+    where = _only(Measuring, assignments, "storage", "metrics")
+    check_files(where.metrics)
+    saved = checked_targets(targets, where, save_stats)
+    for option, file in (("--json", json_file), ("--save-stats", save_stats)):
+        if file is not None and not file.absolute().parent.is_dir():
+            raise SettingsError(f"{option} {file}: there is no such folder; nearest: {option} {file.name}")
+    if save_stats is not None and save_stats.suffix != ".npz":
+        raise SettingsError(f"--save-stats {save_stats} is no npz file; nearest: --save-stats {save_stats}.npz")
 
-    from pipelines.evaluate import evaluate
+    from pipelines.evaluate import Asked, evaluate_checkpoint, evaluate_images, folder_statistics
 
-    result = evaluate(folder, storage.path)
-    width = max(map(len, result))
-    for name, value in result.items():
-        typer.echo(f"{name:<{width}}  {value:.4f}" if isinstance(value, float) else f"{name:<{width}}  {value}")
+    asked = Asked(where.storage.path, Console(stderr=True), bootstrap, save_stats)
+    if saved is not None:
+        result = evaluate_checkpoint(saved, as_trained(saved, assignments), asked)
+    elif len(targets) == 2:
+        result = evaluate_images(Path(targets[0]), Path(targets[1]), where.metrics, asked)
+    else:
+        result = folder_statistics(Path(targets[0]), where.metrics, asked)
+    _print(result)
     if json_file is not None:
-        json_file.write_text(json.dumps(result, indent=1))
+        write_atomic(json_file, json.dumps(result, indent=1).encode())
+
+
+def _print(result: dict[str, Any]) -> None:
+    warnings = result["warnings"]
+    shown = {name: value for name, value in result.items() if name != "warnings"}
+    width = max(map(len, shown))
+    for name, value in shown.items():
+        typer.echo(f"{name:<{width}}  {value:.4f}" if isinstance(value, float) else f"{name:<{width}}  {value}")
+    for warning in warnings:
+        typer.echo(f"warning: {warning}", err=True)
 
 
 @app.command()
@@ -121,7 +148,7 @@ def sample(
     storage = _only(Where, assignments, "storage").storage
     folder = find_checkpoint(target, storage.path)
 
-    from pipelines.evaluate import sample
+    from pipelines.sample import sample
 
     sample(folder, out, count, label)
     typer.echo(out)
@@ -173,7 +200,7 @@ def _yaml_files(folder: Path) -> list[str]:
 
 def _only(model: type[Settings], assignments: Sequence[str] | None, *allowed: str) -> Any:
     """A command that reads runs takes only the settings that say where they are."""
-    known = [path for path in ("storage.path", "tracking.uri") if path.split(".")[0] in allowed]
+    known = [path for path in paths(model) if path.split(".")[0] in allowed]
     for word in assignments or []:
         if word.partition("=")[0] not in known:
             raise SettingsError(f"unknown setting '{word}'; nearest: {nearest(word, known)}=...")
@@ -188,57 +215,6 @@ def _space(experiment: Any) -> str:
         for name, domain in space(type(family), experiment.fixed).items():
             lines.append(f"#   {family.name}.{name}: {domain}")
     return "\n".join(lines) + "\n"
-
-
-def _begin(folder: RunFolder, experiment: Where, resumed: bool) -> Callable[[], None]:
-    """Writes the run's settings. Returns what takes that back, should the run be refused after all."""
-    check_room(experiment)
-    try:
-        if resumed:
-            before = folder.experiment.read_bytes()
-            write_atomic(folder.experiment, experiment.to_yaml().encode())
-        else:
-            folder.create(experiment.to_yaml())
-    except OSError as error:
-        raise SettingsError(
-            f"storage.path={experiment.storage.path} cannot be written to: {error.strerror}; nearest: storage.path=runs"
-        ) from None
-    typer.echo(f"{folder.path.name}: {folder.path}   log: {folder.log}")
-    return (lambda: write_atomic(folder.experiment, before)) if resumed else folder.withdraw
-
-
-def _run(
-    verb: str, experiment: Where, folder: RunFolder, undo: Callable[[], None], play: Callable[[Console], None]
-) -> None:
-    """Runs with the screen to ourselves; turns what can happen into an exit code and one line."""
-    from gan_core.loop import DivergedError
-    from pipelines.screen import quiet
-    from pipelines.train import InterruptedRunError
-
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job starts with it ignored
-    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
-    failure = ""
-    with quiet(folder.log) as console:
-        try:
-            play(console)
-            return
-        except (InterruptedRunError, KeyboardInterrupt):
-            code = INTERRUPTED
-        except SettingsError as error:
-            code, failure = INPUT, str(error)
-        except DivergedError as error:
-            code, failure = FAILED, f"the game diverged: {error}; nearest: a smaller family.lr"
-        except Exception as error:
-            code, failure = FAILED, f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
-            traceback.print_exc()
-    if code == INPUT:
-        undo()
-    if code == INTERRUPTED:
-        resume = f"ganfleet {verb} --resume {folder.path.name}{experiment.storage.argument}"
-        typer.echo(f"interrupted; to go on: {resume}", err=True)
-    else:
-        typer.echo(f"error: {failure}" + (f"   (log: {folder.log})" if code == FAILED else ""), err=True)
-    raise SystemExit(code)
 
 
 def main() -> None:
@@ -271,7 +247,19 @@ def _usage(error: Any) -> str:
     return f"{message}; nearest: ganfleet --help"
 
 
-_OPTIONS = ("--config", "--dry-run", "--resume", "--json", "--out", "--count", "--label", "--port", "--help")
+_OPTIONS = (
+    "--config",
+    "--dry-run",
+    "--resume",
+    "--json",
+    "--out",
+    "--count",
+    "--label",
+    "--port",
+    "--bootstrap",
+    "--save-stats",
+    "--help",
+)
 
 
 if __name__ == "__main__":

@@ -7,13 +7,17 @@ import time
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from gan_core import checkpoint
 from gan_core.loop import DivergedError
+from pipelines.beside import BesideTraining
+from pipelines.room import Shares
+from pipelines.rows import Event
 from pipelines.runs import RunFolder
 from pipelines.settings import TrainExperiment
-from pipelines.worker import Event, TrackingTarget, play
+from pipelines.worker import TrackingTarget, play
 
 GROUP_RESTARTS = 3
 _POLL_SECONDS = 0.5
@@ -27,8 +31,7 @@ class Job:
     folder: RunFolder
     reference: bytes
     target: TrackingTarget
-    use_gpu: bool
-    cpus_per_worker: int
+    shares: Shares
 
 
 class GroupError(RuntimeError):
@@ -81,11 +84,11 @@ def _trainer(job: Job, queue: Any) -> Any:
 
     workers = job.experiment.compute.workers
     trainer = TorchTrainer if workers > 1 else DataParallelTrainer
-    resources = {"CPU": job.cpus_per_worker, **({"GPU": 1} if job.use_gpu else {})}
+    resources = {"CPU": job.shares.cpus_per_worker, **({"GPU": 1} if job.shares.use_gpu else {})}
     return trainer(
         _work,
         train_loop_config={"job": job, "queue": queue},
-        scaling_config=ScalingConfig(num_workers=workers, use_gpu=job.use_gpu, resources_per_worker=resources),
+        scaling_config=ScalingConfig(num_workers=workers, use_gpu=job.shares.use_gpu, resources_per_worker=resources),
         run_config=RunConfig(
             name=f"start-{time.time_ns()}",
             storage_path=str(job.folder.path / "ray"),
@@ -100,12 +103,21 @@ def _work(config: dict[str, Any]) -> None:
 
     job, queue = config["job"], config["queue"]
     rank = ray.train.get_context().get_world_rank()
-    start = next((path for path in reversed(job.folder.checkpoints()) if checkpoint.is_whole(path)), None)
-    device = "cuda" if job.use_gpu else "cpu"
+    device = "cuda" if job.shares.use_gpu else "cpu"
+    beside = None
+    if job.experiment.metrics.beside and rank == 0:
+        beside = BesideTraining(job.experiment, job.reference, job.shares.evaluate_on_gpu)
     try:
-        for event in play(job.experiment, job.folder, job.reference, job.target, device, start):
+        for event in play(job.experiment, job.folder, job.reference, job.target, device, _start(job.folder), beside):
             if rank == 0:
                 queue.put(event)
     except DivergedError as error:
         if rank == 0:
             queue.put(error)
+
+
+def _start(folder: RunFolder) -> Path | None:
+    """The newest whole checkpoint up to which everything was logged: an evaluation beside training ends after it."""
+    logged = folder.logged()
+    known = [path for path in reversed(folder.checkpoints()) if int(path.name[5:]) <= logged]
+    return next((path for path in known if checkpoint.is_whole(path)), None)

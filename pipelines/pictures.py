@@ -27,10 +27,11 @@ def samples_picture(samples: Tensor, real: Tensor) -> Image.Image:
     return grid(samples) if samples.dim() == 4 else scatter(samples, real)
 
 
-def grid(images: Tensor) -> Image.Image:
-    """Images (N, C, H, W) in [-1, 1], C 1 or 3, in rows as near to a square as can be; small ones enlarged."""
+def grid(images: Tensor, columns: int | None = None) -> Image.Image:
+    """Images (N, C, H, W) in [-1, 1], C 1 or 3, in rows of `columns`, else as near to a square as can be; small ones
+    enlarged."""
     count, channels, height, width = images.shape
-    columns = math.ceil(math.sqrt(count))
+    columns = columns or math.ceil(math.sqrt(count))
     rows = math.ceil(count / columns)
     factor = max(1, _SMALLEST_TILE // width)
     pixels = ((images.float().clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8).cpu().numpy()
@@ -41,6 +42,11 @@ def grid(images: Tensor) -> Image.Image:
         top, left = _MARGIN + index // columns * tall, _MARGIN + index % columns * wide
         sheet[top : top + tall - _MARGIN, left : left + wide - _MARGIN] = tile.transpose(1, 2, 0)
     return Image.fromarray(sheet[:, :, 0] if channels == 1 else sheet)
+
+
+def pairs_picture(samples: Tensor, nearest: Tensor) -> Image.Image:
+    """Samples (N, C, H, W) in the upper row, below each the training image nearest to it."""
+    return grid(torch.cat([samples, nearest]), columns=len(samples))
 
 
 def scatter(points: Tensor, real: Tensor) -> Image.Image:

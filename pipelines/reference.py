@@ -1,61 +1,134 @@
-"""The driver's one reference: trained once, cached under a hash of all it depends on, handed to every worker."""
+"""The driver's one reference: made once, cached under a hash of all it depends on, handed to every worker."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from rich.console import Console
 
 from gan_core import data
+from gan_core.data import Dataset
 from gan_core.experiment import Data, Metrics
+from gan_core.metrics.extractors import Extractor
+from gan_core.metrics.inception import PUBLISHED_NAME, InceptionV3, fetch_weights, is_published
 from gan_core.metrics.reference import Reference
 from gan_core.settings import SettingsError
-from infra.files import write_atomic
-from pipelines.screen import say
+from infra.files import alone, write_atomic
+from pipelines.screen import counted, say
 
 
 def reference_tags(reference: Reference, key: str) -> dict[str, str]:
     """What a FID was measured with, for MLflow: no number without its yardstick."""
-    extractor = reference.extractor
-    accuracy = {} if extractor.accuracy is None else {"ganfleet.fid.accuracy": f"{extractor.accuracy:.4f}"}
-    return {
-        "ganfleet.fid.extractor": extractor.net.name,
-        "ganfleet.fid.weights": extractor.digest[:16],
-        "ganfleet.fid.reference": key[:16],
-        "ganfleet.fid.reference_samples": str(reference.moments.count),
-        **accuracy,
+    about = {
+        **reference.extractor.about(),
+        "reference": key[:16],
+        "reference_samples": str(reference.count or "unknown"),
     }
+    return {f"ganfleet.fid.{name}": value for name, value in about.items()}
 
 
-def obtain_reference(settings: Metrics, source: Data, storage: Path) -> tuple[bytes, dict[str, str]]:
-    """The reference's bytes from `<storage>/cache`, or built now, and its tags. A damaged file is made anew."""
+@dataclass(frozen=True)
+class Yardstick:
+    """A reference as workers get it, and what people are told of it."""
+
+    content: bytes
+    tags: dict[str, str]
+    doubts: list[str]
+
+
+def obtain_reference(settings: Metrics, source: Data, storage: Path, console: Console) -> Yardstick:
+    """The reference from `<storage>/cache`, or built now.
+
+    Of several processes that ask at once, one builds. A damaged file is made anew. Raises SettingsError.
+    """
     dataset = data.load(source)
+    cache = storage.resolve() / "cache"
+    cache.mkdir(parents=True, exist_ok=True)
+    settings = with_weights(settings, cache, console)
     try:
         key = Reference.key(settings, dataset)
     except OSError as error:
-        raise SettingsError(f"metrics.weights={settings.weights}: {error.strerror}") from None
-    cache = storage.resolve() / "cache" / f"reference-{key[:32]}.safetensors"
-    if cache.is_file():
-        content = cache.read_bytes()
+        raise SettingsError(f"metrics: {error.filename}: {error.strerror}") from None
+    file = cache / f"reference-{key[:32]}.safetensors"
+    with alone(file, lambda: say(console, f"waiting for another process that makes {file.name}")):
+        reference = _cached(file, dataset)
+        if reference is None:
+            reference = _built(settings, dataset, console)
+            write_atomic(file, reference.to_bytes())
+    counts = {"real": reference.count, "generated": settings.samples or reference.count}
+    found = doubts(reference.extractor, len(reference.target.mean), counts)
+    return Yardstick(reference.to_bytes(), reference_tags(reference, key), found)
+
+
+def with_weights(settings: Metrics, cache: Path, console: Console) -> Metrics:
+    """The settings with Inception's weights at hand, fetched if they are to be. Raises SettingsError."""
+    if not settings.download or settings.weights is not None:
+        return settings
+    with alone(
+        cache / PUBLISHED_NAME, lambda: say(console, f"waiting for another process that fetches {PUBLISHED_NAME}")
+    ):
         try:
-            return content, reference_tags(Reference.from_bytes(content, dataset), key)
-        except ValueError:
-            cache.unlink()
+            return settings.model_copy(update={"weights": fetch_weights(cache)})
+        except ValueError as error:
+            raise SettingsError(f"metrics.download=true: {error}") from None
+
+
+def _cached(file: Path, dataset: Dataset) -> Reference | None:
+    if not file.is_file():
+        return None
     try:
-        reference = Reference.build(settings, dataset)
+        return Reference.from_bytes(file.read_bytes(), dataset)
+    except ValueError:
+        file.unlink()
+        return None
+
+
+def _built(settings: Metrics, dataset: Dataset, console: Console) -> Reference:
+    try:
+        return Reference.build(settings, dataset, watch=partial(counted, console, "reference"))
+    except SettingsError:
+        raise
     except ValueError as error:
-        raise SettingsError(f"metrics.weights={settings.weights}: {error}; nearest: metrics.weights=null") from None
-    cache.parent.mkdir(parents=True, exist_ok=True)
-    write_atomic(cache, reference.to_bytes())
-    return reference.to_bytes(), reference_tags(reference, key)
+        given = {"weights": settings.weights, "statistics": settings.statistics}
+        named = " ".join(f"metrics.{name}={value}" for name, value in given.items() if value is not None)
+        right = (
+            ""
+            if "nearest" in str(error)
+            else "; nearest: " + ", ".join(f"metrics.{name}=null" for name, value in given.items() if value is not None)
+        )
+        raise SettingsError(f"{named}: {error}{right}" if named else str(error)) from None
 
 
-def say_reference(console: Console, about: dict[str, str]) -> None:
-    """One line: what FID is measured with."""
-    accuracy = about.get("ganfleet.fid.accuracy")
+def say_reference(console: Console, yardstick: Yardstick) -> None:
+    """What FID is measured with, and what is doubtful about that."""
+    about = {key.removeprefix("ganfleet.fid."): value for key, value in yardstick.tags.items()}
+    accuracy = about.get("accuracy")
     say(
         console,
-        f"FID: {about['ganfleet.fid.extractor']} {about['ganfleet.fid.weights']}"
+        f"FID: {about['extractor']} {about['weights']}"
         + (f" (names {float(accuracy):.1%} of held-out images rightly)" if accuracy else "")
-        + f", against {about['ganfleet.fid.reference_samples']} real samples",
+        + f", against {about['reference_samples']} real samples",
     )
+    for doubt in yardstick.doubts:
+        say(console, f"warning: {doubt}")
+
+
+def doubts(extractor: Extractor, width: int, counts: dict[str, int | None]) -> list[str]:
+    """What a reader of an FID must know: too few samples for its features' width, weights that are not published.
+
+    `counts`: samples of each side, None if unknown.
+    """
+    found = []
+    for side, count in counts.items():
+        if count is not None and count <= width:
+            found.append(
+                f"{count} {side} images for {width} features: the covariance is rank-deficient and FID biased upwards;"
+                f" nearest: {width + 1} {side} images or more, or KID, which has no such bias"
+            )
+    if isinstance(extractor.net, InceptionV3) and not is_published(extractor.digest):
+        found.append(
+            f"inception-v3 {extractor.digest[:16]} are not the published weights: compare with no published FID"
+        )
+    return found

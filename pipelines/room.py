@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from gan_core.settings import SettingsError
 from infra.cluster import Cluster, expected
-from pipelines.settings import SearchExperiment, Where
+from pipelines.settings import SearchExperiment, TrainExperiment
 
 
-def check_room(settings: Where, room: Cluster | None = None) -> None:
+def check_room(settings: SearchExperiment | TrainExperiment, room: Cluster | None = None) -> None:
     """Refuses workers that the cluster can never hold. Raises SettingsError.
 
     Without `room`: against what a cluster on this machine will have, if that is the one to be used.
@@ -27,15 +29,36 @@ def check_room(settings: Where, room: Cluster | None = None) -> None:
             f"compute.workers={workers} needs {workers} CPUs, the cluster has {room.cpus};"
             f" nearest: compute.workers={room.cpus}"
         )
+    if settings.metrics.beside and room.cpus < workers + 1:
+        raise SettingsError(
+            f"metrics.async=true needs a CPU beside compute.workers={workers}, the cluster has {room.cpus};"
+            " nearest: metrics.async=false"
+        )
     if isinstance(settings, SearchExperiment):
         concurrent_trials(settings, room)
 
 
-def uses_gpu(settings: Where, room: Cluster) -> bool:
+def uses_gpu(settings: SearchExperiment | TrainExperiment, room: Cluster) -> bool:
     """Whether workers take a GPU each: asked for, or there for all of them."""
     return settings.compute.device == "cuda" or (
         settings.compute.device == "auto" and room.gpus >= settings.compute.workers
     )
+
+
+@dataclass(frozen=True)
+class Shares:
+    """What one worker gets, and the task that evaluates beside training."""
+
+    use_gpu: bool
+    cpus_per_worker: int
+    evaluate_on_gpu: bool = False
+
+
+def shares(settings: TrainExperiment, room: Cluster) -> Shares:
+    """All CPUs of a cluster of our own, one a worker elsewhere."""
+    workers, gpu = settings.compute.workers, uses_gpu(settings, room)
+    spare = room.cpus - settings.metrics.beside
+    return Shares(gpu, max(1, spare // workers) if room.local else 1, gpu and room.gpus > workers)
 
 
 def concurrent_trials(experiment: SearchExperiment, room: Cluster) -> int:

@@ -75,6 +75,14 @@ class RunFolder:
         """The complete checkpoints, oldest first (an incomplete one has another name)."""
         return sorted((self.path / "checkpoints").glob("step-*"), key=lambda path: int(path.name[5:]))
 
+    def logged(self) -> int:
+        """The last step of metrics.jsonl, 0 if there is none."""
+        file = self.path / "metrics.jsonl"
+        for line in reversed(file.read_text().splitlines() if file.is_file() else []):
+            with suppress(ValueError):  # a line that a crash cut off
+                return int(json.loads(line)["step"])
+        return 0
+
     def discard_after(self, step: int) -> list[Path]:
         """Deletes the checkpoints later than `step`; returns the others, oldest first."""
         kept = [path for path in self.checkpoints() if int(path.name[5:]) <= step]

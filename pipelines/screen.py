@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.live import Live
@@ -15,6 +16,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from pipelines.outcome import Outcome, best_of, ranked
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 PLAIN_SECONDS = 30.0
 """Without a terminal, a line at least this often."""
@@ -60,6 +64,40 @@ def duration(seconds: float) -> str:
     minutes, second = divmod(round(seconds), 60)
     hours, minute = divmod(minutes, 60)
     return f"{hours}:{minute:02d}:{second:02d}" if hours else f"{minute}:{second:02d}"
+
+
+@contextmanager
+def ticking(console: Console, about: str, total: int) -> Iterator[Callable[[int], None]]:
+    """A bar of how much of `total` is done, moved by calling what is yielded; without a terminal, a line at times."""
+    began = printed = time.monotonic()
+    done = 0
+    columns = (TextColumn(about), BarColumn(), MofNCompleteColumn(), TextColumn("ETA"), TimeRemainingColumn())
+    progress = Progress(*columns, console=console, transient=True, redirect_stdout=False, redirect_stderr=False)
+    task = progress.add_task(about, total=total)
+
+    def tick(more: int) -> None:
+        nonlocal done, printed
+        done += more
+        progress.update(task, completed=done)
+        now = time.monotonic()
+        if not console.is_terminal and now - printed > PLAIN_SECONDS:
+            printed = now
+            left = duration((now - began) / done * (total - done))
+            say(console, f"{about}: {done} of {total}, {left} left")
+
+    if not console.is_terminal:
+        yield tick
+        return
+    with progress:
+        yield tick
+
+
+def counted(console: Console, about: str, batches: Iterable[Tensor], total: int) -> Iterator[Tensor]:
+    """The batches, with a bar of how many images of `total` went by."""
+    with ticking(console, about, total) as tick:
+        for images in batches:
+            yield images
+            tick(len(images))
 
 
 class TrainView:

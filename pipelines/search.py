@@ -128,9 +128,9 @@ def search(experiment: SearchExperiment, folder: RunFolder, console: Console, re
 
     Raises InterruptedRunError on Ctrl-C; SettingsError if the cluster is too small.
     """
-    reference, about = obtain_reference(experiment.metrics, experiment.data, experiment.storage.path)
-    say_reference(console, about)
-    tracking, tags = prepare_tracking(experiment), {**version_tags(), **about}
+    yardstick = obtain_reference(experiment.metrics, experiment.data, experiment.storage.path, console)
+    say_reference(console, yardstick)
+    tracking, tags = prepare_tracking(experiment), {**version_tags(), **yardstick.tags}
     parent = open_run(
         experiment.tracking_uri,
         tracking,
@@ -144,7 +144,8 @@ def search(experiment: SearchExperiment, folder: RunFolder, console: Console, re
         with SearchView(console, experiment.search.trials) as view, cluster() as room:
             check_room(experiment, room)
             gpu = uses_gpu(experiment, room)
-            context = SearchContext(experiment, folder, reference, experiment.tracking_uri, tracking, parent, tags, gpu)
+            where = (experiment.tracking_uri, tracking, parent)
+            context = SearchContext(experiment, folder, yardstick.content, *where, tags, gpu)
             Relay.watch = watch = Watch(context, view)
             tuner(context, room, resume).fit()
             outcomes = watch.settle()

@@ -100,6 +100,12 @@ class Where(Settings):
         return self.tracking.uri or f"sqlite:///{self.storage.path.resolve()}/mlflow.db"
 
 
+class Measuring(Where):
+    """What `evaluate` may be told."""
+
+    metrics: Metrics = Metrics()
+
+
 class TrainExperiment(Where, Experiment):
     """One training run."""
 
@@ -123,6 +129,10 @@ class SearchExperiment(Where):
 
     @model_validator(mode="after")
     def _plays(self) -> SearchExperiment:
+        if self.metrics.beside:
+            raise SettingsError(
+                "metrics.async=true has no meaning in a search, which decides on each FID; nearest: metrics.async=false"
+            )
         _check_shares(self.data, self.compute)
         for family in self.families:
             check_plays(family, self.data)
@@ -162,9 +172,16 @@ def _check_names(families: Sequence[str], with_known: Callable[[Sequence[str]], 
     raise SettingsError("; ".join(mistakes))
 
 
-def _check_files(metrics: Metrics) -> None:
-    if metrics.weights is not None and not metrics.weights.is_file():
-        raise SettingsError(f"metrics.weights={metrics.weights} is no file; nearest: metrics.weights=null")
+def check_files(metrics: Metrics) -> None:
+    """Raises SettingsError for a file of the settings that is not there."""
+    for name, file in (("weights", metrics.weights), ("statistics", metrics.statistics)):
+        if file is not None and not file.is_file():
+            raise SettingsError(f"metrics.{name}={file} is no file; nearest: {_near_file(file, name)}")
+
+
+def _near_file(file: Path, name: str) -> str:
+    beside = [str(path) for path in file.parent.glob(f"*{file.suffix}")] if file.parent.is_dir() else []
+    return f"metrics.{name}={nearest(str(file), beside)}" if beside else f"metrics.{name}=null"
 
 
 def train_experiment(families: Sequence[str], assignments: Sequence[str], config: str = "") -> TrainExperiment:
@@ -179,7 +196,7 @@ def train_experiment(families: Sequence[str], assignments: Sequence[str], config
         raise SettingsError("train needs a family, e.g. `ganfleet train wgan_gp`")
     known = paths(TrainExperiment.load(_without_strangers(values, TrainExperiment)))
     experiment = TrainExperiment.load(assign(values, assignments, known))
-    _check_files(experiment.metrics)
+    check_files(experiment.metrics)
     return _named(experiment, experiment.family.name)
 
 
@@ -207,7 +224,7 @@ def search_experiment(families: Sequence[str], assignments: Sequence[str], confi
     values["families"] = _fix(built, fields)
     values["fixed"] = sorted({*fields, *alone})
     experiment = SearchExperiment.load(values)
-    _check_files(experiment.metrics)
+    check_files(experiment.metrics)
     return _named(experiment, "-".join(family.name for family in experiment.families))
 
 

@@ -10,12 +10,12 @@ from gan_core import checkpoint
 from gan_core.settings import SettingsError
 from infra.cluster import cluster
 from pipelines.reference import obtain_reference, say_reference
-from pipelines.room import check_room, uses_gpu
+from pipelines.room import check_room, shares
+from pipelines.rows import Event
 from pipelines.runs import RunFolder
 from pipelines.screen import TrainView, number, say
 from pipelines.settings import TrainExperiment
 from pipelines.tracking import close, prepare_tracking, run_target
-from pipelines.worker import Event
 
 
 class InterruptedRunError(Exception):
@@ -30,15 +30,14 @@ def train(experiment: TrainExperiment, folder: RunFolder, console: Console) -> N
     from pipelines.group import Job, run_group
 
     _check_unfinished(experiment, folder)
-    reference, about = obtain_reference(experiment.metrics, experiment.data, experiment.storage.path)
-    say_reference(console, about)
-    target = run_target(experiment, prepare_tracking(experiment), folder, about)
+    yardstick = obtain_reference(experiment.metrics, experiment.data, experiment.storage.path, console)
+    say_reference(console, yardstick)
+    target = run_target(experiment, prepare_tracking(experiment), folder, yardstick.tags)
     last: Event | None = None
     try:
         with TrainView(console, folder.path.name) as view, cluster() as room:
             check_room(experiment, room)
-            cpus = max(1, room.cpus // experiment.compute.workers) if room.local else 1
-            job = Job(experiment, folder, reference, target, uses_gpu(experiment, room), cpus)
+            job = Job(experiment, folder, yardstick.content, target, shares(experiment, room))
             for event in run_group(job):
                 view.show(event.step, event.last_step, event.metrics)
                 last = event

@@ -12,9 +12,11 @@ from ray import tune
 
 from gan_core import checkpoint
 from pipelines.group import Job, run_group
+from pipelines.room import Shares
+from pipelines.rows import Event
 from pipelines.runs import RunFolder
 from pipelines.settings import SearchExperiment
-from pipelines.worker import Event, TrackingTarget, play
+from pipelines.worker import TrackingTarget, play
 
 POINTER = "pointer.json"
 
@@ -100,7 +102,7 @@ class Trial(tune.Trainable):
         start = next((path for path in reversed(known) if checkpoint.is_whole(path)), None)
         context, target = self._context, self._context.target(self.trial_id)
         if self._experiment.compute.workers > 1:
-            job = Job(self._experiment, self._folder, context.reference, target, context.use_gpu, 1)
+            job = Job(self._experiment, self._folder, context.reference, target, Shares(context.use_gpu, 1))
             return run_group(job)
         device = "cuda" if context.use_gpu else "cpu"
         return play(self._experiment, self._folder, context.reference, target, device, start)

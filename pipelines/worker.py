@@ -15,10 +15,12 @@ import torch
 
 from gan_core import checkpoint, data, ranks
 from gan_core.experiment import Data
-from gan_core.loop import DTYPES, DivergedError, Game, rounds
-from gan_core.metrics.reference import Reference, sample_range
+from gan_core.loop import DTYPES, Game, rounds
+from gan_core.metrics.reference import Reference
+from gan_core.metrics.scores import sample_range
 from infra.tracker import FolderTracker, Tracker, Trackers
 from pipelines.pictures import png, samples_picture
+from pipelines.rows import Evaluator, Event, Inline, Rows
 from pipelines.runs import RunFolder
 from pipelines.settings import TrainExperiment
 
@@ -58,17 +60,6 @@ class TrackingTarget:
         return has_ended(self.uri, self.experiment_id, {"ganfleet.id": self.identity})
 
 
-@dataclass(frozen=True)
-class Event:
-    """What one logged step brought."""
-
-    step: int
-    last_step: int
-    images_seen: int
-    metrics: dict[str, float]
-    checkpoint: str | None
-
-
 def play(
     experiment: TrainExperiment,
     folder: RunFolder,
@@ -76,11 +67,13 @@ def play(
     target: TrackingTarget | None,
     device: torch.device | str = "cpu",
     start: Path | None = None,
+    beside: Evaluator | None = None,
 ) -> Iterator[Event]:
     """Plays the experiment from a checkpoint, or from the start, to the end of its budget.
 
-    Yields after each logged step, on every rank; rank 0 alone writes to the folder and to MLflow (none
-    without `target`). Raises DivergedError if a loss is not finite.
+    Yields each logged step, on every rank; rank 0 alone writes to the folder and to MLflow (none without
+    `target`). With `metrics.async` rank 0 gives its evaluations to `beside`, and a step is logged and yielded once
+    its own has ended. Raises DivergedError if a loss is not finite.
     """
     torch.manual_seed(experiment.seed)
     device = torch.device(device)
@@ -88,22 +81,25 @@ def play(
     game = Game(experiment, dataset.shape, device)
     if start is not None:
         checkpoint.load(game, start)
-    judge = _reference(reference, experiment.data).to(device)
-    tracker = _tracker(experiment, folder, target)
+    evaluator = beside if experiment.metrics.beside else Inline(_reference(reference, experiment.data).to(device))
+    rows = Rows(_tracker(experiment, folder, target))
     meter = Meter(game)
     for turn in rounds(game, dataset.images, dataset.labels):
         due = Due.at(turn.step, experiment, game.last_round)
         if not due.anything:
             continue
         metrics = {"images_seen": turn.images_seen, **turn.scalars(), "images_per_second": meter.rate()}
-        if due.evaluation:
-            metrics["fid"] = _fid(judge, game)
-            if ranks.rank() == 0:
-                tracker.picture(turn.step, _picture(game, dataset))
-        tracker.metrics(turn.step, metrics)
-        saved = _save(game, folder) if due.checkpoint else None
-        yield Event(turn.step, game.last_round, turn.images_seen, metrics, saved)
+        pending = evaluator.begin(game) if due.evaluation and evaluator is not None else None
+        if due.evaluation and ranks.rank() == 0:
+            rows.tracker.picture(turn.step, _picture(game, dataset))
+        saved = None
+        if due.checkpoint:  # all rows before it are logged first: whoever goes on from it misses none
+            yield from rows.logged(wait=True)
+            saved = _save(game, folder)
+        rows.add(Event(turn.step, game.last_round, turn.images_seen, metrics, saved), pending)
+        yield from rows.logged(wait=False)
         meter.restart()
+    yield from rows.logged(wait=True)
 
 
 @dataclass(frozen=True)
@@ -166,13 +162,6 @@ def _tracker(experiment: TrainExperiment, folder: RunFolder, target: TrackingTar
 
         trackers.append(MlflowTracker(target.uri, target.open(experiment)))
     return Trackers(trackers)
-
-
-def _fid(judge: Reference, game: Game) -> float:
-    try:
-        return judge.fid(game, game.experiment.metrics.samples)
-    except ValueError as error:
-        raise DivergedError(f"fid cannot be computed at step {game.step}: {error}") from None
 
 
 def _save(game: Game, folder: RunFolder) -> str:

@@ -117,13 +117,14 @@ from gan_core.experiment import Experiment, Metrics
 from gan_core.family import family_names
 from gan_core.loop import Game, rounds
 from gan_core.metrics.reference import Reference
+from gan_core.metrics.scores import scores
 
 for name in family_names():
     experiment = Experiment.load({{"family": name}}).override("family.width=4", "data.batch_size=4")
     real = data.load(experiment.data)
     game = Game(experiment, real.shape)
     played = [one.scalars() for one in islice(rounds(game, real.images, real.labels), 2)]
-    print(name, len(played), Reference.build(Metrics(extractor="pixels"), real).fid(game, 10) > 0)
+    print(name, len(played), scores(game, Reference.build(Metrics(extractor="pixels"), real))["fid"] > 0)
 """
     done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

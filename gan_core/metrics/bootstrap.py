@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from gan_core.metrics.precision_recall import BLOCK, tile_rows
+from gan_core.metrics.distances import BLOCK, tile_rows
 from gan_core.metrics.statistics import Moments
 from gan_core.streams import seeded
 
@@ -68,7 +68,7 @@ def bootstrap(
 ) -> Interval:
     """Percentile interval of `statistic`, a function of how often each of `count` rows is taken (count,), int64.
 
-    FID's is `lambda counts: frechet_distance(reference, weighted_moments(features, counts))`.
+    FID's is `lambda counts: frechet_distance(reference, weighted_moments(features, counts).gaussian)`.
     Raises ValueError for fewer than two rows, a level outside (0, 1), fewer resamples than the level can tell apart
     (40 at 95%), or a statistic that is not finite.
     """

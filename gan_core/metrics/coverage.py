@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from gan_core.metrics.distances import BLOCK, measurable
 from gan_core.metrics.memorisation import nearest_neighbours
-from gan_core.metrics.precision_recall import BLOCK, measurable
 
 
 @dataclass(frozen=True)

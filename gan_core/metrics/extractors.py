@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -18,8 +18,13 @@ TOTAL_VARIANCE = 3000.0
 """The train set's total feature variance after scaling: FIDs of uniform noise are then in the thousands, as
 Inception's are, and do not depend on how long a classifier was trained."""
 
-CODE = hashlib.sha256(Path(__file__).read_bytes()).hexdigest()
-"""Digest of this file: a change of preprocessing, net or training makes a new reference, never a stale one."""
+_SOURCES = ("extractors", "inception")
+
+_SLACK = 1e-3
+"""How far beyond [-1, 1] rounding may lead, or an image that was resampled."""
+
+CODE = hashlib.sha256(b"".join(Path(__file__).with_name(f"{name}.py").read_bytes() for name in _SOURCES)).hexdigest()
+"""Digest of these files: a change of preprocessing, net or training makes a new reference, never a stale one."""
 
 
 def quantised(images: Tensor) -> Tensor:
@@ -27,17 +32,32 @@ def quantised(images: Tensor) -> Tensor:
     return ((images.clamp(-1, 1) + 1) * 127.5).round() / 127.5 - 1
 
 
-class Pixels(nn.Module):
+class FeatureNet(nn.Module):
+    """What turns images into features. One of your own is a subclass that an import finds:
+    `metrics.extractor=package.module:Class`; its constructor takes nothing, `metrics.weights` its state dict."""
+
+    name: str
+    resize: str = "none"
+    """What it does to the images' size, and to which range of numbers: for people to read, beside each FID."""
+    input_range: str = "[-1, 1]"
+    classes: int | None = None
+    """How many classes its logits are of; None: it names no classes, and there is no Inception Score."""
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor | None]:
+        """(N, *shape), images in [-1, 1] -> features (N, D) and logits (N, classes) or None."""
+        raise NotImplementedError
+
+
+class Pixels(FeatureNet):
     """The samples themselves as features: exact for points, a weak measure for images."""
 
     name = "pixels"
 
-    def forward(self, samples: Tensor) -> Tensor:
-        """(N, *shape) -> (N, D)."""
-        return (quantised(samples) if samples.dim() == 4 else samples).flatten(1)
+    def forward(self, images: Tensor) -> tuple[Tensor, None]:
+        return images.flatten(1), None
 
 
-class Classifier(nn.Module):
+class Classifier(FeatureNet):
     """A small convolutional classifier of the data's own labels; features are its last hidden layer (64)."""
 
     name = "classifier"
@@ -45,6 +65,7 @@ class Classifier(nn.Module):
 
     def __init__(self, shape: Shape, classes: int) -> None:
         super().__init__()
+        self.classes = classes
         self.body = nn.Sequential(
             nn.Conv2d(shape[0], 16, 3, 1, 1),
             nn.ReLU(),
@@ -60,32 +81,62 @@ class Classifier(nn.Module):
         self.head = nn.Linear(64, classes)
         self.register_buffer("scale", torch.ones(()))
 
-    def forward(self, images: Tensor) -> Tensor:
-        """Images (N, C, H, W) in [-1, 1] -> features (N, 64)."""
-        return self.body(quantised(images)) * self.scale
-
-    def logits(self, images: Tensor) -> Tensor:
-        """Images (N, C, H, W) in [-1, 1] -> class logits (N, classes)."""
-        return self.head(self.body(quantised(images)))
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        hidden = self.body(images)
+        return hidden * self.scale, self.head(hidden)
 
 
 @dataclass(frozen=True)
 class Extractor:
     """A feature network on its device, and what identifies it."""
 
-    net: Classifier | Pixels
+    net: FeatureNet
+    digest: str = ""
+    """sha256 of the weights: of the tensors, or of the file that they were published in."""
+    quantise: bool = True
+    """Whether images are rounded to 256 levels first, as published FIDs have it."""
     accuracy: float | None = None
     """Share of held-out images that a classifier names rightly."""
-    digest: str = field(init=False)
-    """sha256 of the weights."""
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "digest", tensors_digest(self.net.state_dict()))
+        if not self.digest:
+            object.__setattr__(self, "digest", tensors_digest(self.net.state_dict()))
+
+    def features(self, images: Tensor) -> Tensor:
+        """(N, *shape) -> (N, D); see `__call__`."""
+        return self(images)[0]
 
     @torch.no_grad()
-    def features(self, images: Tensor) -> Tensor:
-        """(N, *shape) -> (N, D), float32."""
+    def __call__(self, images: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Images (N, C, H, W), uint8 or in [-1, 1], or points (N, D) -> features (N, D) and logits, if it has any.
+
+        Raises ValueError for images out of range or of no numbers.
+        """
+        if images.dtype == torch.uint8:
+            images = images.float() / 127.5 - 1
+        elif images.dim() == 4:
+            images = self._checked(images.float())
         return self.net(images.float())
+
+    def _checked(self, images: Tensor) -> Tensor:
+        low, high = (float(bound) for bound in images.aminmax())
+        if not (low >= -1 - _SLACK and high <= 1 + _SLACK):  # also if one is NaN
+            raise ValueError(f"images range from {low:.4g} to {high:.4g}; wanted: [-1, 1], or uint8 0 to 255")
+        return quantised(images) if self.quantise else images
+
+    def about(self) -> dict[str, str]:
+        """What must be told with each number."""
+        return {
+            "extractor": self.net.name,
+            "weights": self.digest[:16],
+            "resize": self.net.resize,
+            "input_range": self.net.input_range + (", of 256 levels" if self.quantise else ""),
+            **({} if self.accuracy is None else {"accuracy": f"{self.accuracy:.4f}"}),
+        }
+
+    def to(self, device: torch.device | str) -> Extractor:
+        """The same on a device."""
+        return replace(self, net=self.net.to(device))
 
 
 def tensors_digest(tensors: dict[str, Tensor]) -> str:
@@ -97,10 +148,11 @@ def tensors_digest(tensors: dict[str, Tensor]) -> str:
     return content.hexdigest()
 
 
-def train_classifier(data: Dataset, epochs: int = 15) -> Extractor:
-    """Trains the classifier on four fifths of `data` from a fixed seed; the rest measures its accuracy."""
+def train_classifier(data: Dataset, epochs: int = 15) -> tuple[Classifier, float]:
+    """A classifier of four fifths of `data` from a fixed seed, and the share of the rest that it names rightly."""
     order = torch.randperm(len(data.images), generator=seeded("cpu", "classifier split"))
     held_out, train = order.tensor_split([len(order) // 5])
+    images = quantised(data.images)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         net = Classifier(data.shape, data.classes)
@@ -111,11 +163,11 @@ def train_classifier(data: Dataset, epochs: int = 15) -> Extractor:
         shuffled = train[torch.randperm(len(train), generator=seeded("cpu", "classifier", epoch))]
         for chosen in shuffled.split(64):
             optimizer.zero_grad(set_to_none=True)
-            F.cross_entropy(net.logits(data.images[chosen]), data.labels[chosen]).backward()
+            F.cross_entropy(net(images[chosen])[1], data.labels[chosen]).backward()
             optimizer.step()
             schedule.step()
     net.requires_grad_(False).eval()
-    guesses = torch.cat([net.logits(data.images[chosen]).argmax(1) for chosen in held_out.split(256)])
-    features = torch.cat([net(images) for images in data.images.split(256)]).double()
+    guesses = torch.cat([net(images[chosen])[1].argmax(1) for chosen in held_out.split(256)])
+    features = torch.cat([net(some)[0] for some in images.split(256)]).double()
     net.scale.fill_((TOTAL_VARIANCE / features.var(dim=0).sum()) ** 0.5)
-    return Extractor(net, float((guesses == data.labels[held_out]).double().mean()))
+    return net, float((guesses == data.labels[held_out]).double().mean())

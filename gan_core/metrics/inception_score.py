@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from gan_core import ranks
-from gan_core.metrics.precision_recall import tile_rows
+from gan_core.metrics.distances import tile_rows
 from gan_core.streams import seeded
 
 
@@ -48,6 +48,12 @@ class Predictions:
     """Sum of p log p (S,), in nats."""
     total: Tensor
     """Sum of p (S, K)."""
+
+    @staticmethod
+    def none(splits: int, classes: int, device: torch.device) -> Predictions:
+        """Of no images at all."""
+        zero = torch.zeros(splits, classes, dtype=torch.float64, device=device)
+        return Predictions(zero[:, 0], zero[:, 0], zero)
 
     @staticmethod
     def of(logits: Tensor, split: Tensor, splits: int = 10) -> Predictions:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from gan_core.metrics.precision_recall import BLOCK, measurable, tile_rows, tiles
+from gan_core.metrics.distances import BLOCK, measurable, tile_rows, tiles
 
 
 @dataclass(frozen=True)

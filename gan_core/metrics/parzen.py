@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from gan_core.metrics.precision_recall import BLOCK, measurable, tiles
+from gan_core.metrics.distances import BLOCK, measurable, tiles
 
 SIGMAS = tuple(10 ** (exponent / 10) for exponent in range(-30, 11))
 """0.001 to 10, ten a decade (the original code: ten from 0.1 to 1, for pixels in [0, 1])."""

@@ -1,79 +1,163 @@
-"""What generated samples are measured against: an extractor and the real data's moments, as one piece of bytes."""
+"""What generated samples are measured against: an extractor and the real data's Gaussian, as one piece of bytes."""
 
 from __future__ import annotations
 
 import hashlib
+import importlib
+import inspect
 import json
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
-from functools import reduce
-from typing import Literal
+from pathlib import Path
 
 import safetensors
 import safetensors.torch
 import torch
+from torch import Tensor
 
-from gan_core import ranks, streams
-from gan_core.data import Dataset
+from gan_core import streams
+from gan_core.data import Dataset, Modes
 from gan_core.experiment import Metrics
-from gan_core.loop import Game
-from gan_core.metrics.extractors import CODE, Classifier, Extractor, Pixels, tensors_digest, train_classifier
-from gan_core.metrics.fid import frechet_distance
-from gan_core.metrics.statistics import Moments
+from gan_core.metrics.extractors import (
+    CODE,
+    Classifier,
+    Extractor,
+    FeatureNet,
+    Pixels,
+    tensors_digest,
+    train_classifier,
+)
+from gan_core.metrics.fid import Gaussian
+from gan_core.metrics.inception import InceptionV3, load_inception
+from gan_core.metrics.npz import read_statistics
+from gan_core.metrics.tally import Tally
 from gan_core.recipe import Shape
 from gan_core.settings import SettingsError
 
 BATCH = 256
+"""Images measured at once."""
+
+Watch = Callable[[Iterable[Tensor], int], Iterable[Tensor]]
+"""Shows someone how batches of so many images go by."""
 
 
-def extractor_name(settings: Metrics, data: Dataset) -> Literal["classifier", "pixels"]:
-    """The extractor that `auto` stands for. Raises SettingsError for a classifier of points."""
-    if settings.extractor == "classifier" and not data.pictured:
+def unwatched(batches: Iterable[Tensor], count: int) -> Iterable[Tensor]:
+    """Nobody looks."""
+    return batches
+
+
+def extractor_name(settings: Metrics, data: Dataset) -> str:
+    """The extractor that `auto` stands for. Raises SettingsError for one that looks at images, on points."""
+    if settings.extractor == "auto":
+        return "classifier" if data.pictured and data.classes > 1 else "pixels"
+    if settings.extractor != "pixels" and not data.pictured:
         raise SettingsError(
-            f"metrics.extractor=classifier looks at images, {data.name} are points; nearest: metrics.extractor=pixels"
+            f"metrics.extractor={settings.extractor} looks at images, {data.name} are points;"
+            " nearest: metrics.extractor=pixels"
         )
-    if settings.extractor != "auto":
-        return settings.extractor
-    return "classifier" if data.pictured and data.classes > 1 else "pixels"
+    return settings.extractor
+
+
+def own_extractor(path: str) -> FeatureNet:
+    """The feature net `package.module:Class`, untrained. Raises SettingsError if it cannot be had."""
+    module, _, name = path.partition(":")
+    try:
+        net = getattr(importlib.import_module(module), name)()
+    except (ImportError, AttributeError, TypeError) as error:
+        raise SettingsError(
+            f"metrics.extractor={path}: {error}; nearest: a class that this machine can import"
+        ) from None
+    if not isinstance(net, FeatureNet):
+        raise SettingsError(
+            f"metrics.extractor={path} is no FeatureNet; nearest: class {name}(gan_core.metrics.extractors.FeatureNet)"
+        )
+    net.name = path
+    return net
+
+
+def build_extractor(settings: Metrics, name: str, data: Dataset | None) -> Extractor:
+    """The extractor of that name; a classifier without weights is trained on `data` (seconds).
+
+    Raises ValueError for weights that are missing, damaged or of another net.
+    """
+    weights, quantise = settings.weights, settings.quantise
+    if name == Pixels.name:
+        return Extractor(Pixels(), quantise=quantise)
+    if name == InceptionV3.name:
+        assert weights is not None, "Metrics asks for them"
+        return Extractor(load_inception(weights), file_digest(weights), quantise)
+    if name != Classifier.name:
+        net = own_extractor(name)
+        if weights is not None:
+            net.load_state_dict(torch.load(weights, map_location="cpu", weights_only=True))
+        net.requires_grad_(False).eval()
+        return Extractor(net, quantise=quantise)
+    if data is None:
+        raise SettingsError("metrics.extractor=classifier needs a data set with labels; nearest: inception-v3")
+    if weights is not None:
+        return replace(Reference.from_bytes(weights.read_bytes(), data).extractor, quantise=quantise)
+    net, accuracy = train_classifier(data)
+    return Extractor(net, quantise=quantise, accuracy=accuracy)
+
+
+def file_digest(path: Path) -> str:
+    """sha256 of a file's bytes."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 @dataclass(frozen=True)
 class Reference:
-    """An extractor and the moments of the whole train set's features under it."""
+    """An extractor and the Gaussian of the train set's features under it."""
 
     extractor: Extractor
-    moments: Moments
+    target: Gaussian
+    count: int | None
+    """Real images that the Gaussian is of; None: published statistics do not say."""
     shape: Shape
     """Of one sample, and the number of its classes: what it fits."""
     classes: int
+    modes: Modes | None
+    weights: Path | None = None
+    """Inception's weights stay in their own file: too large to be handed around."""
 
     @staticmethod
     def key(settings: Metrics, data: Dataset) -> str:
         """Under what a reference is cached: hash of the data's content, preprocessing, extractor and code."""
-        weights = "" if settings.weights is None else hashlib.sha256(settings.weights.read_bytes()).hexdigest()
-        return hashlib.sha256(
-            "/".join([data.digest(), extractor_name(settings, data), weights, CODE]).encode()
-        ).hexdigest()
+        name = extractor_name(settings, data)
+        parts = [data.digest(), name, repr((settings.quantise, settings.reference_samples)), CODE]
+        parts += ["" if file is None else file_digest(file) for file in (settings.weights, settings.statistics)]
+        if ":" in name:
+            net = own_extractor(name)
+            parts += [tensors_digest(net.state_dict()), inspect.getsource(inspect.getmodule(type(net)) or type(net))]
+        return hashlib.sha256("/".join(parts).encode()).hexdigest()
 
     @staticmethod
-    def build(settings: Metrics, data: Dataset) -> Reference:
-        """Trains the classifier if the data needs one (seconds), then takes the moments of all of `data`."""
-        if extractor_name(settings, data) == "pixels":
-            extractor = Extractor(Pixels())
-        elif settings.weights is not None:
-            extractor = Reference.from_bytes(settings.weights.read_bytes(), data).extractor
-        else:
-            extractor = train_classifier(data)
-        moments = [Moments.of(extractor.features(images)) for images in data.images.split(BATCH)]
-        return Reference(extractor, reduce(Moments.merge, moments), data.shape, data.classes)
+    def build(settings: Metrics, data: Dataset, watch: Watch = unwatched) -> Reference:
+        """Makes the extractor, then takes the moments of all of `data`, unless told otherwise."""
+        extractor = build_extractor(settings, extractor_name(settings, data), data)
+        fits = (data.shape, data.classes, data.modes)
+        weights = settings.weights if isinstance(extractor.net, InceptionV3) else None
+        if settings.statistics is not None:
+            target, count = published(settings.statistics, extractor)
+            return Reference(extractor, target, count, *fits, weights)
+        count = min(settings.reference_samples or len(data.images), len(data.images))
+        tally = Tally(extractor, count).extend(watch(real_batches(data, count), count))
+        assert tally.moments is not None
+        return Reference(extractor, tally.moments.gaussian, count, *fits, weights)
 
     def to_bytes(self) -> bytes:
-        """One safetensors file: weights, moments, and their digest."""
-        tensors = {f"extractor.{name}": value for name, value in self.extractor.net.state_dict().items()}
-        tensors |= {"mean": self.moments.mean, "scatter": self.moments.scatter}
-        tensors["count"] = torch.tensor(self.moments.count)
+        """One safetensors file: weights, mean and covariance, and their digest."""
+        tensors = {"mean": self.target.mean, "covariance": self.target.covariance}
+        if self.weights is None:
+            tensors |= {f"extractor.{name}": value for name, value in self.extractor.net.state_dict().items()}
         about = {
             "extractor": self.extractor.net.name,
+            "extractor_digest": self.extractor.digest,
+            "weights": json.dumps(None if self.weights is None else str(self.weights)),
+            "quantise": json.dumps(self.extractor.quantise),
             "accuracy": json.dumps(self.extractor.accuracy),
+            "count": json.dumps(self.count),
             "shape": json.dumps([*self.shape, self.classes]),
         }
         return safetensors.torch.save(tensors, {**about, "digest": _digest(about, tensors)})
@@ -91,44 +175,59 @@ class Reference:
                 raise ValueError(f"it is of samples of shape {about['shape']}")
         except (safetensors.SafetensorError, KeyError, ValueError) as error:
             raise ValueError(f"not a reference of {data.name}: {' '.join(str(error).split())}") from None
-        net = Pixels() if about["extractor"] == Pixels.name else Classifier(data.shape, data.classes)
-        net.load_state_dict({name[10:]: value for name, value in tensors.items() if name.startswith("extractor.")})
-        net.requires_grad_(False).eval()
-        moments = Moments(int(tensors["count"]), tensors["mean"], tensors["scatter"])
-        return Reference(Extractor(net, json.loads(about["accuracy"])), moments, data.shape, data.classes)
+        weights = None if about["weights"] == "null" else Path(json.loads(about["weights"]))
+        net = _net(about["extractor"], tensors, weights, data)
+        digest = about["extractor_digest"]
+        if weights is not None and file_digest(weights) != digest:
+            raise ValueError(f"{weights} is no longer the file that this reference was made with")
+        extractor = Extractor(net, digest, json.loads(about["quantise"]), json.loads(about["accuracy"]))
+        target = Gaussian(tensors["mean"], tensors["covariance"])
+        fits = (data.shape, data.classes, data.modes)
+        return Reference(
+            extractor, target, json.loads(about["count"]), *fits, None if weights is None else Path(weights)
+        )
 
     def to(self, device: torch.device | str) -> Reference:
         """The same on a device."""
-        net = self.extractor.net.to(device)
-        moments = Moments(self.moments.count, self.moments.mean.to(device), self.moments.scatter.to(device))
-        return replace(self, extractor=Extractor(net, self.extractor.accuracy), moments=moments)
-
-    def fid(self, game: Game, samples: int | None = None) -> float:
-        """FID of the game's averaged generator; every rank scores its share and gets the same number.
-
-        `samples`: as many as the reference if None. Raises ValueError if a feature is not finite.
-        """
-        count, world = samples or self.moments.count, ranks.world_size()
-        first, last = ranks.rank() * count // world, (ranks.rank() + 1) * count // world
-        moments, problem = Moments.none(self.moments.mean), ""
-        try:
-            for start in range(first, last, BATCH):
-                part = sample_range(game, start, min(start + BATCH, last))
-                moments = moments.merge(Moments.of(self.extractor.features(part)))
-        except ValueError as error:
-            problem = str(error)
-        if float(ranks.total(torch.tensor(float(bool(problem)), device=game.device))):
-            raise ValueError(problem or "another worker's features are not finite")
-        return frechet_distance(self.moments, moments.over_ranks())
+        return replace(self, extractor=self.extractor.to(device), target=self.target.to(device))
 
 
-def sample_range(game: Game, start: int, stop: int, purpose: str = "evaluation") -> torch.Tensor:
-    """Samples start .. stop of an endless fixed sequence, the same for any batch or world size."""
-    z = streams.latents(
-        game.experiment.seed, purpose, start, stop, game.experiment.family.latent, game.device, game.dtype
-    )
-    return game.sample(z)
+def published(file: Path, extractor: Extractor) -> tuple[Gaussian, int | None]:
+    """Statistics from an npz file, and of how many images if it says so.
+
+    Raises ValueError if they are of another extractor than the file names.
+    """
+    target, about = read_statistics(file)
+    mine = extractor.about()
+    for key in ("extractor", "weights"):
+        if about.get(key, mine[key]) != mine[key]:
+            raise ValueError(f"{file} was made with {key} {about[key]}, not {mine[key]}")
+    return target, int(about["samples"]) if "samples" in about else None
 
 
-def _digest(about: dict[str, str], tensors: dict[str, torch.Tensor]) -> str:
+def real_batches(data: Dataset, count: int) -> Iterator[Tensor]:
+    """`count` of the train set's images in batches; fewer than all are drawn from a fixed seed."""
+    if count >= len(data.images):
+        yield from data.images.split(BATCH)
+        return
+    chosen = torch.randperm(len(data.images), generator=streams.seeded("cpu", "reference samples"))[:count]
+    for some in chosen.sort().values.split(BATCH):
+        yield data.images[some]
+
+
+def _net(name: str, tensors: dict[str, Tensor], weights: Path | None, data: Dataset) -> FeatureNet:
+    net: FeatureNet
+    if weights is not None:
+        return load_inception(weights)
+    if name == Pixels.name:
+        net = Pixels()
+    elif name == Classifier.name:
+        net = Classifier(data.shape, data.classes)
+    else:
+        net = own_extractor(name)
+    net.load_state_dict({key[10:]: value for key, value in tensors.items() if key.startswith("extractor.")})
+    return net.requires_grad_(False).eval()
+
+
+def _digest(about: dict[str, str], tensors: dict[str, Tensor]) -> str:
     return hashlib.sha256((json.dumps(about, sort_keys=True) + tensors_digest(tensors)).encode()).hexdigest()

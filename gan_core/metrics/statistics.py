@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
 
 from gan_core import ranks
+from gan_core.metrics.fid import Gaussian
 
 
 @dataclass(frozen=True)
@@ -54,9 +56,9 @@ class Moments:
         scatter = ranks.total(self.scatter + torch.outer(apart, apart) * self.count)
         return Moments(count, mean, scatter)
 
-    @property
-    def covariance(self) -> Tensor:
-        """Unbiased (D, D). Raises ValueError for fewer than two samples."""
+    @cached_property
+    def gaussian(self) -> Gaussian:
+        """The Gaussian of this mean and unbiased covariance. Raises ValueError for fewer than two samples."""
         if self.count < 2:
             raise ValueError(f"a covariance needs 2 samples or more, there is {self.count}")
-        return self.scatter / (self.count - 1)
+        return Gaussian(self.mean, self.scatter / (self.count - 1))

@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from torch.testing import assert_close
 from gan_core import data
 from gan_core.data import Dataset
 from gan_core.experiment import DATA_NAMES, Data
+from gan_core.settings import SettingsError
 
 
 def load(name: str, **settings) -> Dataset:
@@ -89,6 +91,70 @@ def test_mixtures_have_their_modes_and_spread(name):
 
 def test_the_image_size_has_no_meaning_for_points():
     assert load("ring8", image_size=8).digest() == load("ring8", image_size=64).digest()
+
+
+# Withheld samples
+
+
+def rows(images: torch.Tensor) -> set[bytes]:
+    return {image.numpy().tobytes() for image in images}
+
+
+@pytest.mark.parametrize("name", DATA_NAMES)
+def test_nothing_is_withheld_unasked(name):
+    found = load(name)
+    assert found.held_out is None
+    assert found.held_out_labels is None
+
+
+@pytest.mark.parametrize("share", [1e-9, 0.1, 0.5])
+def test_withheld_images_are_a_random_part_of_the_whole_set(share):
+    whole, found = load("digits", image_size=8), load("digits", image_size=8, held_out=share)
+    assert len(found.held_out) == len(found.held_out_labels) == max(round(share * 1797), 1)
+    assert len(found.images) == len(found.labels) == 1797 - len(found.held_out)
+    assert rows(found.images) | rows(found.held_out) == rows(whole.images)
+    label_of = {image.numpy().tobytes(): int(label) for image, label in zip(whole.images, whole.labels, strict=True)}
+    for images, labels in [(found.images, found.labels), (found.held_out, found.held_out_labels)]:
+        assert [label_of[image.numpy().tobytes()] for image in images] == labels.tolist()
+    if share >= 0.1:
+        assert found.held_out_labels.unique().tolist() == list(range(10))
+
+
+def test_a_larger_part_holds_the_smaller_one():
+    """What was never seen with half withheld was never seen with less."""
+    parts = [rows(load("digits", image_size=8, held_out=share).held_out) for share in (0.1, 0.2, 0.5)]
+    assert parts[0] < parts[1] < parts[2]
+
+
+@pytest.mark.parametrize("name", MIXTURES)
+def test_a_mixture_withholds_fresh_samples_of_itself(name):
+    whole, found = load(name), load(name, held_out=0.2)
+    assert found.digest() == whole.digest()
+    assert len(found.held_out) == len(found.held_out_labels) == len(whole.images) // 5
+    assert not rows(found.held_out) & rows(whole.images)
+    apart = (found.held_out - found.modes.centres[found.held_out_labels]).double()
+    assert found.held_out_labels.bincount().tolist() == [200] * whole.classes
+    assert_close(apart.std(), torch.tensor(whole.modes.sigma).double(), rtol=0.05, atol=0)
+
+
+def test_the_digest_is_of_what_is_trained_on():
+    digests = {load("digits", held_out=share).digest() for share in (0.0, 0.1, 0.2)}
+    assert len(digests) == 3
+    found = load("digits", held_out=0.1)
+    assert replace(found, held_out=None, held_out_labels=None).digest() == found.digest()
+
+
+@pytest.mark.parametrize("name", ["digits", "ring8"])
+def test_withheld_samples_go_where_the_set_goes(name):
+    found = load(name, held_out=0.1).to("meta", torch.float64)
+    assert (found.held_out.device.type, found.held_out.dtype) == ("meta", torch.float64)
+    assert (found.held_out_labels.device.type, found.held_out_labels.dtype) == ("meta", torch.int64)
+
+
+@pytest.mark.parametrize(("share", "right"), [(-0.1, "0.0"), (0.6, "0.5")])
+def test_a_share_out_of_range_is_told(share, right):
+    with pytest.raises(SettingsError, match=f"held_out={share}.*nearest: data.held_out={right}"):
+        Data.load({"held_out": share}, prefix="data.")
 
 
 # Digests

@@ -14,9 +14,9 @@ from torch.testing import assert_close
 from gan_core import data
 from gan_core.experiment import Data
 from gan_core.metrics.coverage import mode_coverage
+from gan_core.metrics.distances import squared_distances, tile_rows, tiles
 from gan_core.metrics.memorisation import memorisation, nearest_neighbours, share_nearer
 from gan_core.metrics.parzen import SIGMAS, log_densities, parzen
-from gan_core.metrics.precision_recall import squared_distances, tile_rows, tiles
 from tests.gan_core.test_measures import drawn, shuffled
 
 # Distances

@@ -17,6 +17,7 @@ from gan_core.experiment import Experiment, Metrics
 from gan_core.family import family_names
 from gan_core.loop import Game, rounds
 from gan_core.metrics.reference import Reference
+from gan_core.metrics.scores import scores
 from gan_core.recipe import Batch
 from tests.gan_core.games import GAMES, dataset, new_game, play, small, state
 
@@ -47,7 +48,7 @@ def work(rank: int, world: int, folder: Path) -> None:
 
 def _quick(name: str, precision: str) -> Experiment:
     turns = ["family.n_critic=2"] if "n_critic" in type(small(name).family).model_fields else []
-    return small(name, f"compute.precision={precision}", *turns)
+    return small(name, f"compute.precision={precision}", f"metrics.samples={FID_SAMPLES}", *turns)
 
 
 def _played(experiment: Experiment, reference: Reference, change: Any = None) -> dict[str, Any]:
@@ -67,7 +68,7 @@ def _played(experiment: Experiment, reference: Reference, change: Any = None) ->
         "losses": losses,
         "grads": grads,
         "state": state(game),
-        "fid": reference.fid(game, FID_SAMPLES),
+        "fid": scores(game, reference)["fid"],
     }
 
 

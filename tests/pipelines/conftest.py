@@ -1,6 +1,7 @@
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from gan_core.experiment import Data, Metrics
 from pipelines.reference import obtain_reference
@@ -17,7 +18,7 @@ def storage(tmp_path_factory) -> Path:
 @pytest.fixture(scope="session")
 def reference(storage) -> bytes:
     """What runs on 8x8 digits are measured with; it lies in the storage path's cache then."""
-    return obtain_reference(Metrics(), Data(image_size=8), storage)[0]
+    return obtain_reference(Metrics(), Data(image_size=8), storage, Console(quiet=True)).content
 
 
 @pytest.fixture(scope="session")

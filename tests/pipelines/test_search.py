@@ -154,7 +154,7 @@ def test_the_best_settings_train_again_to_the_same_game(found, storage, tmp_path
     experiment = train_experiment([], ["name=again", f"storage.path={tmp_path}"], found.folder.best.read_text())
     assert experiment.family.lr == 1.0
     folder = created(experiment)
-    content, _ = obtain_reference(experiment.metrics, experiment.data, storage)
+    content = obtain_reference(experiment.metrics, experiment.data, storage, Console(quiet=True)).content
     list(play(experiment, folder, content, target=None))
     again = {row["step"]: timeless(row) for row in rows(folder.path)}
     for row in rows(found.folder.trial(found.best["trial"]).path):

@@ -8,14 +8,14 @@ from itertools import takewhile
 import pytest
 import torch
 from PIL import Image
+from rich.console import Console
 
 from gan_core import checkpoint, data
 from gan_core.loop import DivergedError, Game
-from pipelines.evaluate import evaluate
 from pipelines.reference import obtain_reference
 from pipelines.runs import RunFolder
 from pipelines.worker import Due, flat, play
-from tests.pipelines.tiny import DIVERGING, created, rows, small_train, timeless
+from tests.pipelines.tiny import DIVERGING, created, evaluated, rows, small_train, timeless
 
 
 def saved_steps(folder: RunFolder) -> list[int]:
@@ -68,12 +68,12 @@ def test_the_newest_three_checkpoints_stay(played):
 
 
 def test_the_last_fid_is_that_of_the_final_checkpoint(played, storage):
-    result = evaluate(played.folder.checkpoint(12), storage)
+    result = evaluated(played.folder.checkpoint(12), storage)
     assert result["fid"] == played.events[-1].metrics["fid"]
     assert (result["step"], result["images_seen"], result["samples"]) == (12, 12 * 2 * 16, 200)
     assert result["family"] == "wgan_gp"
     assert result["fid.extractor"] == "classifier"
-    assert evaluate(played.folder.checkpoint(9), storage)["fid"] != result["fid"]
+    assert evaluated(played.folder.checkpoint(9), storage)["fid"] != result["fid"]
 
 
 # Going on
@@ -142,7 +142,7 @@ def test_other_games_are_played_to_their_end(storage, tmp_path, family, words):
     words = ["budget.rounds=4", "budget.log_every=3", "budget.eval_every=2", *words]
     experiment = small_train(tmp_path, family, name, *words)
     folder = created(experiment)
-    content, _ = obtain_reference(experiment.metrics, experiment.data, storage)
+    content = obtain_reference(experiment.metrics, experiment.data, storage, Console(quiet=True)).content
     events = list(play(experiment, folder, content, target=None))
     assert [event.step for event in events] == [2, 3, 4]
     assert [event.step for event in events if "fid" in event.metrics] == [2, 4]
@@ -165,7 +165,7 @@ def test_settings_that_diverge_end_the_game_at_the_logged_step(storage, tmp_path
     words = [*DIVERGING, "budget.rounds=80", "budget.log_every=4", "budget.eval_every=4"]
     experiment = small_train(tmp_path, "gan", "diverges", *words)
     folder = created(experiment)
-    content, _ = obtain_reference(experiment.metrics, experiment.data, storage)
+    content = obtain_reference(experiment.metrics, experiment.data, storage, Console(quiet=True)).content
     with pytest.raises(DivergedError) as caught:
         list(play(experiment, folder, content, target=None))
     logged = rows(folder.path)

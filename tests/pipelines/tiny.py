@@ -9,14 +9,19 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from mlflow import MlflowClient
 from mlflow.entities import Run
+from rich.console import Console
 
+from gan_core import checkpoint
+from gan_core.experiment import Metrics
+from pipelines.evaluate import Asked, evaluate_checkpoint
 from pipelines.resume import resumed_search, resumed_train
+from pipelines.rows import Event
 from pipelines.runs import RunFolder
 from pipelines.settings import SearchExperiment, TrainExperiment, search_experiment, train_experiment
-from pipelines.worker import Event
 
 SMALL = (
     "family.width=4",
@@ -151,3 +156,9 @@ def environment() -> dict[str, str]:
 def ganfleet(cwd: Path, *words: object) -> subprocess.CompletedProcess[str]:
     """Runs a command to its end, in a working folder of its own."""
     return subprocess.run(command(*words), cwd=cwd, env=environment(), capture_output=True, text=True, check=False)
+
+
+def evaluated(folder: Path, storage: Path, *metrics: str, resampled: bool = False) -> dict[str, Any]:
+    """What `ganfleet evaluate` finds of a checkpoint, with these settings below `metrics.` changed."""
+    settings = Metrics.load(checkpoint.describe(folder)["experiment"]["metrics"]).override(*metrics)
+    return evaluate_checkpoint(folder, settings, Asked(storage, Console(quiet=True), resampled))

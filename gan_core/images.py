@@ -1,0 +1,155 @@
+"""Image files as tensors: which files a folder holds, what they contain, their pixels batch by batch."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from gan_core.settings import nearest
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".ppm", ".tif", ".tiff", ".gif")
+"""In any case of letters."""
+GREY_MODES = ("1", "L", "LA", "La", "I", "I;16", "I;16L", "I;16B", "F")
+THREADS = 4
+_CHUNK = 2**20
+
+
+def image_files(folder: Path) -> list[Path]:
+    """All images below `folder`, sorted by their relative POSIX names; hidden files and folders are passed over.
+
+    Links to folders are followed. Raises ValueError if there is no such folder, or no image in it.
+    """
+    if not folder.is_dir():
+        raise ValueError(f"{folder} is no folder; nearest: {_nearest_folder(folder)}")
+    found = [path for path in _walk(folder) if path.suffix.lower() in IMAGE_SUFFIXES]
+    if not found:
+        raise ValueError(f"no image in {folder}; nearest: files that end in {' '.join(IMAGE_SUFFIXES)}")
+    return sorted(found, key=lambda path: path.relative_to(folder).as_posix())
+
+
+def _walk(folder: Path) -> Iterator[Path]:
+    for place, folders, names in os.walk(folder, followlinks=True):
+        here = os.path.join(os.path.realpath(place), "")
+        folders[:] = [
+            name
+            for name in folders
+            if not name.startswith(".") and not here.startswith(os.path.join(os.path.realpath(Path(place, name)), ""))
+        ]  # a link to what it lies in would be walked for ever
+        yield from (Path(place, name) for name in names if not name.startswith("."))
+
+
+def _nearest_folder(folder: Path) -> Path:
+    place = next(parent for parent in folder.absolute().parents if parent.is_dir())
+    siblings = [child.name for child in place.iterdir() if child.is_dir() and not child.name.startswith(".")]
+    if place != folder.absolute().parent or not siblings:
+        return place
+    return place / nearest(folder.name, siblings)
+
+
+def files_digest(folder: Path, files: Iterable[Path]) -> str:
+    """sha256 of the files' names below `folder`, their contents and order; where `folder` lies does not matter."""
+    content = hashlib.sha256()
+    for path in files:
+        with path.open("rb") as file:
+            size = os.fstat(file.fileno()).st_size
+            content.update(repr((path.relative_to(folder).as_posix(), size)).encode())
+            while chunk := file.read(_CHUNK):
+                content.update(chunk)
+    return content.hexdigest()
+
+
+def read_image(path: Path, *, over_white: bool = False) -> Image.Image:
+    """One file in 8 bits a channel: mode `L` if it is grey, else `RGB`. Of an animation the first frame.
+
+    Transparency is dropped, as PIL's `convert("RGB")` drops it and with it all published FID code; or the image
+    is laid over white. 16-bit grey is scaled to 8 bits. EXIF orientation and colour profiles are not applied.
+    Raises ValueError naming the file if it cannot be decoded whole.
+    """
+    from PIL import Image
+
+    try:
+        with Image.open(path) as image:
+            return _eight_bits(image, over_white)
+    except Exception as error:  # a decoder raises whatever its parser met: OSError, SyntaxError, struct.error, ...
+        raise ValueError(f"{path} is no image that can be read: {' '.join(str(error).split())}") from None
+
+
+def _eight_bits(image: Image.Image, over_white: bool) -> Image.Image:
+    from PIL import Image
+
+    wanted = "L" if image.mode in GREY_MODES else "RGB"
+    if image.mode.startswith("I;16") or (image.mode == "I" and image.format in ("PNG", "PPM")):
+        return Image.fromarray(np.round(np.asarray(image) / 257).astype(np.uint8))  # 65535 -> 255
+    if image.mode in ("I", "F"):
+        raise ValueError(f"its pixels (mode {image.mode}) have no known range; nearest: 8 or 16 bits a channel")
+    if over_white and (image.mode in ("LA", "La", "PA", "RGBA", "RGBa") or "transparency" in image.info):
+        image = image.convert("RGBA")
+        return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert(wanted)
+    image.load()
+    image.info.pop("transparency", None)  # PIL warns of palettes that have it
+    return image.convert(wanted)
+
+
+def image_batches(files: Iterable[Path], batch: int, channels: int | None = None) -> Iterator[Tensor]:
+    """The files' pixels in their order, uint8 (n, C, H, W), n = `batch` but for the last one.
+
+    `channels`: 1 or 3, to which every file is converted (by ITU-R 601 luma, or by repetition); None: 1 if the first
+    file is grey, and a colour file later is an error, else 3. Decoded by a few threads at most one batch ahead.
+    Raises ValueError naming the first file that cannot be read, or is not of the first one's size.
+    """
+    if batch < 1 or channels not in (None, 1, 3):
+        raise ValueError(f"batch={batch}, channels={channels}; nearest: batch={max(batch, 1)}, channels=3")
+    first: tuple[Path, Image.Image] | None = None
+    pixels: list[np.ndarray] = []
+    for path, image in _decoded(files, ahead=max(batch, THREADS)):
+        first = first or (path, image)
+        if image.size != first[1].size:
+            raise ValueError(
+                f"{path} has {_size(image)} pixels, {first[0]} has {_size(first[1])}; "
+                f"nearest: all images in {_size(first[1])}"
+            )
+        if channels is None and image.mode != "L" and first[1].mode == "L":
+            raise ValueError(f"{path} is in colour, {first[0]} is grey; nearest: channels=3")
+        mode = {None: first[1].mode, 1: "L", 3: "RGB"}[channels]
+        pixels.append(np.atleast_3d(np.asarray(image.convert(mode))))  # (H, W, C)
+        if len(pixels) == batch:
+            yield _stacked(pixels)
+            pixels = []
+    if pixels:
+        yield _stacked(pixels)
+
+
+def _decoded(files: Iterable[Path], ahead: int) -> Iterator[tuple[Path, Image.Image]]:
+    """Each file and its image in order, up to `ahead` of them decoded before they are asked for."""
+    left = iter(files)
+    pool = ThreadPoolExecutor(THREADS, thread_name_prefix="decode")
+    try:
+        waiting: deque[tuple[Path, Future[Image.Image]]] = deque()
+        waiting.extend((path, pool.submit(read_image, path)) for path in islice(left, ahead))
+        while waiting:
+            path, image = waiting.popleft()
+            waiting.extend((path, pool.submit(read_image, path)) for path in islice(left, 1))
+            yield path, image.result()
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _stacked(pixels: list[np.ndarray]) -> Tensor:
+    return torch.from_numpy(np.stack(pixels)).permute(0, 3, 1, 2).contiguous()  # (n, C, H, W)
+
+
+def _size(image: Image.Image) -> str:
+    return "{}x{}".format(*image.size)

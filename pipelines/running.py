@@ -1,0 +1,72 @@
+"""From checked settings to an exit code: a run's folder is made, the screen is ours, and what happens is one line.
+
+Exit codes: 0 done; 2 the user's input; 75 interrupted, can be resumed; 1 anything else.
+"""
+
+from __future__ import annotations
+
+import signal
+import traceback
+from collections.abc import Callable
+
+import typer
+from rich.console import Console
+
+from gan_core.settings import SettingsError
+from infra.files import write_atomic
+from pipelines.room import check_room
+from pipelines.runs import RunFolder
+from pipelines.settings import SearchExperiment, TrainExperiment, Where
+
+INPUT, INTERRUPTED, FAILED = 2, 75, 1
+
+
+def begin(folder: RunFolder, experiment: SearchExperiment | TrainExperiment, resumed: bool) -> Callable[[], None]:
+    """Writes the run's settings. Returns what takes that back, should the run be refused after all."""
+    check_room(experiment)
+    try:
+        if resumed:
+            before = folder.experiment.read_bytes()
+            write_atomic(folder.experiment, experiment.to_yaml().encode())
+        else:
+            folder.create(experiment.to_yaml())
+    except OSError as error:
+        raise SettingsError(
+            f"storage.path={experiment.storage.path} cannot be written to: {error.strerror}; nearest: storage.path=runs"
+        ) from None
+    typer.echo(f"{folder.path.name}: {folder.path}   log: {folder.log}")
+    return (lambda: write_atomic(folder.experiment, before)) if resumed else folder.withdraw
+
+
+def run(
+    verb: str, experiment: Where, folder: RunFolder, undo: Callable[[], None], play: Callable[[Console], None]
+) -> None:
+    """Runs with the screen to ourselves; turns what can happen into an exit code and one line."""
+    from gan_core.loop import DivergedError
+    from pipelines.screen import quiet
+    from pipelines.train import InterruptedRunError
+
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job starts with it ignored
+    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+    failure = ""
+    with quiet(folder.log) as console:
+        try:
+            play(console)
+            return
+        except (InterruptedRunError, KeyboardInterrupt):
+            code = INTERRUPTED
+        except SettingsError as error:
+            code, failure = INPUT, str(error)
+        except DivergedError as error:
+            code, failure = FAILED, f"the game diverged: {error}; nearest: a smaller family.lr"
+        except Exception as error:
+            code, failure = FAILED, f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+            traceback.print_exc()
+    if code == INPUT:
+        undo()
+    if code == INTERRUPTED:
+        resume = f"ganfleet {verb} --resume {folder.path.name}{experiment.storage.argument}"
+        typer.echo(f"interrupted; to go on: {resume}", err=True)
+    else:
+        typer.echo(f"error: {failure}" + (f"   (log: {folder.log})" if code == FAILED else ""), err=True)
+    raise SystemExit(code)

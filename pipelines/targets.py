@@ -1,0 +1,47 @@
+"""What `ganfleet evaluate` is asked to measure; torch-free, so that a typing mistake is told at once."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from gan_core.experiment import Metrics
+from gan_core.settings import SettingsError, nearest
+from pipelines.runs import find_checkpoint
+from pipelines.settings import Measuring
+
+
+def checked_targets(targets: Sequence[str], where: Measuring, save_stats: Path | None) -> Path | None:
+    """The checkpoint that is meant, or None for folders of images."""
+    if len(targets) not in (1, 2):
+        example = "evaluate RUN, or evaluate FAKE_FOLDER REAL_FOLDER"
+        raise SettingsError(f"evaluate takes one or two targets, not {len(targets)}; nearest: {example}")
+    if len(targets) == 1 and (save_stats is None or not _of_images(Path(targets[0]))):
+        if _of_images(Path(targets[0])):
+            raise SettingsError(
+                f"{targets[0]} is a folder of images: against what?"
+                f" nearest: evaluate {targets[0]} REAL_FOLDER|STATS.npz"
+            )
+        return find_checkpoint(targets[0], where.storage.path)
+    for target in targets:
+        if not Path(target).is_dir() and not (target == targets[-1] and Path(target).suffix == ".npz"):
+            known = [str(path) for path in Path(target).absolute().parent.glob("*") if path.is_dir()]
+            hint = f"; nearest: {nearest(target, known)}" if known else ""
+            raise SettingsError(f"{target} is no folder of images{hint}")
+    if not Path(targets[-1]).exists():
+        raise SettingsError(f"{targets[-1]}: no such file; nearest: a folder of real images")
+    return None
+
+
+def _of_images(path: Path) -> bool:
+    """Whether a path is a folder, and neither a run nor a checkpoint."""
+    return path.is_dir() and not any((path / name).is_file() for name in ("experiment.yaml", "checkpoint.json"))
+
+
+def as_trained(checkpoint: Path, assignments: Sequence[str]) -> Metrics:
+    """The metrics of the checkpoint's experiment, changed by the command line."""
+    about = json.loads((checkpoint / "checkpoint.json").read_text())
+    trained = Metrics.load(about["experiment"]["metrics"], prefix="metrics.")
+    asked = [word.removeprefix("metrics.") for word in assignments if word.startswith("metrics.")]
+    return trained.override(*asked)
