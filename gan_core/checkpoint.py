@@ -41,6 +41,7 @@ def save(game: Game, folder: Path) -> Path:
             "step": game.step,
             "images_seen": game.images_seen,
             "shape": list(game.shape),
+            "classes": game.classes,
             "experiment": _core(game.experiment),
             "sha256": hashlib.sha256(content).hexdigest(),
             "torch": torch.__version__,
@@ -59,7 +60,7 @@ def save(game: Game, folder: Path) -> Path:
 
 
 def describe(folder: Path) -> dict[str, Any]:
-    """What `checkpoint.json` says: step, images_seen, shape, experiment. Raises CheckpointError."""
+    """What `checkpoint.json` says: step, images_seen, shape, classes, experiment. Raises CheckpointError."""
     try:
         about = json.loads((folder / ABOUT).read_bytes())
     except (FileNotFoundError, NotADirectoryError):
@@ -104,7 +105,7 @@ def open_game(folder: Path, device: torch.device | str = "cpu") -> Game:
     """The game that a checkpoint holds, rebuilt from its own experiment. Raises CheckpointError."""
     about = describe(folder)
     try:
-        game = Game(Experiment.load(about["experiment"]), tuple(about["shape"]), device)
+        game = Game(Experiment.load(about["experiment"]), tuple(about["shape"]), device, about.get("classes", 1))
     except SettingsError as error:
         raise CheckpointError(f"{folder} cannot be rebuilt: {error}") from None
     load(game, folder)
@@ -128,8 +129,15 @@ def _core(experiment: Experiment) -> dict[str, Any]:
     return core
 
 
+def _folder(averaged: str) -> str:
+    """Where an average's tensors are kept."""
+    return "average" if averaged == "generator" else f"average_{averaged}"
+
+
 def _tensors(game: Game) -> dict[str, Tensor]:
-    found = {f"average/{name}": value for name, value in game.average.state_dict().items()}
+    found: dict[str, Tensor] = {}
+    for name, net in game.averages.items():
+        found |= {f"{_folder(name)}/{key}": value for key, value in net.state_dict().items()}
     for player_name, player in game.players.items():
         found |= {f"{player_name}/net/{name}": value for name, value in player.state_dict().items()}
         state = game.optimizers[player_name].state_dict()["state"]
@@ -142,7 +150,8 @@ def _restore(game: Game, saved: dict[str, Tensor]) -> None:
     def below(prefix: str) -> dict[str, Tensor]:
         return {name.removeprefix(prefix): value for name, value in saved.items() if name.startswith(prefix)}
 
-    game.average.load_state_dict(below("average/"))
+    for name, net in game.averages.items():
+        net.load_state_dict(below(f"{_folder(name)}/"))
     for name, player in game.players.items():
         player.load_state_dict(below(f"{name}/net/"))
         optimizer = game.optimizers[name]

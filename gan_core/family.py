@@ -37,6 +37,8 @@ class Family(Settings):
     """
 
     name: ClassVar[str]
+    needs_labels: ClassVar[bool] = False
+    """Whether data of one class alone is refused."""
 
     latent: Latent = 64
     """Dimension of z ~ N(0, I)."""
@@ -51,8 +53,9 @@ class Family(Settings):
         """Whether these settings can play on points, not images alone."""
         return True
 
-    def recipe(self, shape: Shape) -> Recipe:
-        """Networks, losses and optimisers for data of `shape` (without the batch axis), randomly initialised."""
+    def recipe(self, shape: Shape, classes: int) -> Recipe:
+        """Networks, losses and optimisers for data of `shape` (without the batch axis) in `classes` classes (1:
+        unlabelled), randomly initialised."""
         raise NotImplementedError
 
     @model_serializer(mode="wrap")

@@ -28,7 +28,7 @@ class Round:
     """One finished round. Its losses stay on the device until `scalars` reads them."""
 
     step: int
-    """Generator updates so far."""
+    """Rounds so far: updates of the generator, or of a single player."""
     images_seen: int
     losses: Mapping[str, Tensor]
 
@@ -46,29 +46,42 @@ class Round:
 
 
 class Game:
-    """All that changes while an experiment is played: players, optimisers, the generator's average, step."""
+    """All that changes while an experiment is played: players, optimisers, running averages, step."""
 
-    def __init__(self, experiment: Experiment, shape: Shape, device: torch.device | str = "cpu") -> None:
-        """Builds the nets from the seed alone. Raises SettingsError if family, data and workers do not fit."""
+    def __init__(
+        self, experiment: Experiment, shape: Shape, device: torch.device | str = "cpu", classes: int = 1
+    ) -> None:
+        """Builds the nets from the seed alone, for data of `shape` in `classes` classes (1: unlabelled).
+
+        Raises SettingsError if family, data and workers do not fit.
+        """
         self.experiment = experiment
         self.shape = shape
+        self.classes = classes
         self.device = torch.device(device)
         self.dtype = DTYPES[experiment.compute.precision]
         self.step = 0
-        workers, batch_size = ranks.world_size(), experiment.data.batch_size
-        if batch_size % workers:
-            right = max(batch_size // workers, 1) * workers
-            raise SettingsError(
-                f"data.batch_size={batch_size} cannot be shared by {workers} workers; nearest: data.batch_size={right}"
-            )
+        _check_fits(experiment, classes)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(experiment.seed)
-            recipe = experiment.family.recipe(shape)
+            recipe = experiment.family.recipe(shape, classes)
         self.players = {name: player.to(self.device, self.dtype) for name, player in recipe.players.items()}
-        self.generator = recipe.generator.to(self.device, self.dtype)
-        self.average = copy.deepcopy(self.generator).requires_grad_(False).eval()
+        nets = {"generator": recipe.generator, "encoder": recipe.encoder, "classifier": recipe.classifier}
+        self.current = {name: net.to(self.device, self.dtype) for name, net in nets.items() if net is not None}
+        self.averages = {name: copy.deepcopy(net).requires_grad_(False).eval() for name, net in self.current.items()}
         self.optimizers = {name: player.optimizer() for name, player in self.players.items()}
-        self.images_per_round = recipe.images_per_round(batch_size)
+        self.conditional, self.labelled = recipe.conditional, recipe.labelled
+        self.images_per_round = recipe.images_per_round(experiment.data.batch_size)
+
+    @property
+    def generator(self) -> nn.Module:
+        """The generator as it is trained."""
+        return self.current["generator"]
+
+    @property
+    def average(self) -> nn.Module:
+        """The generator's running average."""
+        return self.averages["generator"]
 
     @property
     def images_seen(self) -> int:
@@ -80,11 +93,40 @@ class Game:
         """The step at which the experiment's budget ends."""
         return self.experiment.budget.last_round(self.images_per_round)
 
+    def sample(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
+        """Samples of the averaged generator for z (N, latent): (N, *shape), images in [-1, 1].
+
+        `labels` (N,), int64: the classes wanted of a conditional family, row i of class i % classes if None. Raises
+        ValueError for any other family.
+        """
+        if not self.conditional:
+            if labels is not None:
+                raise ValueError(f"{self.experiment.family.name} knows no labels; nearest: labels=None")
+            return self._ask("generator", z)
+        if labels is None:
+            labels = streams.labels_of(0, len(z), self.classes, z.device)
+        return self._ask("generator", z, labels)
+
+    def encode(self, images: Tensor) -> Tensor:
+        """The averaged encoder's z (N, latent) of images (N, *shape); `sample` of it is their reconstruction.
+
+        Raises ValueError if the family has no encoder.
+        """
+        return self._ask("encoder", images)
+
+    def classify(self, images: Tensor) -> Tensor:
+        """The averaged classifier's logits (N, classes) of images (N, *shape).
+
+        Raises ValueError if the family has no classifier.
+        """
+        return self._ask("classifier", images)
+
     @torch.no_grad()
-    def sample(self, z: Tensor) -> Tensor:
-        """Samples of the averaged generator for z (N, latent): (N, *shape), images in [-1, 1]."""
+    def _ask(self, name: str, *given: Tensor) -> Tensor:
+        if name not in self.averages:
+            raise ValueError(f"{self.experiment.family.name} has no {name}; it has: {', '.join(self.averages)}")
         with self.autocast():
-            return self.average(z).to(self.dtype)
+            return self.averages[name](*given).to(self.dtype)
 
     def autocast(self) -> torch.autocast:
         """The arithmetic of the networks under the experiment's precision."""
@@ -93,10 +135,25 @@ class Game:
 
     @torch.no_grad()
     def update_average(self) -> None:
-        """One round's step of the generator's running average, quicker at the start (Adam's and TF's warm-up)."""
+        """One round's step of the running averages, quicker at the start (Adam's and TF's warm-up)."""
         ema = self.experiment.family.ema
         decay = min(ema, (1 + self.step) / (10 + self.step)) if ema else 0.0
-        torch._foreach_lerp_(_floats(self.average), _floats(self.generator), 1 - decay)
+        for name, average in self.averages.items():
+            torch._foreach_lerp_(_floats(average), _floats(self.current[name]), 1 - decay)
+
+
+def _check_fits(experiment: Experiment, classes: int) -> None:
+    family, settings, workers = experiment.family, experiment.data, ranks.world_size()
+    if settings.batch_size % workers:
+        right = max(settings.batch_size // workers, 1) * workers
+        raise SettingsError(
+            f"data.batch_size={settings.batch_size} cannot be shared by {workers} workers; "
+            f"nearest: data.batch_size={right}"
+        )
+    if family.needs_labels and classes < 2:
+        raise SettingsError(
+            f"{family.name} needs labels, data.name={settings.name} has one class only; nearest: data.name=digits"
+        )
 
 
 def _floats(net: nn.Module) -> list[Tensor]:
@@ -108,8 +165,10 @@ def rounds(game: Game, images: Tensor, labels: Tensor) -> Iterator[Round]:
     """Plays from the game's step to the end of its budget; yields after each round, the game then consistent.
 
     `images` (M, *shape) and `labels` (M,) are the whole train set on the game's device. With a process group
-    every rank plays its slice of the same global batches.
+    every rank plays its slice of the same global batches. Raises SettingsError if more labels are to be kept than
+    there are.
     """
+    labels = _kept(game, labels)
     modules = {name: _distributed(player) for name, player in game.players.items()}
     while game.step < game.last_round:
         losses: dict[str, Tensor] = {}
@@ -121,6 +180,16 @@ def rounds(game: Game, images: Tensor, labels: Tensor) -> Iterator[Round]:
         game.step += 1
         game.update_average()
         yield Round(game.step, game.images_seen, losses)
+
+
+def _kept(game: Game, labels: Tensor) -> Tensor:
+    if game.labelled is None:
+        return labels
+    if game.labelled > len(labels):
+        raise SettingsError(
+            f"family.labelled={game.labelled} of {len(labels)} images; nearest: family.labelled={len(labels)}"
+        )
+    return streams.hide_labels(game.experiment.seed, labels, game.labelled)
 
 
 def _turn(game: Game, name: str, module: nn.Module, index: int, images: Tensor, labels: Tensor) -> dict[str, Tensor]:

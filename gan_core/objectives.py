@@ -1,4 +1,4 @@
-"""Losses and penalties: pure functions of tensors. Scores are raw critic outputs (logits), shape (N,)."""
+"""Losses and penalties: functions of tensors alone. Scores are raw critic outputs (logits), shape (N,)."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from collections.abc import Callable
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from gan_core import ranks
 
 
 def discriminator_loss(real_score: Tensor, fake_score: Tensor) -> Tensor:
@@ -41,3 +43,17 @@ def gradient_penalty(critic: Callable[[Tensor], Tensor], real: Tensor, fake: Ten
     between = torch.lerp(fake, real, mix).detach()  # (N, *shape)
     slope = torch.func.grad(lambda x: critic(x).sum())(between)  # (N, *shape)
     return (torch.linalg.vector_norm(slope.flatten(1), dim=1) - 1).square().mean()
+
+
+def known_cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
+    """Cross entropy of logits (N, classes) averaged over the labels (N,) of the *global* batch that are known, not -1;
+    0 if none is. Its mean over ranks is that average."""
+    total = F.cross_entropy(logits, labels, ignore_index=-1, reduction="sum")
+    known = ranks.mean((labels >= 0).sum().to(total.dtype))  # of a rank
+    return total / known.clamp(min=1 / ranks.world_size())
+
+
+def feature_matching_loss(real: Tensor, fake: Tensor) -> Tensor:
+    """||E f(x) - E f(G(z))||_2^2 of features (N, count), means over the *global* batch. Salimans et al. 2016,
+    section 3.1."""
+    return ranks.differentiable_mean(real.mean(dim=0) - fake.mean(dim=0)).square().sum()

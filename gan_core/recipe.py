@@ -13,13 +13,25 @@ Shape = tuple[int, ...]
 """One sample's shape: (C, H, W) for images, (D,) for points."""
 
 
+class Turn(NamedTuple):
+    """Whose turn it is, and which: the key of all that is drawn in it."""
+
+    seed: int
+    player: str
+    number: int
+    """The player's turns before this one, over all its steps and rounds."""
+    size: int
+    """Of the global batch."""
+
+
 class Batch(NamedTuple):
     """What one player sees in one turn: this rank's slice of the global batch."""
 
     real: Tensor  # (N, *shape), images in [-1, 1]
-    labels: Tensor  # (N,), int64
+    labels: Tensor  # (N,), int64; -1 where the family hides them
     z: Tensor  # (N, latent), N(0, I)
     mix: Tensor  # (N, 1, ...), uniform on [0, 1): one weight a sample
+    turn: Turn
 
 
 Loss = Callable[[Batch], tuple[Tensor, Mapping[str, Tensor]]]
@@ -30,7 +42,8 @@ class Player(nn.Module):
     """One side of the game. Its forward is its *whole* loss, penalty included, for one backward.
 
     It registers only what it trains; the nets of the others live in its loss's closure. So DDP around the
-    player reduces each gradient once and exactly.
+    player reduces each gradient once and exactly. What it keeps beside its weights (BEGAN's k) is a buffer of its
+    net: saved, resumed and moved with it. Ranks do not exchange buffers, so it must follow from means over all ranks.
     """
 
     def __init__(
@@ -62,11 +75,22 @@ class Player(nn.Module):
 
 @dataclass(frozen=True)
 class Recipe:
-    """A whole game: the players by name in their order of play (critic first), and what is sampled."""
+    """A whole game: the players by name in their order of play (critic first), and what is sampled.
+
+    A round ends with the last player, which takes one step in it. The running averages of generator, encoder and
+    classifier are what is sampled, scored and asked.
+    """
 
     players: Mapping[str, Player]
     generator: nn.Module
-    """z (N, latent) -> samples (N, *shape); its running average is what is sampled and scored."""
+    """z (N, latent) -> samples (N, *shape); (z, labels (N,)) -> samples if conditional."""
+    conditional: bool = False
+    encoder: nn.Module | None = None
+    """Samples (N, *shape) -> z (N, latent), without noise."""
+    classifier: nn.Module | None = None
+    """Samples (N, *shape) -> logits (N, classes)."""
+    labelled: int | None = None
+    """How many images of the train set keep their label, an equal share of each class; None: all."""
 
     def images_per_round(self, batch_size: int) -> int:
         """Real images that one round shows to the players that look at them."""
@@ -81,6 +105,10 @@ def adversarial(
     optimizer: OptimizerOf,
     n_critic: int,
     after_critic_step: Callable[[], None] | None = None,
+    *,
+    conditional: bool = False,
+    classifier: nn.Module | None = None,
+    labelled: int | None = None,
 ) -> Recipe:
     """The two-player game: `n_critic` critic steps on real images, then one generator step."""
     return Recipe(
@@ -91,4 +119,7 @@ def adversarial(
             "generator": Player(generator, generator_loss, optimizer),
         },
         generator,
+        conditional=conditional,
+        classifier=classifier,
+        labelled=labelled,
     )

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from gan_core import ranks
-from gan_core.recipe import Batch
+from gan_core.recipe import Batch, Turn
 
 _BLOCK = 256
 
@@ -51,7 +51,23 @@ def turn(seed: int, player: str, index: int, size: int, latent: int, images: Ten
     draw = seeded(device, seed, player, "turn", index)
     z = torch.randn(size, latent, generator=draw, device=device, dtype=images.dtype)
     mix = torch.rand(size, *[1] * (images.dim() - 1), generator=draw, device=device, dtype=images.dtype)
-    return Batch(images[chosen], labels[chosen], z[mine], mix[mine])
+    return Batch(images[chosen], labels[chosen], z[mine], mix[mine], Turn(seed, player, index, size))
+
+
+def hide_labels(seed: int, labels: Tensor, kept: int) -> Tensor:
+    """`labels` (M,) with all but `kept` replaced by -1: a choice by `seed`, as many of each class as there can be."""
+    known = labels.cpu()
+    order = torch.randperm(len(known), generator=seeded("cpu", seed, "labelled"))
+    by_class = order[known[order].argsort(stable=True)]
+    sizes = known.bincount()
+    place = torch.arange(len(known)) - (sizes.cumsum(0) - sizes)[known[by_class]]  # within its class
+    chosen = by_class[place.argsort(stable=True)[:kept]].to(labels.device)
+    return torch.full_like(labels, -1).index_copy(0, chosen, labels[chosen])
+
+
+def labels_of(start: int, stop: int, classes: int, device: torch.device | str) -> Tensor:
+    """Classes of samples start .. stop of an endless sequence: sample i has class i % classes."""
+    return torch.arange(start, stop, device=device) % classes
 
 
 def latents(

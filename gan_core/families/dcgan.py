@@ -25,7 +25,7 @@ class Dcgan(Family):
     def plays_on_points(self) -> bool:
         return False
 
-    def recipe(self, shape: Shape) -> Recipe:
+    def recipe(self, shape: Shape, classes: int) -> Recipe:
         from gan_core import nets, objectives
         from gan_core.optimizers import adam
         from gan_core.recipe import adversarial

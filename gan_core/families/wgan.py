@@ -24,7 +24,7 @@ class Wgan(Family):
     def plays_on_points(self) -> bool:
         return self.net != "dcgan"
 
-    def recipe(self, shape: Shape) -> Recipe:
+    def recipe(self, shape: Shape, classes: int) -> Recipe:
         from gan_core import nets, objectives
         from gan_core.optimizers import rmsprop
         from gan_core.recipe import adversarial

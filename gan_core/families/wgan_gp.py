@@ -26,7 +26,7 @@ class WganGp(Family):
     def plays_on_points(self) -> bool:
         return self.net != "dcgan"
 
-    def recipe(self, shape: Shape) -> Recipe:
+    def recipe(self, shape: Shape, classes: int) -> Recipe:
         from gan_core import nets, objectives
         from gan_core.optimizers import adam
         from gan_core.recipe import adversarial

@@ -6,6 +6,7 @@ import copy
 from itertools import islice
 from typing import Literal, get_args, get_origin
 
+import torch
 from torch import Tensor, nn
 
 from gan_core import data
@@ -42,6 +43,7 @@ def small(game: str, *assignments: str, width: int = 4) -> Experiment:
     overrides = GAMES[game]
     family = overrides[0].partition("=")[2]
     sizes = [f"family.{field}={width}" for field in ("width", "critic_width") if _has(family, field)]
+    sizes += ["family.labelled=20"] if _has(family, "labelled") else []
     return Experiment.load({"family": {"name": family}}).override(
         "family.latent=8", f"data.batch_size={BATCH}", *sizes, *overrides, *assignments
     )
@@ -56,7 +58,8 @@ def dataset(experiment: Experiment) -> Dataset:
 
 
 def new_game(experiment: Experiment) -> Game:
-    return Game(experiment, dataset(experiment).shape)
+    real = dataset(experiment)
+    return Game(experiment, real.shape, classes=real.classes)
 
 
 def play(game: Game, count: int | None = None) -> list[Round]:
@@ -65,9 +68,18 @@ def play(game: Game, count: int | None = None) -> list[Round]:
     return list(islice(rounds(game, real.images, real.labels), count))
 
 
+def asked(game: Game, count: int) -> tuple[Tensor, ...]:
+    """What the game's generator is given for `count` samples: z, and labels if it asks for them."""
+    draw = torch.Generator().manual_seed(1)
+    z = torch.randn(count, game.experiment.family.latent, generator=draw, dtype=game.dtype)
+    return (z, torch.randint(game.classes, (count,), generator=draw)) if game.conditional else (z,)
+
+
 def state(game: Game) -> dict[str, Tensor]:
     """Every tensor that a game holds, by name: nets, buffers, optimisers, the average."""
-    found = _of(game.average, "average") | _of(game.generator, "current")
+    found: dict[str, Tensor] = {}
+    for name, net in game.averages.items():
+        found |= _of(net, f"average.{name}") | _of(game.current[name], f"current.{name}")
     for name, player in game.players.items():
         found |= _of(player, name)
         for index, values in game.optimizers[name].state_dict()["state"].items():

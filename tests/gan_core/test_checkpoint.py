@@ -1,3 +1,4 @@
+import hashlib
 import json
 import os
 from pathlib import Path
@@ -10,7 +11,7 @@ from gan_core import checkpoint
 from gan_core.checkpoint import ABOUT, STATE, CheckpointError
 from gan_core.experiment import Compute, Experiment
 from gan_core.family import family_names
-from tests.gan_core.games import GAMES, new_game, play, small, state
+from tests.gan_core.games import GAMES, asked, new_game, play, small, state
 
 
 @pytest.fixture(scope="module")
@@ -48,8 +49,9 @@ def test_a_checkpoint_is_opened_as_the_game_it_was(name, tmp_path):
     again = checkpoint.open_game(folder)
     assert again.experiment == game.experiment
     assert (again.step, again.images_seen, again.shape) == (2, game.images_seen, game.shape)
-    z = torch.randn(7, game.experiment.family.latent)
-    assert torch.equal(again.sample(z), game.sample(z))
+    assert again.classes == game.classes > 1
+    given = asked(game, 7)
+    assert torch.equal(again.sample(*given), game.sample(*given))
     before, after = state(game), state(again)
     assert before.keys() == after.keys()
     assert [key for key in before if not torch.equal(before[key], after[key])] == []
@@ -72,6 +74,14 @@ def test_a_game_that_has_not_begun_can_be_saved(tmp_path):
     play(game, 1)
     before, after = state(game), state(again)
     assert [key for key in before if not torch.equal(before[key], after[key])] == []
+
+
+def test_a_checkpoint_that_tells_no_number_of_classes_is_of_one_class(folder):
+    about = checkpoint.describe(folder)
+    del about["classes"]
+    digest = hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()
+    (folder / ABOUT).write_text(json.dumps({**about, "digest": digest}))
+    assert checkpoint.open_game(folder).classes == 1
 
 
 class Workers(Compute):

@@ -5,8 +5,10 @@ import torch
 from torch.testing import assert_close
 
 from gan_core import ranks, streams
+from gan_core.recipe import Batch, Turn
 
 SIZE, LATENT = 8, 5
+FIELDS = [name for name in Batch._fields if name != "turn"]
 
 
 def table(count: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -72,9 +74,47 @@ def test_the_slices_of_the_ranks_are_the_global_batch(monkeypatch, world, index)
     for rank in range(world):
         ranked(monkeypatch, rank, world)
         slices.append(turn(index))
-    assert {len(part) for batch in slices for part in batch} == {SIZE // world}
-    for name in whole._fields:
+    for name in FIELDS:
+        assert {len(getattr(batch, name)) for batch in slices} == {SIZE // world}
         assert torch.equal(torch.cat([getattr(batch, name) for batch in slices]), getattr(whole, name))
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_every_rank_knows_whose_turn_it_is(monkeypatch, rank):
+    ranked(monkeypatch, rank, 2)
+    assert turn(17, seed=3).turn == Turn(3, "critic", 17, SIZE)
+
+
+# Which labels are known
+
+
+def hidden(kept: int, *, seed=0, sizes=(30, 40, 50, 60)) -> tuple[torch.Tensor, torch.Tensor]:
+    """Labels of shuffled classes of those sizes, and what is left of them."""
+    labels = torch.arange(len(sizes)).repeat_interleave(torch.tensor(sizes))
+    labels = labels[torch.randperm(len(labels), generator=torch.Generator().manual_seed(9))]
+    return labels, streams.hide_labels(seed, labels, kept)
+
+
+@pytest.mark.parametrize(
+    ("kept", "wanted"), [(4, [1] * 4), (40, [10] * 4), (160, [30, 40, 45, 45]), (180, [30, 40, 50, 60])]
+)
+def test_each_class_keeps_an_equal_share_of_the_labels(kept, wanted):
+    labels, left = hidden(kept)
+    known = left >= 0
+    assert labels[known].bincount().tolist() == wanted
+    assert torch.equal(left[known], labels[known])
+    assert (left[~known] == -1).all()
+
+
+def test_a_remainder_is_shared_out_one_by_one():
+    labels, left = hidden(42)
+    counts = labels[left >= 0].bincount()
+    assert (int(counts.sum()), int(counts.min()), int(counts.max())) == (42, 10, 11)
+
+
+def test_which_labels_are_known_is_a_function_of_the_seed():
+    assert torch.equal(hidden(40, seed=5)[1], hidden(40, seed=5)[1])
+    assert not torch.equal(hidden(40, seed=5)[1], hidden(40, seed=6)[1])
 
 
 # What is drawn
@@ -86,7 +126,7 @@ def test_a_turn_is_a_function_of_its_arguments_alone():
     torch.randn(100)
     for index in (5, 0, 3):
         again = turn(index)
-    for name in first._fields:
+    for name in FIELDS:
         assert torch.equal(getattr(first, name), getattr(again, name))
 
 
@@ -120,7 +160,14 @@ def test_noise_is_normal_and_mixing_weights_are_uniform():
     assert mix.max() < 1
 
 
-# Latents for evaluation
+# Latents and labels for evaluation
+
+
+def test_the_classes_of_an_endless_sequence_take_turns():
+    assert streams.labels_of(0, 7, 3, "cpu").tolist() == [0, 1, 2, 0, 1, 2, 0]
+    assert streams.labels_of(5, 9, 3, "cpu").tolist() == [2, 0, 1, 2]
+    assert streams.labels_of(4, 4, 3, "cpu").tolist() == []
+    assert streams.labels_of(0, 2, 1, "cpu").dtype == torch.int64
 
 
 def latents(start, stop, *, seed=0, purpose="evaluation", latent=LATENT):

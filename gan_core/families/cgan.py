@@ -1,0 +1,62 @@
+"""Conditional GAN: both nets see the label. Mirza & Osindero 2014, arXiv:1411.1784."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Literal
+
+from gan_core.family import Beta, Family, Latent, LearningRate, Steps, Width
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from gan_core.recipe import Batch, Recipe, Shape
+
+
+class Cgan(Family):
+    """The non-saturating game given y. The label stands one-hot beside z; before an MLP's critic beside the sample,
+    on DCGAN's by projection (Miyato & Koyama 2018, arXiv:1802.05637). A fake is judged under the label it was asked."""
+
+    needs_labels = True
+
+    lr: LearningRate = 2e-4
+    beta1: Beta = 0.5
+    beta2: Beta = 0.999
+    n_critic: Steps = 1
+    net: Literal["auto", "mlp", "dcgan"] = "auto"
+    latent: Latent = 100
+    width: Width = 32
+    """Channels beside the image (dcgan), a 16th of the hidden units (mlp)."""
+
+    def plays_on_points(self) -> bool:
+        return self.net != "dcgan"
+
+    def recipe(self, shape: Shape, classes: int) -> Recipe:
+        import torch
+
+        from gan_core import heads, nets, objectives
+        from gan_core.optimizers import adam
+        from gan_core.recipe import adversarial
+
+        generator = heads.Concatenated(nets.generator(self.net, self.latent + classes, shape, self.width), classes)
+        critic = self._critic(shape, classes)
+
+        def critic_loss(batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+            with torch.no_grad():
+                fake = generator(batch.z, batch.labels).to(batch.real.dtype)
+            scores = critic(batch.real, batch.labels), critic(fake, batch.labels)
+            return objectives.discriminator_loss(*scores), {}
+
+        def generator_loss(batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+            fake = generator(batch.z, batch.labels)
+            return objectives.non_saturating_loss(critic(fake, batch.labels)), {}
+
+        optimizer = adam(self.lr, self.beta1, self.beta2)
+        return adversarial(critic, critic_loss, generator, generator_loss, optimizer, self.n_critic, conditional=True)
+
+    def _critic(self, shape: Shape, classes: int) -> nn.Module:
+        from gan_core import heads, nets
+
+        if self.net == "mlp" or len(shape) == 1:
+            return heads.Concatenated(nets.mlp_critic((math.prod(shape) + classes,), 16 * self.width), classes)
+        return heads.Projected(nets.dcgan_critic(shape, self.width, batch_norm=True), classes)

@@ -1,0 +1,67 @@
+"""Semi-supervised GAN: the critic tells K classes and fakes. Salimans et al. 2016, arXiv:1606.03498, section 5."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from pydantic import Field
+
+from gan_core.family import Beta, Family, LearningRate, NetName, Steps, Width
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from gan_core.recipe import Batch, Recipe, Shape
+
+
+class Sgan(Family):
+    """K logits, the fake class' held at 0: D = Z / (Z + 1) with Z the sum of their exponentials. Labelled images are
+    classified too; G matches the means of the critic's features (section 3.1) or follows the non-saturating loss."""
+
+    needs_labels = True
+
+    lr: LearningRate = 3e-4
+    beta1: Beta = 0.5
+    beta2: Beta = 0.999
+    n_critic: Steps = 1
+    labelled: Annotated[int, Field(ge=1, le=10**9)] = 100
+    """Images of the train set whose labels are known, an equal share of each class, chosen by the seed."""
+    loss: Literal["feature_matching", "non_saturating"] = "feature_matching"
+    net: NetName = "auto"
+    width: Width = 32
+
+    def plays_on_points(self) -> bool:
+        return self.net not in ("dcgan", "resnet")
+
+    def recipe(self, shape: Shape, classes: int) -> Recipe:
+        from gan_core import heads, nets, objectives
+        from gan_core.optimizers import adam
+        from gan_core.recipe import adversarial
+
+        generator = nets.generator(self.net, self.latent, shape, self.width)
+        critic = heads.Classes(nets.wasserstein_critic(self.net, shape, self.width), classes)
+
+        def critic_loss(batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+            fake = nets.without_grad(generator, batch.z)
+            real_logits, fake_logits = nets.scores(critic, batch.real, fake)
+            unsupervised = objectives.discriminator_loss(real_logits.logsumexp(1), fake_logits.logsumexp(1))
+            supervised = objectives.known_cross_entropy(real_logits, batch.labels)
+            return supervised + unsupervised, {"cross_entropy": supervised}
+
+        def generator_loss(batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+            fake = generator(batch.z)
+            if self.loss == "non_saturating":
+                return objectives.non_saturating_loss(critic(fake).logsumexp(1)), {}
+            return objectives.feature_matching_loss(critic.features(batch.real), critic.features(fake)), {}
+
+        optimizer = adam(self.lr, self.beta1, self.beta2)
+        return adversarial(
+            critic,
+            critic_loss,
+            generator,
+            generator_loss,
+            optimizer,
+            self.n_critic,
+            classifier=critic,
+            labelled=self.labelled,
+        )

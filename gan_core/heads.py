@@ -1,0 +1,66 @@
+"""What a family puts around or on top of a plain net: a label at the input, a label or classes at the output."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class Concatenated(nn.Module):
+    """Asks a net of (N, inputs + classes) with the label, one-hot, beside its input: (x, labels) -> net's output.
+
+    For a generator's z and for the flattened sample before an MLP. Mirza & Osindero 2014, arXiv:1411.1784, figure 1.
+    """
+
+    def __init__(self, net: nn.Module, classes: int) -> None:
+        super().__init__()
+        self.net = net
+        self.classes = classes
+
+    def forward(self, x: Tensor, labels: Tensor) -> Tensor:  # (N, ...), (N,)
+        return self.net(torch.cat([x.flatten(1), F.one_hot(labels, self.classes).to(x.dtype)], dim=1))
+
+
+class Projected(nn.Module):
+    """A critic that also asks how well a sample goes with its label: score(x) + <embedding(label), features(x)>.
+
+    (N, *shape), (N,) -> (N,), each sample by itself. Miyato & Koyama 2018, arXiv:1802.05637, equation 3.
+    """
+
+    def __init__(self, critic: nn.Module, classes: int) -> None:
+        super().__init__()
+        self.features, self.score = _parted(critic)
+        self.embedding = nn.Embedding(classes, self.score.in_features)
+        nn.init.normal_(self.embedding.weight, 0.0, 0.02)
+
+    def forward(self, x: Tensor, labels: Tensor) -> Tensor:
+        features = self.features(x)  # (N, features)
+        return self.score(features).flatten() + (features * self.embedding(labels)).sum(dim=1)
+
+
+class Classes(nn.Module):
+    """A critic's features under a linear layer of one logit a class: (N, *shape) -> (N, classes).
+
+    The logits start near -log(classes): the exponentials sum to 1, as for two equally likely outcomes.
+    """
+
+    def __init__(self, critic: nn.Module, classes: int) -> None:
+        super().__init__()
+        self.features, score = _parted(critic)
+        self.logits = nn.Linear(score.in_features, classes)
+        nn.init.normal_(self.logits.weight, 0.0, 0.02)
+        nn.init.constant_(self.logits.bias, -math.log(classes))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.logits(self.features(x))
+
+
+def _parted(critic: nn.Module) -> tuple[nn.Sequential, nn.Linear]:
+    """A critic's features (N, count), and the linear layer that makes a score of them: every critic ends so."""
+    assert isinstance(critic, nn.Sequential), critic
+    *features, score, _ = critic
+    assert isinstance(score, nn.Linear), score
+    return nn.Sequential(*features), score
