@@ -62,7 +62,7 @@ def _measure(
     experiment: TrainExperiment, average: dict[str, torch.Tensor], step: int, reference: bytes, device: str
 ) -> dict[str, float]:
     dataset = data.load(experiment.data)
-    game = Game(experiment, dataset.shape, device)
+    game = Game(experiment, dataset.shape, device, dataset.classes)
     game.average.load_state_dict(average)
     game.step = step
     return scores(game, Reference.from_bytes(reference, dataset).to(device))

@@ -27,7 +27,7 @@ from pipelines.settings import (
     search_experiment,
     train_experiment,
 )
-from pipelines.targets import as_trained, checked_targets
+from pipelines.targets import as_trained, checked_targets, drawing_file, pictures_beside
 
 _UsageError: type[Exception] = typer.BadParameter.__mro__[1]  # click's, or the copy of it inside newer typers
 
@@ -140,17 +140,25 @@ def _print(result: dict[str, Any]) -> None:
 def sample(
     target: Target,
     assignments: Assignments = None,
-    out: Annotated[Path, typer.Option(help="The PNG file to write.")] = Path("samples.png"),
-    count: Annotated[int, typer.Option(min=1, max=4096, help="How many samples.")] = 64,
+    out: Annotated[Path | None, typer.Option(help="The PNG file to write (GIF with --animate).")] = None,
+    count: Annotated[int | None, typer.Option(min=1, max=4096, help="How many samples, pairs, or rows.")] = None,
     label: Annotated[int | None, typer.Option(help="The class, for conditional families.")] = None,
+    interpolate: Annotated[bool, typer.Option("--interpolate", help="Rows from one latent point to another.")] = False,
+    reconstruct: Annotated[bool, typer.Option("--reconstruct", help="Real images over their reconstructions.")] = False,
+    animated: Annotated[bool, typer.Option("--animate", help="The run's sample grids, first to last.")] = False,
 ) -> None:
     """Draw samples of a run's newest checkpoint, a search's best one, or a checkpoint folder."""
     storage = _only(Where, assignments, "storage").storage
+    out = drawing_file(out, {"--interpolate": interpolate, "--reconstruct": reconstruct, "--animate": animated}, label)
     folder = find_checkpoint(target, storage.path)
 
-    from pipelines.sample import sample
+    from pipelines.sample import animate, sample
 
-    sample(folder, out, count, label)
+    if animated:
+        animate(pictures_beside(folder), out)
+    else:
+        kind = "interpolations" if interpolate else "reconstructions" if reconstruct else "samples"
+        sample(folder, out, count, label, kind)
     typer.echo(out)
 
 

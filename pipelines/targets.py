@@ -8,7 +8,7 @@ from pathlib import Path
 
 from gan_core.experiment import Metrics
 from gan_core.settings import SettingsError, nearest
-from pipelines.runs import find_checkpoint
+from pipelines.runs import RunFolder, find_checkpoint
 from pipelines.settings import Measuring
 
 
@@ -45,3 +45,22 @@ def as_trained(checkpoint: Path, assignments: Sequence[str]) -> Metrics:
     trained = Metrics.load(about["experiment"]["metrics"], prefix="metrics.")
     asked = [word.removeprefix("metrics.") for word in assignments if word.startswith("metrics.")]
     return trained.override(*asked)
+
+
+def drawing_file(out: Path | None, kinds: dict[str, bool], label: int | None) -> Path:
+    """Where `sample` writes. Raises SettingsError for options that exclude each other, or another kind of file."""
+    asked = [name for name, wanted in kinds.items() if wanted]
+    if len(asked) > 1:
+        raise SettingsError(f"{' and '.join(asked)} are two pictures; nearest: {asked[0]}")
+    if label is not None and asked and asked[0] != "--interpolate":
+        raise SettingsError(f"--label={label} has no meaning with {asked[0]}; nearest: no --label")
+    suffix, kind = (".gif", "a GIF") if asked == ["--animate"] else (".png", "a PNG")
+    out = out or Path("samples" + suffix)
+    if out.suffix.lower() != suffix:
+        raise SettingsError(f"--out={out} is not {kind} file; nearest: --out {out.with_suffix(suffix)}")
+    return out
+
+
+def pictures_beside(checkpoint: Path) -> list[Path]:
+    """The sample grids of the run that a checkpoint belongs to, oldest first."""
+    return RunFolder(checkpoint.parent.parent).pictures()

@@ -17,14 +17,11 @@ from gan_core import checkpoint, data, ranks
 from gan_core.experiment import Data
 from gan_core.loop import DTYPES, Game, rounds
 from gan_core.metrics.reference import Reference
-from gan_core.metrics.scores import sample_range
 from infra.tracker import FolderTracker, Tracker, Trackers
-from pipelines.pictures import png, samples_picture
+from pipelines.pictures import game_picture, png
 from pipelines.rows import Evaluator, Event, Inline, Rows
 from pipelines.runs import RunFolder
 from pipelines.settings import TrainExperiment
-
-PICTURED_SAMPLES = {True: 64, False: 1024}  # images, points
 
 
 @dataclass(frozen=True)
@@ -78,7 +75,7 @@ def play(
     torch.manual_seed(experiment.seed)
     device = torch.device(device)
     dataset = _dataset(experiment.data).to(device, DTYPES[experiment.compute.precision])
-    game = Game(experiment, dataset.shape, device)
+    game = Game(experiment, dataset.shape, device, dataset.classes)
     if start is not None:
         checkpoint.load(game, start)
     evaluator = beside if experiment.metrics.beside else Inline(_reference(reference, experiment.data).to(device))
@@ -173,8 +170,7 @@ def _save(game: Game, folder: RunFolder) -> str:
 
 
 def _picture(game: Game, dataset: data.Dataset) -> bytes:
-    count = PICTURED_SAMPLES[dataset.pictured]
-    return png(samples_picture(sample_range(game, 0, count, purpose="picture"), dataset.images))
+    return png(game_picture(game, dataset))
 
 
 @lru_cache(maxsize=2)

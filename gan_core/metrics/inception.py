@@ -1,5 +1,7 @@
 from pathlib import Path
+
 from torch import nn
+
 PUBLISHED_NAME = "weights-inception-2015-12-05-6726825d.pth"
 class InceptionV3(nn.Module):
     name = "inception-v3"
