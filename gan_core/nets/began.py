@@ -1,5 +1,5 @@
 """BEGAN's autoencoder and its decoder, which is the generator too. Berthelot et al. 2017, arXiv:1703.10717,
-section 3.5 and figure 1, without its optional skip connections and vanishing residuals.
+without its optional skip connections and vanishing residuals.
 
 3x3 convolutions, two at each size, exponential linear units, no normalisation. Weights are uniform as in Glorot &
 Bengio 2010, biases zero; the paper does not say.

@@ -1,5 +1,5 @@
-"""Fully connected nets for points and images. Weights start as PyTorch's linear layers do: uniform within
-1 / sqrt(inputs), as LeCun et al. 1998 (the papers do not say)."""
+"""Fully connected nets for points and images. Weights and biases start as PyTorch's linear layers do, uniform within
+1 / sqrt(inputs); Goodfellow et al. 2014 do not say."""
 
 from __future__ import annotations
 

@@ -324,6 +324,15 @@ def test_bf16_is_float32_less_digits_and_its_gradients_are_float32(name):
     assert all(weight.grad.isfinite().all() for weight in net.parameters())
 
 
+def test_a_critic_of_pairs_scores_latent_numbers_of_either_precision():
+    critic = seeded(nets.joint_critic, (1, 16, 16), LATENT, 8)
+    x, z = draw(16, 1, 16, 16), draw(16, LATENT)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = critic(x, z), critic(x, z.bfloat16())
+    for scores in found:
+        assert (scores.float() - critic(x, z)).norm() < 0.1 * critic(x, z).norm()
+
+
 # Existing nets keep their bits: a checkpoint's parameters, and what a seed draws
 
 
@@ -448,7 +457,7 @@ def test_the_number_of_parameters_is_the_published_or_hand_computed(name):
 
 
 def test_began_has_the_papers_number_of_parameters_but_for_a_fiftieth():
-    """Berthelot et al. 2017, section 4.1: 17.3 million for 128x128, n = 128; drawings leave some layers open."""
+    """Berthelot et al. 2017: 17.3 million for 128x128 and n = 128; how many layers that is, they leave open."""
     autoencoder, generator = nets.began_autoencoder(COLOUR[128], 64, 128), nets.began_decoder(64, COLOUR[128], 128)
     assert count(autoencoder) + count(generator) == pytest.approx(17.3e6, rel=0.02)
 
