@@ -1,5 +1,6 @@
 """Logged steps whose evaluations end later: nothing is logged out of order, and no checkpoint runs ahead of it."""
 
+import shutil
 from dataclasses import dataclass, field
 
 import pytest
@@ -58,7 +59,7 @@ def test_an_evaluation_that_finds_no_number_ends_the_game(tmp_path):
     waiting.add(event(4), Slow(ValueError("features hold 3 values that are not finite")))
     with pytest.raises(DivergedError, match="at step 4: features hold 3 values"):
         list(waiting.logged(wait=True))
-    assert not (tmp_path / "metrics.jsonl").exists()
+    assert rows(tmp_path) == []
 
 
 @dataclass
@@ -115,8 +116,16 @@ def test_no_checkpoint_is_saved_while_an_earlier_row_waits(storage, reference):
 def test_where_nothing_is_logged_a_run_begins_anew(tmp_path):
     folder = RunFolder(tmp_path)
     folder.checkpoint(5).mkdir(parents=True)
+    FolderTracker(tmp_path)
     assert folder.logged() == 0
     assert _start(folder) is None
+
+
+def test_checkpoints_without_any_log_are_gone_on_from(played, tmp_path):
+    folder = RunFolder(tmp_path)
+    shutil.copytree(played.folder.checkpoint(12), folder.checkpoint(12))
+    assert folder.logged() is None
+    assert _start(folder) == folder.checkpoint(12)
 
 
 def test_the_last_step_of_a_log_that_a_crash_cut_off(tmp_path):
