@@ -119,5 +119,5 @@ def _work(config: dict[str, Any]) -> None:
 def _start(folder: RunFolder) -> Path | None:
     """The newest whole checkpoint up to which everything was logged: an evaluation beside training ends after it."""
     logged = folder.logged()
-    known = [path for path in reversed(folder.checkpoints()) if int(path.name[5:]) <= logged]
+    known = [path for path in reversed(folder.checkpoints()) if logged is None or int(path.name[5:]) <= logged]
     return next((path for path in known if checkpoint.is_whole(path)), None)
