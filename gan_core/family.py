@@ -25,8 +25,8 @@ Weight = Annotated[float, Field(ge=0.0, le=1e4)]
 Steps = Annotated[int, Field(ge=1, le=100)]
 Width = Annotated[int, Field(ge=1, le=8192)]
 Latent = Annotated[int, Field(ge=1, le=4096)]
-NetName = Literal["auto", "mlp", "dcgan"]
-"""auto: dcgan for images, mlp for points."""
+NetName = Literal["auto", "mlp", "dcgan", "resnet"]
+"""auto: dcgan for images, mlp for points. Convolutions (dcgan, resnet) play on images alone."""
 
 
 class Family(Settings):
