@@ -97,10 +97,12 @@ def test_a_game_is_a_function_of_its_experiment_alone(name):
 
 @every_game
 def test_another_seed_is_another_game(name):
-    one, other = state(new_game(small(name))), state(new_game(small(name, "seed=1")))
-    weights = [key for key, value in one.items() if value.dim() > 1]
-    assert weights
-    assert [key for key in weights if torch.equal(one[key], other[key])] == []
+    one, other = new_game(small(name)), new_game(small(name, "seed=1"))
+    for player_name, player in one.players.items():
+        others = dict(other.players[player_name].named_parameters())
+        weights = {key: value for key, value in player.named_parameters() if value.dim() > 1}
+        assert weights
+        assert [key for key, value in weights.items() if torch.equal(value, others[key])] == []
 
 
 @every_game
