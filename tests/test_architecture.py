@@ -122,7 +122,7 @@ from gan_core.metrics.scores import scores
 for name in family_names():
     experiment = Experiment.load({{"family": name}}).override("family.width=4", "data.batch_size=4")
     real = data.load(experiment.data)
-    game = Game(experiment, real.shape)
+    game = Game(experiment, real.shape, classes=real.classes)
     played = [one.scalars() for one in islice(rounds(game, real.images, real.labels), 2)]
     print(name, len(played), scores(game, Reference.build(Metrics(extractor="pixels"), real))["fid"] > 0)
 """

@@ -61,11 +61,13 @@ def shares(count: int) -> Iterator[tuple[int, int]]:
 
 
 def sample_range(game: Game, start: int, stop: int, purpose: str = "evaluation") -> Tensor:
-    """Samples start .. stop of an endless fixed sequence, the same for any batch or world size."""
+    """Samples start .. stop of an endless fixed sequence, the same for any batch or world size; of a conditional
+    family, of each class in turn."""
     z = streams.latents(
         game.experiment.seed, purpose, start, stop, game.experiment.family.latent, game.device, game.dtype
     )
-    return game.sample(z)
+    labels = streams.labels_of(start, stop, game.classes, game.device) if game.conditional else None
+    return game.sample(z, labels)
 
 
 def _modes_found(modes: Modes, points: list[Tensor], count: int, game: Game) -> dict[str, float]:

@@ -7,6 +7,7 @@ from gan_core.experiment import Experiment, Metrics
 from gan_core.family import family_class, family_names
 from gan_core.loop import DivergedError, rounds
 from gan_core.metrics.reference import Reference
+from gan_core.metrics.scores import scores
 from gan_core.settings import SettingsError
 from tests.gan_core.games import BATCH, GAMES, asked, dataset, new_game, play, small, state
 
@@ -191,13 +192,14 @@ def numbers(shown: torch.Tensor, images: torch.Tensor) -> torch.Tensor:
 @pytest.mark.parametrize("name", [name for name in GAMES if not name.endswith("ring8")])
 def test_fifty_rounds_learn_something(name):
     """The FID of pixels falls below two thirds of what an untrained generator has: no loss has a wrong sign."""
-    rate = ["family.lr=3e-3"] if "lr" in type(small(name).family).model_fields else []
-    experiment = small(name, "data.image_size=8", "data.batch_size=32", "family.ema=0.9", *rate, width=16)
+    rate = [f"family.lr={0.3 if name.endswith('sgd') else 3e-3}"]
+    settings = ["data.image_size=8", "data.batch_size=32", "metrics.samples=600"]
+    experiment = small(name, *settings, "family.ema=0.9", *rate, width=16)
     game = new_game(experiment)
     reference = Reference.build(Metrics(extractor="pixels"), dataset(experiment))
-    before = reference.fid(game, 600)
+    before = scores(game, reference)["fid"]
     play(game, 50)
-    assert reference.fid(game, 600) < before * 2 / 3
+    assert scores(game, reference)["fid"] < before * 2 / 3
 
 
 # The running average
@@ -249,6 +251,55 @@ def test_the_two_losses_of_gan_are_two_games():
     losses = play(saturating, 1)[0].scalars(), play(other, 1)[0].scalars()
     assert losses[0]["loss/critic"] == losses[1]["loss/critic"]
     assert losses[0]["loss/generator"] < 0 < losses[1]["loss/generator"]
+
+
+def generators_gradient(name: str, critic_steps: int) -> tuple[float, float]:
+    """The norm of the generator's gradient in its first turn, and the critic's loss in its last turn before."""
+    game = new_game(small(name, "data.name=ring8", f"family.n_critic={critic_steps}", "family.lr=0.01", width=32))
+    norms = []
+
+    def keep(optimizer, *_):
+        grads = [weight.grad.flatten() for group in optimizer.param_groups for weight in group["params"]]
+        norms.append(float(torch.cat(grads).norm()))
+
+    game.optimizers["generator"].register_step_pre_hook(keep)
+    losses = play(game, 1)[0].scalars()
+    return norms[0], losses["loss/critic"]
+
+
+def test_near_the_best_critic_the_minimax_loss_starves_the_generator_and_the_other_does_not():
+    """Goodfellow et al. 2014, section 3. The two play the same game up to the generator's first turn."""
+    minimax, first_loss = generators_gradient("gan-minimax", critic_steps=1)
+    other, same_loss = generators_gradient("gan", critic_steps=1)
+    assert first_loss == same_loss > 1.2
+    assert 0.5 < minimax / other < 2
+    starved, last_loss = generators_gradient("gan-minimax", critic_steps=100)
+    fed, same_loss = generators_gradient("gan", critic_steps=100)
+    assert last_loss == same_loss < 0.1
+    assert starved < fed / 10
+    assert starved < minimax
+    assert fed > other
+
+
+@pytest.mark.parametrize("name", [name for name in GAMES if name.startswith(("cgan", "cwgan"))])
+def test_both_nets_of_a_conditional_game_see_the_label(name):
+    game = new_game(small(name, "compute.precision=fp64"))
+    play(game, 3)
+    z, labels = asked(game, 6)
+    others = (labels + 1) % game.classes
+    assert (game.sample(z, labels) - game.sample(z, others)).flatten(1).abs().amax(dim=1).min() > 1e-6
+    critic, real = game.players["critic"].net, dataset(game.experiment).images[:6].double()
+    assert (critic(real, labels) - critic(real, others)).abs().min() > 1e-7
+
+
+@pytest.mark.parametrize("name", [name for name in GAMES if name.startswith(("wgan_gp", "cwgan_gp", "sgan"))])
+def test_a_critic_under_a_penalty_judges_each_sample_by_itself(name):
+    """As the gradient penalty asks (Gulrajani et al. 2017, section 4), and matching of means over fake and real."""
+    game = new_game(small(name, "compute.precision=fp64"))
+    critic, real = game.players["critic"].net, dataset(game.experiment).images[:6].double()
+    labels = (torch.arange(6) % game.classes,) if game.conditional else ()
+    apart = [critic(*(part[row : row + 1] for part in (real, *labels))) for row in range(6)]
+    assert_close(critic(real, *labels), torch.cat(apart), rtol=1e-12, atol=1e-12)
 
 
 # What cannot be played

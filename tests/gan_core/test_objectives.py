@@ -82,6 +82,44 @@ def test_at_the_optimal_discriminator_the_value_is_the_jensen_shannon_divergence
         assert -objectives.discriminator_loss(real, fake) < value
 
 
+# Some labels
+
+
+def test_the_game_of_k_classes_and_fakes_is_a_softmax_of_k_plus_1_logits():
+    """Salimans et al. 2016, section 5, with the fake class' logit at 0."""
+    real, fake = torch.randn(2, 6, 4, dtype=torch.float64) * 3
+    loss = objectives.discriminator_loss(real.logsumexp(dim=1), fake.logsumexp(dim=1))
+    p_real, p_fake = (torch.softmax(torch.cat([part, torch.zeros(6, 1)], dim=1), dim=1) for part in (real, fake))
+    wanted = -mean(math.log(1 - row[4]) for row in p_real) - mean(math.log(row[4]) for row in p_fake)
+    assert_close(loss, tensor(wanted))
+    labels = torch.tensor([0, 3, 2, 2, 1, 0])
+    given_real = [math.log(p_real[row, label] / (1 - p_real[row, 4])) for row, label in enumerate(labels)]
+    assert_close(objectives.known_cross_entropy(real, labels), tensor(-mean(given_real)))
+
+
+def test_only_known_labels_are_asked():
+    logits = torch.randn(5, 3, dtype=torch.float64, requires_grad=True)
+    labels = torch.tensor([-1, 2, -1, 0, -1])
+    loss = objectives.known_cross_entropy(logits, labels)
+    wanted = -mean(float(logits[row].log_softmax(0)[labels[row]]) for row in (1, 3))
+    assert_close(loss.detach(), tensor(wanted))
+    loss.backward()
+    assert (logits.grad.abs().sum(dim=1) > 0).tolist() == [False, True, False, True, False]
+
+
+def test_no_known_label_is_no_loss():
+    logits = torch.randn(5, 3, dtype=torch.float64, requires_grad=True)
+    loss = objectives.known_cross_entropy(logits, torch.full((5,), -1))
+    loss.backward()
+    assert loss == 0
+    assert (logits.grad == 0).all()
+
+
+def test_feature_matching_is_the_squared_distance_of_means():
+    real, fake = tensor([[1.0, 2.0], [3.0, 4.0]]), tensor([[0.0, 5.0], [0.0, 5.0], [3.0, 5.0]])
+    assert_close(objectives.feature_matching_loss(real, fake), tensor((2 - 1) ** 2 + (3 - 5.0) ** 2))
+
+
 # Wasserstein
 
 

@@ -19,6 +19,9 @@ SEARCHED = {
     "dcgan": {"lr", "beta1", "n_critic"},
     "wgan": {"lr", "clip", "n_critic"},
     "wgan_gp": {"lr", "beta1", "gp_lambda", "n_critic"},
+    "cgan": {"lr", "beta1", "n_critic"},
+    "cwgan_gp": {"lr", "beta1", "gp_lambda", "n_critic"},
+    "sgan": {"lr", "beta1", "n_critic"},
 }
 
 
