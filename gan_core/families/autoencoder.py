@@ -46,6 +46,4 @@ class Autoencoder(Family):
 
         net = nn.ModuleDict({"encoder": encoder, "decoder": decoder, "gaussian": gaussian})
         player = Player(net, loss, adam(self.lr, self.beta1, self.beta2), sees_real=True)
-        return Recipe(
-            {"autoencoder": player}, CodeDecoder(gaussian, decoder), encoder=CodeEncoder(gaussian, encoder)
-        )
+        return Recipe({"autoencoder": player}, CodeDecoder(gaussian, decoder), encoder=CodeEncoder(gaussian, encoder))

@@ -48,11 +48,11 @@ class Began(Family):
             fake = nets.without_grad(generator, batch.z)
             again = nets.scores(critic, batch.real, fake)
             real_error, fake_error = objectives.l1_error(batch.real, again[0]), objectives.l1_error(fake, again[1])
-            k = critic.k.clone()  # the loss keeps it for its backward
+            k = critic.get_buffer("k").clone()  # the loss keeps it for its backward
             with torch.no_grad():
                 real_mean, fake_mean = ranks.mean(torch.stack([real_error, fake_error]))
                 balance = self.gamma * real_mean - fake_mean
-                critic.k.add_(self.lambda_k * balance).clamp_(0, 1)
+                critic.get_buffer("k").add_(self.lambda_k * balance).clamp_(0, 1)
             return real_error - k * fake_error, {"convergence": real_mean + balance.abs(), "k": k}
 
         def generator_loss(batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:

@@ -34,7 +34,9 @@ def log_likelihood_bound(game: Game, images: Tensor, samples: int = 1) -> Tensor
         ratios = []
         for draw in range(samples):
             rows = (start, start + len(some))
-            noise = streams.latents(game.experiment.seed, f"posterior {draw}", *rows, mean.shape[1], mean.device, mean.dtype)
+            noise = streams.latents(
+                game.experiment.seed, f"posterior {draw}", *rows, mean.shape[1], mean.device, mean.dtype
+            )
             z = mean + (0.5 * log_variance).exp() * noise
             prior = objectives.gaussian_log_density(z, torch.zeros_like(z), torch.ones_like(z))
             posterior = objectives.gaussian_log_density(z, mean, log_variance.exp())
