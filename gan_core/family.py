@@ -11,7 +11,7 @@ import pkgutil
 from functools import cache
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
-from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from gan_core.settings import Settings, SettingsError, nearest, unknown
 
@@ -27,6 +27,10 @@ Width = Annotated[int, Field(ge=1, le=8192)]
 Latent = Annotated[int, Field(ge=1, le=4096)]
 NetName = Literal["auto", "mlp", "dcgan", "resnet"]
 """auto: dcgan for images, mlp for points. Convolutions (dcgan, resnet) play on images alone."""
+
+
+Kernels = Annotated[int, Field(ge=0, le=1024)]
+"""Features of minibatch discrimination (Salimans et al. 2016, section 3.2) that the critic sees; 0: none."""
 
 
 class Family(Settings):
@@ -61,6 +65,24 @@ class Family(Settings):
     @model_serializer(mode="wrap")
     def _named(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
         return {"name": self.name, **handler(self)}
+
+
+class Noisy(Family):
+    """Base of families whose critic may see all samples through noise that fades (instance noise)."""
+
+    instance_noise: Annotated[float, Field(ge=0.0, le=10.0)] = 0.0
+    """Deviation at the start, in units of the samples; 0: none."""
+    noise_rounds: Annotated[int, Field(ge=1, le=10**9)] = 1000
+    """Rounds after which it is gone."""
+
+    @model_validator(mode="after")
+    def _noise_rounds_apply(self) -> Noisy:
+        if not self.instance_noise and self.noise_rounds != Noisy.model_fields["noise_rounds"].default:
+            raise SettingsError(
+                f"family.noise_rounds={self.noise_rounds} has no meaning with family.instance_noise=0; "
+                "nearest: family.instance_noise=0.1"
+            )
+        return self
 
 
 def family_names() -> list[str]:

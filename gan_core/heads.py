@@ -8,6 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from gan_core import ranks
+
 
 class Concatenated(nn.Module):
     """Asks a net of (N, inputs + classes) with the label, one-hot, beside its input: (x, labels) -> net's output.
@@ -56,6 +58,31 @@ class Classes(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.logits(self.features(x))
+
+
+class Closeness(nn.Module):
+    """Appends to each sample's features how close the others of the *global* batch are: (N, A) -> (N, A + kernels).
+
+    M_i = f(x_i) T with T in (A, kernels, 5); o(x_i)_b = sum over j of exp(-||M_ib - M_jb||_1). Minibatch
+    discrimination, Salimans et al. 2016, arXiv:1606.03498, section 3.2.
+    """
+
+    def __init__(self, features: int, kernels: int) -> None:
+        super().__init__()
+        self.kernels = kernels
+        self.project = nn.Linear(features, kernels * 5, bias=False)
+
+    def forward(self, features: Tensor) -> Tensor:
+        mine = self.project(features).unflatten(1, (self.kernels, 5))  # (N, kernels, 5)
+        distance = (mine[:, None] - ranks.gathered(mine)).abs().sum(dim=3)  # (N, world N, kernels)
+        return torch.cat([features, (-distance).exp().sum(dim=1)], dim=1)
+
+
+def comparing(critic: nn.Module, kernels: int) -> nn.Module:
+    """The critic with minibatch discrimination before its last layer. It must see real and fake samples apart."""
+    features, score = _parted(critic)
+    wider = nn.Linear(score.in_features + kernels, 1, bias=score.bias is not None)
+    return nn.Sequential(*features, Closeness(score.in_features, kernels), wider, nn.Flatten(0))
 
 
 def _parted(critic: nn.Module) -> tuple[nn.Sequential, nn.Linear]:

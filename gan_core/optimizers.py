@@ -19,6 +19,15 @@ def adam(lr: float, beta1: float, beta2: float) -> OptimizerOf:
     return build
 
 
+def sgd(lr: float) -> OptimizerOf:
+    """Plain gradient descent, without momentum."""
+
+    def build(parameters: Iterable[Tensor]) -> torch.optim.Optimizer:
+        return torch.optim.SGD(parameters, lr=lr, fused=True)
+
+    return build
+
+
 def rmsprop(lr: float) -> OptimizerOf:
     """RMSProp without momentum, decay 0.99 (Tieleman & Hinton 2012), as WGAN asks."""
 

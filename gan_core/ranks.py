@@ -49,6 +49,17 @@ class _Total(torch.autograd.Function):
         return _Total.apply(grads[0].contiguous())
 
 
+def gathered(value: Tensor) -> Tensor:
+    """The rows (N, ...) of all ranks, of as many each, in the ranks' order: (world N, ...). Gradients flow to every
+    rank."""
+    if world_size() == 1:
+        return value
+    before, after = (
+        value.new_zeros(len(value) * count, *value.shape[1:]) for count in (rank(), world_size() - 1 - rank())
+    )
+    return _Total.apply(torch.cat([before, value, after]))
+
+
 def differentiable_mean(value: Tensor) -> Tensor:
     """The mean of `value` over all ranks, through which gradients flow to every rank."""
     return _Total.apply(value) / world_size()

@@ -63,14 +63,17 @@ class Player(nn.Module):
         self.steps = steps
         self.sees_real = sees_real
         self.after_step = after_step or (lambda: None)
+        self._optimizer: torch.optim.Optimizer | None = None
 
     def forward(self, batch: Batch) -> tuple[Tensor, Mapping[str, Tensor]]:
         """The loss on this rank's slice, a scalar, and named scalars worth logging (means over the slice)."""
         return self.loss(batch)
 
     def optimizer(self) -> torch.optim.Optimizer:
-        """A fresh optimiser over what this player trains."""
-        return self.optimizer_of(self.net.parameters())
+        """The optimiser of what this player trains, made when first asked for: where the net is by then."""
+        if self._optimizer is None:
+            self._optimizer = self.optimizer_of(self.net.parameters())
+        return self._optimizer
 
 
 @dataclass(frozen=True)
@@ -107,19 +110,23 @@ def adversarial(
     after_critic_step: Callable[[], None] | None = None,
     *,
     conditional: bool = False,
+    encoder: nn.Module | None = None,
     classifier: nn.Module | None = None,
     labelled: int | None = None,
 ) -> Recipe:
-    """The two-player game: `n_critic` critic steps on real images, then one generator step."""
+    """The two-player game: `n_critic` critic steps on real images, then one generator step, in which the encoder is
+    trained too."""
+    against = generator if encoder is None else nn.ModuleDict({"generator": generator, "encoder": encoder})
     return Recipe(
         {
             "critic": Player(
                 critic, critic_loss, optimizer, steps=n_critic, sees_real=True, after_step=after_critic_step
             ),
-            "generator": Player(generator, generator_loss, optimizer),
+            "generator": Player(against, generator_loss, optimizer),
         },
         generator,
         conditional=conditional,
+        encoder=encoder,
         classifier=classifier,
         labelled=labelled,
     )

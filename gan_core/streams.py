@@ -7,7 +7,7 @@ resumed, see the same game.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import lru_cache
 
 import torch
@@ -52,6 +52,22 @@ def turn(seed: int, player: str, index: int, size: int, latent: int, images: Ten
     z = torch.randn(size, latent, generator=draw, device=device, dtype=images.dtype)
     mix = torch.rand(size, *[1] * (images.dim() - 1), generator=draw, device=device, dtype=images.dtype)
     return Batch(images[chosen], labels[chosen], z[mine], mix[mine], Turn(seed, player, index, size))
+
+
+def normal(turn: Turn, purpose: str, like: Tensor) -> Tensor:
+    """N(0, 1) in the shape of `like` (N, ...): this rank's rows of what the turn draws for the global batch."""
+    return _rows(torch.randn, turn, purpose, like)
+
+
+def uniform(turn: Turn, purpose: str, like: Tensor) -> Tensor:
+    """The same, uniform on [0, 1)."""
+    return _rows(torch.rand, turn, purpose, like)
+
+
+def _rows(sampler: Callable[..., Tensor], turn: Turn, purpose: str, like: Tensor) -> Tensor:
+    draw = seeded(like.device, turn.seed, turn.player, "turn", turn.number, purpose)
+    whole = sampler(turn.size, *like.shape[1:], generator=draw, device=like.device, dtype=like.dtype)
+    return whole[ranks.rank() * len(like) : (ranks.rank() + 1) * len(like)]
 
 
 def hide_labels(seed: int, labels: Tensor, kept: int) -> Tensor:

@@ -2,7 +2,9 @@
 a setting without meaning.
 
 The ranges of `wide` in the study "Are GANs Created Equal?" (Lucic et al. 2018, table 3) for beta1 and n_critic;
-the others lie around the papers' settings, where a short budget can tell good from bad.
+the others lie around the papers' settings, where a short budget can tell good from bad. Sizes, and options that make
+another game of a family (unrolled, minibatch_features, instance_noise, dropout, labelled, optimizer), have no domain:
+they are the user's to fix.
 """
 
 from __future__ import annotations

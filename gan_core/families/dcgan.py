@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
-from gan_core.family import Beta, Family, LearningRate, Steps, Width
+from pydantic import Field
+
+from gan_core.family import Beta, Kernels, LearningRate, Noisy, Steps, Width
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -12,7 +14,7 @@ if TYPE_CHECKING:
     from gan_core.recipe import Batch, Recipe, Shape
 
 
-class Dcgan(Family):
+class Dcgan(Noisy):
     """Strided convolutions, BatchNorm in both nets (over real and fake images apart), Adam(2e-4, 0.5)."""
 
     lr: LearningRate = 2e-4
@@ -21,24 +23,33 @@ class Dcgan(Family):
     n_critic: Steps = 1
     width: Width = 32
     """Channels beside the image; doubled at each halving."""
+    minibatch_features: Kernels = 0
+    dropout: Annotated[float, Field(ge=0.0, le=0.95)] = 0.0
+    """Share of the generator's features that each training step leaves out, after each BatchNorm."""
 
     def plays_on_points(self) -> bool:
         return False
 
     def recipe(self, shape: Shape, classes: int) -> Recipe:
-        from gan_core import nets, objectives
+        from gan_core import heads, nets, objectives
+        from gan_core.noise import in_turn, instance_noise, with_dropout
         from gan_core.optimizers import adam
         from gan_core.recipe import adversarial
 
-        generator = nets.dcgan_generator(self.latent, shape, self.width)
+        generator = with_dropout(nets.dcgan_generator(self.latent, shape, self.width), self.dropout)
         critic = nets.dcgan_critic(shape, self.width, batch_norm=True)
+        if self.minibatch_features:
+            critic = heads.comparing(critic, self.minibatch_features)
+        noised = instance_noise(self.instance_noise, self.noise_rounds, self.n_critic)
 
         def critic_loss(batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
-            fake = nets.without_grad(generator, batch.z)
-            return objectives.discriminator_loss(critic(batch.real), critic(fake)), {}
+            fake = noised(nets.without_grad(in_turn(generator, batch.turn), batch.z), "fake", batch.turn)
+            real = noised(batch.real, "real", batch.turn)
+            return objectives.discriminator_loss(critic(real), critic(fake)), {}
 
         def generator_loss(batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
-            return objectives.non_saturating_loss(critic(generator(batch.z))), {}
+            fake = noised(in_turn(generator, batch.turn)(batch.z), "fake", batch.turn)
+            return objectives.non_saturating_loss(critic(fake)), {}
 
         optimizer = adam(self.lr, self.beta1, self.beta2)
         return adversarial(critic, critic_loss, generator, generator_loss, optimizer, self.n_critic)

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
-from gan_core.family import Beta, Family, Latent, LearningRate, Steps, Width
+from pydantic import Field
+
+from gan_core.family import Beta, Kernels, Latent, LearningRate, Noisy, Steps, Width
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from gan_core.recipe import Batch, Recipe, Shape
+    from gan_core.unrolling import Scorer
 
 
-class Gan(Family):
+class Gan(Noisy):
     """Two MLPs play V(D, G), D = sigmoid(critic); G follows the non-saturating or the minimax loss."""
 
     lr: LearningRate = 2e-4
@@ -24,25 +27,44 @@ class Gan(Family):
     width: Width = 1024
     """Hidden units of the generator."""
     critic_width: Width = 256
+    minibatch_features: Kernels = 0
+    unrolled: Annotated[int, Field(ge=0, le=100)] = 0
+    """Steps of the critic that G's loss looks ahead (Metz et al. 2017, arXiv:1611.02163)."""
 
     def recipe(self, shape: Shape, classes: int) -> Recipe:
-        from gan_core import nets, objectives
+        from gan_core import heads, nets, objectives
+        from gan_core.noise import instance_noise
         from gan_core.optimizers import adam
         from gan_core.recipe import adversarial
+        from gan_core.unrolling import unrolled
 
         generator = nets.mlp_generator(self.latent, shape, self.width)
         critic = nets.mlp_critic(shape, self.critic_width)
+        if self.minibatch_features:
+            critic = heads.comparing(critic, self.minibatch_features)
+        noised = instance_noise(self.instance_noise, self.noise_rounds, self.n_critic)
         objective = {
             "non_saturating": objectives.non_saturating_loss,
             "minimax": objectives.minimax_loss,
         }[self.loss]
 
+        def value(score: Scorer, batch: Batch, fake: Tensor) -> Tensor:
+            real, fake = noised(batch.real, "real", batch.turn), noised(fake, "fake", batch.turn)
+            if self.minibatch_features:
+                return objectives.discriminator_loss(score(real), score(fake))
+            return objectives.discriminator_loss(*nets.scores(score, real, fake))
+
         def critic_loss(batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
-            fake = nets.without_grad(generator, batch.z)
-            return objectives.discriminator_loss(*nets.scores(critic, batch.real, fake)), {}
+            return value(critic, batch, nets.without_grad(generator, batch.z)), {}
 
         def generator_loss(batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
-            return objective(critic(generator(batch.z))), {}
+            fake = generator(batch.z)
+            score: Scorer = critic
+            if self.unrolled:
+                own = recipe.players["critic"].optimizer()
+                score = unrolled(critic, own, lambda ahead: value(ahead, batch, fake), self.unrolled)
+            return objective(score(noised(fake, "fake", batch.turn))), {}
 
         optimizer = adam(self.lr, self.beta1, self.beta2)
-        return adversarial(critic, critic_loss, generator, generator_loss, optimizer, self.n_critic)
+        recipe = adversarial(critic, critic_loss, generator, generator_loss, optimizer, self.n_critic)
+        return recipe

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from gan_core.family import Clip, Family, LearningRate, NetName, Steps, Width
 
@@ -13,11 +13,15 @@ if TYPE_CHECKING:
 
 
 class Wgan(Family):
-    """Algorithm 1: n_critic RMSProp steps, each followed by clamping every critic parameter to [-clip, clip]."""
+    """Algorithm 1: n_critic steps, each followed by clamping every critic parameter to [-clip, clip].
+
+    RMSProp, because the paper saw momentum make the game unstable (section 4): Adam's betas are (0, 0.9).
+    """
 
     lr: LearningRate = 5e-5
     clip: Clip = 0.01
     n_critic: Steps = 5
+    optimizer: Literal["rmsprop", "sgd", "adam"] = "rmsprop"
     net: NetName = "auto"
     width: Width = 32
 
@@ -26,7 +30,7 @@ class Wgan(Family):
 
     def recipe(self, shape: Shape, classes: int) -> Recipe:
         from gan_core import nets, objectives
-        from gan_core.optimizers import rmsprop
+        from gan_core.optimizers import adam, rmsprop, sgd
         from gan_core.recipe import adversarial
 
         generator = nets.generator(self.net, self.latent, shape, self.width)
@@ -44,5 +48,5 @@ class Wgan(Family):
             for weight in critic.parameters():
                 weight.data.clamp_(-self.clip, self.clip)
 
-        optimizer = rmsprop(self.lr)
+        optimizer = {"rmsprop": rmsprop(self.lr), "sgd": sgd(self.lr), "adam": adam(self.lr, 0.0, 0.9)}[self.optimizer]
         return adversarial(critic, critic_loss, generator, generator_loss, optimizer, self.n_critic, clamp)

@@ -3,6 +3,7 @@ critic (N, *shape) to scores (N,). Convolutional nets make and see square images
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Literal
 
 import torch
@@ -48,7 +49,7 @@ def without_grad(generator: nn.Module, z: Tensor) -> Tensor:
         return generator(z).to(z.dtype)
 
 
-def scores(critic: nn.Module, real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:
+def scores(critic: Callable[[Tensor], Tensor], real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:
     """Scores of real and fake in one forward: for critics that look at each sample by itself."""
     both = critic(torch.cat([real, fake]))
     return both[: len(real)], both[len(real) :]

@@ -16,10 +16,17 @@ from gan_core.family import family_class, family_names
 from gan_core.loop import Game, Round, rounds
 
 BATCH = 16
+OPTIONS = {
+    "minibatch_features": ["family.minibatch_features=3"],
+    "unrolled": ["family.unrolled=2"],
+    "instance_noise": ["family.instance_noise=0.5", "family.noise_rounds=30"],
+    "dropout": ["family.dropout=0.5"],
+}
+"""What turns a family's numeric option on."""
 
 
 def games() -> dict[str, list[str]]:
-    """Overrides by game: every family as it is, with every choice that it offers, and its nets on points."""
+    """Overrides by game: every family as it is, with every choice and option that it offers, its nets on points."""
     found: dict[str, list[str]] = {}
     for name in family_names():
         base = [f"family.name={name}"]
@@ -30,6 +37,8 @@ def games() -> dict[str, list[str]]:
                 known = (info.default, "dcgan")  # auto is dcgan on images
                 others = [choice for choice in get_args(info.annotation) if choice not in known]
                 found |= {f"{name}-{choice}": [*base, f"family.{field}={choice}"] for choice in others}
+            if field in OPTIONS:
+                found[f"{name}-{field}"] = [*base, *OPTIONS[field]]
         if "net" in fields:
             found[f"{name}-ring8"] = [*base, "data.name=ring8", "family.net=mlp"]
     return found

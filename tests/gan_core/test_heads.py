@@ -65,3 +65,39 @@ def test_a_critic_of_classes_starts_undecided_between_real_and_fake():
     score = classes(images(50).float()).logsumexp(dim=1)
     assert_close(score.sigmoid(), torch.full((50,), 0.5), rtol=0, atol=0.02)
     assert math.isclose(float(classes.logits.bias.detach().exp().sum()), 1, rel_tol=1e-5)
+
+
+# Minibatch discrimination
+
+
+def test_closeness_is_the_papers_sum_over_the_batch():
+    """Salimans et al. 2016, section 3.2, element by element."""
+    layer = heads.Closeness(4, 2).double()
+    features = torch.randn(5, 4, dtype=torch.float64)
+    found = layer(features)
+    assert found.shape == (5, 4 + 2)
+    assert torch.equal(found[:, :4], features)
+    tensor = layer.project.weight.T.reshape(4, 2, 5)  # A, B, C
+    rows = torch.einsum("na,abc->nbc", features, tensor)
+    for i in range(5):
+        for b in range(2):
+            wanted = sum(math.exp(-float((rows[i, b] - rows[j, b]).detach().abs().sum())) for j in range(5))
+            assert_close(found[i, 4 + b].detach(), torch.tensor(wanted, dtype=torch.float64))
+
+
+def test_equal_samples_are_as_close_as_can_be():
+    layer = heads.Closeness(4, 3)
+    apart = layer(100 * torch.randn(6, 4))[:, 4:]
+    alike = layer(torch.randn(1, 4).expand(6, 4))[:, 4:]
+    assert_close(alike, torch.full((6, 3), 6.0))
+    assert (apart < 2).all()
+
+
+@pytest.mark.parametrize("last_bias", [False, True])
+def test_a_comparing_critic_sees_the_others(last_bias):
+    critic = dcgan_critic(last_bias=last_bias)
+    comparing = heads.comparing(critic, 3).double()
+    x = images(5)
+    assert comparing(x).shape == (5,)
+    assert (comparing(x)[:3] - comparing(x[:3])).abs().min() > 1e-6
+    assert (comparing[-2].bias is not None) == last_bias

@@ -132,3 +132,12 @@ def test_a_batch_norm_of_each_ranks_own_is_found(played):
     assert one["losses"] == played["one"]["dcgan/fp64"]["losses"]
     apart = [difference(wanted, found) for (_, wanted), (_, found) in zip(one["grads"], two["grads"], strict=True)]
     assert apart[0] > 1e-3
+
+
+def test_minibatch_discrimination_within_a_ranks_own_share_is_found(played):
+    one, two = case(played, "mutant/closeness")
+    right = played["one"]["gan-minibatch_features/fp64"]
+    for wanted, found in zip(right["losses"], one["losses"], strict=True):
+        assert found == pytest.approx(wanted, rel=1e-9)
+    (_, wanted), (_, found) = one["grads"][0], two["grads"][0]
+    assert difference(wanted, found) > 1e-3

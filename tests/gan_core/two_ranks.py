@@ -12,7 +12,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from gan_core import checkpoint, nets, objectives, ranks, streams
+from gan_core import checkpoint, heads, nets, objectives, ranks, streams
 from gan_core.experiment import Experiment, Metrics
 from gan_core.family import family_names
 from gan_core.loop import Game, rounds
@@ -38,6 +38,7 @@ def work(rank: int, world: int, folder: Path) -> None:
     for name in family_names():
         found[f"{name}/resized"] = _resized(name, folder / f"half {name}")
     found["mutant/batch norm"] = _played(_quick("dcgan", "fp64"), real, _forget_other_ranks)
+    found["mutant/closeness"] = _played(_quick("gan-minibatch_features", "fp64"), real, _compare_with_own_share)
     found["mutant/penalty apart"] = _penalty_apart(small("wgan_gp", "compute.precision=fp64"))
     found["batch norm"] = _batch_norm()
     torch.save(found, folder / f"{rank}-{world}.pt")
@@ -96,6 +97,21 @@ def _forget_other_ranks(game: Game) -> None:
         for module in net.modules():
             if isinstance(module, nn.BatchNorm2d):
                 module.__class__ = nn.BatchNorm2d
+
+
+class _Alone(heads.Closeness):
+    """Minibatch discrimination within a rank's own share."""
+
+    def forward(self, features: Tensor) -> Tensor:
+        mine = self.project(features).unflatten(1, (self.kernels, 5))
+        return torch.cat([features, (-torch.cdist(*[mine.transpose(0, 1)] * 2, p=1)).exp().sum(dim=2).T], dim=1)
+
+
+def _compare_with_own_share(game: Game) -> None:
+    """A mutant: the samples of other ranks are not seen."""
+    for module in game.players["critic"].modules():
+        if isinstance(module, heads.Closeness):
+            module.__class__ = _Alone
 
 
 class _Apart(nn.Module):
