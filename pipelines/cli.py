@@ -157,8 +157,13 @@ def sample(
     if animated:
         animate(pictures_beside(folder), out)
     else:
-        kind = "interpolations" if interpolate else "reconstructions" if reconstruct else "samples"
-        sample(folder, out, count, label, kind)
+        sample(
+            folder,
+            out,
+            count,
+            label,
+            "interpolations" if interpolate else "reconstructions" if reconstruct else "samples",
+        )
     typer.echo(out)
 
 

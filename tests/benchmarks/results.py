@@ -1,7 +1,7 @@
 """What each family is shown to be, over several seeds: writes docs/RESULTS.md and its pictures.
 
-    python tests/benchmarks/results.py play [SEEDS]     # what is missing, two games at a time; may be stopped at any time
-    python tests/benchmarks/results.py report           # docs/RESULTS.md from what there is
+    python tests/benchmarks/results.py play [SEEDS]     # what is missing, two at a time; may be stopped
+    python tests/benchmarks/results.py report              # docs/RESULTS.md from what there is
 
 All of it takes about two hours of two cores. Results are kept in docs/results/, one file a game and seed.
 """
