@@ -109,21 +109,33 @@ def evaluate(
     for option, file in (("--json", json_file), ("--save-stats", save_stats)):
         if file is not None and not file.absolute().parent.is_dir():
             raise SettingsError(f"{option} {file}: there is no such folder; nearest: {option} {file.name}")
+        if file is not None and file.is_dir():
+            raise SettingsError(f"{option} {file} is a folder; nearest: {option} {file / 'found'}")
     if save_stats is not None and save_stats.suffix != ".npz":
         raise SettingsError(f"--save-stats {save_stats} is no npz file; nearest: --save-stats {save_stats}.npz")
 
     from pipelines.evaluate import Asked, evaluate_checkpoint, evaluate_images, folder_statistics
 
     asked = Asked(where.storage.path, Console(stderr=True), bootstrap, save_stats)
-    if saved is not None:
-        result = evaluate_checkpoint(saved, as_trained(saved, assignments), asked)
-    elif len(targets) == 2:
-        result = evaluate_images(Path(targets[0]), Path(targets[1]), where.metrics, asked)
-    else:
-        result = folder_statistics(Path(targets[0]), where.metrics, asked)
+    try:
+        if saved is not None:
+            result = evaluate_checkpoint(saved, as_trained(saved, assignments), asked)
+        elif len(targets) == 2:
+            result = evaluate_images(Path(targets[0]), Path(targets[1]), where.metrics, asked)
+        else:
+            result = folder_statistics(Path(targets[0]), where.metrics, asked)
+    except ValueError as error:  # of what it was given: images, weights, statistics
+        raise SettingsError(str(error)) from None
     _print(result)
     if json_file is not None:
         write_atomic(json_file, json.dumps(result, indent=1).encode())
+
+
+def _written(value: object) -> str:
+    """Four decimals, or four digits of a number that would lose them."""
+    if not isinstance(value, float):
+        return str(value)
+    return f"{value:.4f}" if abs(value) >= 0.1 or value == 0 else f"{value:.4g}"
 
 
 def _print(result: dict[str, Any]) -> None:
@@ -131,7 +143,7 @@ def _print(result: dict[str, Any]) -> None:
     shown = {name: value for name, value in result.items() if name != "warnings"}
     width = max(map(len, shown))
     for name, value in shown.items():
-        typer.echo(f"{name:<{width}}  {value:.4f}" if isinstance(value, float) else f"{name:<{width}}  {value}")
+        typer.echo(f"{name:<{width}}  {_written(value)}")
     for warning in warnings:
         typer.echo(f"warning: {warning}", err=True)
 

@@ -16,6 +16,7 @@ from pipelines.runs import RunFolder
 from pipelines.screen import TrainView, number, say
 from pipelines.settings import TrainExperiment
 from pipelines.tracking import close, prepare_tracking, run_target
+from pipelines.worker import start_of
 
 
 class InterruptedRunError(Exception):
@@ -56,10 +57,10 @@ def train(experiment: TrainExperiment, folder: RunFolder, console: Console) -> N
 
 
 def _check_unfinished(experiment: TrainExperiment, folder: RunFolder) -> None:
-    saved = folder.checkpoints()
-    if not saved:
+    start = start_of(folder)
+    if start is None:
         return
-    about = checkpoint.describe(saved[-1])
+    about = checkpoint.describe(start)
     step, seen = about["step"], about["images_seen"]
     if step >= experiment.budget.last_round(seen // step):
         longer = f"budget.images={2 * seen}" if experiment.budget.rounds is None else f"budget.rounds={2 * step}"

@@ -15,7 +15,7 @@ import torch
 
 from gan_core import checkpoint, data, ranks
 from gan_core.experiment import Data
-from gan_core.loop import DTYPES, Game, rounds
+from gan_core.loop import DTYPES, DivergedError, Game, rounds
 from gan_core.metrics.reference import Reference
 from infra.tracker import FolderTracker, Tracker, Trackers
 from pipelines.pictures import game_picture, png
@@ -74,18 +74,24 @@ def play(
     """
     torch.manual_seed(experiment.seed)
     device = torch.device(device)
-    dataset = _dataset(experiment.data).to(device, DTYPES[experiment.compute.precision])
+    dataset = dataset_of(experiment.data).to(device, DTYPES[experiment.compute.precision])
     game = Game(experiment, dataset.shape, device, dataset.classes)
     if start is not None:
         checkpoint.load(game, start)
-    evaluator = beside if experiment.metrics.beside else Inline(_reference(reference, experiment.data).to(device))
+    evaluator = beside if experiment.metrics.beside else Inline(reference_of(reference, experiment.data).to(device))
     rows = Rows(_tracker(experiment, folder, target))
     meter = Meter(game)
     for turn in rounds(game, dataset.images, dataset.labels):
         due = Due.at(turn.step, experiment, game.last_round)
         if not due.anything:
             continue
-        metrics = {"images_seen": turn.images_seen, **turn.scalars(), "images_per_second": meter.rate()}
+        try:
+            metrics = {"images_seen": turn.images_seen, **turn.scalars(), "images_per_second": meter.rate()}
+        except DivergedError:  # what was sound until now is still logged
+            yield from rows.logged(wait=True)
+            raise
+        if due.evaluation:  # one at a time beside training
+            yield from rows.logged(wait=True)
         pending = evaluator.begin(game) if due.evaluation and evaluator is not None else None
         if due.evaluation and ranks.rank() == 0:
             rows.tracker.picture(turn.step, _picture(game, dataset))
@@ -97,6 +103,13 @@ def play(
         yield from rows.logged(wait=False)
         meter.restart()
     yield from rows.logged(wait=True)
+
+
+def start_of(folder: RunFolder) -> Path | None:
+    """The newest whole checkpoint up to which everything was logged: an evaluation beside training ends after it."""
+    logged = folder.logged()
+    known = [path for path in reversed(folder.checkpoints()) if logged is None or int(path.name[5:]) <= logged]
+    return next((path for path in known if checkpoint.is_whole(path)), None)
 
 
 @dataclass(frozen=True)
@@ -174,11 +187,12 @@ def _picture(game: Game, dataset: data.Dataset) -> bytes:
 
 
 @lru_cache(maxsize=2)
-def _dataset(settings: Data) -> data.Dataset:
-    """A process plays many trials on one train set."""
+def dataset_of(settings: Data) -> data.Dataset:
+    """The train set; a process plays many trials on one."""
     return data.load(settings)
 
 
 @lru_cache(maxsize=2)
-def _reference(content: bytes, settings: Data) -> Reference:
-    return Reference.from_bytes(content, _dataset(settings))
+def reference_of(content: bytes, settings: Data) -> Reference:
+    """The reference; its covariance's root is computed once a process."""
+    return Reference.from_bytes(content, dataset_of(settings))

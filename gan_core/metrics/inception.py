@@ -11,6 +11,7 @@ import http.client
 import urllib.request
 import uuid
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 
 import torch
@@ -23,14 +24,9 @@ PUBLISHED_NAME = "weights-inception-2015-12-05-6726825d.pth"
 PUBLISHED_URL = f"https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/{PUBLISHED_NAME}"
 PUBLISHED_SHA256 = "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2"
 
-SIDE = 299
-"""Pixels, of the images that the network looks at."""
-_AT_ONCE = 16
-"""Images that a CPU takes at once: what passes from layer to layer is then still in its cache."""
-_PIECE = 2**18
-"""Bytes fetched at once."""
-_PATIENCE = 60
-"""Seconds without a byte after which a server is given up."""
+SIDE = 299  # pixels of what the network looks at
+_AT_ONCE = 16  # images on a CPU: what passes from layer to layer is then still in its cache
+_PIECE, _PATIENCE = 2**18, 60  # bytes fetched at once; seconds without any after which a server is given up
 
 # A layer is name:channels:kernel[/stride]. Zeros around the input keep its size, unless a stride is given: then there
 # are none. A line is a chain of layers; those joined by + see the same input.
@@ -43,10 +39,7 @@ _A = (
     "branch5x5_1:48:1x1 branch5x5_2:64:5x5",
     "branch3x3dbl_1:64:1x1 branch3x3dbl_2:96:3x3 branch3x3dbl_3:96:3x3",
 )
-_B = (
-    "branch3x3:384:3x3/2",
-    "branch3x3dbl_1:64:1x1 branch3x3dbl_2:96:3x3 branch3x3dbl_3:96:3x3/2",
-)
+_B = ("branch3x3:384:3x3/2", "branch3x3dbl_1:64:1x1 branch3x3dbl_2:96:3x3 branch3x3dbl_3:96:3x3/2")
 _C = (
     "branch1x1:192:1x1",
     "branch7x7_1:{0}:1x1 branch7x7_2:{0}:1x7 branch7x7_3:192:7x1",
@@ -93,9 +86,7 @@ class Conv(nn.Module):
         # channels it is slow at that (github.com/pytorch/pytorch/issues/68506).
         if self.relu and x.is_cuda and x.shape[1] % 4 == 0 and torch.backends.cudnn.enabled:
             try:
-                return torch.cudnn_convolution_relu(
-                    x, self.weight, self.bias, self.stride, self.padding, dilation=(1, 1), groups=1
-                )
+                return torch.cudnn_convolution_relu(x, self.weight, self.bias, self.stride, self.padding, (1, 1), 1)
             except RuntimeError:  # no such kernel for this shape, type and card
                 pass
         x = F.conv2d(x, self.weight, self.bias, self.stride, self.padding)
@@ -113,11 +104,11 @@ class _Builder:
     """Makes modules of a published state dict, in float64. Each method raises ValueError that names the tensor."""
 
     def __init__(self, weights: Mapping[str, Tensor]) -> None:
-        self._left = {key: value for key, value in weights.items() if not key.endswith(".num_batches_tracked")}
+        self.left = {key: value for key, value in weights.items() if not key.endswith(".num_batches_tracked")}
 
     def take(self, key: str, *shape: int) -> Tensor:
         """The tensor of that name, which must be there."""
-        tensor = self._left.pop(key, None)
+        tensor = self.left.pop(key, None)
         if tensor is None:
             raise ValueError(f"{key} is missing")
         if tensor.shape != shape:
@@ -125,11 +116,6 @@ class _Builder:
         if not tensor.isfinite().all():
             raise ValueError(f"{key} is not finite")
         return tensor.double()
-
-    def finish(self) -> None:
-        """Nothing may be left over."""
-        if self._left:
-            raise ValueError(f"{min(self._left)} is unknown")
 
     def conv(self, text: str, channels: int, relu: bool = True) -> Conv:
         """One layer, its BatchNorm (epsilon 0.001) folded in."""
@@ -174,9 +160,7 @@ class InceptionV3(FeatureNet):
     """
 
     name = "inception-v3"
-    width = 2048
-    """Of the features."""
-    classes = 1008
+    width, classes = 2048, 1008  # of the features; of the logits
     resize = f"{SIDE}x{SIDE} bilinear, as TensorFlow 1"
     input_range = "(x - 128) / 128 of 0..255"
 
@@ -196,7 +180,8 @@ class InceptionV3(FeatureNet):
         self.body = nn.Sequential(*modules)
         self.fc = nn.Parameter(builder.take("fc.weight", self.classes, channels), requires_grad=False)
         builder.take("fc.bias", self.classes)  # the logits of the Inception Score go without it
-        builder.finish()
+        if builder.left:
+            raise ValueError(f"{min(builder.left)} is unknown")
         first = next(module for module in self.modules() if isinstance(module, Conv))
         # (v - 128) / 128 of v = 127.5 x + 127.5, folded into the first convolution, which has no padding.
         first.bias.sub_(first.weight.sum(dim=(1, 2, 3)) * (0.5 / 128))
@@ -208,21 +193,19 @@ class InceptionV3(FeatureNet):
         Grey is taken as three equal colours. Raises ValueError for another shape.
         """
         if images.dim() != 4 or images.shape[1] not in (1, 3):
-            raise ValueError(
-                f"{self.name} looks at images (N, 1 or 3, H, W), not {tuple(images.shape)};"
-                " nearest: metrics.extractor=pixels"
-            )
+            shape = tuple(images.shape)
+            raise ValueError(f"{self.name} looks at images (N, 1 or 3, H, W), not {shape}; nearest: (N, 3, H, W)")
         some = images.split(_AT_ONCE) if images.device.type == "cpu" else (images,)
         with torch.autocast(images.device.type, enabled=False):
             features = torch.cat([self._features(part) for part in some])
             return features.float(), (features @ self.fc.T).float()
 
     def _features(self, images: Tensor) -> Tensor:
-        resized = resize(images.to(torch.promote_types(self.fc.dtype, torch.float32)))
+        resized = tensorflow_resize(images.to(torch.promote_types(self.fc.dtype, torch.float32)))
         return self.body(resized.to(self.fc.dtype).expand(-1, 3, -1, -1)).mean(dim=(2, 3))
 
 
-def resize(images: Tensor) -> Tensor:
+def tensorflow_resize(images: Tensor) -> Tensor:
     """Images (N, C, H, W) -> (N, C, 300, 300): the first 299 rows and columns are TensorFlow 1's bilinear resize.
 
     There, row i of 299 lies at i * H / 299, and below the last row of the source is that row again. With that row in
@@ -236,17 +219,21 @@ def resize(images: Tensor) -> Tensor:
 def load_inception(path: Path) -> InceptionV3:
     """The network with weights of a file, float32, for evaluation. Raises ValueError for a file that is none of it."""
     try:
-        weights = torch.load(path, map_location="cpu", weights_only=True)
-        if not isinstance(weights, dict) or not all(isinstance(value, Tensor) for value in weights.values()):
-            raise ValueError(f"a {type(weights).__name__}, no state dict")
-        return InceptionV3(weights).float().eval()
-    except OSError as error:
-        reason = error.strerror or str(error)
+        return InceptionV3(_read(path)).float().eval()
     except ValueError as error:
-        reason = str(error)
+        raise ValueError(f"no weights of {InceptionV3.name} in {path}: {error}; nearest: {PUBLISHED_NAME}") from None
+
+
+def _read(path: Path) -> dict[str, Tensor]:
+    try:
+        found = torch.load(path, map_location="cpu", weights_only=True)
+    except OSError as error:
+        raise ValueError(error.strerror or str(error)) from None
     except Exception as error:  # whatever torch meets in a file of another kind; it may advise to trust the file
-        reason = f"damaged, or not of tensors alone ({type(error).__name__})"
-    raise ValueError(f"no weights of {InceptionV3.name} in {path}: {reason}; nearest: {PUBLISHED_NAME}")
+        raise ValueError(f"damaged, or not of tensors alone ({type(error).__name__})") from None
+    if not isinstance(found, dict) or not all(isinstance(value, Tensor) for value in found.values()):
+        raise ValueError(f"a {type(found).__name__}, no state dict")
+    return {str(name): value for name, value in found.items()}
 
 
 def is_published(digest: str) -> bool:
@@ -254,16 +241,19 @@ def is_published(digest: str) -> bool:
     return digest == PUBLISHED_SHA256
 
 
+Progress = Callable[[int, int], None]
+"""Is told bytes so far and bytes in all (0: unknown)."""
+
+
 def fetch_weights(
     folder: Path,
     url: str = PUBLISHED_URL,
     sha256: str = PUBLISHED_SHA256,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress = lambda done, total: None,
 ) -> Path:
     """`folder` / the last part of `url`: fetched, unless it is there. Returns its path.
 
-    `progress` is told bytes so far and bytes in all (0: unknown). What is fetched is written aside, and moved only if
-    its digest is `sha256`. Raises ValueError that says what to do instead.
+    It is written aside, and moved only if its digest is `sha256`. Raises ValueError that says what to do instead.
     """
     path = folder / url.rpartition("/")[2]
     aside = folder / f".{path.name}-{uuid.uuid4().hex}"
@@ -271,7 +261,7 @@ def fetch_weights(
         if path.is_file() and _digest(path) == sha256:
             return path
         folder.mkdir(parents=True, exist_ok=True)
-        _download(url, aside, progress or (lambda done, total: None))
+        _download(url, aside, progress)
         found = _digest(aside)
         if found != sha256:
             raise ValueError(f"its sha256 is {found[:16]}..., not {sha256[:16]}...")
@@ -279,7 +269,8 @@ def fetch_weights(
     except (OSError, http.client.HTTPException, ValueError) as error:
         raise ValueError(f"{url} could not be fetched: {error}; nearest: metrics.weights=FILE of {path.name}") from None
     finally:
-        aside.unlink(missing_ok=True)
+        with suppress(OSError):
+            aside.unlink()
     return path
 
 
@@ -288,7 +279,7 @@ def _digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _download(url: str, path: Path, progress: Callable[[int, int], None]) -> None:
+def _download(url: str, path: Path, progress: Progress) -> None:
     with urllib.request.urlopen(url, timeout=_PATIENCE) as answer, path.open("xb") as file:
         total = int(answer.headers.get("Content-Length") or 0)
         done = 0

@@ -14,7 +14,7 @@ from torch_fidelity.feature_extractor_inceptionv3 import URL_INCEPTION_V3, Featu
 from torch_fidelity.interpolate_compat_tensorflow import interpolate_bilinear_2d_like_tensorflow1x
 
 from gan_core.metrics import inception
-from gan_core.metrics.inception import InceptionV3, fetch_weights, is_published, load_inception, resize
+from gan_core.metrics.inception import InceptionV3, fetch_weights, is_published, load_inception, tensorflow_resize
 from tests.gan_core.inception_weights import write_random_weights
 
 SIZES = [(8, 8), (28, 28), (32, 32), (299, 299), (300, 257), (340, 512)]
@@ -98,7 +98,7 @@ def test_in_double_precision_the_formula_is_the_same_to_the_last_digits(file, we
 def test_images_are_resized_as_tensorflow_1_does(size):
     images = pictures(2, size).float()
     wanted = interpolate_bilinear_2d_like_tensorflow1x(images, size=(299, 299), align_corners=False, method="slow")
-    assert_close(resize(images)[..., :299, :299], wanted, rtol=0, atol=1e-5 * 255)
+    assert_close(tensorflow_resize(images)[..., :299, :299], wanted, rtol=0, atol=1e-5 * 255)
 
 
 def test_a_batch_is_its_parts_in_their_order(ours, monkeypatch):
@@ -292,6 +292,12 @@ def test_what_is_not_whole_or_another_leaves_nothing_behind(server, tmp_path, ki
         fetch_weights(tmp_path, f"{server.address}/{kind}/some.pth", digest)
     assert str(error.value).endswith("; nearest: metrics.weights=FILE of some.pth")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_is_a_file_is_no_place_for_them(server, tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(ValueError, match="nearest: metrics.weights=FILE of some.pth"):
+        fetch_weights(tmp_path / "file", f"{server.address}/whole/some.pth", DIGEST)
 
 
 def test_without_a_network_it_is_said_what_to_do(tmp_path, monkeypatch):

@@ -9,10 +9,10 @@ from gan_core import data
 from gan_core.experiment import Data, Experiment, Metrics
 from gan_core.loop import Game
 from gan_core.metrics import reference as references
-from gan_core.metrics import scores as measured
 from gan_core.metrics.extractors import Extractor, FeatureNet, Pixels
 from gan_core.metrics.fid import frechet_distance
 from gan_core.metrics.inception_score import inception_score
+from gan_core.metrics.own import own_extractor
 from gan_core.metrics.reference import Reference
 from gan_core.metrics.scores import sample_range, scores
 from gan_core.metrics.statistics import Moments
@@ -68,7 +68,7 @@ def test_fid_of_merged_halves_is_that_of_the_whole(reference, noise):
 @pytest.mark.parametrize("batch", [7, 512])
 def test_a_games_fid_does_not_depend_on_how_its_samples_are_cut(game, reference, monkeypatch, batch):
     wanted = scores(game, reference)
-    monkeypatch.setattr(measured, "BATCH", batch)
+    monkeypatch.setattr(references, "BATCH", batch)
     found = scores(game, reference)
     assert found == pytest.approx(wanted, rel=1e-9)
 
@@ -178,8 +178,56 @@ def test_published_statistics_are_measured_against(digits, tmp_path, game):
     assert scores(game, theirs)["fid"] == pytest.approx(scores(game, mine)["fid"], rel=1e-6)
 
 
-def test_statistics_of_another_width_are_refused(digits, tmp_path, game):
+# What pairs are made of
+
+
+def test_features_are_kept_of_images_chosen_at_random_not_of_the_first():
+    """Mixtures and folders lie sorted: the first would be some classes only."""
+    points = torch.arange(1000.0)[:, None].repeat(1, 2)
+    whole = Tally(Extractor(Pixels()), 1000, keep=100).extend(points.split(64)).features()
+    assert whole.shape == (100, 2)
+    assert 350 < float(whole[:, 0].mean()) < 650
+    assert float(whole[:, 0].max()) > 900
+    once = Tally(Extractor(Pixels()), 1000, keep=100).extend([points]).features()
+    assert torch.equal(whole, once)
+    assert len(Tally(Extractor(Pixels()), 1000, keep=5000).extend([points]).features()) == 1000
+
+
+def test_statistics_of_another_width_are_told_when_the_reference_is_made(digits, tmp_path):
     np.savez(tmp_path / "stats.npz", mu=np.zeros(3), sigma=np.eye(3))
-    theirs = Reference.build(Metrics(extractor="pixels", statistics=tmp_path / "stats.npz"), digits)
-    with pytest.raises(ValueError, match="256 wide.* 3"):
-        scores(game, theirs)
+    with pytest.raises(ValueError, match="it is of 3 features, pixels gives 256"):
+        Reference.build(Metrics(extractor="pixels", statistics=tmp_path / "stats.npz"), digits)
+
+
+def test_large_images_are_measured_a_few_at_a_time():
+    assert references.batch_of((1, 16, 16)) == 256
+    assert references.batch_of((3, 256, 256)) == 42
+    assert references.batch_of((3, 4096, 4096)) == 1
+
+
+def test_pixels_of_large_images_are_refused():
+    large = data.Dataset("large", torch.zeros(3, 3, 64, 64), torch.zeros(3, dtype=torch.int64), 1)
+    with pytest.raises(SettingsError, match="12288 values.*nearest: metrics.extractor=inception-v3"):
+        Reference.build(Metrics(), large)
+
+
+def test_another_source_is_another_extractor(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    text = "from gan_core.metrics.extractors import FeatureNet\nclass Net(FeatureNet):\n    "
+    text += "def forward(self, images):\n        return images.flatten(1) * {}, None\n"
+    digests = []
+    for factor in (1.0, 2.0):
+        name = f"own_net_{int(factor)}"
+        (tmp_path / f"{name}.py").write_text(text.format(factor))
+        digests.append(own_extractor(f"{name}:Net", None, True).digest)
+    assert digests[0] != digests[1]
+
+
+def test_a_module_that_cannot_be_read_is_told_in_a_line(tmp_path, monkeypatch, digits):
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "broken_net.py").write_text("class Net(")
+    with pytest.raises(SettingsError, match="metrics.extractor=broken_net:Net: SyntaxError"):
+        Reference.build(Metrics(extractor="broken_net:Net"), digits)
+    (tmp_path / "junk.pth").write_bytes(b"junk")
+    with pytest.raises(ValueError, match="junk.pth is no state dict of .*nearest: metrics.weights=null"):
+        own_extractor(HALVES, tmp_path / "junk.pth", True)

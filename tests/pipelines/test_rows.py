@@ -4,13 +4,13 @@ import shutil
 from dataclasses import dataclass, field
 
 import pytest
+import torch
 
 from gan_core.loop import DivergedError, Game
 from infra.tracker import FolderTracker
-from pipelines.group import _start
 from pipelines.rows import Event, Rows
 from pipelines.runs import RunFolder
-from pipelines.worker import play
+from pipelines.worker import play, start_of
 from tests.pipelines.tiny import created, rows, small_train, timeless
 
 
@@ -67,8 +67,10 @@ class Later:
     """Evaluates at once, tells it when the next but one is begun."""
 
     begun: list[tuple[int, Slow]] = field(default_factory=list)
+    game: Game | None = None
 
     def begin(self, game: Game) -> Slow:
+        self.game = game
         for _, pending in self.begun[:-1]:
             pending.ended = True
         self.begun.append((game.step, Slow({"fid": float(game.step)})))
@@ -90,7 +92,7 @@ def test_a_crash_before_an_evaluation_ends_loses_no_row(storage, reference):
     steps = [int(path.name[5:]) for path in folder.checkpoints()]
     logged = [row["step"] for row in rows(folder.path)]
     assert logged == list(range(1, logged[-1] + 1))
-    start = _start(folder)
+    start = start_of(folder)
     assert start is not None
     assert int(start.name[5:]) == max(step for step in steps if step <= logged[-1])
 
@@ -118,16 +120,31 @@ def test_where_nothing_is_logged_a_run_begins_anew(tmp_path):
     folder.checkpoint(5).mkdir(parents=True)
     FolderTracker(tmp_path)
     assert folder.logged() == 0
-    assert _start(folder) is None
+    assert start_of(folder) is None
 
 
 def test_checkpoints_without_any_log_are_gone_on_from(played, tmp_path):
     folder = RunFolder(tmp_path)
     shutil.copytree(played.folder.checkpoint(12), folder.checkpoint(12))
     assert folder.logged() is None
-    assert _start(folder) == folder.checkpoint(12)
+    assert start_of(folder) == folder.checkpoint(12)
 
 
 def test_the_last_step_of_a_log_that_a_crash_cut_off(tmp_path):
     (tmp_path / "metrics.jsonl").write_text('{"step": 5}\n{"step": 6}\n{"st')
     assert RunFolder(tmp_path).logged() == 6
+
+
+def test_what_was_sound_is_logged_before_a_game_that_diverged_ends(storage, reference):
+    """A loss is lost while an evaluation still runs."""
+    experiment = small_train(storage, "wgan", "spoilt", *WORDS, "budget.checkpoint_every=12")
+    folder = created(experiment)
+    later = Later()
+    events = play(experiment, folder, reference, target=None, beside=later)
+    assert [next(events).step for _ in range(3)] == [1, 2, 3]
+    with torch.no_grad():
+        next(later.game.generator.parameters()).view(-1)[0] = float("nan")
+    with pytest.raises(DivergedError, match="at step 5"):
+        list(events)
+    assert [row["step"] for row in rows(folder.path)] == [1, 2, 3, 4]
+    assert rows(folder.path)[3]["fid"] == 4.0
