@@ -43,6 +43,9 @@ class Family(Settings):
     name: ClassVar[str]
     needs_labels: ClassVar[bool] = False
     """Whether data of one class alone is refused."""
+    real_or_fake: ClassVar[str | None] = None
+    """The metric that is the critic's cross entropy of real against fake, -log D(x) - log(1 - D(G(z))); None where
+    the critic does not judge so."""
 
     latent: Latent = 64
     """Dimension of z ~ N(0, I)."""

@@ -17,6 +17,7 @@ from rich.console import Console
 
 from gan_core.settings import Settings, SettingsError, nearest, paths
 from infra.files import write_atomic
+from pipelines.configs import preset_names, read_config
 from pipelines.resume import resumed_search, resumed_train
 from pipelines.running import FAILED, INPUT, INTERRUPTED, begin, run
 from pipelines.runs import RunFolder, find_checkpoint
@@ -39,7 +40,13 @@ app = typer.Typer(
 )
 
 Words = Annotated[list[str] | None, typer.Argument(metavar="[FAMILY...] [key=value ...]", show_default=False)]
-Config = Annotated[Path | None, typer.Option(help="A YAML file of settings; the command line wins.")]
+Config = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="PRESET|FILE",
+        help=f"Settings by name ({', '.join(preset_names())}) or from a YAML file; the command line wins.",
+    ),
+]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the resolved experiment and stop.")]
 Resume = Annotated[str | None, typer.Option(metavar="NAME", help="Go on with this run or search.")]
 Target = Annotated[str, typer.Argument(metavar="RUN|CHECKPOINT", show_default=False)]
@@ -53,7 +60,7 @@ def train(words: Words = None, config: Config = None, dry_run: DryRun = False, r
     if resume is not None:
         experiment, folder = resumed_train(resume, _without(families, resume, assignments))
     else:
-        experiment = train_experiment(families, assignments, _read(config))
+        experiment = train_experiment(families, assignments, read_config(config))
         folder = RunFolder(experiment.folder)
     if dry_run:
         typer.echo(experiment.to_yaml(), nl=False)
@@ -75,7 +82,7 @@ def search(words: Words = None, config: Config = None, dry_run: DryRun = False, 
     if resume is not None:
         experiment, folder = resumed_search(resume, _without(families, resume, assignments))
     else:
-        experiment = search_experiment(families, assignments, _read(config))
+        experiment = search_experiment(families, assignments, read_config(config))
         folder = RunFolder(experiment.folder)
     if dry_run:
         typer.echo(experiment.to_yaml() + _space(experiment), nl=False)
@@ -205,22 +212,6 @@ def _without(families: Sequence[str], resume: str, assignments: Sequence[str]) -
     if families:
         raise SettingsError(f"--resume {resume} knows its family; nearest: leave out '{families[0]}'")
     return assignments
-
-
-def _read(config: Path | None) -> str:
-    if config is None:
-        return ""
-    try:
-        return config.read_text()
-    except UnicodeDecodeError:
-        raise SettingsError(f"--config {config} is no text; nearest: a YAML file") from None
-    except OSError as error:
-        near = nearest(config.name, names) if (names := _yaml_files(config.parent)) else "none"
-        raise SettingsError(f"--config {config}: {error.strerror}; nearest: {near}") from None
-
-
-def _yaml_files(folder: Path) -> list[str]:
-    return [path.name for path in folder.glob("*.y*ml")] if folder.is_dir() else []
 
 
 def _only(model: type[Settings], assignments: Sequence[str] | None, *allowed: str) -> Any:

@@ -41,6 +41,8 @@ def train(experiment: TrainExperiment, folder: RunFolder, console: Console) -> N
             job = Job(experiment, folder, yardstick.content, target, shares(experiment, room))
             for event in run_group(job):
                 view.show(event.step, event.last_step, event.metrics)
+                for sign in event.signs:
+                    view.warn(event.step, sign)
                 last = event
     except KeyboardInterrupt:
         with suppress(KeyboardInterrupt):

@@ -17,6 +17,7 @@ from gan_core import checkpoint, data, ranks
 from gan_core.experiment import Data
 from gan_core.loop import DTYPES, DivergedError, Game, rounds
 from gan_core.metrics.reference import Reference
+from gan_core.signs import Watch, vitals
 from infra.tracker import FolderTracker, Tracker, Trackers
 from pipelines.pictures import game_picture, png
 from pipelines.rows import Evaluator, Event, Inline, Rows
@@ -79,17 +80,23 @@ def play(
     if start is not None:
         checkpoint.load(game, start)
     evaluator = beside if experiment.metrics.beside else Inline(reference_of(reference, experiment.data).to(device))
-    rows = Rows(_tracker(experiment, folder, target))
+    rows = Rows(_tracker(experiment, folder, target), Watch(game))
     meter = Meter(game)
     for turn in rounds(game, dataset.images, dataset.labels):
         due = Due.at(turn.step, experiment, game.last_round)
         if not due.anything:
             continue
         try:
-            metrics = {"images_seen": turn.images_seen, **turn.scalars(), "images_per_second": meter.rate()}
+            scalars = turn.scalars()
         except DivergedError:  # what was sound until now is still logged
             yield from rows.logged(wait=True)
             raise
+        metrics = {
+            "images_seen": turn.images_seen,
+            **scalars,
+            "images_per_second": meter.rate(),
+            **vitals(game),
+        }
         if due.evaluation:  # one at a time beside training
             yield from rows.logged(wait=True)
         pending = evaluator.begin(game) if due.evaluation and evaluator is not None else None

@@ -19,6 +19,7 @@ class Sgan(Family):
     classified too; G matches the means of the critic's features (section 3.1) or follows the non-saturating loss."""
 
     needs_labels = True
+    real_or_fake = "real_or_fake"
 
     lr: LearningRate = 3e-4
     beta1: Beta = 0.5
@@ -46,7 +47,7 @@ class Sgan(Family):
             real_logits, fake_logits = nets.scores(critic, batch.real, fake)
             unsupervised = objectives.discriminator_loss(real_logits.logsumexp(1), fake_logits.logsumexp(1))
             supervised = objectives.known_cross_entropy(real_logits, batch.labels)
-            return supervised + unsupervised, {"cross_entropy": supervised}
+            return supervised + unsupervised, {"cross_entropy": supervised, "real_or_fake": unsupervised}
 
         def generator_loss(batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
             fake = generator(batch.z)

@@ -25,8 +25,9 @@ def sample_count(asked: int | None, reference: Reference) -> int:
 
 
 def scores(game: Game, reference: Reference) -> dict[str, float]:
-    """FID of the game's averaged generator, and what comes with the same samples at no further cost: Inception
-    Score where the extractor names classes, modes found and the share of high quality for mixtures.
+    """FID of the game's averaged generator, and what comes with the same samples at no further cost: variety, the
+    total variance of their features in units of the real ones'; Inception Score where the extractor names classes;
+    modes found and the share of high quality for mixtures.
 
     Raises ValueError if a feature is not finite.
     """
@@ -44,6 +45,9 @@ def scores(game: Game, reference: Reference) -> dict[str, float]:
     whole = tally.over_ranks(len(reference.target.mean), game.device)
     assert whole.moments is not None
     found = {"fid": frechet_distance(reference.target, whole.moments.gaussian)}
+    real_variance = float(reference.target.covariance.trace())
+    if real_variance > 0:
+        found["variety"] = float(whole.moments.gaussian.covariance.trace()) / real_variance
     score = whole.inception_score()
     if score is not None:
         found["inception_score"] = score.mean

@@ -47,7 +47,7 @@ REFUSED = {
     "data.download=true": ["data.download=true", "digits", "nearest: data.download=false"],
     "data.name=lsun data.download=true": ["data.download=true", "lsun", "nearest: data.download=false"],
     "data.name=folder data.path=/a data.download=true": ["folder cannot be fetched", "nearest: data.download=false"],
-    "data.download=maybe": ["data.download='maybe'", "true or false", "nearest: data.download=False"],
+    "data.download=maybe": ["data.download='maybe'", "true or false", "nearest: data.download=false"],
     "data.max_bad=3": ["data.max_bad=3", "digits", "nearest: data.max_bad=0"],
     "data.name=cifar10 data.max_bad=3": ["data.max_bad=3", "cifar10", "nearest: data.max_bad=0"],
     "data.name=celeba data.max_bad=-1": ["data.max_bad=-1", "nearest: data.max_bad=0"],

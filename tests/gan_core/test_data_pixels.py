@@ -122,8 +122,8 @@ def test_the_same_reference_is_built_from_bytes_and_from_floats(extractor):
         Reference.build(Metrics(extractor=extractor), Dataset("made", images, LABELS, 3))
         for images in (Pixels(BYTES), normalised(BYTES))
     ]
-    assert torch.equal(built[0].moments.mean, built[1].moments.mean)
-    assert torch.equal(built[0].moments.scatter, built[1].moments.scatter)
+    assert torch.equal(built[0].target.mean, built[1].target.mean)
+    assert torch.equal(built[0].target.covariance, built[1].target.covariance)
 
 
 def test_a_digest_is_of_the_bytes_in_every_type():

@@ -79,11 +79,25 @@ def test_the_inception_score_is_that_of_all_logits_at_once(game, reference):
     assert found == pytest.approx(inception_score(logits).mean, rel=1e-9)
 
 
+def test_variety_is_the_features_total_variance_in_units_of_the_real_ones(game, reference, digits):
+    samples = reference.extractor.features(sample_range(game, 0, 600)).numpy()
+    real = reference.extractor.features(digits.images).numpy()
+    wanted = samples.var(axis=0, ddof=1).sum() / real.var(axis=0, ddof=1).sum()
+    assert scores(game, reference)["variety"] == pytest.approx(wanted, rel=1e-9)
+
+
+def test_the_real_images_have_a_variety_of_one(reference, digits):
+    game = Game(Experiment.load({"family": "dcgan"}).override("family.width=4", "data.batch_size=4"), (1, 16, 16))
+    parts = iter(digits.images.split(measured.BATCH))
+    game.sample = lambda z, labels: next(parts)
+    assert scores(game, reference)["variety"] == pytest.approx(1, rel=1e-9)
+
+
 def test_of_mixtures_modes_are_counted():
     ring = data.load(Data(name="ring8"))
     game = Game(Experiment.load({"family": "wgan", "data": {"name": "ring8"}}), (2,))
     reference = Reference.build(Metrics(), ring)
-    game.sample = lambda z: ring.images[: len(z)]  # 256 of the first mode's thousand, again and again
+    game.sample = lambda z, labels: ring.images[: len(z)]  # 256 of the first mode's thousand, again and again
     found = scores(game, reference)
     assert found["modes"] == 1
     assert found["high_quality"] == pytest.approx(1 - np.exp(-4.5), abs=0.02)
