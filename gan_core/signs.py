@@ -1,8 +1,8 @@
 """Warning signs while training: what is seen in a run's logged steps, and what to try.
 
 The thresholds lie between runs that went well and runs that did not: 45 of gan, dcgan, cgan, sgan, wgan, wgan_gp and
-cwgan_gp, of 40 to 3,000 rounds on digits 8x8 and 16x16, ring8 and grid25, and of wgan on photos 64x64. What was measured
-stands beside each.
+cwgan_gp, of 40 to 3,000 rounds on digits 8x8 and 16x16, ring8 and grid25, and of wgan on photos 64x64. What was
+measured stands beside each.
 """
 
 from __future__ import annotations

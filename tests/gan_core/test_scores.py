@@ -88,7 +88,7 @@ def test_variety_is_the_features_total_variance_in_units_of_the_real_ones(game, 
 
 def test_the_real_images_have_a_variety_of_one(reference, digits):
     game = Game(Experiment.load({"family": "dcgan"}).override("family.width=4", "data.batch_size=4"), (1, 16, 16))
-    parts = iter(digits.images.split(measured.BATCH))
+    parts = iter(digits.images.split(references.batch_of((1, 16, 16))))
     game.sample = lambda z, labels: next(parts)
     assert scores(game, reference)["variety"] == pytest.approx(1, rel=1e-9)
 

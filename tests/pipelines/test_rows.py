@@ -30,12 +30,19 @@ class Slow:
         return self.found
 
 
+class Blind:
+    """Sees no signs."""
+
+    def see(self, step, metrics):
+        return ()
+
+
 def event(step: int) -> Event:
     return Event(step, 9, 10 * step, {"loss/critic": float(step)}, None)
 
 
 def test_a_row_waits_for_its_evaluation_and_those_after_it_for_the_row(tmp_path):
-    waiting = Rows(FolderTracker(tmp_path))
+    waiting = Rows(FolderTracker(tmp_path), Blind())
     slow = Slow({"fid": 7.0})
     for step, pending in ((1, None), (2, slow), (3, None)):
         waiting.add(event(step), pending)
@@ -48,14 +55,14 @@ def test_a_row_waits_for_its_evaluation_and_those_after_it_for_the_row(tmp_path)
 
 
 def test_at_the_end_all_are_waited_for(tmp_path):
-    waiting = Rows(FolderTracker(tmp_path))
+    waiting = Rows(FolderTracker(tmp_path), Blind())
     waiting.add(event(1), Slow({"fid": 7.0}))
     waiting.add(event(2), None)
     assert [one.metrics.get("fid") for one in waiting.logged(wait=True)] == [7.0, None]
 
 
 def test_an_evaluation_that_finds_no_number_ends_the_game(tmp_path):
-    waiting = Rows(FolderTracker(tmp_path))
+    waiting = Rows(FolderTracker(tmp_path), Blind())
     waiting.add(event(4), Slow(ValueError("features hold 3 values that are not finite")))
     with pytest.raises(DivergedError, match="at step 4: features hold 3 values"):
         list(waiting.logged(wait=True))
