@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from pydantic import Field
 
 from gan_core.family import Beta, Family, LearningRate, NetName, Steps, Width
+from gan_core.settings import SettingsError
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -16,18 +17,19 @@ if TYPE_CHECKING:
 
 class Sgan(Family):
     """K logits, the fake class' held at 0: D = Z / (Z + 1) with Z the sum of their exponentials. Labelled images are
-    classified too; G matches the means of the critic's features (section 3.1) or follows the non-saturating loss."""
+    classified too. G follows the non-saturating loss, or, as in the paper, matches the means of the critic's features
+    (section 3.1): where real images are few, the critic outgrows that."""
 
     needs_labels = True
     real_or_fake = "real_or_fake"
 
-    lr: LearningRate = 3e-4
+    lr: LearningRate = 1e-3
     beta1: Beta = 0.5
     beta2: Beta = 0.999
     n_critic: Steps = 1
     labelled: Annotated[int, Field(ge=1, le=10**9)] = 100
     """Images of the train set whose labels are known, an equal share of each class, chosen by the seed."""
-    loss: Literal["feature_matching", "non_saturating"] = "feature_matching"
+    loss: Literal["non_saturating", "feature_matching"] = "non_saturating"
     net: NetName = "auto"
     width: Width = 32
 
@@ -35,6 +37,11 @@ class Sgan(Family):
         return self.net not in ("dcgan", "resnet")
 
     def recipe(self, shape: Shape, classes: int) -> Recipe:
+        if self.labelled < classes:
+            raise SettingsError(
+                f"family.labelled={self.labelled} leaves some of {classes} classes without a label; "
+                f"nearest: family.labelled={classes}"
+            )
         from gan_core import heads, nets, objectives
         from gan_core.optimizers import adam
         from gan_core.recipe import adversarial

@@ -322,6 +322,11 @@ def test_convolutions_of_points_are_refused(name):
         Experiment.load({"family": {"name": name, "net": "dcgan"}, "data": {"name": "ring8"}})
 
 
+def test_too_few_labels_for_the_classes_are_refused():
+    with pytest.raises(SettingsError, match="family.labelled=9 leaves.*of 10 classes.*nearest: family.labelled=10"):
+        new_game(small("sgan", "family.labelled=9"))
+
+
 def test_a_batch_that_the_workers_cannot_share_is_refused(monkeypatch):
     monkeypatch.setattr(ranks, "world_size", lambda: 3)
     with pytest.raises(SettingsError, match="data.batch_size=16.*3 workers.*nearest: data.batch_size=15"):
