@@ -154,8 +154,8 @@ def _fooled(look: _Look) -> str:
 
 
 def _scored_below_real(look: _Look) -> str:
-    """Fakes score above reals by a quarter of the most that reals ever scored above fakes. In runs that went well it was
-    an eighth at most, but for single steps."""
+    """Fakes score above reals by a quarter of the most that reals ever scored above fakes. In runs that went well it
+    was an eighth at most, but for single steps."""
     estimate, most = (values["wasserstein_estimate"] for values in (look.metrics, look.largest))
     wrong = estimate < -0.25 * most and estimate < 0
     return f"wasserstein_estimate {estimate:.2g}, it was {most:.2g}" if wrong else ""
