@@ -1,3 +1,5 @@
+from typing import get_args
+
 import pytest
 import torch
 from torch.testing import assert_close
@@ -316,10 +318,19 @@ def test_points_are_played_or_refused_with_a_settings_error(name):
     assert told is None or ("nearest: " in told and "\n" not in told)
 
 
-@pytest.mark.parametrize("name", [name for name in family_names() if "net" in family_class(name).model_fields])
-def test_convolutions_of_points_are_refused(name):
+CONVOLUTIONS = [
+    (name, net)
+    for name in family_names()
+    if "net" in family_class(name).model_fields
+    for net in get_args(family_class(name).model_fields["net"].annotation)
+    if net in ("dcgan", "resnet")
+]
+
+
+@pytest.mark.parametrize(("name", "net"), CONVOLUTIONS)
+def test_convolutions_of_points_are_refused(name, net):
     with pytest.raises(SettingsError, match="data.name=ring8 is points; nearest: family.net=mlp"):
-        Experiment.load({"family": {"name": name, "net": "dcgan"}, "data": {"name": "ring8"}})
+        Experiment.load({"family": {"name": name, "net": net}, "data": {"name": "ring8"}})
 
 
 def test_too_few_labels_for_the_classes_are_refused():

@@ -22,6 +22,10 @@ SEARCHED = {
     "cgan": {"lr", "beta1", "n_critic"},
     "cwgan_gp": {"lr", "beta1", "gp_lambda", "n_critic"},
     "sgan": {"lr", "beta1", "n_critic"},
+    "began": {"lr", "beta1", "gamma"},
+    "autoencoder": {"lr", "beta1"},
+    "vae": {"lr", "beta1", "kl_weight"},
+    "bigan": {"lr", "beta1", "n_critic"},
 }
 
 
