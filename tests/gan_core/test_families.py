@@ -191,9 +191,12 @@ def numbers(shown: torch.Tensor, images: torch.Tensor) -> torch.Tensor:
     return same.int().argmax(dim=1)
 
 
-@pytest.mark.parametrize("name", [name for name in GAMES if not name.endswith("ring8")])
+@pytest.mark.parametrize("name", [name for name in GAMES if not name.endswith("ring8") and name != "began"])
 def test_fifty_rounds_learn_something(name):
-    """The FID of pixels falls below two thirds of what an untrained generator has: no loss has a wrong sign."""
+    """The FID of pixels falls below two thirds of what an untrained generator has: no loss has a wrong sign.
+
+    But for BEGAN, whose generator begins with what its autoencoder draws easily, a blur: see test_began.py.
+    """
     rate = [f"family.lr={0.3 if name.endswith('sgd') else 3e-3}"]
     settings = ["data.image_size=8", "data.batch_size=32", "metrics.samples=600"]
     experiment = small(name, *settings, "family.ema=0.9", *rate, width=16)
