@@ -17,6 +17,8 @@ class Bigan(Family):
     """The critic tells pairs (x, E(x)) from (G(z), z). Encoder and generator are one player, which follows the same
     game with the pairs' labels swapped (section 3.3). At its optimum each inverts the other."""
 
+    real_or_fake = "loss/critic"
+
     lr: LearningRate = 2e-4
     beta1: Beta = 0.5
     beta2: Beta = 0.999

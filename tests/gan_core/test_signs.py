@@ -83,8 +83,8 @@ def test_a_critic_that_judges_real_or_fake_begins_by_guessing(name):
 
 def test_the_families_of_sigmoids_are_watched_as_such():
     named = {name for name in family_names() if family_class(name).real_or_fake}
-    assert {"gan", "dcgan", "cgan", "sgan"} <= named
-    assert not named & {"wgan", "wgan_gp", "cwgan_gp"}
+    assert {"gan", "dcgan", "cgan", "sgan", "bigan"} <= named
+    assert not named & {"wgan", "wgan_gp", "cwgan_gp", "began", "autoencoder", "vae"}
 
 
 # When a sign is told
