@@ -40,7 +40,7 @@ $(INSTALLED): requirements.lock pyproject.toml
 
 demo: $(INSTALLED)  ## a small search on the built-in digits (DEMO=name names it)
 	@if [ -f runs/$(DEMO)/experiment.yaml ]; then $(BIN)/ganfleet search --resume $(DEMO); \
-	else $(BIN)/ganfleet search --config pipelines/presets/demo.yaml name=$(DEMO); fi
+	else $(BIN)/ganfleet search --config demo name=$(DEMO); fi
 
 test: $(INSTALLED)  ## run the tests
 	$(BIN)/python -m pytest

@@ -12,8 +12,12 @@ from gan_core.family import Family, build_family
 from gan_core.settings import Settings, SettingsError, unknown
 
 POINTS = ("ring8", "grid25")
-DATA_NAMES = ("digits", *POINTS)
-IMAGE_SIZES = tuple(2**power for power in range(3, 9))
+FETCHABLE = ("mnist", "fashion_mnist", "cifar10", "celeba")
+ONE_BY_ONE = ("celeba", "lsun", "folder")
+"""A file or entry an image: some of them may be damaged."""
+FROM_PATH = (*FETCHABLE, "lsun", "folder", "npz")
+DATA_NAMES = ("digits", *POINTS, "photos", *FROM_PATH)
+IMAGE_SIZES = (8, 16, 28, 32, 64, 128, 256)
 Seed = Annotated[int, Field(ge=0, le=2**31 - 1)]
 Rounds = Annotated[int, Field(ge=1)]
 
@@ -23,11 +27,17 @@ class Data(Settings):
 
     name: str = "digits"
     image_size: int = 16
-    """Side in pixels, a power of two from 8 to 256 (no meaning for the 2-D mixtures)."""
+    """Side in pixels, 28 or a power of two from 8 to 256 (no meaning for the 2-D mixtures)."""
     batch_size: Annotated[int, Field(ge=2, le=2**20)] = 64
     """The *global* batch: all workers together."""
     held_out: Annotated[float, Field(ge=0.0, le=0.5)] = 0.0
     """Share of the real images that is withheld from training to measure with; the same images for every seed."""
+    path: Path | None = None
+    """A folder of images, an .npz file, or where torchvision's sets lie (null: `downloads` in the cache)."""
+    download: bool = False
+    """Whether torchvision may fetch what is missing."""
+    max_bad: Annotated[int, Field(ge=0)] = 0
+    """How many images may be damaged; they are left out. With more the run is refused."""
 
     @field_validator("name")
     @classmethod
@@ -42,9 +52,31 @@ class Data(Settings):
         if size not in IMAGE_SIZES:
             right = min(IMAGE_SIZES, key=lambda known: abs(known - size))
             raise SettingsError(
-                f"data.image_size={size} is not a power of two from 8 to 256; nearest: data.image_size={right}"
+                f"data.image_size={size} is neither 28 nor a power of two from 8 to 256; "
+                f"nearest: data.image_size={right}"
             )
         return size
+
+    @field_validator("path")
+    @classmethod
+    def _from_anywhere(cls, path: Path | None) -> Path | None:
+        return None if path is None else path.expanduser().absolute()
+
+    @model_validator(mode="after")
+    def _all_apply(self) -> Data:
+        if self.path is not None and self.name not in FROM_PATH:
+            right = "npz" if self.path.suffix == ".npz" else "folder"
+            raise SettingsError(f"data.path has no meaning for data.name={self.name}; nearest: data.name={right}")
+        if self.path is None and self.name in ("folder", "npz"):
+            right = "FILE.npz" if self.name == "npz" else "FOLDER"
+            raise SettingsError(f"data.name={self.name} needs data.path; nearest: data.path={right}")
+        if self.download and self.name not in FETCHABLE:
+            raise SettingsError(f"data.download=true: {self.name} cannot be fetched; nearest: data.download=false")
+        if self.max_bad and self.name not in ONE_BY_ONE:
+            raise SettingsError(
+                f"data.max_bad={self.max_bad}: {self.name} has no files that may be damaged; nearest: data.max_bad=0"
+            )
+        return self
 
 
 class Budget(Settings):

@@ -25,8 +25,8 @@ Weight = Annotated[float, Field(ge=0.0, le=1e4)]
 Steps = Annotated[int, Field(ge=1, le=100)]
 Width = Annotated[int, Field(ge=1, le=8192)]
 Latent = Annotated[int, Field(ge=1, le=4096)]
-NetName = Literal["auto", "mlp", "dcgan"]
-"""auto: dcgan for images, mlp for points."""
+NetName = Literal["auto", "mlp", "dcgan", "resnet"]
+"""auto: dcgan for images, mlp for points. Convolutions (dcgan, resnet) play on images alone."""
 
 
 Kernels = Annotated[int, Field(ge=0, le=1024)]
@@ -43,6 +43,9 @@ class Family(Settings):
     name: ClassVar[str]
     needs_labels: ClassVar[bool] = False
     """Whether data of one class alone is refused."""
+    real_or_fake: ClassVar[str | None] = None
+    """The metric that is the critic's cross entropy of real against fake, -log D(x) - log(1 - D(G(z))); None where
+    the critic does not judge so."""
 
     latent: Latent = 64
     """Dimension of z ~ N(0, I)."""

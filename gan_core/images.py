@@ -5,11 +5,11 @@ from __future__ import annotations
 import hashlib
 import os
 from collections import deque
-from collections.abc import Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, TypeVar
 
 import numpy as np
 import torch
@@ -19,6 +19,9 @@ from gan_core.settings import nearest
 
 if TYPE_CHECKING:
     from PIL import Image
+
+T = TypeVar("T")
+R = TypeVar("R")
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".ppm", ".tif", ".tiff", ".gif")
 """In any case of letters."""
@@ -34,21 +37,23 @@ def image_files(folder: Path) -> list[Path]:
     """
     if not folder.is_dir():
         raise ValueError(f"{folder} is no folder; nearest: {_nearest_folder(folder)}")
-    found = [path for path in _walk(folder) if path.suffix.lower() in IMAGE_SUFFIXES]
-    if not found:
+    names = sorted(name for name in _walk(folder) if name.lower().endswith(IMAGE_SUFFIXES))
+    if not names:
         raise ValueError(f"no image in {folder}; nearest: files that end in {' '.join(IMAGE_SUFFIXES)}")
-    return sorted(found, key=lambda path: path.relative_to(folder).as_posix())
+    return [folder / name for name in names]
 
 
-def _walk(folder: Path) -> Iterator[Path]:
+def _walk(folder: Path) -> Iterator[str]:
+    """The relative POSIX names of all files that are not hidden."""
     for place, folders, names in os.walk(folder, followlinks=True):
+        below = "" if Path(place) == folder else Path(place).relative_to(folder).as_posix() + "/"
         here = os.path.join(os.path.realpath(place), "")
         folders[:] = [
             name
             for name in folders
             if not name.startswith(".") and not here.startswith(os.path.join(os.path.realpath(Path(place, name)), ""))
         ]  # a link to what it lies in would be walked for ever
-        yield from (Path(place, name) for name in names if not name.startswith("."))
+        yield from (below + name for name in names if not name.startswith("."))
 
 
 def _nearest_folder(folder: Path) -> Path:
@@ -71,23 +76,38 @@ def files_digest(folder: Path, files: Iterable[Path]) -> str:
     return content.hexdigest()
 
 
-def read_image(path: Path, *, over_white: bool = False) -> Image.Image:
+def read_image(file: Path | IO[bytes], *, name: str = "", over_white: bool = False) -> Image.Image:
     """One file in 8 bits a channel: mode `L` if it is grey, else `RGB`. Of an animation the first frame.
 
-    Transparency is dropped, as PIL's `convert("RGB")` drops it and with it all published FID code; or the image
-    is laid over white. 16-bit grey is scaled to 8 bits. EXIF orientation and colour profiles are not applied.
-    Raises ValueError naming the file if it cannot be decoded whole.
+    EXIF orientation and colour profiles are not applied. For the rest see `eight_bits`. Raises ValueError with the
+    file's path or `name` if it cannot be decoded whole.
     """
     from PIL import Image
 
     try:
-        with Image.open(path) as image:
-            return _eight_bits(image, over_white)
+        with Image.open(file) as image:
+            return eight_bits(image, over_white=over_white)
     except Exception as error:  # a decoder raises whatever its parser met: OSError, SyntaxError, struct.error, ...
-        raise ValueError(f"{path} is no image that can be read: {' '.join(str(error).split())}") from None
+        raise ValueError(f"{name or file} is no image that can be read: {' '.join(str(error).split())}") from None
 
 
-def _eight_bits(image: Image.Image, over_white: bool) -> Image.Image:
+def is_grey(path: Path) -> bool:
+    """Whether a file's header says that it is grey. One that cannot be read is not in colour."""
+    from PIL import Image
+
+    try:
+        with Image.open(path) as image:
+            return image.mode in GREY_MODES
+    except Exception:  # as in read_image, which will tell
+        return True
+
+
+def eight_bits(image: Image.Image, *, over_white: bool = False) -> Image.Image:
+    """An image of any mode as `L` if it is grey, else `RGB`.
+
+    Transparency is dropped, as PIL's `convert("RGB")` drops it and with it all published FID code; or the image is
+    laid over white. 16-bit grey is scaled to 8 bits. Raises ValueError for pixels without a known range.
+    """
     from PIL import Image
 
     wanted = "L" if image.mode in GREY_MODES else "RGB"
@@ -114,7 +134,7 @@ def image_batches(files: Iterable[Path], batch: int, channels: int | None = None
         raise ValueError(f"batch={batch}, channels={channels}; nearest: batch={max(batch, 1)}, channels=3")
     first: tuple[Path, Image.Image] | None = None
     pixels: list[np.ndarray] = []
-    for path, image in _decoded(files, ahead=max(batch, THREADS)):
+    for path, image in in_order(lambda path: (path, read_image(path)), files, ahead=max(batch, THREADS)):
         first = first or (path, image)
         if image.size != first[1].size:
             raise ValueError(
@@ -132,17 +152,16 @@ def image_batches(files: Iterable[Path], batch: int, channels: int | None = None
         yield _stacked(pixels)
 
 
-def _decoded(files: Iterable[Path], ahead: int) -> Iterator[tuple[Path, Image.Image]]:
-    """Each file and its image in order, up to `ahead` of them decoded before they are asked for."""
-    left = iter(files)
+def in_order(function: Callable[[T], R], items: Iterable[T], ahead: int) -> Iterator[R]:
+    """`map`, by a few threads, up to `ahead` results before they are asked for."""
+    left = iter(items)
     pool = ThreadPoolExecutor(THREADS, thread_name_prefix="decode")
     try:
-        waiting: deque[tuple[Path, Future[Image.Image]]] = deque()
-        waiting.extend((path, pool.submit(read_image, path)) for path in islice(left, ahead))
+        waiting = deque(pool.submit(function, item) for item in islice(left, ahead))
         while waiting:
-            path, image = waiting.popleft()
-            waiting.extend((path, pool.submit(read_image, path)) for path in islice(left, 1))
-            yield path, image.result()
+            done = waiting.popleft()
+            waiting.extend(pool.submit(function, item) for item in islice(left, 1))
+            yield done.result()
     finally:
         pool.shutdown(cancel_futures=True)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import torch
@@ -43,6 +44,27 @@ def gradient_penalty(critic: Callable[[Tensor], Tensor], real: Tensor, fake: Ten
     between = torch.lerp(fake, real, mix).detach()  # (N, *shape)
     slope = torch.func.grad(lambda x: critic(x).sum())(between)  # (N, *shape)
     return (torch.linalg.vector_norm(slope.flatten(1), dim=1) - 1).square().mean()
+
+
+def l1_error(x: Tensor, again: Tensor) -> Tensor:
+    """E |x - D(x)|, a mean over pixels, of samples and their reconstructions (N, *shape). Berthelot et al. 2017,
+    section 3.1."""
+    return (x - again).abs().mean()
+
+
+def l2_error(x: Tensor, again: Tensor) -> Tensor:
+    """E (x - D(x))^2, a mean over pixels, of samples and their reconstructions (N, *shape)."""
+    return (x - again).square().mean()
+
+
+def gaussian_log_density(x: Tensor, mean: Tensor, variance: Tensor) -> Tensor:
+    """log N(x; mean, variance) of each sample in nats, (N,), summed over its numbers; x (N, *shape)."""
+    return -0.5 * ((x - mean).square() / variance + (2 * math.pi * variance).log()).flatten(1).sum(dim=1)
+
+
+def gaussian_kl(mean: Tensor, log_variance: Tensor) -> Tensor:
+    """KL(N(mean, exp(log_variance)) || N(0, I)) of each row in nats, (N,). Kingma & Welling 2014, appendix B."""
+    return 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).sum(dim=1)
 
 
 def known_cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:

@@ -110,19 +110,23 @@ def adversarial(
     after_critic_step: Callable[[], None] | None = None,
     *,
     conditional: bool = False,
+    encoder: nn.Module | None = None,
     classifier: nn.Module | None = None,
     labelled: int | None = None,
 ) -> Recipe:
-    """The two-player game: `n_critic` critic steps on real images, then one generator step."""
+    """The two-player game: `n_critic` critic steps on real images, then one generator step, in which the encoder is
+    trained too."""
+    against = generator if encoder is None else nn.ModuleDict({"generator": generator, "encoder": encoder})
     return Recipe(
         {
             "critic": Player(
                 critic, critic_loss, optimizer, steps=n_critic, sees_real=True, after_step=after_critic_step
             ),
-            "generator": Player(generator, generator_loss, optimizer),
+            "generator": Player(against, generator_loss, optimizer),
         },
         generator,
         conditional=conditional,
+        encoder=encoder,
         classifier=classifier,
         labelled=labelled,
     )

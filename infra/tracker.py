@@ -63,6 +63,7 @@ class FolderTracker:
         self._samples = folder / "samples"
         self._tags = folder / "tags.json"
         self._samples.mkdir(parents=True, exist_ok=True)
+        self._rows.touch()
         self._last_step = _trimmed_last_step(self._rows)
 
     @property

@@ -13,11 +13,10 @@ import ray
 import torch
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
-from gan_core import data
 from gan_core.loop import Game
-from gan_core.metrics.reference import Reference
 from gan_core.metrics.scores import scores
 from pipelines.settings import TrainExperiment
+from pipelines.worker import dataset_of, reference_of
 
 
 @dataclass(frozen=True)
@@ -61,8 +60,8 @@ class BesideTraining:
 def _measure(
     experiment: TrainExperiment, average: dict[str, torch.Tensor], step: int, reference: bytes, device: str
 ) -> dict[str, float]:
-    dataset = data.load(experiment.data)
-    game = Game(experiment, dataset.shape, device)
+    dataset = dataset_of(experiment.data)
+    game = Game(experiment, dataset.shape, device, dataset.classes)
     game.average.load_state_dict(average)
     game.step = step
-    return scores(game, Reference.from_bytes(reference, dataset).to(device))
+    return scores(game, reference_of(reference, experiment.data).to(device))

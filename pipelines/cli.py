@@ -17,6 +17,7 @@ from rich.console import Console
 
 from gan_core.settings import Settings, SettingsError, nearest, paths
 from infra.files import write_atomic
+from pipelines.configs import preset_names, read_config
 from pipelines.resume import resumed_search, resumed_train
 from pipelines.running import FAILED, INPUT, INTERRUPTED, begin, run
 from pipelines.runs import RunFolder, find_checkpoint
@@ -27,7 +28,7 @@ from pipelines.settings import (
     search_experiment,
     train_experiment,
 )
-from pipelines.targets import as_trained, checked_targets
+from pipelines.targets import as_trained, checked_targets, drawing_file, pictures_beside
 
 _UsageError: type[Exception] = typer.BadParameter.__mro__[1]  # click's, or the copy of it inside newer typers
 
@@ -39,7 +40,13 @@ app = typer.Typer(
 )
 
 Words = Annotated[list[str] | None, typer.Argument(metavar="[FAMILY...] [key=value ...]", show_default=False)]
-Config = Annotated[Path | None, typer.Option(help="A YAML file of settings; the command line wins.")]
+Config = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="PRESET|FILE",
+        help=f"Settings by name ({', '.join(preset_names())}) or from a YAML file; the command line wins.",
+    ),
+]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the resolved experiment and stop.")]
 Resume = Annotated[str | None, typer.Option(metavar="NAME", help="Go on with this run or search.")]
 Target = Annotated[str, typer.Argument(metavar="RUN|CHECKPOINT", show_default=False)]
@@ -53,7 +60,7 @@ def train(words: Words = None, config: Config = None, dry_run: DryRun = False, r
     if resume is not None:
         experiment, folder = resumed_train(resume, _without(families, resume, assignments))
     else:
-        experiment = train_experiment(families, assignments, _read(config))
+        experiment = train_experiment(families, assignments, read_config(config))
         folder = RunFolder(experiment.folder)
     if dry_run:
         typer.echo(experiment.to_yaml(), nl=False)
@@ -75,7 +82,7 @@ def search(words: Words = None, config: Config = None, dry_run: DryRun = False, 
     if resume is not None:
         experiment, folder = resumed_search(resume, _without(families, resume, assignments))
     else:
-        experiment = search_experiment(families, assignments, _read(config))
+        experiment = search_experiment(families, assignments, read_config(config))
         folder = RunFolder(experiment.folder)
     if dry_run:
         typer.echo(experiment.to_yaml() + _space(experiment), nl=False)
@@ -109,21 +116,33 @@ def evaluate(
     for option, file in (("--json", json_file), ("--save-stats", save_stats)):
         if file is not None and not file.absolute().parent.is_dir():
             raise SettingsError(f"{option} {file}: there is no such folder; nearest: {option} {file.name}")
+        if file is not None and file.is_dir():
+            raise SettingsError(f"{option} {file} is a folder; nearest: {option} {file / 'found'}")
     if save_stats is not None and save_stats.suffix != ".npz":
         raise SettingsError(f"--save-stats {save_stats} is no npz file; nearest: --save-stats {save_stats}.npz")
 
     from pipelines.evaluate import Asked, evaluate_checkpoint, evaluate_images, folder_statistics
 
     asked = Asked(where.storage.path, Console(stderr=True), bootstrap, save_stats)
-    if saved is not None:
-        result = evaluate_checkpoint(saved, as_trained(saved, assignments), asked)
-    elif len(targets) == 2:
-        result = evaluate_images(Path(targets[0]), Path(targets[1]), where.metrics, asked)
-    else:
-        result = folder_statistics(Path(targets[0]), where.metrics, asked)
+    try:
+        if saved is not None:
+            result = evaluate_checkpoint(saved, as_trained(saved, assignments), asked)
+        elif len(targets) == 2:
+            result = evaluate_images(Path(targets[0]), Path(targets[1]), where.metrics, asked)
+        else:
+            result = folder_statistics(Path(targets[0]), where.metrics, asked)
+    except ValueError as error:  # of what it was given: images, weights, statistics
+        raise SettingsError(str(error)) from None
     _print(result)
     if json_file is not None:
         write_atomic(json_file, json.dumps(result, indent=1).encode())
+
+
+def _written(value: object) -> str:
+    """Four decimals, or four digits of a number that would lose them."""
+    if not isinstance(value, float):
+        return str(value)
+    return f"{value:.4f}" if abs(value) >= 0.1 or value == 0 else f"{value:.4g}"
 
 
 def _print(result: dict[str, Any]) -> None:
@@ -131,7 +150,7 @@ def _print(result: dict[str, Any]) -> None:
     shown = {name: value for name, value in result.items() if name != "warnings"}
     width = max(map(len, shown))
     for name, value in shown.items():
-        typer.echo(f"{name:<{width}}  {value:.4f}" if isinstance(value, float) else f"{name:<{width}}  {value}")
+        typer.echo(f"{name:<{width}}  {_written(value)}")
     for warning in warnings:
         typer.echo(f"warning: {warning}", err=True)
 
@@ -140,17 +159,30 @@ def _print(result: dict[str, Any]) -> None:
 def sample(
     target: Target,
     assignments: Assignments = None,
-    out: Annotated[Path, typer.Option(help="The PNG file to write.")] = Path("samples.png"),
-    count: Annotated[int, typer.Option(min=1, max=4096, help="How many samples.")] = 64,
+    out: Annotated[Path | None, typer.Option(help="The PNG file to write (GIF with --animate).")] = None,
+    count: Annotated[int | None, typer.Option(min=1, max=4096, help="How many samples, pairs, or rows.")] = None,
     label: Annotated[int | None, typer.Option(help="The class, for conditional families.")] = None,
+    interpolate: Annotated[bool, typer.Option("--interpolate", help="Rows from one latent point to another.")] = False,
+    reconstruct: Annotated[bool, typer.Option("--reconstruct", help="Real images over their reconstructions.")] = False,
+    animated: Annotated[bool, typer.Option("--animate", help="The run's sample grids, first to last.")] = False,
 ) -> None:
     """Draw samples of a run's newest checkpoint, a search's best one, or a checkpoint folder."""
     storage = _only(Where, assignments, "storage").storage
+    out = drawing_file(out, {"--interpolate": interpolate, "--reconstruct": reconstruct, "--animate": animated}, label)
     folder = find_checkpoint(target, storage.path)
 
-    from pipelines.sample import sample
+    from pipelines.sample import animate, sample
 
-    sample(folder, out, count, label)
+    if animated:
+        animate(pictures_beside(folder), out)
+    else:
+        sample(
+            folder,
+            out,
+            count,
+            label,
+            "interpolations" if interpolate else "reconstructions" if reconstruct else "samples",
+        )
     typer.echo(out)
 
 
@@ -180,22 +212,6 @@ def _without(families: Sequence[str], resume: str, assignments: Sequence[str]) -
     if families:
         raise SettingsError(f"--resume {resume} knows its family; nearest: leave out '{families[0]}'")
     return assignments
-
-
-def _read(config: Path | None) -> str:
-    if config is None:
-        return ""
-    try:
-        return config.read_text()
-    except UnicodeDecodeError:
-        raise SettingsError(f"--config {config} is no text; nearest: a YAML file") from None
-    except OSError as error:
-        near = nearest(config.name, names) if (names := _yaml_files(config.parent)) else "none"
-        raise SettingsError(f"--config {config}: {error.strerror}; nearest: {near}") from None
-
-
-def _yaml_files(folder: Path) -> list[str]:
-    return [path.name for path in folder.glob("*.y*ml")] if folder.is_dir() else []
 
 
 def _only(model: type[Settings], assignments: Sequence[str] | None, *allowed: str) -> Any:

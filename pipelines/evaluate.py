@@ -24,17 +24,17 @@ from gan_core.metrics.inception import InceptionV3
 from gan_core.metrics.memorisation import Memorisation, memorisation
 from gan_core.metrics.npz import write_statistics
 from gan_core.metrics.parzen import parzen
-from gan_core.metrics.reference import BATCH, Reference, build_extractor, published, real_batches
-from gan_core.metrics.scores import sample_count, sample_range
+from gan_core.metrics.reference import WIDEST, Reference, batch_of, build_extractor, published, real_batches, too_wide
+from gan_core.metrics.scores import sample_count, sample_range, shares
 from gan_core.metrics.tally import KEPT
 from gan_core.settings import SettingsError
 from infra.files import write_atomic
 from pipelines.pictures import pairs_picture, png
-from pipelines.reference import doubts, obtain_reference, with_weights
+from pipelines.reference import best_device, doubts, obtain_reference, with_weights
 from pipelines.sides import Side, cached_side, compare, side_key, tallied
 
-WIDEST = 4096
-"""Features of images are no wider than this: their covariance would take 128 MB and more."""
+FOLDER_BATCH = 64
+"""Images of a folder, of any size, that are measured at once."""
 
 
 @dataclass(frozen=True)
@@ -55,10 +55,10 @@ def evaluate_checkpoint(folder: Path, settings: Metrics, asked: Asked) -> dict[s
     Of the same samples: Inception Score, precision and recall, KID where its kernel fits; modes for mixtures; and
     with held-out data memorisation and Parzen's log-likelihood.
     """
-    game = checkpoint.open_game(folder)
+    game = checkpoint.open_game(folder, best_device())
     dataset = data.load(game.experiment.data)
     yardstick = obtain_reference(settings, game.experiment.data, asked.storage, asked.console)
-    reference = Reference.from_bytes(yardstick.content, dataset)
+    reference = Reference.from_bytes(yardstick.content, dataset).to(best_device())
     extractor = reference.extractor
     count = sample_count(settings.samples, reference)
     fake = tallied(
@@ -67,7 +67,7 @@ def evaluate_checkpoint(folder: Path, settings: Metrics, asked: Asked) -> dict[s
     result = compare(asked.console, _real_side(reference, dataset, settings, asked), fake, asked.resampled)
     result |= _of_samples(dataset, game, min(count, KEPT), folder)
     if asked.statistics is not None:
-        _write_statistics(asked.statistics, reference.target, extractor, reference.count)
+        _write_statistics(asked.statistics, reference.target.to("cpu"), extractor, reference.count)
     return {
         **result,
         "samples": count,
@@ -120,13 +120,13 @@ def folder_statistics(folder: Path, settings: Metrics, asked: Asked) -> dict[str
 
 
 def _generated(game: Game, count: int) -> Iterator[Tensor]:
-    return (sample_range(game, start, min(start + BATCH, count)) for start in range(0, count, BATCH))
+    return (sample_range(game, start, stop) for start, stop in shares(count, batch_of(game.shape)))
 
 
 def _real_side(reference: Reference, dataset: Dataset, settings: Metrics, asked: Asked) -> Side:
     """Of the train set; of published statistics no images are at hand."""
     if settings.statistics is not None:
-        return Side(reference.target, reference.count)
+        return Side(reference.target.to("cpu"), reference.count)
     assert reference.count is not None
     count = reference.count
     key = side_key(f"{dataset.digest()} {count}", reference.extractor)
@@ -163,13 +163,10 @@ def _at_least_two(folder: Path) -> list[Path]:
 
 def _read(files: list[Path], extractor: Extractor) -> Iterator[Tensor]:
     """In batches, uint8; Inception looks at colour images."""
-    for images in image_batches(files, BATCH, 3 if isinstance(extractor.net, InceptionV3) else None):
+    for images in image_batches(files, FOLDER_BATCH, 3 if isinstance(extractor.net, InceptionV3) else None):
         width = math.prod(images.shape[1:])
         if isinstance(extractor.net, Pixels) and width > WIDEST:
-            raise SettingsError(
-                f"metrics.extractor=pixels on images of {width} values needs a covariance of {width}x{width};"
-                " nearest: metrics.extractor=inception-v3"
-            )
+            raise SettingsError(too_wide(width))
         yield images
 
 
@@ -182,7 +179,7 @@ def _extractor(settings: Metrics, asked: Asked) -> Extractor:
         )
     cache = asked.storage.resolve() / "cache"
     cache.mkdir(parents=True, exist_ok=True)
-    return build_extractor(with_weights(settings, cache, asked.console), settings.extractor, None)
+    return build_extractor(with_weights(settings, cache, asked.console), settings.extractor, None).to(best_device())
 
 
 def _write_statistics(file: Path, gaussian: Gaussian, extractor: Extractor, count: int | None) -> None:
@@ -195,14 +192,17 @@ def _of_samples(dataset: Dataset, game: Game, count: int, folder: Path) -> dict[
     found: dict[str, Any] = {}
     if dataset.modes is None and dataset.held_out is None:
         return found
-    samples = torch.cat(list(_generated(game, count))).float()
+    samples = torch.cat(list(_generated(game, count))).float().cpu()
     if dataset.modes is not None:
         modes = mode_coverage(samples, dataset.modes.centres, dataset.modes.sigma)
         found |= {"modes": modes.modes, "modes_of": dataset.classes, "high_quality": modes.high_quality}
     if dataset.held_out is not None:
         flat, train, held_out = (images.flatten(1) for images in (samples, dataset.images, dataset.held_out))
         found |= _likelihood(flat, held_out)
-        found |= _memorised(memorisation(flat, train, held_out), samples, dataset, folder)
+        try:
+            found |= _memorised(memorisation(flat, train, held_out), samples, dataset, folder)
+        except ValueError as error:
+            found["memorisation"] = f"none: {error}"
     return found
 
 

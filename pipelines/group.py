@@ -7,17 +7,15 @@ import time
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from gan_core import checkpoint
 from gan_core.loop import DivergedError
 from pipelines.beside import BesideTraining
 from pipelines.room import Shares
 from pipelines.rows import Event
 from pipelines.runs import RunFolder
 from pipelines.settings import TrainExperiment
-from pipelines.worker import TrackingTarget, play
+from pipelines.worker import TrackingTarget, play, start_of
 
 GROUP_RESTARTS = 3
 _POLL_SECONDS = 0.5
@@ -108,16 +106,9 @@ def _work(config: dict[str, Any]) -> None:
     if job.experiment.metrics.beside and rank == 0:
         beside = BesideTraining(job.experiment, job.reference, job.shares.evaluate_on_gpu)
     try:
-        for event in play(job.experiment, job.folder, job.reference, job.target, device, _start(job.folder), beside):
+        for event in play(job.experiment, job.folder, job.reference, job.target, device, start_of(job.folder), beside):
             if rank == 0:
                 queue.put(event)
     except DivergedError as error:
         if rank == 0:
             queue.put(error)
-
-
-def _start(folder: RunFolder) -> Path | None:
-    """The newest whole checkpoint up to which everything was logged: an evaluation beside training ends after it."""
-    logged = folder.logged()
-    known = [path for path in reversed(folder.checkpoints()) if int(path.name[5:]) <= logged]
-    return next((path for path in known if checkpoint.is_whole(path)), None)

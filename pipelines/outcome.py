@@ -24,6 +24,8 @@ class Outcome:
     """At the last evaluation."""
     images_per_second: float | None
     checkpoint: str | None
+    signs: str = ""
+    """Names of the warning signs that were seen, by commas."""
 
     @property
     def ended(self) -> bool:
@@ -57,6 +59,7 @@ def outcome_of(trial: Any, last_step: int, folder: RunFolder) -> Outcome:
         fid=result.get("fid"),
         images_per_second=result.get("images_per_second"),
         checkpoint=str(folder.trial(trial.trial_id).checkpoint(step)) if step else None,
+        signs=result.get("signs", ""),
     )
 
 

@@ -10,6 +10,10 @@ import torch
 from PIL import Image, ImageDraw
 from torch import Tensor
 
+from gan_core.data import Dataset
+from gan_core.loop import Game
+from gan_core.metrics.scores import sample_range
+
 _MARGIN = 2
 _SMALLEST_TILE = 48
 _CANVAS = 512
@@ -20,6 +24,19 @@ def png(image: Image.Image) -> bytes:
     buffer = io.BytesIO()
     image.save(buffer, format="PNG")
     return buffer.getvalue()
+
+
+PICTURED_SAMPLES = {True: 64, False: 1024}  # images, points
+MOST_COLUMNS = 16
+
+
+def game_picture(game: Game, dataset: Dataset, count: int | None = None) -> Image.Image:
+    """The game's fixed samples, the same noise at every step. Of a conditional family a column shows one class."""
+    columns = game.classes if game.conditional and game.classes <= MOST_COLUMNS else None
+    if count is None:
+        count = 8 * columns if columns else PICTURED_SAMPLES[dataset.pictured]
+    samples = sample_range(game, 0, count, purpose="picture")
+    return grid(samples, columns) if dataset.pictured else scatter(samples, dataset.images)
 
 
 def samples_picture(samples: Tensor, real: Tensor) -> Image.Image:

@@ -6,26 +6,29 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+import torch
 from rich.console import Console
 
 from gan_core import data
 from gan_core.data import Dataset
 from gan_core.experiment import Data, Metrics
-from gan_core.metrics.extractors import Extractor
+from gan_core.metrics.extractors import Classifier, Extractor, Pixels
 from gan_core.metrics.inception import PUBLISHED_NAME, InceptionV3, fetch_weights, is_published
 from gan_core.metrics.reference import Reference
+from gan_core.metrics.scores import sample_count
 from gan_core.settings import SettingsError
 from infra.files import alone, write_atomic
 from pipelines.screen import counted, say
 
 
-def reference_tags(reference: Reference, key: str) -> dict[str, str]:
+def reference_tags(reference: Reference, key: str, samples: int | None) -> dict[str, str]:
     """What a FID was measured with, for MLflow: no number without its yardstick."""
     about = {
         **reference.extractor.about(),
         "reference": key[:16],
         "reference_samples": str(reference.count or "unknown"),
     }
+    about["samples"] = str(sample_count(samples, reference))
     return {f"ganfleet.fid.{name}": value for name, value in about.items()}
 
 
@@ -59,7 +62,24 @@ def obtain_reference(settings: Metrics, source: Data, storage: Path, console: Co
             write_atomic(file, reference.to_bytes())
     counts = {"real": reference.count, "generated": settings.samples or reference.count}
     found = doubts(reference.extractor, len(reference.target.mean), counts)
-    return Yardstick(reference.to_bytes(), reference_tags(reference, key), found)
+    return Yardstick(reference.to_bytes(), reference_tags(reference, key, settings.samples), found)
+
+
+def best_device() -> str:
+    """Where a command of one process measures."""
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+class _Fetched:
+    """Says every ten megabytes how far a download is."""
+
+    def __init__(self, console: Console) -> None:
+        self._console, self._told = console, 0
+
+    def __call__(self, done: int, total: int) -> None:
+        if done - self._told >= 10_000_000 or done == total:
+            self._told = done
+            say(self._console, f"{PUBLISHED_NAME}: {done / 1e6:.0f} of {total / 1e6:.0f} MB")
 
 
 def with_weights(settings: Metrics, cache: Path, console: Console) -> Metrics:
@@ -70,7 +90,7 @@ def with_weights(settings: Metrics, cache: Path, console: Console) -> Metrics:
         cache / PUBLISHED_NAME, lambda: say(console, f"waiting for another process that fetches {PUBLISHED_NAME}")
     ):
         try:
-            return settings.model_copy(update={"weights": fetch_weights(cache)})
+            return settings.model_copy(update={"weights": fetch_weights(cache, progress=_Fetched(console))})
         except ValueError as error:
             raise SettingsError(f"metrics.download=true: {error}") from None
 
@@ -87,7 +107,7 @@ def _cached(file: Path, dataset: Dataset) -> Reference | None:
 
 def _built(settings: Metrics, dataset: Dataset, console: Console) -> Reference:
     try:
-        return Reference.build(settings, dataset, watch=partial(counted, console, "reference"))
+        return Reference.build(settings, dataset, watch=partial(counted, console, "reference"), device=best_device())
     except SettingsError:
         raise
     except ValueError as error:
@@ -99,6 +119,10 @@ def _built(settings: Metrics, dataset: Dataset, console: Console) -> Reference:
             else "; nearest: " + ", ".join(f"metrics.{name}=null" for name, value in given.items() if value is not None)
         )
         raise SettingsError(f"{named}: {error}{right}" if named else str(error)) from None
+
+
+def _unbiased(extractor: Extractor) -> str:
+    return "" if isinstance(extractor.net, Pixels | Classifier) else ", or KID, which has no such bias"
 
 
 def say_reference(console: Console, yardstick: Yardstick) -> None:
@@ -125,7 +149,7 @@ def doubts(extractor: Extractor, width: int, counts: dict[str, int | None]) -> l
         if count is not None and count <= width:
             found.append(
                 f"{count} {side} images for {width} features: the covariance is rank-deficient and FID biased upwards;"
-                f" nearest: {width + 1} {side} images or more, or KID, which has no such bias"
+                f" nearest: {width + 1} {side} images or more{_unbiased(extractor)}"
             )
     if isinstance(extractor.net, InceptionV3) and not is_published(extractor.digest):
         found.append(

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import logging
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Protocol
 
+from gan_core import ranks
 from gan_core.loop import DivergedError, Game
 from gan_core.metrics.reference import Reference
 from gan_core.metrics.scores import scores
+from gan_core.signs import Sign, Watch
 from infra.tracker import Tracker
+
+_LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -22,6 +27,8 @@ class Event:
     images_seen: int
     metrics: dict[str, float]
     checkpoint: str | None
+    signs: tuple[Sign, ...] = ()
+    """Warning signs that are told at this step."""
 
 
 class Pending(Protocol):
@@ -73,8 +80,9 @@ class Inline:
 class Rows:
     """Logged steps in their order; one whose evaluation still runs holds back those after it."""
 
-    def __init__(self, tracker: Tracker) -> None:
+    def __init__(self, tracker: Tracker, watch: Watch) -> None:
         self.tracker = tracker
+        self._watch = watch
         self._waiting: deque[tuple[Event, Pending]] = deque()
 
     def add(self, event: Event, pending: Pending | None) -> None:
@@ -90,4 +98,12 @@ class Rows:
             except ValueError as error:
                 raise DivergedError(f"fid cannot be computed at step {event.step}: {error}") from None
             self.tracker.metrics(event.step, metrics)
-            yield replace(event, metrics=metrics)
+            signs = self._watch.see(event.step, metrics)
+            if signs and ranks.rank() == 0:
+                self._tell(event.step, signs)
+            yield replace(event, metrics=metrics, signs=signs)
+
+    def _tell(self, step: int, signs: tuple[Sign, ...]) -> None:
+        self.tracker.tags({f"ganfleet.sign.{sign.name}": f"step {step}: {sign.seen}; {sign.advice}" for sign in signs})
+        for sign in signs:
+            _LOG.warning("step %d: %s", step, sign)

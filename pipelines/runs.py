@@ -75,10 +75,12 @@ class RunFolder:
         """The complete checkpoints, oldest first (an incomplete one has another name)."""
         return sorted((self.path / "checkpoints").glob("step-*"), key=lambda path: int(path.name[5:]))
 
-    def logged(self) -> int:
-        """The last step of metrics.jsonl, 0 if there is none."""
+    def logged(self) -> int | None:
+        """The last step of metrics.jsonl, 0 if it is empty; None if there is no such file."""
         file = self.path / "metrics.jsonl"
-        for line in reversed(file.read_text().splitlines() if file.is_file() else []):
+        if not file.is_file():
+            return None
+        for line in reversed(file.read_text().splitlines()):
             with suppress(ValueError):  # a line that a crash cut off
                 return int(json.loads(line)["step"])
         return 0

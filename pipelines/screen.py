@@ -20,6 +20,8 @@ from pipelines.outcome import Outcome, best_of, ranked
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from gan_core.signs import Sign
+
 PLAIN_SECONDS = 30.0
 """Without a terminal, a line at least this often."""
 
@@ -147,6 +149,10 @@ class TrainView:
         say(self.console, f"{self.name}  step {step}/{last_step}  {about}{eta}")
         self.printed = now
 
+    def warn(self, step: int, sign: Sign) -> None:
+        """A warning sign that is told at a logged step."""
+        say(self.console, f"{self.name}  step {step}  warning sign, {sign}")
+
 
 class SearchView:
     """A live table of the trials, the best so far and the time left; without a terminal, lines."""
@@ -181,7 +187,8 @@ class SearchView:
         if not self.console.is_terminal and (news or time.monotonic() - self.printed > PLAIN_SECONDS):
             self.printed = time.monotonic()
             row = f"{now.trial}  {now.described}  step {now.step}/{now.last_step}  FID {number(now.fid)}  {now.state}"
-            say(self.console, f"{row}  |  {self._status()}")
+            signs = f"  ({now.signs})" if now.signs else ""
+            say(self.console, f"{row}{signs}  |  {self._status()}")
 
     def _status(self) -> str:
         rows = list(self.rows.values())
@@ -194,11 +201,12 @@ class SearchView:
 
     def _table(self) -> Table:
         table = Table(title=self._status(), title_justify="left", box=None, padding=(0, 2, 0, 0))
-        for heading in ("trial", "settings", "step", "FID", "images/s", "state"):
+        for heading in ("trial", "settings", "step", "FID", "images/s", "state", "warning signs"):
             table.add_column(heading, justify="right" if heading in ("step", "FID", "images/s") else "left")
         room = max(self.console.height - 6, 4)
         rows = sorted(ranked(list(self.rows.values())), key=lambda row: row.ended)
         for row in rows[:room]:
             rate = "-" if row.images_per_second is None else f"{row.images_per_second:.0f}"
-            table.add_row(row.trial, row.described, f"{row.step}/{row.last_step}", number(row.fid), rate, row.state)
+            step = f"{row.step}/{row.last_step}"
+            table.add_row(row.trial, row.described, step, number(row.fid), rate, row.state, row.signs)
         return table

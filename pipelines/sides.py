@@ -16,15 +16,17 @@ from rich.console import Console
 from torch import Tensor
 
 from gan_core.metrics.bootstrap import bootstrap, weighted_moments
-from gan_core.metrics.extractors import CODE, Classifier, Extractor, Pixels
+from gan_core.metrics.extractors import CODE, Classifier, Extractor, Pixels, tensors_digest
 from gan_core.metrics.fid import Gaussian, frechet_distance
 from gan_core.metrics.kid import kid
 from gan_core.metrics.precision_recall import precision_recall
 from gan_core.metrics.tally import KEPT, Tally
+from gan_core.streams import seeded
 from infra.files import alone, write_atomic
 from pipelines.screen import counted, say, ticking
 
-RESAMPLES = 200
+RESAMPLES, WIDE_RESAMPLES, NARROW = 200, 50, 512
+"""Of a bootstrap: fewer where each takes seconds."""
 SUBSETS, SUBSET_SIZE = 100, 1000  # of KID, as published
 NEIGHBOUR = 3  # of precision and recall, as published
 
@@ -41,7 +43,7 @@ class Side:
     def of(tally: Tally) -> Side:
         """Of images that went by. Raises ValueError for fewer than two."""
         assert tally.moments is not None
-        return Side(tally.moments.gaussian, tally.count, tally.features())
+        return Side(tally.moments.gaussian.to("cpu"), tally.count, tally.features())
 
 
 def cached_side(file: Path, console: Console, measure: Callable[[], Tally]) -> Side:
@@ -50,15 +52,27 @@ def cached_side(file: Path, console: Console, measure: Callable[[], Tally]) -> S
     with alone(file, lambda: say(console, f"waiting for another process that makes {file.name}")):
         if file.is_file():
             try:
-                found = safetensors.torch.load(file.read_bytes())
-                return Side(Gaussian(found["mean"], found["covariance"]), int(found["count"]), found["features"])
-            except (safetensors.SafetensorError, KeyError):
+                return _from_bytes(file.read_bytes())
+            except (safetensors.SafetensorError, KeyError, ValueError):
                 file.unlink()
         side = Side.of(measure())
-        assert side.features is not None
-        tensors = {"mean": side.gaussian.mean, "covariance": side.gaussian.covariance, "features": side.features}
-        write_atomic(file, safetensors.torch.save({**tensors, "count": torch.tensor(side.count)}))
+        write_atomic(file, _to_bytes(side))
         return side
+
+
+def _to_bytes(side: Side) -> bytes:
+    assert side.features is not None
+    tensors = {"mean": side.gaussian.mean, "covariance": side.gaussian.covariance, "features": side.features}
+    tensors["count"] = torch.tensor(side.count)
+    return bytes.fromhex(tensors_digest(tensors)) + safetensors.torch.save(tensors)
+
+
+def _from_bytes(content: bytes) -> Side:
+    """What `_to_bytes` wrote. Raises ValueError if a byte of it changed."""
+    found = safetensors.torch.load(content[32:])
+    if bytes.fromhex(tensors_digest(found)) != content[:32]:
+        raise ValueError("its digest does not match")
+    return Side(Gaussian(found["mean"], found["covariance"]), int(found["count"]), found["features"])
 
 
 def side_key(content: str, extractor: Extractor) -> str:
@@ -83,11 +97,18 @@ def compare(console: Console, real: Side, fake: Tally, resampled: bool) -> dict[
     found: dict[str, Any] = {"fid": frechet_distance(real.gaussian, side.gaussian)}
     if resampled:
         found |= _interval(console, real.gaussian, fake.features())
-    found |= _of_pairs(fake.extractor, real.features, fake.features()[:KEPT])
+    found |= _of_pairs(fake.extractor, real.features, _some(fake.features()))
     score = fake.inception_score()
     if score is not None:
         found |= {"inception_score": score.mean, "inception_score_std": score.std}
     return found
+
+
+def _some(features: Tensor) -> Tensor:
+    """As many as pairs are made of, if all were kept: the same that would have been kept then."""
+    if len(features) <= KEPT:
+        return features
+    return features[torch.randperm(len(features), generator=seeded("cpu", "kept features"))[:KEPT].sort().values]
 
 
 def _of_pairs(extractor: Extractor, real: Tensor | None, fake: Tensor) -> dict[str, float]:
@@ -102,14 +123,17 @@ def _of_pairs(extractor: Extractor, real: Tensor | None, fake: Tensor) -> dict[s
     if size > NEIGHBOUR:
         shares = precision_recall(real, fake, NEIGHBOUR)
         found |= {"precision": shares.precision, "recall": shares.recall}
+    if max(len(real), len(fake)) == KEPT:
+        found["pairs_of"] = KEPT
     return found
 
 
 def _interval(console: Console, real: Gaussian, features: Tensor) -> dict[str, float]:
     """FID's 95% interval over resamples of the generated images, moved by the resamples' own bias."""
-    with ticking(console, "bootstrap", RESAMPLES + 1) as tick:
+    resamples = RESAMPLES if features.shape[1] <= NARROW else WIDE_RESAMPLES
+    with ticking(console, "bootstrap", resamples + 1) as tick:
         statistic = partial(_resampled_fid, real, features, tick)
-        low, high = bootstrap(statistic, len(features), RESAMPLES).centred()
+        low, high = bootstrap(statistic, len(features), resamples).centred()
     return {"fid_low": max(low, 0.0), "fid_high": high}
 
 

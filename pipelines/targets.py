@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from gan_core.experiment import Metrics
-from gan_core.settings import SettingsError, nearest
-from pipelines.runs import find_checkpoint
+from gan_core.settings import SettingsError, assign, nearest, paths
+from pipelines.runs import RunFolder, find_checkpoint
 from pipelines.settings import Measuring
 
 
@@ -24,7 +24,10 @@ def checked_targets(targets: Sequence[str], where: Measuring, save_stats: Path |
                 f" nearest: evaluate {targets[0]} REAL_FOLDER|STATS.npz"
             )
         return find_checkpoint(targets[0], where.storage.path)
+    _check_apply(where.metrics)
     for target in targets:
+        if (Path(target) / "experiment.yaml").is_file() or (Path(target) / "checkpoint.json").is_file():
+            raise SettingsError(f"{target} is a run, no folder of images; nearest: evaluate {target}")
         if not Path(target).is_dir() and not (target == targets[-1] and Path(target).suffix == ".npz"):
             known = [str(path) for path in Path(target).absolute().parent.glob("*") if path.is_dir()]
             hint = f"; nearest: {nearest(target, known)}" if known else ""
@@ -34,6 +37,13 @@ def checked_targets(targets: Sequence[str], where: Measuring, save_stats: Path |
     return None
 
 
+def _check_apply(metrics: Metrics) -> None:
+    """Of folders all images are measured, against what is named: other settings have no meaning."""
+    for name, value in metrics.chosen().items():
+        if name in ("samples", "reference_samples", "statistics", "async"):
+            raise SettingsError(f"metrics.{name}={value} has no meaning for folders of images; nearest: leave it out")
+
+
 def _of_images(path: Path) -> bool:
     """Whether a path is a folder, and neither a run nor a checkpoint."""
     return path.is_dir() and not any((path / name).is_file() for name in ("experiment.yaml", "checkpoint.json"))
@@ -41,7 +51,31 @@ def _of_images(path: Path) -> bool:
 
 def as_trained(checkpoint: Path, assignments: Sequence[str]) -> Metrics:
     """The metrics of the checkpoint's experiment, changed by the command line."""
-    about = json.loads((checkpoint / "checkpoint.json").read_text())
-    trained = Metrics.load(about["experiment"]["metrics"], prefix="metrics.")
+    try:
+        about = json.loads((checkpoint / "checkpoint.json").read_text())
+        trained = dict(about["experiment"]["metrics"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise SettingsError(f"{checkpoint / 'checkpoint.json'} is damaged: {error}; nearest: another run") from None
     asked = [word.removeprefix("metrics.") for word in assignments if word.startswith("metrics.")]
-    return trained.override(*asked)
+    if any(word.startswith("extractor=") for word in asked):  # weights and statistics were the other extractor's
+        trained = {key: value for key, value in trained.items() if key not in ("weights", "download", "statistics")}
+    return Metrics.load(assign(trained, asked, paths(Metrics)), prefix="metrics.")
+
+
+def drawing_file(out: Path | None, kinds: dict[str, bool], label: int | None) -> Path:
+    """Where `sample` writes. Raises SettingsError for options that exclude each other, or another kind of file."""
+    asked = [name for name, wanted in kinds.items() if wanted]
+    if len(asked) > 1:
+        raise SettingsError(f"{' and '.join(asked)} are two pictures; nearest: {asked[0]}")
+    if label is not None and asked and asked[0] != "--interpolate":
+        raise SettingsError(f"--label={label} has no meaning with {asked[0]}; nearest: no --label")
+    suffix, kind = (".gif", "a GIF") if asked == ["--animate"] else (".png", "a PNG")
+    out = out or Path("samples" + suffix)
+    if out.suffix.lower() != suffix:
+        raise SettingsError(f"--out={out} is not {kind} file; nearest: --out {out.with_suffix(suffix)}")
+    return out
+
+
+def pictures_beside(checkpoint: Path) -> list[Path]:
+    """The sample grids of the run that a checkpoint belongs to, oldest first."""
+    return RunFolder(checkpoint.parent.parent).pictures()

@@ -16,6 +16,7 @@ from pipelines.runs import RunFolder
 from pipelines.screen import TrainView, number, say
 from pipelines.settings import TrainExperiment
 from pipelines.tracking import close, prepare_tracking, run_target
+from pipelines.worker import start_of
 
 
 class InterruptedRunError(Exception):
@@ -40,6 +41,8 @@ def train(experiment: TrainExperiment, folder: RunFolder, console: Console) -> N
             job = Job(experiment, folder, yardstick.content, target, shares(experiment, room))
             for event in run_group(job):
                 view.show(event.step, event.last_step, event.metrics)
+                for sign in event.signs:
+                    view.warn(event.step, sign)
                 last = event
     except KeyboardInterrupt:
         with suppress(KeyboardInterrupt):
@@ -56,10 +59,10 @@ def train(experiment: TrainExperiment, folder: RunFolder, console: Console) -> N
 
 
 def _check_unfinished(experiment: TrainExperiment, folder: RunFolder) -> None:
-    saved = folder.checkpoints()
-    if not saved:
+    start = start_of(folder)
+    if start is None:
         return
-    about = checkpoint.describe(saved[-1])
+    about = checkpoint.describe(start)
     step, seen = about["step"], about["images_seen"]
     if step >= experiment.budget.last_round(seen // step):
         longer = f"budget.images={2 * seen}" if experiment.budget.rounds is None else f"budget.rounds={2 * step}"

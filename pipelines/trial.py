@@ -67,30 +67,38 @@ class Trial(tune.Trainable):
         self._folder.path.mkdir(parents=True, exist_ok=True)
         self._folder.experiment.write_text(self._experiment.to_yaml())
         self._reported = 0
+        self._signs: list[str] = []
         return True
 
     def step(self) -> dict[str, Any]:
         """Plays on to the next evaluation."""
         if self._events is None:
             self._events = self._play()
-        event = next(event for event in self._events if "fid" in event.metrics and event.step > self._reported)
+        events = map(self._noted, self._events)
+        event = next(event for event in events if "fid" in event.metrics and event.step > self._reported)
         self._reported = event.step
         return {
             **event.metrics,
+            "signs": ", ".join(self._signs),
             "step": event.step,
             "last_step": event.last_step,
             "done": event.step >= event.last_step,
             "should_checkpoint": True,
         }
 
+    def _noted(self, event: Event) -> Event:
+        self._signs += [sign.name for sign in event.signs if sign.name not in self._signs]
+        return event
+
     def save_checkpoint(self, checkpoint_dir: str) -> None:
         """Tune keeps how far we were; the state itself is in the trial's own folder."""
-        Path(checkpoint_dir, POINTER).write_text(json.dumps({"step": self._reported}))
+        Path(checkpoint_dir, POINTER).write_text(json.dumps({"step": self._reported, "signs": self._signs}))
 
     def load_checkpoint(self, checkpoint_dir: Any) -> None:
         """Goes on from the pointer: what this trial did after it was never reported."""
         self.cleanup()
-        self._reported = int(json.loads(Path(checkpoint_dir, POINTER).read_text())["step"])
+        pointer = json.loads(Path(checkpoint_dir, POINTER).read_text())
+        self._reported, self._signs = int(pointer["step"]), pointer["signs"]
 
     def cleanup(self) -> None:
         """Ends the game in progress, if any."""

@@ -15,16 +15,14 @@ import torch
 
 from gan_core import checkpoint, data, ranks
 from gan_core.experiment import Data
-from gan_core.loop import DTYPES, Game, rounds
+from gan_core.loop import DTYPES, DivergedError, Game, rounds
 from gan_core.metrics.reference import Reference
-from gan_core.metrics.scores import sample_range
+from gan_core.signs import Watch, vitals
 from infra.tracker import FolderTracker, Tracker, Trackers
-from pipelines.pictures import png, samples_picture
+from pipelines.pictures import game_picture, png
 from pipelines.rows import Evaluator, Event, Inline, Rows
 from pipelines.runs import RunFolder
 from pipelines.settings import TrainExperiment
-
-PICTURED_SAMPLES = {True: 64, False: 1024}  # images, points
 
 
 @dataclass(frozen=True)
@@ -77,18 +75,30 @@ def play(
     """
     torch.manual_seed(experiment.seed)
     device = torch.device(device)
-    dataset = _dataset(experiment.data).to(device, DTYPES[experiment.compute.precision])
-    game = Game(experiment, dataset.shape, device)
+    dataset = dataset_of(experiment.data).to(device, DTYPES[experiment.compute.precision])
+    game = Game(experiment, dataset.shape, device, dataset.classes)
     if start is not None:
         checkpoint.load(game, start)
-    evaluator = beside if experiment.metrics.beside else Inline(_reference(reference, experiment.data).to(device))
-    rows = Rows(_tracker(experiment, folder, target))
+    evaluator = beside if experiment.metrics.beside else Inline(reference_of(reference, experiment.data).to(device))
+    rows = Rows(_tracker(experiment, folder, target), Watch(game))
     meter = Meter(game)
     for turn in rounds(game, dataset.images, dataset.labels):
         due = Due.at(turn.step, experiment, game.last_round)
         if not due.anything:
             continue
-        metrics = {"images_seen": turn.images_seen, **turn.scalars(), "images_per_second": meter.rate()}
+        try:
+            scalars = turn.scalars()
+        except DivergedError:  # what was sound until now is still logged
+            yield from rows.logged(wait=True)
+            raise
+        metrics = {
+            "images_seen": turn.images_seen,
+            **scalars,
+            "images_per_second": meter.rate(),
+            **vitals(game),
+        }
+        if due.evaluation:  # one at a time beside training
+            yield from rows.logged(wait=True)
         pending = evaluator.begin(game) if due.evaluation and evaluator is not None else None
         if due.evaluation and ranks.rank() == 0:
             rows.tracker.picture(turn.step, _picture(game, dataset))
@@ -100,6 +110,13 @@ def play(
         yield from rows.logged(wait=False)
         meter.restart()
     yield from rows.logged(wait=True)
+
+
+def start_of(folder: RunFolder) -> Path | None:
+    """The newest whole checkpoint up to which everything was logged: an evaluation beside training ends after it."""
+    logged = folder.logged()
+    known = [path for path in reversed(folder.checkpoints()) if logged is None or int(path.name[5:]) <= logged]
+    return next((path for path in known if checkpoint.is_whole(path)), None)
 
 
 @dataclass(frozen=True)
@@ -173,16 +190,16 @@ def _save(game: Game, folder: RunFolder) -> str:
 
 
 def _picture(game: Game, dataset: data.Dataset) -> bytes:
-    count = PICTURED_SAMPLES[dataset.pictured]
-    return png(samples_picture(sample_range(game, 0, count, purpose="picture"), dataset.images))
+    return png(game_picture(game, dataset))
 
 
 @lru_cache(maxsize=2)
-def _dataset(settings: Data) -> data.Dataset:
-    """A process plays many trials on one train set."""
+def dataset_of(settings: Data) -> data.Dataset:
+    """The train set; a process plays many trials on one."""
     return data.load(settings)
 
 
 @lru_cache(maxsize=2)
-def _reference(content: bytes, settings: Data) -> Reference:
-    return Reference.from_bytes(content, _dataset(settings))
+def reference_of(content: bytes, settings: Data) -> Reference:
+    """The reference; its covariance's root is computed once a process."""
+    return Reference.from_bytes(content, dataset_of(settings))

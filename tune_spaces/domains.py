@@ -1,7 +1,7 @@
 """The domain of every searchable field. A family's space holds its own fields only, so that no trial is spent on
 a setting without meaning.
 
-The ranges of `wide` in the study "Are GANs Created Equal?" (Lucic et al. 2018, table 3) for beta1 and n_critic;
+The ranges of `wide` in the study "Are GANs Created Equal?" (Lucic et al. 2018, table 3) for beta1, n_critic and gamma;
 the others lie around the papers' settings, where a short budget can tell good from bad. Sizes, and options that make
 another game of a family (unrolled, minibatch_features, instance_noise, dropout, labelled, optimizer), have no domain:
 they are the user's to fix.
@@ -64,6 +64,8 @@ DOMAINS: Mapping[str, Domain] = {
     "clip": Range(3e-3, 0.3, log=True),
     "gp_lambda": Range(0.3, 30.0, log=True),
     "n_critic": Choice((1, 2, 3, 5)),
+    "gamma": Range(0.0, 1.0),
+    "kl_weight": Range(1.0, 20.0, log=True),
 }
 
 

@@ -18,6 +18,7 @@ class Cgan(Noisy):
     on DCGAN's by projection (Miyato & Koyama 2018, arXiv:1802.05637). A fake is judged under the label it was asked."""
 
     needs_labels = True
+    real_or_fake = "loss/critic"
 
     lr: LearningRate = 2e-4
     beta1: Beta = 0.5

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 class Dcgan(Noisy):
     """Strided convolutions, BatchNorm in both nets (over real and fake images apart), Adam(2e-4, 0.5)."""
 
+    real_or_fake = "loss/critic"
+
     lr: LearningRate = 2e-4
     beta1: Beta = 0.5
     beta2: Beta = 0.999

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 class Gan(Noisy):
     """Two MLPs play V(D, G), D = sigmoid(critic); G follows the non-saturating or the minimax loss."""
 
+    real_or_fake = "loss/critic"
+
     lr: LearningRate = 2e-4
     beta1: Beta = 0.5
     beta2: Beta = 0.999

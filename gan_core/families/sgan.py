@@ -21,6 +21,7 @@ class Sgan(Noisy):
     (section 3.1): where real images are few, the critic outgrows that."""
 
     needs_labels = True
+    real_or_fake = "real_or_fake"
 
     lr: LearningRate = 1e-3
     beta1: Beta = 0.5
@@ -56,7 +57,7 @@ class Sgan(Noisy):
             real_logits, fake_logits = nets.scores(critic, real, fake)
             unsupervised = objectives.discriminator_loss(real_logits.logsumexp(1), fake_logits.logsumexp(1))
             supervised = objectives.known_cross_entropy(real_logits, batch.labels)
-            return supervised + unsupervised, {"cross_entropy": supervised}
+            return supervised + unsupervised, {"cross_entropy": supervised, "real_or_fake": unsupervised}
 
         def generator_loss(batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
             fake = noised(generator(batch.z), "fake", batch.turn)

@@ -26,7 +26,7 @@ class Wgan(Family):
     width: Width = 32
 
     def plays_on_points(self) -> bool:
-        return self.net != "dcgan"
+        return self.net not in ("dcgan", "resnet")
 
     def recipe(self, shape: Shape, classes: int) -> Recipe:
         from gan_core import nets, objectives

@@ -24,7 +24,7 @@ class WganGp(Family):
     width: Width = 32
 
     def plays_on_points(self) -> bool:
-        return self.net != "dcgan"
+        return self.net not in ("dcgan", "resnet")
 
     def recipe(self, shape: Shape, classes: int) -> Recipe:
         from gan_core import nets, objectives

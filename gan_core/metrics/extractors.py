@@ -18,12 +18,14 @@ TOTAL_VARIANCE = 3000.0
 """The train set's total feature variance after scaling: FIDs of uniform noise are then in the thousands, as
 Inception's are, and do not depend on how long a classifier was trained."""
 
-_SOURCES = ("extractors", "inception")
+_SOURCES = ("metrics/extractors", "metrics/inception", "metrics/tally", "metrics/statistics", "images")
 
 _SLACK = 1e-3
 """How far beyond [-1, 1] rounding may lead, or an image that was resampled."""
 
-CODE = hashlib.sha256(b"".join(Path(__file__).with_name(f"{name}.py").read_bytes() for name in _SOURCES)).hexdigest()
+CODE = hashlib.sha256(
+    b"".join((Path(__file__).parents[1] / f"{name}.py").read_bytes() for name in _SOURCES)
+).hexdigest()
 """Digest of these files: a change of preprocessing, net or training makes a new reference, never a stale one."""
 
 
@@ -58,7 +60,10 @@ class Pixels(FeatureNet):
 
 
 class Classifier(FeatureNet):
-    """A small convolutional classifier of the data's own labels; features are its last hidden layer (64)."""
+    """A small convolutional classifier of the data's own labels; features are its last hidden layer (64).
+
+    Trained in float32, it measures in float64: its FID is the same for any batch size and on any device.
+    """
 
     name = "classifier"
     scale: Tensor
@@ -82,7 +87,7 @@ class Classifier(FeatureNet):
         self.register_buffer("scale", torch.ones(()))
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        hidden = self.body(images)
+        hidden = self.body(images.to(self.scale.dtype))
         return hidden * self.scale, self.head(hidden)
 
 
@@ -97,6 +102,8 @@ class Extractor:
     """Whether images are rounded to 256 levels first, as published FIDs have it."""
     accuracy: float | None = None
     """Share of held-out images that a classifier names rightly."""
+    device: torch.device | str = "cpu"
+    """Where the net is; images come to it."""
 
     def __post_init__(self) -> None:
         if not self.digest:
@@ -112,6 +119,7 @@ class Extractor:
 
         Raises ValueError for images out of range or of no numbers.
         """
+        images = images.to(self.device)
         if images.dtype == torch.uint8:
             images = images.float() / 127.5 - 1
         elif images.dim() == 4:
@@ -136,7 +144,7 @@ class Extractor:
 
     def to(self, device: torch.device | str) -> Extractor:
         """The same on a device."""
-        return replace(self, net=self.net.to(device))
+        return replace(self, net=self.net.to(device), device=device)
 
 
 def tensors_digest(tensors: dict[str, Tensor]) -> str:
@@ -166,8 +174,8 @@ def train_classifier(data: Dataset, epochs: int = 15) -> tuple[Classifier, float
             F.cross_entropy(net(images[chosen])[1], data.labels[chosen]).backward()
             optimizer.step()
             schedule.step()
-    net.requires_grad_(False).eval()
+    net.requires_grad_(False).eval().double()
     guesses = torch.cat([net(images[chosen])[1].argmax(1) for chosen in held_out.split(256)])
-    features = torch.cat([net(some)[0] for some in images.split(256)]).double()
+    features = torch.cat([net(some)[0] for some in images.split(256)])
     net.scale.fill_((TOTAL_VARIANCE / features.var(dim=0).sum()) ** 0.5)
     return net, float((guesses == data.labels[held_out]).double().mean())

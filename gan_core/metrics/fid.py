@@ -28,6 +28,8 @@ class Gaussian:
 
     def to(self, device: torch.device | str) -> Gaussian:
         """The same on a device."""
+        if self.mean.device == torch.device(device):
+            return self  # and with it the root, if it is known
         return Gaussian(self.mean.to(device), self.covariance.to(device))
 
 

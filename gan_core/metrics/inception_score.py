@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from gan_core import ranks
 from gan_core.metrics.distances import tile_rows
-from gan_core.streams import seeded
 
 
 @dataclass(frozen=True)
@@ -20,11 +20,12 @@ class InceptionScore:
     std: float
 
 
-def split_of(count: int, splits: int = 10, seed: int | None = 0) -> Tensor:
+def split_of(count: int, splits: int = 10, seed: int | None = 2020) -> Tensor:
     """The split (count,), int64, that each image belongs to; splits are as published: N * i // splits ...
 
     `seed` deals images out at random: sorted by class, each split would hold one class and score 1. None cuts them in
-    the order given, as the original code does. Raises ValueError if a split would hold fewer than two images.
+    the order given, as the original code does. The default is torch-fidelity's, so that scores can be checked against
+    it. Raises ValueError if a split would hold fewer than two images.
     """
     if splits < 1 or count < 2 * splits:
         if count < 2:
@@ -35,7 +36,11 @@ def split_of(count: int, splits: int = 10, seed: int | None = 0) -> Tensor:
         )
     ends = torch.arange(1, splits + 1) * count // splits
     split = torch.bucketize(torch.arange(count), ends, right=True)
-    return split if seed is None else split[torch.randperm(count, generator=seeded("cpu", seed, "inception score"))]
+    if seed is None:
+        return split
+    dealt = torch.empty_like(split)
+    dealt[torch.from_numpy(np.random.RandomState(seed).permutation(count))] = split
+    return dealt
 
 
 @dataclass(frozen=True)
@@ -99,7 +104,7 @@ class Predictions:
         return InceptionScore(float(scores.mean()), float(scores.std(correction=0)))
 
 
-def inception_score(logits: Tensor, splits: int = 10, seed: int | None = 0) -> InceptionScore:
+def inception_score(logits: Tensor, splits: int = 10, seed: int | None = 2020) -> InceptionScore:
     """Of the classifier's logits or log-probabilities (N, K) on generated images; see `split_of` for `seed`.
 
     Raises ValueError for rows that are no distribution or fewer than two images a split.

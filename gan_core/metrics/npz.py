@@ -106,4 +106,7 @@ def _problem(mu: np.ndarray[Any, Any], sigma: np.ndarray[Any, Any]) -> str:
     least = float(sigma.diagonal().min())
     if least < 0:
         return f"sigma holds a variance of {least:.4g}; wanted: 0 or more"
+    lowest, *_, highest = np.linalg.eigvalsh((sigma + sigma.T).astype(np.float64) / 2)[[0, -1]]
+    if lowest < -_ASYMMETRY * highest:
+        return f"sigma has an eigenvalue of {lowest:.4g}; wanted: a covariance, whose eigenvalues are 0 or more"
     return ""

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-import importlib
-import inspect
 import json
+import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -30,12 +29,19 @@ from gan_core.metrics.extractors import (
 from gan_core.metrics.fid import Gaussian
 from gan_core.metrics.inception import InceptionV3, load_inception
 from gan_core.metrics.npz import read_statistics
+from gan_core.metrics.own import own_extractor, own_net
 from gan_core.metrics.tally import Tally
 from gan_core.recipe import Shape
 from gan_core.settings import SettingsError
 
 BATCH = 256
-"""Images measured at once."""
+"""Images measured at once, if they are small."""
+
+VALUES = 2**23
+"""Values of the images measured at once: 32 MB of float32, a few times that on the way."""
+
+WIDEST = 4096
+"""Pixels as features are no more than this: their covariance takes 128 MB."""
 
 Watch = Callable[[Iterable[Tensor], int], Iterable[Tensor]]
 """Shows someone how batches of so many images go by."""
@@ -58,23 +64,6 @@ def extractor_name(settings: Metrics, data: Dataset) -> str:
     return settings.extractor
 
 
-def own_extractor(path: str) -> FeatureNet:
-    """The feature net `package.module:Class`, untrained. Raises SettingsError if it cannot be had."""
-    module, _, name = path.partition(":")
-    try:
-        net = getattr(importlib.import_module(module), name)()
-    except (ImportError, AttributeError, TypeError) as error:
-        raise SettingsError(
-            f"metrics.extractor={path}: {error}; nearest: a class that this machine can import"
-        ) from None
-    if not isinstance(net, FeatureNet):
-        raise SettingsError(
-            f"metrics.extractor={path} is no FeatureNet; nearest: class {name}(gan_core.metrics.extractors.FeatureNet)"
-        )
-    net.name = path
-    return net
-
-
 def build_extractor(settings: Metrics, name: str, data: Dataset | None) -> Extractor:
     """The extractor of that name; a classifier without weights is trained on `data` (seconds).
 
@@ -87,17 +76,18 @@ def build_extractor(settings: Metrics, name: str, data: Dataset | None) -> Extra
         assert weights is not None, "Metrics asks for them"
         return Extractor(load_inception(weights), file_digest(weights), quantise)
     if name != Classifier.name:
-        net = own_extractor(name)
-        if weights is not None:
-            net.load_state_dict(torch.load(weights, map_location="cpu", weights_only=True))
-        net.requires_grad_(False).eval()
-        return Extractor(net, quantise=quantise)
+        return own_extractor(name, weights, quantise)
     if data is None:
         raise SettingsError("metrics.extractor=classifier needs a data set with labels; nearest: inception-v3")
     if weights is not None:
         return replace(Reference.from_bytes(weights.read_bytes(), data).extractor, quantise=quantise)
     net, accuracy = train_classifier(data)
     return Extractor(net, quantise=quantise, accuracy=accuracy)
+
+
+def batch_of(shape: Shape) -> int:
+    """How many samples of that shape are measured at once."""
+    return max(1, min(BATCH, VALUES // math.prod(shape)))
 
 
 def file_digest(path: Path) -> str:
@@ -128,23 +118,29 @@ class Reference:
         parts = [data.digest(), name, repr((settings.quantise, settings.reference_samples)), CODE]
         parts += ["" if file is None else file_digest(file) for file in (settings.weights, settings.statistics)]
         if ":" in name:
-            net = own_extractor(name)
-            parts += [tensors_digest(net.state_dict()), inspect.getsource(inspect.getmodule(type(net)) or type(net))]
+            parts.append(own_extractor(name, None, settings.quantise).digest)
         return hashlib.sha256("/".join(parts).encode()).hexdigest()
 
     @staticmethod
-    def build(settings: Metrics, data: Dataset, watch: Watch = unwatched) -> Reference:
-        """Makes the extractor, then takes the moments of all of `data`, unless told otherwise."""
-        extractor = build_extractor(settings, extractor_name(settings, data), data)
+    def build(
+        settings: Metrics, data: Dataset, watch: Watch = unwatched, device: torch.device | str = "cpu"
+    ) -> Reference:
+        """Makes the extractor, then takes the moments of all of `data`, unless told otherwise, on a device."""
+        extractor = build_extractor(settings, extractor_name(settings, data), data).to(device)
+        if isinstance(extractor.net, Pixels) and data.pictured and math.prod(data.shape) > WIDEST:
+            raise SettingsError(too_wide(math.prod(data.shape)))
         fits = (data.shape, data.classes, data.modes)
         weights = settings.weights if isinstance(extractor.net, InceptionV3) else None
         if settings.statistics is not None:
             target, count = published(settings.statistics, extractor)
-            return Reference(extractor, target, count, *fits, weights)
+            width = extractor.features(data.images[:2]).shape[1]
+            if width != len(target.mean):
+                raise ValueError(f"it is of {len(target.mean)} features, {extractor.net.name} gives {width}")
+            return Reference(extractor.to("cpu"), target, count, *fits, weights)
         count = min(settings.reference_samples or len(data.images), len(data.images))
         tally = Tally(extractor, count).extend(watch(real_batches(data, count), count))
         assert tally.moments is not None
-        return Reference(extractor, tally.moments.gaussian, count, *fits, weights)
+        return Reference(extractor.to("cpu"), tally.moments.gaussian.to("cpu"), count, *fits, weights)
 
     def to_bytes(self) -> bytes:
         """One safetensors file: weights, mean and covariance, and their digest."""
@@ -192,6 +188,14 @@ class Reference:
         return replace(self, extractor=self.extractor.to(device), target=self.target.to(device))
 
 
+def too_wide(width: int) -> str:
+    """Why images of that many values cannot be features."""
+    return (
+        f"metrics.extractor=pixels on images of {width} values needs a covariance of {width}x{width};"
+        " nearest: metrics.extractor=inception-v3"
+    )
+
+
 def published(file: Path, extractor: Extractor) -> tuple[Gaussian, int | None]:
     """Statistics from an npz file, and of how many images if it says so.
 
@@ -199,19 +203,19 @@ def published(file: Path, extractor: Extractor) -> tuple[Gaussian, int | None]:
     """
     target, about = read_statistics(file)
     mine = extractor.about()
-    for key in ("extractor", "weights"):
+    for key in ("extractor", "weights", "resize", "input_range"):
         if about.get(key, mine[key]) != mine[key]:
-            raise ValueError(f"{file} was made with {key} {about[key]}, not {mine[key]}")
+            raise ValueError(f"{file} was made with {key.replace('_', ' ')} {about[key]}, not {mine[key]}")
     return target, int(about["samples"]) if "samples" in about else None
 
 
 def real_batches(data: Dataset, count: int) -> Iterator[Tensor]:
     """`count` of the train set's images in batches; fewer than all are drawn from a fixed seed."""
     if count >= len(data.images):
-        yield from data.images.split(BATCH)
+        yield from data.images.split(batch_of(data.shape))
         return
     chosen = torch.randperm(len(data.images), generator=streams.seeded("cpu", "reference samples"))[:count]
-    for some in chosen.sort().values.split(BATCH):
+    for some in chosen.sort().values.split(batch_of(data.shape)):
         yield data.images[some]
 
 
@@ -222,9 +226,9 @@ def _net(name: str, tensors: dict[str, Tensor], weights: Path | None, data: Data
     if name == Pixels.name:
         net = Pixels()
     elif name == Classifier.name:
-        net = Classifier(data.shape, data.classes)
+        net = Classifier(data.shape, data.classes).double()
     else:
-        net = own_extractor(name)
+        net = own_net(name)
     net.load_state_dict({key[10:]: value for key, value in tensors.items() if key.startswith("extractor.")})
     return net.requires_grad_(False).eval()
 

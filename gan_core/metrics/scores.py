@@ -12,7 +12,7 @@ from gan_core.data import Modes
 from gan_core.loop import Game
 from gan_core.metrics.coverage import mode_coverage
 from gan_core.metrics.fid import frechet_distance
-from gan_core.metrics.reference import BATCH, Reference
+from gan_core.metrics.reference import Reference, batch_of
 from gan_core.metrics.tally import Tally
 
 DEFAULT_SAMPLES = 10_000
@@ -25,15 +25,16 @@ def sample_count(asked: int | None, reference: Reference) -> int:
 
 
 def scores(game: Game, reference: Reference) -> dict[str, float]:
-    """FID of the game's averaged generator, and what comes with the same samples at no further cost: Inception
-    Score where the extractor names classes, modes found and the share of high quality for mixtures.
+    """FID of the game's averaged generator, and what comes with the same samples at no further cost: variety, the
+    total variance of their features in units of the real ones'; Inception Score where the extractor names classes;
+    modes found and the share of high quality for mixtures.
 
     Raises ValueError if a feature is not finite.
     """
     count = sample_count(game.experiment.metrics.samples, reference)
     tally, points, problem = Tally(reference.extractor, count), [], ""
     try:
-        for start, stop in shares(count):
+        for start, stop in shares(count, batch_of(game.shape)):
             part = sample_range(game, start, stop)
             tally.add(part, start)
             points += [] if reference.modes is None else [part]
@@ -44,6 +45,9 @@ def scores(game: Game, reference: Reference) -> dict[str, float]:
     whole = tally.over_ranks(len(reference.target.mean), game.device)
     assert whole.moments is not None
     found = {"fid": frechet_distance(reference.target, whole.moments.gaussian)}
+    real_variance = float(reference.target.covariance.trace())
+    if real_variance > 0:
+        found["variety"] = float(whole.moments.gaussian.covariance.trace()) / real_variance
     score = whole.inception_score()
     if score is not None:
         found["inception_score"] = score.mean
@@ -52,22 +56,22 @@ def scores(game: Game, reference: Reference) -> dict[str, float]:
     return found
 
 
-def shares(count: int) -> Iterator[tuple[int, int]]:
+def shares(count: int, batch: int) -> Iterator[tuple[int, int]]:
     """This rank's batches (start, stop) of `count` samples. Batches are cut the same for any world size, so that
     each sample and feature has the same bits."""
-    starts = range(0, count, BATCH)
+    starts = range(0, count, batch)
     for start in starts[ranks.rank() :: ranks.world_size()]:
-        yield start, min(start + BATCH, count)
+        yield start, min(start + batch, count)
 
 
 def sample_range(game: Game, start: int, stop: int, purpose: str = "evaluation") -> Tensor:
     """Samples start .. stop of an endless fixed sequence, the same for any batch or world size; of a conditional
     family, of each class in turn."""
-    z = streams.latents(
-        game.experiment.seed, purpose, start, stop, game.experiment.family.latent, game.device, game.dtype
-    )
+    # Drawn on the CPU: a GPU has another sequence, and other samples would be measured there.
+    latent, cpu = game.experiment.family.latent, torch.device("cpu")
+    z = streams.latents(game.experiment.seed, purpose, start, stop, latent, cpu, game.dtype)
     labels = streams.labels_of(start, stop, game.classes, game.device) if game.conditional else None
-    return game.sample(z, labels)
+    return game.sample(z.to(game.device), labels)
 
 
 def _modes_found(modes: Modes, points: list[Tensor], count: int, game: Game) -> dict[str, float]:

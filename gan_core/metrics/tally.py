@@ -12,10 +12,11 @@ from torch import Tensor
 from gan_core.metrics.extractors import Extractor
 from gan_core.metrics.inception_score import InceptionScore, Predictions, split_of
 from gan_core.metrics.statistics import Moments
+from gan_core.streams import seeded
 
 SPLITS = 10
 KEPT = 5000
-"""Features kept for the measures that look at pairs (KID, precision, recall): of the first so many images."""
+"""Features kept for the measures that look at pairs (KID, precision, recall): of so many images, chosen at random."""
 
 
 @dataclass
@@ -26,7 +27,7 @@ class Tally:
     count: int
     """Images of the whole set, all ranks together: the splits of the Inception Score depend on it."""
     keep: int = 0
-    """How many features to keep, of the images that come first."""
+    """How many features to keep, on the CPU: of all images, or of as many chosen from a fixed seed."""
     moments: Moments | None = None
     predictions: Predictions | None = None
     kept: list[Tensor] = field(default_factory=list)
@@ -37,8 +38,8 @@ class Tally:
         features, logits = self.extractor(images)
         moments = Moments.of(features)
         self.moments = moments if self.moments is None else self.moments.merge(moments)
-        if first < self.keep:
-            self.kept.append(features[: self.keep - first])
+        if self.keep:
+            self.kept.append(features[self._chosen[first : first + len(images)].to(features.device)].cpu())
         if logits is not None and self._split is not None:
             found = Predictions.of(logits, self._split[first : first + len(images)], SPLITS)
             self.predictions = found if self.predictions is None else self.predictions.merge(found)
@@ -69,4 +70,6 @@ class Tally:
         return Tally(self.extractor, self.count, 0, moments.over_ranks(), predictions)
 
     def __post_init__(self) -> None:
+        self._chosen = torch.zeros(self.count, dtype=torch.bool)
+        self._chosen[torch.randperm(self.count, generator=seeded("cpu", "kept features"))[: self.keep]] = True
         self._split = split_of(self.count, SPLITS) if self.count >= 2 * SPLITS else None

@@ -36,10 +36,10 @@ class Wide(FeatureNet):
 
 
 class Narrow(Wide):
-    """512 features, for a quick look."""
+    """256 features, for a quick look."""
 
     def __init__(self) -> None:
-        super().__init__(512)
+        super().__init__(256)
 
 
 def evaluate(samples: int, net: str) -> None:

@@ -11,7 +11,10 @@ from torch.testing import assert_close
 
 from gan_core import data
 from gan_core.data import Dataset
-from gan_core.experiment import DATA_NAMES, Data
+from gan_core.data.built_in import BUILT_IN
+from gan_core.data.fetched import FETCHED
+from gan_core.data.sources import SOURCES
+from gan_core.experiment import DATA_NAMES, POINTS, Data, Experiment
 from gan_core.settings import SettingsError
 
 
@@ -19,7 +22,7 @@ def load(name: str, **settings) -> Dataset:
     return data.load(Data(name=name, **settings))
 
 
-@pytest.mark.parametrize("name", DATA_NAMES)
+@pytest.mark.parametrize("name", BUILT_IN)
 def test_every_name_is_a_dataset(name):
     found = load(name)
     assert found.name == name
@@ -32,10 +35,54 @@ def test_every_name_is_a_dataset(name):
     assert found.pictured == (len(found.shape) == 3)
 
 
+# Settings
+
+REFUSED = {
+    "data.path=/a": ["data.path", "data.name=digits", "nearest: data.name=folder"],
+    "data.path=/a.npz": ["data.path", "data.name=digits", "nearest: data.name=npz"],
+    "data.name=photos data.path=/a": ["data.path", "data.name=photos", "nearest: data.name=folder"],
+    "data.name=ring8 data.path=/a": ["data.path", "data.name=ring8", "nearest: data.name=folder"],
+    "data.name=folder": ["data.name=folder needs data.path", "nearest: data.path=FOLDER"],
+    "data.name=npz": ["data.name=npz needs data.path", "nearest: data.path=FILE.npz"],
+    "data.download=true": ["data.download=true", "digits", "nearest: data.download=false"],
+    "data.name=lsun data.download=true": ["data.download=true", "lsun", "nearest: data.download=false"],
+    "data.name=folder data.path=/a data.download=true": ["folder cannot be fetched", "nearest: data.download=false"],
+    "data.download=maybe": ["data.download='maybe'", "true or false", "nearest: data.download=false"],
+    "data.max_bad=3": ["data.max_bad=3", "digits", "nearest: data.max_bad=0"],
+    "data.name=cifar10 data.max_bad=3": ["data.max_bad=3", "cifar10", "nearest: data.max_bad=0"],
+    "data.name=celeba data.max_bad=-1": ["data.max_bad=-1", "nearest: data.max_bad=0"],
+    "data.image_size=30": ["data.image_size=30", "28", "power of two", "nearest: data.image_size="],
+    "data.image_size=27": ["data.image_size=27", "nearest: data.image_size=28"],
+    "data.name=cifar": ["data.name 'cifar'", "nearest: cifar10", *DATA_NAMES],
+}
+
+
+@pytest.mark.parametrize("words", REFUSED)
+def test_a_setting_that_does_not_fit_the_data_is_told(words):
+    with pytest.raises(SettingsError) as caught:
+        Experiment.load({"family": "wgan_gp"}).override(*words.split())
+    for part in REFUSED[words]:
+        assert part in str(caught.value)
+
+
+def test_a_path_means_the_same_from_everywhere(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    assert Data(name="folder", path="faces").path == tmp_path / "faces"
+    settings = Experiment.load({"family": "wgan_gp"}).override("data.name=folder", "data.path=~/faces")
+    assert settings.data.path == tmp_path / "home" / "faces"
+    assert Experiment.from_yaml(settings.to_yaml()) == settings
+
+
+def test_every_name_has_one_loader():
+    assert sorted([*BUILT_IN, *SOURCES, *FETCHED]) == sorted(DATA_NAMES)
+    assert set(POINTS) < set(BUILT_IN)
+
+
 # Digits
 
 
-@pytest.mark.parametrize("size", [8, 16, 32, 64])
+@pytest.mark.parametrize("size", [8, 16, 28, 32, 64])
 def test_digits_in_every_size(size):
     digits = load("digits", image_size=size)
     assert digits.images.shape == (1797, 1, size, size)
@@ -100,7 +147,7 @@ def rows(images: torch.Tensor) -> set[bytes]:
     return {image.numpy().tobytes() for image in images}
 
 
-@pytest.mark.parametrize("name", DATA_NAMES)
+@pytest.mark.parametrize("name", BUILT_IN)
 def test_nothing_is_withheld_unasked(name):
     found = load(name)
     assert found.held_out is None
@@ -160,7 +207,7 @@ def test_a_share_out_of_range_is_told(share, right):
 # Digests
 
 
-@pytest.mark.parametrize("name", DATA_NAMES)
+@pytest.mark.parametrize("name", BUILT_IN)
 def test_a_digest_is_the_same_at_every_load_and_in_every_type(name):
     first, second = load(name), load(name)
     torch.manual_seed(3)

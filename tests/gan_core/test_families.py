@@ -1,3 +1,5 @@
+from typing import get_args
+
 import pytest
 import torch
 from torch.testing import assert_close
@@ -98,10 +100,12 @@ def test_a_game_is_a_function_of_its_experiment_alone(name):
 
 @every_game
 def test_another_seed_is_another_game(name):
-    one, other = state(new_game(small(name))), state(new_game(small(name, "seed=1")))
-    weights = [key for key, value in one.items() if value.dim() > 1]
-    assert weights
-    assert [key for key in weights if torch.equal(one[key], other[key])] == []
+    one, other = new_game(small(name)), new_game(small(name, "seed=1"))
+    for player_name, player in one.players.items():
+        others = dict(other.players[player_name].named_parameters())
+        weights = {key: value for key, value in player.named_parameters() if value.dim() > 1}
+        assert weights
+        assert [key for key, value in weights.items() if torch.equal(value, others[key])] == []
 
 
 @every_game
@@ -187,9 +191,12 @@ def numbers(shown: torch.Tensor, images: torch.Tensor) -> torch.Tensor:
     return same.int().argmax(dim=1)
 
 
-@pytest.mark.parametrize("name", [name for name in GAMES if not name.endswith("ring8")])
+@pytest.mark.parametrize("name", [name for name in GAMES if not name.endswith("ring8") and name != "began"])
 def test_fifty_rounds_learn_something(name):
-    """The FID of pixels falls below two thirds of what an untrained generator has: no loss has a wrong sign."""
+    """The FID of pixels falls below two thirds of what an untrained generator has: no loss has a wrong sign.
+
+    But for BEGAN, whose generator begins with what its autoencoder draws easily, a blur: see test_began.py.
+    """
     rate = [f"family.lr={0.3 if name.endswith('sgd') else 3e-3}"]
     settings = ["data.image_size=8", "data.batch_size=32", "metrics.samples=600"]
     experiment = small(name, *settings, "family.ema=0.9", *rate, width=16)
@@ -314,10 +321,19 @@ def test_points_are_played_or_refused_with_a_settings_error(name):
     assert told is None or ("nearest: " in told and "\n" not in told)
 
 
-@pytest.mark.parametrize("name", [name for name in family_names() if "net" in family_class(name).model_fields])
-def test_convolutions_of_points_are_refused(name):
+CONVOLUTIONS = [
+    (name, net)
+    for name in family_names()
+    if "net" in family_class(name).model_fields
+    for net in get_args(family_class(name).model_fields["net"].annotation)
+    if net in ("dcgan", "resnet")
+]
+
+
+@pytest.mark.parametrize(("name", "net"), CONVOLUTIONS)
+def test_convolutions_of_points_are_refused(name, net):
     with pytest.raises(SettingsError, match="data.name=ring8 is points; nearest: family.net=mlp"):
-        Experiment.load({"family": {"name": name, "net": "dcgan"}, "data": {"name": "ring8"}})
+        Experiment.load({"family": {"name": name, "net": net}, "data": {"name": "ring8"}})
 
 
 def test_too_few_labels_for_the_classes_are_refused():

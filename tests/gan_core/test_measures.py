@@ -164,7 +164,7 @@ def test_images_sorted_by_class_are_dealt_out_unless_told():
     certain = torch.eye(5).repeat_interleave(100, 0).log()
     assert inception_score(certain, splits=5, seed=None).mean == pytest.approx(1)
     assert inception_score(certain, splits=5).mean == pytest.approx(5, rel=0.05)
-    assert inception_score(certain, splits=5) == inception_score(certain, splits=5, seed=0)
+    assert inception_score(certain, splits=5) == inception_score(certain, splits=5, seed=2020)
     assert split_of(503, 10).bincount().sort().values.tolist() == [50] * 7 + [51] * 3
 
 

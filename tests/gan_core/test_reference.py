@@ -28,7 +28,7 @@ def test_the_classifier_knows_the_digits(reference, digits):
     assert (guesses == digits.labels).double().mean() > 0.95
     values = reference.extractor.features(digits.images)
     assert values.shape == (1797, 64)
-    assert values.dtype == torch.float32
+    assert values.dtype == torch.float64
     assert float(values.double().var(0).sum()) == pytest.approx(TOTAL_VARIANCE, rel=1e-4)
 
 

@@ -19,6 +19,7 @@ from gan_core.loop import Game, rounds
 from gan_core.metrics.reference import Reference
 from gan_core.metrics.scores import scores
 from gan_core.recipe import Batch
+from gan_core.signs import vitals
 from tests.gan_core.games import GAMES, dataset, new_game, play, small, state
 
 ROUNDS = 20
@@ -65,11 +66,13 @@ def _played(experiment: Experiment, reference: Reference, change: Any = None) ->
         optimizer.register_step_pre_hook(partial(_keep_gradient, name, grads))
     real = data.to(game.device, game.dtype)
     losses = [one.scalars() for one in islice(rounds(game, real.images, real.labels), ROUNDS)]
+    measured = scores(game, reference)
     return {
         "losses": losses,
         "grads": grads,
         "state": state(game),
-        "fid": scores(game, reference)["fid"],
+        "fid": measured["fid"],
+        "signs": {"variety": measured["variety"], **vitals(game)},
     }
 
 

@@ -104,6 +104,7 @@ MISTAKES = {
     "search wgan metrics.weights=none.st": ["none.st is no file; nearest: metrics.weights=null"],
     # files
     "train --config experimant.yaml": ["experimant.yaml", "nearest: experiment.yaml"],
+    "train --config wgan_gp-cifar": ["wgan_gp-cifar: no such file or preset; nearest: wgan_gp-cifar10"],
     "train --config nowhere/x.yaml": ["nowhere/x.yaml", "nearest: none"],
     "train wgan --config runs": ["--config runs"],
     "train --config broken.yaml": ["YAML"],

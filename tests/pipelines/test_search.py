@@ -13,7 +13,6 @@ from mlflow.entities import Run
 from PIL import Image
 from rich.console import Console
 
-from pipelines.evaluate import evaluate
 from pipelines.reference import obtain_reference
 from pipelines.runs import RunFolder, find_checkpoint
 from pipelines.search import search
@@ -24,6 +23,7 @@ from tests.pipelines.tiny import (
     agree,
     client_of,
     created,
+    evaluated,
     history,
     listing,
     named,
@@ -139,7 +139,7 @@ def test_the_best_is_first_and_told(found):
 def test_the_best_fid_is_that_of_its_checkpoint(found, storage):
     path = find_checkpoint("hunt", storage)
     assert str(path) == found.table[0]["checkpoint"]
-    result = evaluate(path, storage)
+    result = evaluated(path, storage)
     assert (result["fid"], result["step"]) == (found.best["fid"], found.best["step"])
     assert result["family"] == "wgan"
 
@@ -264,7 +264,7 @@ def test_the_table_and_the_best_are_those_of_all_trials(extended, storage):
     fids = [float(row["fid"]) for row in extended.table if row["fid"]]
     assert extended.best["fid"] == min(fids)
     assert extended.parent.data.tags["ganfleet.best.fid"] == f"{min(fids):.4f}"
-    assert evaluate(find_checkpoint("hunt", storage), storage)["fid"] == min(fids)
+    assert evaluated(find_checkpoint("hunt", storage), storage)["fid"] == min(fids)
 
 
 def test_a_search_that_was_moved_is_gone_on_with(extended, storage, tmp_path):

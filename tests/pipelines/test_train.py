@@ -128,6 +128,20 @@ def test_the_end_is_said_with_what_to_look_at(two):
     assert "classifier" in two.screen
 
 
+# Evaluation beside training
+
+
+def test_beside_training_the_same_numbers_come(ray_cluster, storage, alone):
+    words = [*GAME, f"budget.rounds={ROUNDS}", "metrics.async=true"]
+    experiment = small_train(storage, "wgan_gp", "beside", *words)
+    found = trained(experiment, created(experiment))
+    same_game(found.rows, rows(alone.path)[:ROUNDS])
+    assert history(client_of(storage), found.run).keys() == set(range(1, ROUNDS + 1))
+    assert agree(client_of(storage), found.run, found.folder.path)
+    assert [path.name for path in found.folder.pictures()] == ["step-000003.png", "step-000006.png"]
+    assert "ganfleet.fid.resize" in found.run.data.tags
+
+
 # MLflow
 
 

@@ -44,7 +44,10 @@ def test_the_file_of_metrics_holds_what_the_events_say(played):
     for row in rows(played.folder.path):
         assert names <= row.keys()
         assert row["images_per_second"] > 0
-    assert {"wasserstein_estimate", "gradient_penalty"} <= rows(played.folder.path)[0].keys()
+    first = rows(played.folder.path)[0].keys()
+    assert {"wasserstein_estimate", "gradient_penalty"} <= first
+    assert {f"{what}_norm/{who}" for what in ("gradient", "weight") for who in ("critic", "generator")} <= first
+    assert all(("variety" in row) == ("fid" in row) for row in rows(played.folder.path))
 
 
 def test_there_is_a_picture_of_each_evaluation(played):
@@ -195,7 +198,7 @@ def test_a_number_lost_on_the_way_ends_the_game_and_is_not_logged(played, refere
         list(play(played.experiment, folder, reference, target=None, start=folder.checkpoint(6)))
     assert str(caught.value).startswith({"generator": "loss/critic is nan", "average": "fid"}[net])
     assert "at step 8" in str(caught.value)
-    assert not (folder.path / "metrics.jsonl").exists()
+    assert rows(folder.path) == []
     assert saved_steps(folder) == [6]
 
 
@@ -206,6 +209,41 @@ def test_a_damaged_checkpoint_is_not_gone_on_from(played, reference, tmp_path):
     state.write_bytes(state.read_bytes()[:-1] + b"?")
     with pytest.raises(checkpoint.CheckpointError, match="sha256"):
         next(play(played.experiment, folder, reference, target=None, start=folder.checkpoint(12)))
+
+
+# Warning signs
+
+
+STARVING = (
+    *("family.loss=minimax", "family.n_critic=10", "family.lr=1e-3"),
+    *("family.width=64", "family.critic_width=64", "budget.rounds=90"),
+)
+
+
+def test_a_warning_sign_is_told_once_with_what_to_try_and_again_after_a_resumption(storage, reference, tmp_path):
+    """gan's minimax game against a critic of ten steps a round, logged every 10 rounds."""
+    words = [*STARVING, "budget.log_every=10", "budget.eval_every=90", "budget.checkpoint_every=70"]
+    experiment = small_train(tmp_path, "gan", "starves", *words)
+    folder = created(experiment)
+    events = list(play(experiment, folder, reference, target=None))
+    seen = {sign.name: (event.step, sign) for event in events for sign in event.signs}
+    assert sum(len(event.signs) for event in events) == len(seen), "each once"
+    step, sign = seen["gradient_starvation"]
+    assert 20 <= step <= 90
+    assert "family.loss=non_saturating" in sign.advice
+    tags = json.loads((folder.path / "tags.json").read_text())
+    assert tags.keys() == {f"ganfleet.sign.{name}" for name in seen}
+    assert tags["ganfleet.sign.gradient_starvation"] == f"step {step}: {sign.seen}; {sign.advice}"
+
+    again = list(play(experiment, folder, reference, target=None, start=folder.checkpoint(70)))
+    assert [(event.step, {sign.name for sign in event.signs}) for event in again] == [(80, set()), (90, seen.keys())]
+    tags = json.loads((folder.path / "tags.json").read_text())
+    assert tags["ganfleet.sign.gradient_starvation"].startswith("step 90: ")
+
+
+def test_a_game_that_goes_well_has_none(played):
+    assert [event.signs for event in played.events] == [()] * len(played.events)
+    assert not (played.folder.path / "tags.json").exists()
 
 
 # Small parts

@@ -1,0 +1,63 @@
+"""Datasets that need no file of the user's and are small enough to be made at every start."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import replace
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from gan_core.data.dataset import Dataset, Modes
+from gan_core.experiment import Data
+from gan_core.streams import seeded
+
+
+def _digits(settings: Data) -> Dataset:
+    """The 1,797 8x8 handwritten digits that scikit-learn ships (Alpaydin & Kaynak 1998), resized bilinearly."""
+    from sklearn.datasets import load_digits
+
+    pixels, labels = load_digits(return_X_y=True)
+    images = torch.from_numpy(pixels).float().reshape(-1, 1, 8, 8) / 8 - 1  # 0..16 -> [-1, 1]
+    size = settings.image_size
+    if size != 8:
+        images = F.interpolate(images, (size, size), mode="bilinear", align_corners=False)
+    return Dataset("digits", images, torch.from_numpy(labels).long(), classes=10)
+
+
+def _ring8(settings: Data) -> Dataset:
+    """8 Gaussians of sigma 0.02 on the unit circle (Metz et al. 2017, section 3.1, scaled)."""
+    angles = torch.arange(8) * (2 * math.pi / 8)
+    return _mixture(settings, torch.stack([angles.cos(), angles.sin()], dim=1), sigma=0.02)
+
+
+def _grid25(settings: Data) -> Dataset:
+    """25 Gaussians of sigma 0.05 on the 5x5 grid of spacing 2 (Dumoulin et al. 2017), divided by 2.8."""
+    line = torch.arange(-4.0, 5.0, 2.0)
+    return _mixture(settings, torch.cartesian_prod(line, line) / 2.828, sigma=0.05 / 2.828)
+
+
+def _mixture(settings: Data, centres: Tensor, sigma: float, per_mode: int = 1000) -> Dataset:
+    modes, count = Modes(centres, sigma), len(centres) * per_mode
+    images, labels = _samples(modes, count, settings.name)
+    whole = Dataset(settings.name, images, labels, len(centres), modes)
+    if settings.held_out == 0:
+        return whole
+    fresh, of_mode = _samples(modes, max(round(settings.held_out * count), 1), settings.name, "held out")
+    return replace(whole, held_out=fresh, held_out_labels=of_mode)
+
+
+def _samples(modes: Modes, count: int, *key: object) -> tuple[Tensor, Tensor]:
+    """`count` samples (count, D), as many of each mode as of another, and their modes (count,)."""
+    labels = torch.arange(count) * len(modes.centres) // count
+    noise = torch.randn(count, modes.centres.shape[1], generator=seeded("cpu", *key))
+    return modes.centres[labels] + modes.sigma * noise, labels
+
+
+BUILT_IN: dict[str, Callable[[Data], Dataset]] = {
+    "digits": _digits,
+    "ring8": _ring8,
+    "grid25": _grid25,
+}

@@ -1,0 +1,166 @@
+"""Real images where they lie, by name: found at every start, opened only if they are not in the cache yet."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import zipfile
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from gan_core.experiment import Data
+from gan_core.images import eight_bits, image_files, is_grey, read_image
+from gan_core.settings import SettingsError, nearest
+from gan_core.streams import seeded
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+PATCHES = 4096
+"""Patches of the two photographs together."""
+
+
+@dataclass(frozen=True)
+class Opened:
+    """N images that can be read one by one, by several threads."""
+
+    labels: np.ndarray
+    """(N,), from 0 to `classes` - 1."""
+    classes: int
+    channels: int
+    """1 if all images are grey, else 3."""
+    read: Callable[[int], Image.Image]
+    """The i-th image, grey or RGB. Raises ValueError naming it if it cannot be used."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """Images that were found, but not yet read."""
+
+    identity: str
+    """A different one if what is there may have changed."""
+    open: Callable[[], Opened]
+
+
+def files_identity(files: Iterable[Path]) -> str:
+    """Of files' paths, sizes and times of change: quick, where a digest would read them all."""
+    content = hashlib.sha256()
+    for path in files:
+        about = path.stat()
+        content.update(b"\0".join([os.fsencode(path), b"%d/%d\0" % (about.st_size, about.st_mtime_ns)]))
+    return content.hexdigest()
+
+
+def files_below(folder: Path) -> list[Path]:
+    """The images of `data.path`. Raises SettingsError if there are none."""
+    try:
+        return image_files(folder)
+    except ValueError as error:
+        raise SettingsError(f"data.path: {error}") from None
+
+
+def _folder(settings: Data, root: Path) -> Source:
+    """Images in folders; the class is the first folder below the root. Without folders there is one class."""
+    files = files_below(root)
+    depth = len(root.parts)
+    classes = [path.parts[depth] if len(path.parts) > depth + 1 else "" for path in files]
+    names = sorted(set(classes))
+    if names[0] == "" and len(names) > 1:
+        loose = files[classes.index("")]
+        raise SettingsError(
+            f"data.path={root}: {loose.name} lies beside the folders of classes; nearest: {loose.parent / names[1]}"
+        )
+    numbers = {name: number for number, name in enumerate(names)}
+    labels = np.array([numbers[name] for name in classes])
+
+    def opened() -> Opened:
+        channels = 1 if all(map(is_grey, files)) else 3
+        return Opened(labels, len(names), channels, lambda index: read_image(files[index], over_white=True))
+
+    return Source(files_identity(files), opened)
+
+
+def _npz(settings: Data, root: Path) -> Source:
+    """`images` uint8 (N, H, W), (N, H, W, C) or (N, C, H, W), C 1, 3 or 4, and integer `labels` (N,) if there are."""
+    if not root.is_file():
+        right = next((str(path) for path in sorted(root.parent.glob("*.npz"))), "data.path=FILE.npz")
+        raise SettingsError(f"data.path={root} is no file; nearest: {right}")
+    return Source(files_identity([root]), lambda: _open_npz(root))
+
+
+def _open_npz(path: Path) -> Opened:
+    try:
+        with np.load(path) as arrays:
+            found = {name: arrays[name] for name in ("images", "labels") if name in arrays}
+            known = list(arrays)
+    except (ValueError, OSError, EOFError, AttributeError, TypeError, zipfile.BadZipFile) as error:
+        raise SettingsError(f"data.path={path} is no npz file of plain arrays: {error}; nearest: np.savez") from None
+    if "images" not in found:
+        right = f"rename '{nearest('images', known)}'" if known else "np.savez(FILE, images=...)"
+        raise SettingsError(f"data.path={path} has no array 'images' ({', '.join(known)}); nearest: {right}")
+    images = _channels_last(path, found["images"])
+    labels, classes = _numbered(path, found.get("labels"), len(images))
+    return Opened(labels, classes, 1 if images.shape[3] == 1 else 3, lambda index: _from_array(images[index]))
+
+
+def _channels_last(path: Path, images: np.ndarray) -> np.ndarray:  # (N, H, W, C)
+    if images.ndim == 3:
+        images = images[..., None]
+    if images.ndim == 4 and images.shape[3] not in (1, 3, 4) and images.shape[1] in (1, 3, 4):
+        images = images.transpose(0, 2, 3, 1)
+    if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] not in (1, 3, 4) or not images.size:
+        raise SettingsError(
+            f"data.path={path}: 'images' is {images.dtype} {images.shape}; nearest: uint8 (N, H, W, C), C 1, 3 or 4"
+        )
+    return images
+
+
+def _numbered(path: Path, labels: np.ndarray | None, count: int) -> tuple[np.ndarray, int]:
+    """The labels as 0 .. K - 1 in their own order, and K."""
+    if labels is None:
+        return np.zeros(count, dtype=np.int64), 1
+    if labels.shape != (count,) or not np.issubdtype(labels.dtype, np.integer):
+        raise SettingsError(
+            f"data.path={path}: 'labels' is {labels.dtype} {labels.shape}; nearest: whole numbers ({count},)"
+        )
+    names, numbers = np.unique(labels, return_inverse=True)
+    return numbers, len(names)
+
+
+def _from_array(pixels: np.ndarray) -> Image.Image:  # (H, W, C)
+    from PIL import Image
+
+    single = pixels.shape[2] == 1
+    return eight_bits(Image.fromarray(np.ascontiguousarray(pixels[..., 0] if single else pixels)), over_white=True)
+
+
+def _photos(settings: Data, root: Path) -> Source:
+    """Square patches of scikit-learn's two photographs (a Chinese temple, a flower); the class is the photograph.
+
+    A side is a quarter to three quarters of the photograph's height, but not less than the image's own, so that a
+    patch shows something. Patches overlap: withheld ones are not independent of the rest.
+    """
+    from PIL import Image
+    from sklearn.datasets import load_sample_images
+
+    photos = [Image.fromarray(pixels) for pixels in load_sample_images().images]
+    content = hashlib.sha256(b"".join(photo.tobytes() for photo in photos)).hexdigest()
+    labels = np.arange(PATCHES) % len(photos)
+    draw = torch.rand(PATCHES, 3, generator=seeded("cpu", "photos", "patches")).tolist()
+
+    def patch(index: int) -> Image.Image:
+        photo, (size, x, y) = photos[labels[index]], draw[index]
+        smallest, largest = max(photo.height // 4, settings.image_size), photo.height * 3 // 4
+        side = smallest + round(size * (largest - smallest))
+        left, top = round(x * (photo.width - side)), round(y * (photo.height - side))
+        return photo.crop((left, top, left + side, top + side))
+
+    return Source(content, lambda: Opened(labels, len(photos), 3, patch))
+
+
+SOURCES: dict[str, Callable[[Data, Path], Source]] = {"photos": _photos, "folder": _folder, "npz": _npz}

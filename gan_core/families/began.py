@@ -1,0 +1,62 @@
+"""BEGAN: the critic is an autoencoder; reals and fakes are told by its errors. Berthelot et al. 2017,
+arXiv:1703.10717."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+from pydantic import Field
+
+from gan_core.family import Beta, Family, LearningRate, Width
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from gan_core.recipe import Batch, Recipe, Shape
+
+
+class Began(Family):
+    """Section 3.4: the critic minimises L(x) - k L(G(z)), the generator L(G(z)); L(v) = E |v - D(v)|, a mean over
+    pixels. k follows gamma L(x) - L(G(z)) within [0, 1]. The autoencoder's hidden state is as wide as z, which is
+    normal here, uniform in the paper."""
+
+    lr: LearningRate = 1e-4
+    beta1: Beta = 0.5
+    beta2: Beta = 0.999
+    gamma: Annotated[float, Field(ge=0.0, le=1.0)] = 0.5
+    """Diversity ratio: the error of fakes that is aimed at, in units of the error of reals."""
+    lambda_k: Annotated[float, Field(ge=0.0, le=1.0)] = 1e-3
+    """Learning rate of k."""
+    width: Width = 32
+    """Channels of each convolution."""
+
+    def plays_on_points(self) -> bool:
+        return False
+
+    def recipe(self, shape: Shape, classes: int) -> Recipe:
+        import torch
+
+        from gan_core import nets, objectives, ranks
+        from gan_core.optimizers import adam
+        from gan_core.recipe import adversarial
+
+        generator = nets.began_decoder(self.latent, shape, self.width)
+        critic = nets.began_autoencoder(shape, self.latent, self.width)
+        critic.register_buffer("k", torch.zeros(()))
+
+        def critic_loss(batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+            fake = nets.without_grad(generator, batch.z)
+            again = nets.scores(critic, batch.real, fake)
+            real_error, fake_error = objectives.l1_error(batch.real, again[0]), objectives.l1_error(fake, again[1])
+            k = critic.get_buffer("k").clone()  # the loss keeps it for its backward
+            with torch.no_grad():
+                real_mean, fake_mean = ranks.mean(torch.stack([real_error, fake_error]))
+                balance = self.gamma * real_mean - fake_mean
+                critic.get_buffer("k").add_(self.lambda_k * balance).clamp_(0, 1)
+            return real_error - k * fake_error, {"convergence": real_mean + balance.abs(), "k": k}
+
+        def generator_loss(batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+            fake = generator(batch.z).to(batch.z.dtype)
+            return objectives.l1_error(fake, critic(fake)), {}
+
+        return adversarial(critic, critic_loss, generator, generator_loss, adam(self.lr, self.beta1, self.beta2), 1)

@@ -1,0 +1,54 @@
+"""Variational autoencoder. Kingma & Welling 2014, arXiv:1312.6114."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from gan_core.family import Beta, Family, Latent, LearningRate, Weight, Width
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from gan_core.recipe import Batch, Recipe, Shape
+
+
+class Vae(Family):
+    """One player, minus the evidence lower bound in nats an image. p(x|z) is normal around the decoded image with one
+    variance for all pixels, which is learned: always the best for the batch (Rybkin et al. 2021, arXiv:2006.13202).
+    Samples are its means."""
+
+    lr: LearningRate = 1e-3
+    beta1: Beta = 0.9
+    beta2: Beta = 0.999
+    kl_weight: Weight = 1.0
+    """Of KL(q(z|x) || N(0, I)); other than 1 the loss is no bound. Higgins et al. 2017's beta."""
+    latent: Latent = 20
+    width: Width = 16
+    """Channels of the first convolution; doubled by the second."""
+
+    def plays_on_points(self) -> bool:
+        return False
+
+    def recipe(self, shape: Shape, classes: int) -> Recipe:
+        from torch import nn
+
+        from gan_core import nets, objectives
+        from gan_core.codes import Likelihood, Posterior
+        from gan_core.optimizers import adam
+        from gan_core.recipe import Player, Recipe
+
+        encoder = Posterior(nets.conv_encoder(shape, 2 * self.latent, self.width))
+        decoder = Likelihood(nets.conv_decoder(self.latent, shape, self.width))
+
+        def loss(batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+            mean, log_variance = encoder.moments(batch.real)
+            z = mean + (0.5 * log_variance).exp() * batch.z
+            again = decoder(z)
+            variance = decoder.track(objectives.l2_error(batch.real, again))
+            log_likelihood = objectives.gaussian_log_density(batch.real, again, variance).mean()
+            kl = objectives.gaussian_kl(mean, log_variance).mean()
+            return self.kl_weight * kl - log_likelihood, {"elbo": log_likelihood - kl, "kl": kl}
+
+        net = nn.ModuleDict({"encoder": encoder, "decoder": decoder})
+        player = Player(net, loss, adam(self.lr, self.beta1, self.beta2), sees_real=True)
+        return Recipe({"vae": player}, decoder, encoder=encoder)

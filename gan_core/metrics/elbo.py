@@ -1,0 +1,62 @@
+"""How likely given images are under a family with a density, and under a model without z. Densities are of images in
+[-1, 1], in nats an image; images of 256 levels have densities only once `dequantised`."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from gan_core import objectives, streams
+from gan_core.codes import Likelihood, Posterior
+from gan_core.loop import Game
+
+BATCH = 256
+"""Images measured at once."""
+
+
+@torch.no_grad()
+def log_likelihood_bound(game: Game, images: Tensor, samples: int = 1) -> Tensor:
+    """A lower bound of log p(x) of each image (N, *shape): (N,), by the game's averaged nets.
+
+    log 1/K sum p(x, z) / q(z|x) over K = `samples` draws from q, the same in each call: for K = 1 an unbiased estimate
+    of the evidence lower bound (Kingma & Welling 2014, equation 2), on average tighter the larger K (Burda et al. 2016,
+    arXiv:1509.00519, theorem 1). Raises ValueError for a family without a density.
+    """
+    encoder, decoder = game.averages.get("encoder"), game.averages["generator"]
+    if not isinstance(encoder, Posterior) or not isinstance(decoder, Likelihood):
+        raise ValueError(f"{game.experiment.family.name} has no density; nearest: vae")
+    found = []
+    for start in range(0, len(images), BATCH):
+        some = images[start : start + BATCH]
+        mean, log_variance = encoder.moments(some)
+        ratios = []
+        for draw in range(samples):
+            rows = (start, start + len(some))
+            noise = streams.latents(
+                game.experiment.seed, f"posterior {draw}", *rows, mean.shape[1], mean.device, mean.dtype
+            )
+            z = mean + (0.5 * log_variance).exp() * noise
+            prior = objectives.gaussian_log_density(z, torch.zeros_like(z), torch.ones_like(z))
+            posterior = objectives.gaussian_log_density(z, mean, log_variance.exp())
+            ratios.append(objectives.gaussian_log_density(some, decoder(z), decoder.variance) + prior - posterior)
+        found.append(torch.stack(ratios).logsumexp(dim=0) - math.log(samples))
+    return torch.cat(found)
+
+
+def independent_gaussian(train: Tensor, images: Tensor) -> Tensor:
+    """log p(x) of each image (N, *shape) under a normal distribution of each pixel by itself, fitted to the train set
+    (M, *shape): (N,). The best model of its kind that has no z; infinite where a pixel of the train set is constant."""
+    exact = train.double()
+    return objectives.gaussian_log_density(images.double(), exact.mean(dim=0), exact.var(dim=0, unbiased=False))
+
+
+def dequantised(images: Tensor, seed: int) -> Tensor:
+    """Images (N, *shape) in [-1, 1] with uniform noise as wide as one of 256 levels, a function of `seed`.
+
+    A density of the result is a lower bound of the levels' probabilities (Theis et al. 2016, arXiv:1511.01844,
+    section 3.1)."""
+    draw = streams.seeded(images.device, seed, "dequantised")
+    noise = torch.rand(images.shape, generator=draw, device=images.device, dtype=images.dtype)
+    return images + (noise - 0.5) * (2 / 255)

@@ -1,0 +1,87 @@
+"""Networks: MLPs, DCGAN's convolutions, residual nets, autoencoders. A generator maps (N, latent) to (N, *shape), a
+critic (N, *shape) to scores (N,). Convolutional nets make and see square images with a side of SIDES."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from gan_core.family import NetName
+from gan_core.nets.autoencoder import Autoencoder, conv_decoder, conv_encoder
+from gan_core.nets.began import began_autoencoder, began_decoder
+from gan_core.nets.dcgan import dcgan_critic, dcgan_encoder, dcgan_generator, initialised, joint_critic
+from gan_core.nets.layers import SIDES
+from gan_core.nets.mlp import mlp_critic, mlp_generator
+from gan_core.nets.norm import GlobalBatchNorm
+from gan_core.nets.resnet import resnet_critic, resnet_generator
+from gan_core.recipe import Shape
+
+__all__ = [
+    "SIDES",
+    "Autoencoder",
+    "GlobalBatchNorm",
+    "began_autoencoder",
+    "began_decoder",
+    "conv_decoder",
+    "conv_encoder",
+    "dcgan_critic",
+    "dcgan_encoder",
+    "dcgan_generator",
+    "generator",
+    "initialised",
+    "joint_critic",
+    "mlp_critic",
+    "mlp_generator",
+    "resnet_critic",
+    "resnet_generator",
+    "scores",
+    "wasserstein_critic",
+    "without_grad",
+]
+
+
+def without_grad(generator: nn.Module, z: Tensor) -> Tensor:
+    """The generator's samples for a critic's turn: nothing flows back into it."""
+    with torch.no_grad():
+        return generator(z).to(z.dtype)
+
+
+def scores(critic: Callable[[Tensor], Tensor], real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:
+    """Scores of real and fake in one forward: for critics that look at each sample by itself."""
+    both = critic(torch.cat([real, fake]))
+    return both[: len(real)], both[len(real) :]
+
+
+def generator(net: NetName, latent: int, shape: Shape, width: int) -> nn.Module:
+    """A generator by name. `width`: channels beside the image (dcgan, resnet), a 16th of the hidden units (mlp).
+
+    Raises ValueError for a shape that the net cannot make.
+    """
+    match _resolved(net, shape):
+        case "mlp":
+            return mlp_generator(latent, shape, hidden=16 * width)
+        case "dcgan":
+            return dcgan_generator(latent, shape, width)
+        case "resnet":
+            return resnet_generator(latent, shape, width)
+
+
+def wasserstein_critic(net: NetName, shape: Shape, width: int) -> nn.Module:
+    """A critic by name, without BatchNorm and without a last bias: an offset of all scores changes no distance, so
+    its gradient is rounding noise, which Adam would turn into whole steps."""
+    match _resolved(net, shape):
+        case "mlp":
+            return mlp_critic(shape, hidden=16 * width, last_bias=False)
+        case "dcgan":
+            return dcgan_critic(shape, width, batch_norm=False, last_bias=False)
+        case "resnet":
+            return resnet_critic(shape, width, last_bias=False)
+
+
+def _resolved(net: NetName, shape: Shape) -> Literal["mlp", "dcgan", "resnet"]:
+    if net == "auto":
+        return "dcgan" if len(shape) == 3 else "mlp"
+    return net

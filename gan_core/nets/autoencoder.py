@@ -1,0 +1,73 @@
+"""Convolutional encoder and decoder of images, and what ties any two of them together.
+
+Weights are normal with variance 2 / inputs of a sum before ReLU (He et al. 2015, arXiv:1502.01852, equation 10),
+1 / inputs elsewhere; biases are zero.
+"""
+
+from __future__ import annotations
+
+import math
+from itertools import pairwise
+
+from torch import Tensor, nn
+
+from gan_core.nets.layers import halvings
+from gan_core.recipe import Shape
+
+
+class Autoencoder(nn.Module):
+    """x (N, *shape) -> its reconstruction (N, *shape), by way of `encoder` and `decoder`."""
+
+    def __init__(self, encoder: nn.Module, decoder: nn.Module) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.decoder = decoder
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.decoder(self.encoder(x))
+
+
+def _channels(shape: Shape, width: int) -> tuple[list[int], int]:
+    """Channels from the image inwards, doubling, and the side of the innermost map: two halvings, or as many as lead
+    to 8x8."""
+    count, side = halvings(shape, largest=8)
+    extra = max(2 - count, 0)
+    return [shape[0], *(width * 2**level for level in range(count + extra))], side >> extra
+
+
+def conv_encoder(shape: Shape, out: int, width: int) -> nn.Module:
+    """Images -> (N, out): 5x5 convolutions of stride 2, `width` channels and doubling, ReLU; a linear head.
+
+    `width` 16 gives 16 and 32 channels up to 32x32. A VAE's mean and log-variance are one head: `out` = 2 latent.
+    """
+    channels, side = _channels(shape, width)
+    layers: list[nn.Module] = []
+    for outer, inner in pairwise(channels):
+        layers += [_he(nn.Conv2d(outer, inner, 5, 2, 2), outer * 25), nn.ReLU()]
+    features = channels[-1] * side**2
+    return nn.Sequential(*layers, nn.Flatten(), _he(nn.Linear(features, out), features, gain=1.0))
+
+
+def conv_decoder(latent: int, shape: Shape, width: int) -> nn.Module:
+    """(N, latent) -> images in [-1, 1]: the encoder mirrored, with transposed convolutions; tanh."""
+    channels, side = _channels(shape, width)
+    layers: list[nn.Module] = [
+        _he(nn.Linear(latent, channels[-1] * side**2), latent),
+        nn.ReLU(),
+        nn.Unflatten(1, (channels[-1], side, side)),
+    ]
+    for inner, outer in pairwise(reversed(channels[1:])):
+        layers += [_he(*_transposed(inner, outer)), nn.ReLU()]
+    return nn.Sequential(*layers, _he(*_transposed(channels[1], shape[0]), gain=1.0), nn.Tanh())
+
+
+def _transposed(inputs: int, outputs: int) -> tuple[nn.ConvTranspose2d, float]:
+    """The layer, and the number of terms in a pixel's sum: a quarter of the kernel's, on average."""
+    return nn.ConvTranspose2d(inputs, outputs, 5, 2, 2, output_padding=1), inputs * 25 / 4
+
+
+def _he(layer: nn.Linear | nn.Conv2d | nn.ConvTranspose2d, inputs: float, gain: float = 2.0) -> nn.Module:
+    nn.init.normal_(layer.weight, 0.0, math.sqrt(gain / inputs))
+    if layer.bias is not None:
+        nn.init.zeros_(layer.bias)
+    return layer

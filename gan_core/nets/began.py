@@ -1,0 +1,49 @@
+"""BEGAN's autoencoder and its decoder, which is the generator too. Berthelot et al. 2017, arXiv:1703.10717,
+without its optional skip connections and vanishing residuals.
+
+3x3 convolutions, two at each size, exponential linear units, no normalisation. Weights are uniform as in Glorot &
+Bengio 2010, biases zero; the paper does not say.
+"""
+
+from __future__ import annotations
+
+from torch import nn
+
+from gan_core.nets.autoencoder import Autoencoder
+from gan_core.nets.layers import Upsampled, glorot, halvings
+from gan_core.recipe import Shape
+
+
+def began_decoder(latent: int, shape: Shape, width: int) -> nn.Module:
+    """(N, latent) -> images in [-1, 1]: a linear map to 8x8 (7x7 for 28x28), sizes doubled by nearest neighbours.
+
+    `width`: channels of all convolutions, the paper's n (64 or 128). The paper does not say what bounds the images;
+    here it is a tanh.
+    """
+    doublings, side = halvings(shape, largest=8)
+    layers: list[nn.Module] = [glorot(nn.Linear(latent, width * side**2)), nn.Unflatten(1, (width, side, side))]
+    layers += [*_convolution(width, width), *_convolution(width, width)]
+    for _ in range(doublings):
+        layers += [glorot(Upsampled(width, width, 3, padding=1)), nn.ELU(), *_convolution(width, width)]
+    return nn.Sequential(*layers, glorot(nn.Conv2d(width, shape[0], 3, padding=1)), nn.Tanh())
+
+
+def began_autoencoder(shape: Shape, hidden: int, width: int) -> Autoencoder:
+    """Images -> their reconstructions by way of `hidden` numbers: BEGAN's discriminator.
+
+    The encoder's channels grow by `width` at each halving, by a convolution of stride 2. At 8x8 (7x7) a linear map
+    leads to the hidden state and another, the decoder's, from it, neither followed by a non-linearity. With the
+    generator that makes 17.1 million parameters for 128x128, n = 128 and 64 hidden numbers; the paper counts 17.3.
+    """
+    count, side = halvings(shape, largest=8)
+    layers = [*_convolution(shape[0], width), *_convolution(width, width)]
+    for level in range(1, count + 1):
+        narrow, wide = level * width, (level + 1) * width
+        layers += [*_convolution(narrow, narrow), *_convolution(narrow, wide, stride=2)]
+    features = (count + 1) * width * side**2
+    encoder = nn.Sequential(*layers, nn.Flatten(), glorot(nn.Linear(features, hidden)))
+    return Autoencoder(encoder, began_decoder(hidden, shape, width))
+
+
+def _convolution(inputs: int, outputs: int, stride: int = 1) -> list[nn.Module]:
+    return [glorot(nn.Conv2d(inputs, outputs, 3, stride, 1)), nn.ELU()]

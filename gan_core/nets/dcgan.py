@@ -1,0 +1,106 @@
+"""DCGAN's convolutional pair (Radford et al. 2016, arXiv:1511.06434), and the encoder and the critic of pairs that
+make a BiGAN of it (Donahue et al. 2017, arXiv:1605.09782).
+
+`width` is the number of channels beside the image; it doubles at each halving down to 4x4 (7x7 for 28x28).
+"""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from gan_core.nets.layers import Score, halvings
+from gan_core.nets.norm import GlobalBatchNorm
+from gan_core.recipe import Shape
+
+
+class _Project(nn.Module):
+    """latent -> (N, C, side, side): the transposed convolution of a 1x1 image, as the matrix product that it is."""
+
+    def __init__(self, latent: int, channels: int, side: int) -> None:
+        super().__init__()
+        self.side = side
+        self.project = nn.Linear(latent, channels * side**2, bias=False)
+
+    def forward(self, z: Tensor) -> Tensor:  # (N, latent)
+        return F.linear(z, self.project.weight).unflatten(1, (-1, self.side, self.side))  # (N, C, side, side)
+
+
+def dcgan_generator(latent: int, shape: Shape, width: int) -> nn.Module:
+    """Transposed 4x4 convolutions from 4x4 up, BatchNorm but on the output, ReLU, tanh. Radford et al. 2016."""
+    levels, side = halvings(shape, largest=7)
+    channels = [width * 2**level for level in reversed(range(levels))]
+    layers: list[nn.Module] = [_Project(latent, channels[0], side), GlobalBatchNorm(channels[0]), nn.ReLU()]
+    for wide, narrow in pairwise(channels):
+        layers += [
+            nn.ConvTranspose2d(wide, narrow, 4, 2, 1, bias=False),
+            GlobalBatchNorm(narrow),
+            nn.ReLU(),
+        ]
+    layers += [nn.ConvTranspose2d(channels[-1], shape[0], 4, 2, 1), nn.Tanh()]
+    return initialised(nn.Sequential(*layers))
+
+
+def dcgan_critic(shape: Shape, width: int, *, batch_norm: bool, last_bias: bool = True) -> nn.Module:
+    """Strided 4x4 convolutions down to 4x4, LeakyReLU(0.2), BatchNorm but on the input. Radford et al. 2016."""
+    layers, features = _downwards(shape, width, batch_norm=batch_norm)
+    return initialised(nn.Sequential(*layers, nn.Linear(features, 1, bias=last_bias), Score()))
+
+
+def dcgan_encoder(shape: Shape, latent: int, width: int) -> nn.Module:
+    """Images -> z (N, latent): the critic's convolutions, BatchNorm too, under a linear head, because z ~ N(0, I) has
+    no bounds. Donahue et al. 2017, section 3: deterministic."""
+    layers, features = _downwards(shape, width, batch_norm=True)
+    return initialised(nn.Sequential(*layers, nn.Linear(features, latent)))
+
+
+class _JointCritic(nn.Module):
+    def __init__(self, shape: Shape, latent: int, width: int) -> None:
+        super().__init__()
+        layers, features = _downwards(shape, width, batch_norm=True)
+        self.features = nn.Sequential(*layers)
+        self.score = nn.Sequential(
+            nn.Linear(features + latent, 16 * width), nn.LeakyReLU(0.2), nn.Linear(16 * width, 1), Score()
+        )
+
+    def forward(self, x: Tensor, z: Tensor) -> Tensor:  # (N, C, H, W), (N, latent)
+        features = self.features(x)  # (N, features)
+        return self.score(torch.cat([features, z.to(features.dtype)], dim=1))  # (N,)
+
+
+def joint_critic(shape: Shape, latent: int, width: int) -> nn.Module:
+    """Scores (N,) of pairs: `critic(x, z)` with x (N, *shape) and z (N, latent).
+
+    The critic's convolutions with BatchNorm; z is appended to their features, and a hidden layer of 16 `width`
+    units (1024 at width 64, as Donahue et al. 2017 have them) looks at both.
+    """
+    return initialised(_JointCritic(shape, latent, width))
+
+
+def _downwards(shape: Shape, width: int, *, batch_norm: bool) -> tuple[list[nn.Module], int]:
+    """Layers from images to flat features (N, count), and count."""
+    levels, side = halvings(shape, largest=7)
+    channels = [width * 2**level for level in range(levels)]
+    layers: list[nn.Module] = [nn.Conv2d(shape[0], width, 4, 2, 1), nn.LeakyReLU(0.2)]
+    for narrow, wide in pairwise(channels):
+        layers += [nn.Conv2d(narrow, wide, 4, 2, 1, bias=not batch_norm)]
+        layers += [GlobalBatchNorm(wide)] if batch_norm else []
+        layers += [nn.LeakyReLU(0.2)]
+    return [*layers, nn.Flatten()], channels[-1] * side**2
+
+
+def initialised(net: nn.Module) -> nn.Module:
+    """N(0, 0.02) weights, N(1, 0.02) BatchNorm scales, zero biases. Radford et al. 2016, section 4."""
+    for module in net.modules():
+        if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
+            nn.init.normal_(module.weight, 0.0, 0.02)
+        if isinstance(module, nn.BatchNorm2d):
+            nn.init.normal_(module.weight, 1.0, 0.02)
+        if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear | nn.BatchNorm2d) and (
+            module.bias is not None
+        ):
+            nn.init.zeros_(module.bias)
+    return net

@@ -1,0 +1,142 @@
+"""Residual nets for images: those of WGAN-GP's CIFAR-10 experiment up to 32x32, SNGAN's beyond.
+
+Gulrajani et al. 2017, arXiv:1704.00028, appendix; Miyato et al. 2018, arXiv:1802.05957, appendix B; for 256x256
+Brock et al. 2019, arXiv:1809.11096, appendix B. Pre-activation blocks of two 3x3 convolutions, ReLU.
+
+Weights are uniform as in Glorot & Bengio 2010, with twice the variance (He et al. 2015) in a block's 3x3
+convolutions; biases are zero. So has the code of Gulrajani et al.
+"""
+
+from __future__ import annotations
+
+import math
+from itertools import pairwise
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from gan_core.nets.layers import Score, Upsampled, glorot, halvings, side_of
+from gan_core.nets.norm import GlobalBatchNorm
+from gan_core.recipe import Shape
+
+_HE = math.sqrt(2)
+
+_GENERATOR = {
+    8: (1, 1),
+    16: (1, 1, 1),
+    28: (1, 1, 1),
+    32: (1, 1, 1, 1),
+    64: (16, 8, 4, 2, 1),
+    128: (16, 16, 8, 4, 2, 1),
+    256: (16, 16, 8, 8, 4, 2, 1),
+}
+"""By side: channels, in widths, of the smallest map and after each block, which doubles it."""
+
+_CRITIC = {
+    8: ((1,), (1, 1, 1)),
+    16: ((1,), (1, 1, 1)),
+    28: ((1, 1), (1, 1)),
+    32: ((1, 1), (1, 1)),
+    64: ((1, 2, 4, 8, 16), ()),
+    128: ((1, 2, 4, 8, 16), (16,)),
+    256: ((1, 2, 4, 8, 8, 16), (16,)),
+}
+"""By side: channels, in widths, after the blocks that halve, then after those that do not. The four blocks for 32x32
+look twice at 8x8; images smaller than that experiment's are halved to 8x8 or 7x7, or once."""
+
+
+class _MeanPooled(nn.Conv2d):
+    """A 3x3 convolution and the mean over 2x2 of its output, as the one strided 4x4 convolution that it is."""
+
+    def forward(self, x: Tensor) -> Tensor:  # (N, C, H, W)
+        kernel = F.avg_pool2d(F.pad(self.weight, (1, 1, 1, 1)), 2, stride=1)  # (out, in, 4, 4)
+        return F.conv2d(x, kernel, self.bias, stride=2, padding=1)  # (N, out, H/2, W/2)
+
+
+class _Residual(nn.Module):
+    """The sum of two paths."""
+
+    def __init__(self, longer: nn.Module, shorter: nn.Module) -> None:
+        super().__init__()
+        self.longer = longer
+        self.shorter = shorter
+
+    def forward(self, x: Tensor) -> Tensor:  # (N, C, H, W)
+        return self.longer(x) + self.shorter(x)
+
+
+def _doubling(inputs: int, outputs: int) -> nn.Module:
+    """A generator's block. No biases: all paths from here end in a BatchNorm, which removes a channel's constant, so
+    their gradients would be rounding noise, of which Adam makes whole steps."""
+    longer = nn.Sequential(
+        GlobalBatchNorm(inputs),
+        nn.ReLU(),
+        glorot(Upsampled(inputs, outputs, 3, padding=1, bias=False), _HE),
+        GlobalBatchNorm(outputs),
+        nn.ReLU(),
+        glorot(nn.Conv2d(outputs, outputs, 3, padding=1, bias=False), _HE),
+    )
+    shorter = nn.Sequential(glorot(nn.Conv2d(inputs, outputs, 1, bias=False)), nn.Upsample(scale_factor=2))
+    return _Residual(longer, shorter)
+
+
+def _halving(inputs: int, outputs: int, *, first: bool) -> nn.Module:
+    """A critic's block. The first sees the image itself, which no ReLU may cut."""
+    hidden = outputs if first else inputs
+    longer = nn.Sequential(
+        nn.Identity() if first else nn.ReLU(),
+        glorot(nn.Conv2d(inputs, hidden, 3, padding=1), _HE),
+        nn.ReLU(),
+        glorot(_MeanPooled(hidden, outputs, 3, padding=1), _HE),
+    )
+    return _Residual(longer, nn.Sequential(nn.AvgPool2d(2), glorot(nn.Conv2d(inputs, outputs, 1))))
+
+
+def _plain(channels: int) -> nn.Module:
+    """A critic's block that keeps size and channels."""
+    convolutions = [glorot(nn.Conv2d(channels, channels, 3, padding=1), _HE) for _ in range(2)]
+    return _Residual(nn.Sequential(nn.ReLU(), convolutions[0], nn.ReLU(), convolutions[1]), nn.Identity())
+
+
+class _SpatialMean(nn.Module):
+    """(N, C, H, W) -> (N, C)."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.mean(dim=(2, 3))
+
+
+def resnet_generator(latent: int, shape: Shape, width: int) -> nn.Module:
+    """A linear map to 4x4 (7x7), a block per doubling, BatchNorm, ReLU, a 3x3 convolution, tanh.
+
+    `width`: channels beside the image. Published: 128 for CIFAR-10 (Gulrajani et al. 2017), 256 in SNGAN and in
+    mimicry's WGAN-GP; 64 for 64x64 and more.
+    """
+    _, side = halvings(shape, largest=7)
+    channels = [width * times for times in _GENERATOR[side_of(shape)]]
+    return nn.Sequential(
+        glorot(nn.Linear(latent, channels[0] * side**2)),
+        nn.Unflatten(1, (channels[0], side, side)),
+        *(_doubling(inputs, outputs) for inputs, outputs in pairwise(channels)),
+        GlobalBatchNorm(width),
+        nn.ReLU(),
+        glorot(nn.Conv2d(width, shape[0], 3, padding=1)),
+        nn.Tanh(),
+    )
+
+
+def resnet_critic(shape: Shape, width: int, *, last_bias: bool = True) -> nn.Module:
+    """Blocks that halve the image by mean-pooling and blocks that keep it, ReLU, the mean over places, a linear score.
+    No normalisation, because the gradient penalty is of each sample by itself.
+
+    `width`: channels beside the image; published: 128 up to 32x32, 64 beyond.
+    """
+    halving, plain = _CRITIC[side_of(shape)]
+    channels = [shape[0], *(width * times for times in halving)]
+    return nn.Sequential(
+        *(_halving(inputs, outputs, first=place == 0) for place, (inputs, outputs) in enumerate(pairwise(channels))),
+        *(_plain(width * times) for times in plain),
+        nn.ReLU(),
+        _SpatialMean(),
+        glorot(nn.Linear(channels[-1], 1, bias=last_bias)),
+        Score(),
+    )

@@ -1,0 +1,188 @@
+"""What each family is shown to be, over several seeds: writes docs/RESULTS.md and its pictures.
+
+    python tests/benchmarks/results.py play [SEEDS]     # what is missing, two at a time; may be stopped
+    python tests/benchmarks/results.py report              # docs/RESULTS.md from what there is
+
+All of it takes about two hours of two cores. Results are kept in docs/results/, one file a game and seed.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import statistics
+import subprocess
+import sys
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from scipy.stats import spearmanr
+
+HERE = Path(__file__).resolve().parent
+DOCS = HERE.parents[1] / "docs"
+KEPT = DOCS / "results"
+SEEDS = 3
+AT_ONCE = 2
+
+Found = dict[str, list[dict[str, Any]]]
+
+
+def play(seeds: int) -> None:
+    """Plays every game and seed that has no result yet, shown as it goes."""
+    sys.path.insert(0, str(HERE))
+    from results_games import PLANS
+
+    missing = [(name, seed) for seed in range(seeds) for name in PLANS if not kept(name, seed).exists()]
+    print(f"{len(missing)} games to play, {sum(PLANS[name].seconds for name, _ in missing) / 3600:.1f} core-hours")
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        for done, line in enumerate(pool.map(one, missing), start=1):
+            print(f"{done}/{len(missing)}  {line}", flush=True)
+
+
+def one(which: tuple[str, int]) -> str:
+    """Plays one game in a process of its own and keeps its result; what came of it in a line."""
+    name, seed = which
+    folder = KEPT / name
+    folder.mkdir(parents=True, exist_ok=True)
+    command = [sys.executable, str(HERE / "results_games.py"), name, str(seed), str(folder)]
+    threads = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, capture_output=True, text=True, env=threads, check=False)
+    if done.returncode:
+        return f"{name} seed {seed} failed: {done.stderr.strip().splitlines()[-1]}"
+    aside = kept(name, seed).with_suffix(".tmp")
+    aside.write_text(done.stdout)
+    aside.replace(kept(name, seed))
+    return f"{name} seed {seed}: FID {json.loads(done.stdout)['fid']:.1f}"
+
+
+def kept(name: str, seed: int) -> Path:
+    """Where a result is."""
+    return KEPT / name / f"{seed}.json"
+
+
+def spread(values: Sequence[float], digits: int = 1) -> str:
+    """Mean, lowest and highest."""
+    return f"{statistics.mean(values):.{digits}f} ({min(values):.{digits}f}-{max(values):.{digits}f})"
+
+
+def correlation(runs: list[dict[str, Any]], loss: str) -> str:
+    """Spearman's rank correlation of a logged value with FID over each game, by seed."""
+    found = [spearmanr([row[loss] for row in run["rows"]], [row["fid"] for row in run["rows"]]) for run in runs]
+    return spread([float(one.statistic) for one in found], 2)
+
+
+def families(found: Found) -> list[str]:
+    """The table of all families on digits, and their pictures."""
+    lines = ["| family | FID | Inception Score | generator updates | settings |", "|---|---|---|---|---|"]
+    pictures = []
+    for name, runs in found.items():
+        if not name.startswith("digits-"):
+            continue
+        family = name.removeprefix("digits-")
+        numbers = [spread([run[key] for run in runs], digits) for key, digits in (("fid", 1), ("inception_score", 2))]
+        steps = spread([run["step"] for run in runs], 0)
+        settings = " ".join(word.removeprefix("family.") for word in runs[0]["overrides"] if "held_out" not in word)
+        lines.append(f"| `{family}` | {numbers[0]} | {numbers[1]} | {steps} | {settings or 'defaults'} |")
+        pictures.append(f"`{family}`\n\n![{family}](results/{name}/{family}-0.png)\n")
+    return [*lines, "", *pictures]
+
+
+def extras(found: Found) -> list[str]:
+    """What the conditional, semi-supervised and encoding families are asked beside FID."""
+    asked = {
+        "digits-cgan": [("agreement", "share of samples that the classifier gives the asked class")],
+        "digits-cwgan_gp": [("agreement", "share of samples that the classifier gives the asked class")],
+        "digits-sgan": [
+            ("accuracy", "held-out accuracy of the critic, 100 labels"),
+            ("accuracy_of_labels_alone", "the same net on these labels alone, its best"),
+        ],
+        "digits-vae": [
+            ("elbo", "bound of log p of held-out digits, nats an image"),
+            ("without_z", "of an independent normal distribution of each pixel"),
+        ],
+        "digits-bigan": [("right_class", "reconstructions whose nearest training image has the right class")],
+        "digits-autoencoder": [("right_class", "the same")],
+    }
+    lines = ["| family | what | mean (lowest-highest) |", "|---|---|---|"]
+    for name, items in asked.items():
+        for key, what in items:
+            if name in found:
+                lines.append(f"| `{name[7:]}` | {what} | {spread([run[key] for run in found[name]], 3)} |")
+    return lines
+
+
+def modes(found: Found) -> list[str]:
+    """Mixtures: modes covered and share of high quality, by seed."""
+    lines = ["| game | modes by seed | of high quality by seed | settings |", "|---|---|---|---|"]
+    for name, runs in found.items():
+        if name.startswith(("ring8", "grid25")):
+            numbers = [", ".join(f"{run['modes']:.0f}" for run in runs)]
+            numbers.append(", ".join(f"{run['high_quality']:.2f}" for run in runs))
+            lines.append(f"| {name} | {numbers[0]} | {numbers[1]} | {' '.join(runs[0]['overrides'])} |")
+    return lines
+
+
+def report() -> None:
+    """Writes docs/RESULTS.md."""
+    found: Found = {}
+    for file in sorted(KEPT.glob("*/*.json")):
+        found.setdefault(file.parent.name, []).append(json.loads(file.read_text()))
+    seeds = sorted({len(runs) for runs in found.values()})
+    piles = [
+        f"| {name.removeprefix('pile-')} | {spread([run['at_the_bound'] for run in runs], 3)} |"
+        for name, runs in found.items()
+        if name.startswith("pile-")
+    ]
+    losses = (("digits-wgan", "wasserstein_estimate"), ("digits-wgan_gp", "wasserstein_estimate"))
+    rising = [
+        f"| `{name[7:]}` | {loss} | {correlation(found[name], loss)} |"
+        for name, loss in (*losses, ("digits-gan", "loss/generator"), ("digits-gan", "loss/critic"))
+        if name in found
+    ]
+    text = [
+        "# Results",
+        "",
+        f"Written by `tests/benchmarks/results.py`; seeds a row: {' to '.join(map(str, seeds))}. Numbers are means over"
+        " seeds, with the lowest and highest. FID and Inception Score are of the digits' own classifier.",
+        "",
+        "## Every family on digits, 16x16, for three minutes of two cores",
+        "",
+        *families(found),
+        "## What else they are asked",
+        "",
+        *extras(found),
+        "",
+        "## Mode coverage",
+        "",
+        *modes(found),
+        "",
+        "## Does the loss tell what FID tells?",
+        "",
+        "Spearman's rank correlation with FID over a run (12 evaluations): 1 if they fall together.",
+        "",
+        "| family | value | correlation |",
+        "|---|---|---|",
+        *rising,
+        "",
+        "## Weights at the bound",
+        "",
+        "Share of the critic's weights within 1% of c (of the largest weight, where none is clipped).",
+        "",
+        "| game | share |",
+        "|---|---|",
+        *piles,
+        "",
+    ]
+    (DOCS / "RESULTS.md").write_text("\n".join(text))
+    print(DOCS / "RESULTS.md")
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["play"]:
+        play(int(sys.argv[2]) if len(sys.argv) > 2 else SEEDS)
+    elif sys.argv[1:] == ["report"]:
+        report()
+    else:
+        sys.exit(__doc__)

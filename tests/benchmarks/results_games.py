@@ -1,0 +1,170 @@
+"""The games of `results.py`, one process each: plays until its core-seconds are spent, prints one JSON object.
+
+python tests/benchmarks/results_games.py GAME SEED FOLDER
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+
+from gan_core import data, streams
+from gan_core.data import Dataset
+from gan_core.experiment import Experiment, Metrics
+from gan_core.loop import Game, rounds
+from gan_core.metrics.memorisation import nearest_neighbours
+from gan_core.metrics.reference import Reference
+from gan_core.metrics.scores import sample_range, scores
+from pipelines.pictures import game_picture, pairs_picture, png
+
+LOOKS = 12
+"""Evaluations over a game."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One game: its settings, core-seconds of training, and what is measured at its end beside FID."""
+
+    family: str
+    overrides: tuple[str, ...]
+    seconds: float
+    extra: Callable[[Game, Dataset, Reference], Mapping[str, float]] | None = None
+
+
+def agreement(game: Game, dataset: Dataset, reference: Reference) -> dict[str, float]:
+    """Share of 2,000 samples that a classifier of the real data gives the class asked for."""
+    labels = streams.labels_of(0, 2000, game.classes, game.device)
+    logits = reference.extractor(sample_range(game, 0, 2000).float())[1]
+    assert logits is not None
+    return {"agreement": float((logits.argmax(1) == labels).double().mean())}
+
+
+def accuracy(game: Game, dataset: Dataset, reference: Reference) -> dict[str, float]:
+    """Of the semi-supervised critic on held-out images, and of the same net trained on its 100 labels alone.
+
+    The latter is given every advantage: its best accuracy on the held-out images over 2,000 steps.
+    """
+    assert dataset.held_out is not None
+    assert dataset.held_out_labels is not None
+    held_out, wanted = dataset.held_out.to(game.dtype), dataset.held_out_labels
+    known = streams.hide_labels(game.experiment.seed, dataset.labels, game.labelled or 0) >= 0
+    images, labels = dataset.images[known].to(game.dtype), dataset.labels[known]
+    rival = Game(game.experiment, game.shape, game.device, game.classes)
+    net = rival.current["classifier"].train().requires_grad_(True)
+    optimizer = torch.optim.Adam(net.parameters(), 1e-3)
+    best = 0.0
+    for step in range(2000):
+        chosen = torch.randint(len(images), (64,), generator=streams.seeded("cpu", "rival", step))
+        optimizer.zero_grad(set_to_none=True)
+        F.cross_entropy(net(images[chosen]), labels[chosen]).backward()
+        optimizer.step()
+        if step % 50 == 49:
+            with torch.no_grad():
+                best = max(best, float((net.eval()(held_out).argmax(1) == wanted).double().mean()))
+            net.train()
+    found = float((game.classify(held_out).argmax(1) == wanted).double().mean())
+    return {"accuracy": found, "accuracy_of_labels_alone": best, "labels": float(known.sum())}
+
+
+def likelihood(game: Game, dataset: Dataset, reference: Reference) -> dict[str, float]:
+    """Bounds of log p of held-out images in nats an image, and of a model without z; both of dequantised images."""
+    from gan_core.metrics.elbo import dequantised, independent_gaussian, log_likelihood_bound
+
+    assert dataset.held_out is not None
+    held_out, train = dequantised(dataset.held_out, 0), dequantised(dataset.images, 1)
+    bound = log_likelihood_bound(game, held_out.to(game.dtype), samples=1)
+    return {"elbo": float(bound.double().mean()), "without_z": float(independent_gaussian(train, held_out).mean())}
+
+
+def reconstructions(game: Game, dataset: Dataset, reference: Reference) -> dict[str, float]:
+    """Share of held-out images whose reconstruction's nearest training image has their class; chance is 0.1."""
+    assert dataset.held_out is not None
+    assert dataset.held_out_labels is not None
+    again = game.sample(game.encode(dataset.held_out.to(game.dtype))).float()
+    _, nearest = nearest_neighbours(again.flatten(1), dataset.images.flatten(1))
+    right = dataset.labels[nearest] == dataset.held_out_labels
+    return {"right_class": float(right.double().mean())}
+
+
+def piled(game: Game, dataset: Dataset, reference: Reference) -> dict[str, float]:
+    """Share of the critic's weights within 1% of the largest one's magnitude, which is c where they are clipped."""
+    weights = torch.cat([weight.detach().abs().flatten() for weight in game.players["critic"].net.parameters()])
+    bound = float(getattr(game.experiment.family, "clip", weights.max()))
+    return {"at_the_bound": float((weights >= 0.99 * bound).double().mean())}
+
+
+HALF = "data.held_out=0.2"
+CORE_SECONDS = 360.0
+"""Three minutes of two cores."""
+
+PLANS: dict[str, Plan] = {
+    "digits-gan": Plan("gan", (HALF, "family.lr=5e-4"), CORE_SECONDS),
+    "digits-dcgan": Plan("dcgan", (HALF, "family.lr=5e-4"), CORE_SECONDS),
+    "digits-wgan": Plan("wgan", (HALF, "family.lr=5e-4", "family.clip=0.05"), CORE_SECONDS),
+    "digits-wgan_gp": Plan("wgan_gp", (HALF, "family.lr=5e-4", "family.beta1=0.5", "family.n_critic=3"), CORE_SECONDS),
+    "digits-began": Plan("began", (HALF,), CORE_SECONDS),
+    "digits-cgan": Plan("cgan", (HALF, "family.lr=5e-4"), CORE_SECONDS, agreement),
+    "digits-cwgan_gp": Plan(
+        "cwgan_gp", (HALF, "family.lr=5e-4", "family.beta1=0.5", "family.n_critic=3"), CORE_SECONDS, agreement
+    ),
+    "digits-autoencoder": Plan("autoencoder", (HALF,), CORE_SECONDS, reconstructions),
+    "digits-vae": Plan("vae", (HALF,), CORE_SECONDS, likelihood),
+    "digits-sgan": Plan("sgan", (HALF,), CORE_SECONDS, accuracy),
+    "digits-bigan": Plan("bigan", (HALF,), CORE_SECONDS, reconstructions),
+    "grid25-wgan_gp": Plan(
+        "wgan_gp",
+        ("data.name=grid25", "family.net=mlp", "data.batch_size=256", "family.lr=5e-4", "family.beta1=0.5"),
+        CORE_SECONDS,
+    ),
+    "ring8-gan": Plan("gan", ("data.name=ring8", "family.lr=1e-3", "data.batch_size=256"), 60.0),
+    "ring8-gan-unrolled": Plan(
+        "gan", ("data.name=ring8", "family.lr=1e-3", "data.batch_size=256", "family.unrolled=5"), 60.0
+    ),
+    "ring8-gan-minibatch": Plan(
+        "gan", ("data.name=ring8", "family.lr=1e-3", "data.batch_size=256", "family.minibatch_features=16"), 60.0
+    ),
+    "pile-wgan-small": Plan("wgan", ("family.clip=1e-3", "family.lr=5e-4"), 60.0, piled),
+    "pile-wgan-paper": Plan("wgan", ("family.clip=1e-2", "family.lr=5e-4"), 60.0, piled),
+    "pile-wgan_gp": Plan("wgan_gp", ("family.lr=5e-4",), 60.0, piled),
+}
+
+
+def play(plan: Plan, seed: int, folder: Path) -> dict[str, Any]:
+    """Plays the plan and measures it. Evaluations are not counted into its core-seconds."""
+    words = ("budget.rounds=100000000", f"seed={seed}", *plan.overrides)
+    experiment = Experiment.load({"family": {"name": plan.family}}).override(*words)
+    dataset = data.load(experiment.data)
+    reference = Reference.build(Metrics(), dataset)
+    game = Game(experiment, dataset.shape, classes=dataset.classes)
+    rows: list[dict[str, float]] = []
+    spent, began = 0.0, time.process_time()
+    for turn in rounds(game, dataset.images, dataset.labels):
+        used = spent + time.process_time() - began
+        if used < plan.seconds * (len(rows) + 1) / LOOKS:
+            continue
+        rows.append({"seconds": used, "step": turn.step, **turn.scalars(), **scores(game, reference)})
+        if len(rows) == LOOKS:
+            break
+        spent, began = used, time.process_time()
+    picture = folder / f"{experiment.family.name}-{seed}.png"
+    picture.write_bytes(png(game_picture(game, dataset)))
+    found = {"rows": rows, "overrides": list(plan.overrides), "images_seen": game.images_seen, **rows[-1]}
+    if "encoder" in game.averages and dataset.held_out is not None:
+        real = dataset.held_out[:16].to(game.dtype)
+        pairs = png(pairs_picture(real, game.sample(game.encode(real))))
+        (folder / f"{experiment.family.name}-{seed}-reconstructions.png").write_bytes(pairs)
+    return {**found, **(plan.extra(game, dataset, reference) if plan.extra else {})}
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    name, seed, folder = sys.argv[1], int(sys.argv[2]), Path(sys.argv[3])
+    print(json.dumps(play(PLANS[name], seed, folder)))

@@ -1,0 +1,79 @@
+"""BEGAN's balance against the paper's equations, computed apart."""
+
+import pytest
+import torch
+from torch.testing import assert_close
+
+from gan_core import streams
+from gan_core.loop import rounds
+from tests.gan_core.games import BATCH, dataset, new_game, small
+
+
+def error(critic, x):
+    """Equation 1 with exponent 1, a pixel's mean."""
+    return (x - critic(x)).abs().sum() / x.numel()
+
+
+def turn(game, player, number):
+    real = dataset(game.experiment).to("cpu", torch.float64)
+    return streams.turn(0, player, number, BATCH, game.experiment.family.latent, real.images, real.labels)
+
+
+def test_losses_k_and_convergence_follow_section_3_4():
+    fields = ("family.gamma=0.8", "family.lambda_k=0.25", "family.lr=1e-3")
+    game = new_game(small("began", "compute.precision=fp64", *fields))
+    critic, generator = game.players["critic"].net, game.generator
+    k, seen = 0.0, []
+    for number in range(8):
+        with torch.no_grad():
+            given = turn(game, "critic", number)
+            real, fake = float(error(critic, given.real)), float(error(critic, generator(given.z)))
+        told = next(rounds(game, *data(game))).scalars()
+        assert told["loss/critic"] == pytest.approx(real - k * fake)
+        assert told["convergence"] == pytest.approx(real + abs(0.8 * real - fake))
+        assert told["k"] == pytest.approx(k)
+        k = min(max(k + 0.25 * (0.8 * real - fake), 0), 1)
+        assert float(critic.get_buffer("k")) == pytest.approx(k)
+        seen.append(k)
+    assert len(set(seen)) > 4
+
+
+def data(game):
+    real = dataset(game.experiment).to("cpu", torch.float64)
+    return real.images, real.labels
+
+
+def test_the_generator_lowers_its_samples_error():
+    game = new_game(small("began", "compute.precision=fp64"))
+    given = turn(game, "generator", 0)
+    critic, fake = game.players["critic"].net, game.generator(given.z)
+    loss, told = game.players["generator"](given)
+    assert_close(loss, error(critic, fake))
+    assert not told
+    weights = list(game.generator.parameters())
+    wanted = torch.autograd.grad(error(critic, fake), weights)
+    assert_close(torch.autograd.grad(loss, weights), wanted)
+
+
+def test_a_critics_gradient_is_that_of_reals_less_k_times_that_of_fakes():
+    game = new_game(small("began", "compute.precision=fp64"))
+    critic, given = game.players["critic"].net, turn(game, "critic", 0)
+    critic.get_buffer("k").fill_(0.3)
+    fake = game.generator(given.z).detach()
+    weights = list(critic.parameters())
+    real_slope, fake_slope = (torch.autograd.grad(error(critic, x), weights) for x in (given.real, fake))
+    found = torch.autograd.grad(game.players["critic"](given)[0], weights)
+    assert_close(found, tuple(one - 0.3 * other for one, other in zip(real_slope, fake_slope, strict=True)))
+
+
+@pytest.mark.parametrize(("gamma", "end"), [(0, 0), (1, 1)])
+def test_k_stays_between_0_and_1(gamma, end):
+    """Samples of one grey: their error falls below that of digits, and is more than none of it."""
+    game = new_game(small("began", f"family.gamma={gamma}", "family.lambda_k=1", "compute.precision=fp64"))
+    with torch.no_grad():
+        for weight in game.generator.parameters():
+            weight.zero_()
+    critic = game.players["critic"].net
+    for number in range(4):
+        game.players["critic"](turn(game, "critic", number))
+    assert critic.get_buffer("k") == end
