@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Literal
 
-from gan_core.family import Beta, Family, Latent, LearningRate, Steps, Width
+from gan_core.family import Beta, Latent, LearningRate, Noisy, Steps, Width
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from gan_core.recipe import Batch, Recipe, Shape
 
 
-class Cgan(Family):
+class Cgan(Noisy):
     """The non-saturating game given y. The label stands one-hot beside z; before an MLP's critic beside the sample,
     on DCGAN's by projection (Miyato & Koyama 2018, arXiv:1802.05637). A fake is judged under the label it was asked."""
 
@@ -36,20 +36,22 @@ class Cgan(Family):
         import torch
 
         from gan_core import heads, nets, objectives
+        from gan_core.noise import instance_noise
         from gan_core.optimizers import adam
         from gan_core.recipe import adversarial
 
         generator = heads.Concatenated(nets.generator(self.net, self.latent + classes, shape, self.width), classes)
         critic = self._critic(shape, classes)
+        noised = instance_noise(self.instance_noise, self.noise_rounds, self.n_critic)
 
         def critic_loss(batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
             with torch.no_grad():
                 fake = generator(batch.z, batch.labels).to(batch.real.dtype)
-            scores = critic(batch.real, batch.labels), critic(fake, batch.labels)
-            return objectives.discriminator_loss(*scores), {}
+            real, fake = noised(batch.real, "real", batch.turn), noised(fake, "fake", batch.turn)
+            return objectives.discriminator_loss(critic(real, batch.labels), critic(fake, batch.labels)), {}
 
         def generator_loss(batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
-            fake = generator(batch.z, batch.labels)
+            fake = noised(generator(batch.z, batch.labels), "fake", batch.turn)
             return objectives.non_saturating_loss(critic(fake, batch.labels)), {}
 
         optimizer = adam(self.lr, self.beta1, self.beta2)

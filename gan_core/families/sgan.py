@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
 
-from gan_core.family import Beta, Family, LearningRate, NetName, Steps, Width
+from gan_core.family import Beta, LearningRate, NetName, Noisy, Steps, Width
 from gan_core.settings import SettingsError
 
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from gan_core.recipe import Batch, Recipe, Shape
 
 
-class Sgan(Family):
+class Sgan(Noisy):
     """K logits, the fake class' held at 0: D = Z / (Z + 1) with Z the sum of their exponentials. Labelled images are
     classified too. G follows the non-saturating loss, or, as in the paper, matches the means of the critic's features
     (section 3.1): where real images are few, the critic outgrows that."""
@@ -43,24 +43,28 @@ class Sgan(Family):
                 f"nearest: family.labelled={classes}"
             )
         from gan_core import heads, nets, objectives
+        from gan_core.noise import instance_noise
         from gan_core.optimizers import adam
         from gan_core.recipe import adversarial
 
         generator = nets.generator(self.net, self.latent, shape, self.width)
         critic = heads.Classes(nets.wasserstein_critic(self.net, shape, self.width), classes)
+        noised = instance_noise(self.instance_noise, self.noise_rounds, self.n_critic)
 
         def critic_loss(batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
-            fake = nets.without_grad(generator, batch.z)
-            real_logits, fake_logits = nets.scores(critic, batch.real, fake)
+            real = noised(batch.real, "real", batch.turn)
+            fake = noised(nets.without_grad(generator, batch.z), "fake", batch.turn)
+            real_logits, fake_logits = nets.scores(critic, real, fake)
             unsupervised = objectives.discriminator_loss(real_logits.logsumexp(1), fake_logits.logsumexp(1))
             supervised = objectives.known_cross_entropy(real_logits, batch.labels)
             return supervised + unsupervised, {"cross_entropy": supervised, "real_or_fake": unsupervised}
 
         def generator_loss(batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
-            fake = generator(batch.z)
+            fake = noised(generator(batch.z), "fake", batch.turn)
             if self.loss == "non_saturating":
                 return objectives.non_saturating_loss(critic(fake).logsumexp(1)), {}
-            return objectives.feature_matching_loss(critic.features(batch.real), critic.features(fake)), {}
+            real = noised(batch.real, "real", batch.turn)
+            return objectives.feature_matching_loss(critic.features(real), critic.features(fake)), {}
 
         optimizer = adam(self.lr, self.beta1, self.beta2)
         return adversarial(
