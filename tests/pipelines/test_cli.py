@@ -10,6 +10,7 @@ import pytest
 import yaml
 from PIL import Image
 
+from gan_core.family import family_names
 from pipelines.runs import RunFolder
 from pipelines.settings import SearchExperiment, TrainExperiment, search_experiment, train_experiment
 from tests.pipelines.tiny import created, environment, evaluated, ganfleet, rows, small_search, small_train, snapshot
@@ -200,7 +201,7 @@ def test_the_process_itself_ends_so(place):
     done = ganfleet(place, "train", "wgan-gp", "lr=fast")
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == (
-        "error: unknown family 'wgan-gp'; nearest: wgan_gp (known: dcgan, gan, wgan, wgan_gp);"
+        f"error: unknown family 'wgan-gp'; nearest: wgan_gp (known: {', '.join(family_names())});"
         " unknown setting 'lr'; nearest: family.lr\n"
     )
 
