@@ -76,7 +76,8 @@ def test_fid_does_not_depend_on_the_number_of_workers(played, name):
 @every_game
 def test_what_warning_signs_are_seen_by_does_not_depend_on_it(played, name):
     one, two = case(played, f"{name}/fp64")
-    assert one["signs"].keys() >= {"variety", "gradient_norm/generator"}
+    assert "variety" in one["signs"]
+    assert any(key.startswith("gradient_norm/") for key in one["signs"])
     assert two["signs"] == pytest.approx(one["signs"], rel=1e-6)
     assert played["second"][f"{name}/fp64"]["signs"] == two["signs"]
 
