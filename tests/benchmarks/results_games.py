@@ -102,16 +102,21 @@ def piled(game: Game, dataset: Dataset, reference: Reference) -> dict[str, float
 
 
 HALF = "data.held_out=0.2"
+NOISE = ("family.instance_noise=0.3", "family.noise_rounds=20000")
+RING = (
+    *("data.name=ring8", "data.batch_size=128", "family.lr=1e-3"),
+    *("family.width=128", "family.critic_width=128", "family.latent=64"),
+)
 CORE_SECONDS = 360.0
 """Three minutes of two cores."""
 
 PLANS: dict[str, Plan] = {
     "digits-gan": Plan("gan", (HALF, "family.lr=5e-4"), CORE_SECONDS),
-    "digits-dcgan": Plan("dcgan", (HALF, "family.lr=5e-4"), CORE_SECONDS),
+    "digits-dcgan": Plan("dcgan", (HALF, *NOISE), CORE_SECONDS),
     "digits-wgan": Plan("wgan", (HALF, "family.lr=5e-4", "family.clip=0.05"), CORE_SECONDS),
     "digits-wgan_gp": Plan("wgan_gp", (HALF, "family.lr=5e-4", "family.beta1=0.5", "family.n_critic=3"), CORE_SECONDS),
     "digits-began": Plan("began", (HALF,), CORE_SECONDS),
-    "digits-cgan": Plan("cgan", (HALF, "family.lr=5e-4"), CORE_SECONDS, agreement),
+    "digits-cgan": Plan("cgan", (HALF, *NOISE), CORE_SECONDS, agreement),
     "digits-cwgan_gp": Plan(
         "cwgan_gp", (HALF, "family.lr=5e-4", "family.beta1=0.5", "family.n_critic=3"), CORE_SECONDS, agreement
     ),
@@ -124,13 +129,9 @@ PLANS: dict[str, Plan] = {
         ("data.name=grid25", "family.net=mlp", "data.batch_size=256", "family.lr=5e-4", "family.beta1=0.5"),
         CORE_SECONDS,
     ),
-    "ring8-gan": Plan("gan", ("data.name=ring8", "family.lr=1e-3", "data.batch_size=256"), 60.0),
-    "ring8-gan-unrolled": Plan(
-        "gan", ("data.name=ring8", "family.lr=1e-3", "data.batch_size=256", "family.unrolled=5"), 60.0
-    ),
-    "ring8-gan-minibatch": Plan(
-        "gan", ("data.name=ring8", "family.lr=1e-3", "data.batch_size=256", "family.minibatch_features=16"), 60.0
-    ),
+    "ring8-gan": Plan("gan", (*RING,), 60.0),
+    "ring8-gan-unrolled": Plan("gan", (*RING, "family.unrolled=5"), 60.0),
+    "ring8-gan-minibatch": Plan("gan", (*RING, "family.minibatch_features=16"), 60.0),
     "pile-wgan-small": Plan("wgan", ("family.clip=1e-3", "family.lr=5e-4"), 60.0, piled),
     "pile-wgan-paper": Plan("wgan", ("family.clip=1e-2", "family.lr=5e-4"), 60.0, piled),
     "pile-wgan_gp": Plan("wgan_gp", ("family.lr=5e-4",), 60.0, piled),
