@@ -4,7 +4,7 @@ number."""
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -30,7 +30,8 @@ class Tally:
     """How many features to keep, on the CPU: of all images, or of as many chosen from a fixed seed."""
     moments: Moments | None = None
     predictions: Predictions | None = None
-    kept: list[Tensor] = field(default_factory=list)
+    kept: Tensor | None = None
+    """Those kept so far come first. Made whole at once: many small pieces would leave holes in memory."""
 
     def add(self, images: Tensor, first: int) -> None:
         """Adds images (N, *shape), the set's number `first` and those after it. Raises ValueError for images out of
@@ -39,7 +40,7 @@ class Tally:
         moments = Moments.of(features)
         self.moments = moments if self.moments is None else self.moments.merge(moments)
         if self.keep:
-            self.kept.append(features[self._chosen[first : first + len(images)].to(features.device)].cpu())
+            self._keep(features[self._chosen[first : first + len(images)].to(features.device)])
         if logits is not None and self._split is not None:
             found = Predictions.of(logits, self._split[first : first + len(images)], SPLITS)
             self.predictions = found if self.predictions is None else self.predictions.merge(found)
@@ -54,7 +55,14 @@ class Tally:
 
     def features(self) -> Tensor:
         """The kept ones (K, D)."""
-        return torch.cat(self.kept)
+        assert self.kept is not None
+        return self.kept[: self._filled]
+
+    def _keep(self, some: Tensor) -> None:
+        if self.kept is None:
+            self.kept = torch.empty(min(self.keep, self.count), some.shape[1], dtype=some.dtype)
+        self.kept[self._filled : self._filled + len(some)] = some
+        self._filled += len(some)
 
     def inception_score(self) -> InceptionScore | None:
         """None where the extractor names no classes, or two images a split are not there."""
@@ -70,6 +78,7 @@ class Tally:
         return Tally(self.extractor, self.count, 0, moments.over_ranks(), predictions)
 
     def __post_init__(self) -> None:
+        self._filled = 0
         self._chosen = torch.zeros(self.count, dtype=torch.bool)
         self._chosen[torch.randperm(self.count, generator=seeded("cpu", "kept features"))[: self.keep]] = True
         self._split = split_of(self.count, SPLITS) if self.count >= 2 * SPLITS else None
