@@ -26,7 +26,7 @@ from gan_core.metrics.scores import sample_range, scores
 from pipelines.pictures import game_picture, pairs_picture, png
 
 LOOKS = 12
-"""Evaluations over a game."""
+"""Evaluations over a game; the losses logged with each are means over all rounds since the one before."""
 
 
 @dataclass(frozen=True)
@@ -103,9 +103,17 @@ def piled(game: Game, dataset: Dataset, reference: Reference) -> dict[str, float
 
 HALF = "data.held_out=0.2"
 NOISE = ("family.instance_noise=0.3", "family.noise_rounds=20000")
+BEGAN = (
+    *("family.gamma=1", "family.lambda_k=0.1", "family.latent=16", "family.width=16", "family.lr=2e-4"),
+    "data.batch_size=32",
+)
 RING = (
     *("data.name=ring8", "data.batch_size=128", "family.lr=1e-3"),
-    *("family.width=128", "family.critic_width=128", "family.latent=64"),
+    *("family.width=128", "family.critic_width=128", "family.latent=256", "family.ema=0"),
+)
+GRID = (
+    *("data.name=grid25", "data.batch_size=256", "family.net=mlp", "family.lr=1e-3", "family.beta1=0.5"),
+    *("family.gp_lambda=0.1", "family.width=8", "family.latent=2"),
 )
 CORE_SECONDS = 360.0
 """Three minutes of two cores."""
@@ -115,26 +123,25 @@ PLANS: dict[str, Plan] = {
     "digits-dcgan": Plan("dcgan", (HALF, *NOISE), CORE_SECONDS),
     "digits-wgan": Plan("wgan", (HALF, "family.lr=5e-4", "family.clip=0.05"), CORE_SECONDS),
     "digits-wgan_gp": Plan("wgan_gp", (HALF, "family.lr=5e-4", "family.beta1=0.5", "family.n_critic=3"), CORE_SECONDS),
-    "digits-began": Plan("began", (HALF,), CORE_SECONDS),
+    "digits-began": Plan("began", (HALF, *BEGAN), CORE_SECONDS),
     "digits-cgan": Plan("cgan", (HALF, *NOISE), CORE_SECONDS, agreement),
     "digits-cwgan_gp": Plan(
         "cwgan_gp", (HALF, "family.lr=5e-4", "family.beta1=0.5", "family.n_critic=3"), CORE_SECONDS, agreement
     ),
     "digits-autoencoder": Plan("autoencoder", (HALF,), CORE_SECONDS, reconstructions),
-    "digits-vae": Plan("vae", (HALF,), CORE_SECONDS, likelihood),
+    "digits-vae": Plan("vae", (HALF, "family.kl_weight=10"), CORE_SECONDS, likelihood),
     "digits-sgan": Plan("sgan", (HALF,), CORE_SECONDS, accuracy),
     "digits-bigan": Plan("bigan", (HALF,), CORE_SECONDS, reconstructions),
-    "grid25-wgan_gp": Plan(
-        "wgan_gp",
-        ("data.name=grid25", "family.net=mlp", "data.batch_size=256", "family.lr=5e-4", "family.beta1=0.5"),
-        CORE_SECONDS,
-    ),
-    "ring8-gan": Plan("gan", (*RING,), 60.0),
-    "ring8-gan-unrolled": Plan("gan", (*RING, "family.unrolled=5"), 60.0),
-    "ring8-gan-minibatch": Plan("gan", (*RING, "family.minibatch_features=16"), 60.0),
+    "grid25-wgan_gp": Plan("wgan_gp", GRID, CORE_SECONDS),
+    "ring8-gan": Plan("gan", (*RING,), 40.0),
+    "ring8-gan-unrolled": Plan("gan", (*RING, "family.unrolled=5"), 40.0),
+    "ring8-gan-minibatch": Plan("gan", (*RING, "family.minibatch_features=16"), 40.0),
     "pile-wgan-small": Plan("wgan", ("family.clip=1e-3", "family.lr=5e-4"), 60.0, piled),
     "pile-wgan-paper": Plan("wgan", ("family.clip=1e-2", "family.lr=5e-4"), 60.0, piled),
     "pile-wgan_gp": Plan("wgan_gp", ("family.lr=5e-4",), 60.0, piled),
+    "estimate-wgan": Plan("wgan", ("family.lr=5e-4", "family.clip=0.02"), 60.0),
+    "estimate-wgan_gp": Plan("wgan_gp", ("family.beta1=0.5",), 60.0),
+    "estimate-gan": Plan("gan", ("family.lr=5e-4",), 60.0),
 }
 
 
@@ -146,12 +153,16 @@ def play(plan: Plan, seed: int, folder: Path) -> dict[str, Any]:
     reference = Reference.build(Metrics(), dataset)
     game = Game(experiment, dataset.shape, classes=dataset.classes)
     rows: list[dict[str, float]] = []
+    since: list[dict[str, float]] = []  # the scalars of each round since the last evaluation
     spent, began = 0.0, time.process_time()
     for turn in rounds(game, dataset.images, dataset.labels):
+        since.append(turn.scalars())
         used = spent + time.process_time() - began
         if used < plan.seconds * (len(rows) + 1) / LOOKS:
             continue
-        rows.append({"seconds": used, "step": turn.step, **turn.scalars(), **scores(game, reference)})
+        means = {name: sum(row[name] for row in since) / len(since) for name in since[-1]}
+        rows.append({"seconds": used, "step": turn.step, **means, **scores(game, reference)})
+        since.clear()
         if len(rows) == LOOKS:
             break
         spent, began = used, time.process_time()
