@@ -68,8 +68,21 @@ class Search(Settings):
     sampler: SamplerName = "tpe"
     scheduler: SchedulerName = "asha"
     trials: Annotated[int, Field(ge=1, le=1_000_000)] = 16
+    hours: Annotated[float, Field(gt=0.0)] | None = None
+    """Wall-clock hours after which no trial goes on past its next evaluation; confirmation comes after."""
+    images: Annotated[int, Field(ge=1)] | None = None
+    """Real images that all trials together may see; then as `hours`."""
     max_concurrent: Annotated[int | None, BeforeValidator(_auto)] = None
     """Trials at once; null or auto: as many as the cluster has room for."""
+    confirm: Annotated[int, Field(ge=0, le=1000)] = 3
+    """How many of the best settings are played again, over fresh seeds and the full budget; 0: none."""
+    confirm_seeds: Annotated[int, Field(ge=1, le=1000)] = 3
+    """Fresh seeds for each of them; the winner is the best mean."""
+    compare: bool = False
+    """Whether families are compared rather than compete: each gets an equal share of the trials, and `confirm` counts
+    for each family."""
+    points: tuple[dict[str, Any], ...] = ()
+    """Settings to try first: `{family: wgan, lr: 1e-4, clip: 0.01}`; the family may be left out where there is one."""
 
 
 class Where(Settings):
