@@ -15,10 +15,12 @@ SETTINGS = {
     "RAY_AIR_NEW_OUTPUT": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "RAY_USAGE_STATS_ENABLED": "0",
-    "TUNE_GLOBAL_CHECKPOINT_S": "2",
+    "TUNE_GLOBAL_CHECKPOINT_S": "1e9",
+    "TUNE_MAX_PENDING_TRIALS_PG": "200",
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
 }
-"""What Ray reads from the environment of the driver; the user's own values stay."""
+"""What Ray reads from the environment of the driver; the user's own values stay. Tune's own state is not asked for: a
+search has its journal, and it takes time in proportion to all trials."""
 
 
 @dataclass(frozen=True)

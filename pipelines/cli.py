@@ -92,7 +92,7 @@ def search(words: Words = None, config: Config = None, dry_run: DryRun = False, 
     def play(console: Console) -> None:
         from pipelines.search import search
 
-        search(experiment, folder, console, resume=resume is not None)
+        search(experiment, folder, console)
 
     run("search", experiment, folder, undo, play)
 

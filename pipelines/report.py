@@ -44,11 +44,11 @@ def _table(outcomes: Sequence[Outcome]) -> str:
     fields = sorted({name for one in outcomes for name in one.settings if name != "name"})
     text = io.StringIO()
     rows = csv.writer(text, lineterminator="\n")
-    rows.writerow(["trial", "state", "fid", "step", "images_per_second", "family", *fields, "checkpoint"])
+    rows.writerow(["trial", "state", "reason", "fid", "step", "images_per_second", "family", *fields, "checkpoint"])
     for one in ranked(outcomes):
         values = [one.settings.get(name, "") for name in fields]
         numbers = ["" if one.fid is None else one.fid, one.step, one.images_per_second or ""]
-        rows.writerow([one.trial, one.state, *numbers, one.settings["name"], *values, one.checkpoint or ""])
+        rows.writerow([one.trial, one.state, one.reason, *numbers, one.settings["name"], *values, one.checkpoint or ""])
     return text.getvalue()
 
 
@@ -61,7 +61,7 @@ def say_outcomes(console: Console, folder: RunFolder, outcomes: Sequence[Outcome
     for one in ranked(outcomes):
         values = [short(one.settings[name]) if name in one.settings else "" for name in fields]
         step = f"{one.step}/{one.last_step}"
-        table.add_row(one.trial, one.settings["name"], *values, step, number(one.fid), one.state)
+        table.add_row(one.trial, one.settings["name"], *values, step, number(one.fid), one.ending)
     console.print(table, soft_wrap=not console.is_terminal)
     best = best_of(outcomes)
     if best is None:

@@ -37,6 +37,16 @@ class RunFolder:
         """A search's best settings, to train again; beside it best.json (FID, checkpoint) and best.png."""
         return self.path / "best.yaml"
 
+    @property
+    def lineage(self) -> Path:
+        """Whose weights a trial of population-based training took, and when."""
+        return self.path / "lineage.json"
+
+    @property
+    def writer(self) -> Path:
+        """What the one process that plays this run holds locked (`infra.files.alone`)."""
+        return self.path / "writer"
+
     def trial(self, trial_id: str) -> RunFolder:
         """One trial of a search."""
         return RunFolder(self.path / "trials" / trial_id)

@@ -11,7 +11,7 @@ from tune_spaces.domains import Domain, suggest
 if TYPE_CHECKING:
     from optuna.samplers import BaseSampler
     from ray.tune.schedulers import TrialScheduler
-    from ray.tune.search import SearchAlgorithm, Searcher
+    from ray.tune.search import Searcher
 
 SamplerName = Literal["tpe", "random"]
 SchedulerName = Literal["asha", "none"]
@@ -24,17 +24,6 @@ def searcher(name: SamplerName, spaces: Mapping[str, Mapping[str, Domain]], seed
     from ray.tune.search.optuna import OptunaSearch
 
     return OptunaSearch(space=partial(suggest, spaces=spaces), metric=METRIC, mode=MODE, sampler=_SAMPLERS[name](seed))
-
-
-def extensible(searcher: Searcher, max_concurrent: int, trials: Callable[[], int]) -> SearchAlgorithm:
-    """A search of `trials()` trials, asked for again when a search is restored: so it can be extended."""
-    from ray.tune.search import ConcurrencyLimiter, SearchGenerator
-
-    class Extensible(SearchGenerator):
-        def set_state(self, state: dict[str, Any]) -> None:
-            super().set_state({**state, "total_samples": trials(), "finished": False})
-
-    return Extensible(ConcurrencyLimiter(searcher, max_concurrent=max_concurrent))
 
 
 def scheduler(name: SchedulerName, last_step: int, first_rung: int) -> TrialScheduler:

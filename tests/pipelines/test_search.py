@@ -54,9 +54,9 @@ class Searched:
     """By the trial's id."""
 
 
-def searched(experiment: SearchExperiment, folder: RunFolder, resume: bool = False) -> Searched:
+def searched(experiment: SearchExperiment, folder: RunFolder) -> Searched:
     screen = io.StringIO()
-    search(experiment, folder, Console(file=screen, width=200), resume=resume)
+    search(experiment, folder, Console(file=screen, width=200))
     client = client_of(experiment.storage.path)
     with (folder.path / "trials.csv").open() as file:
         table = list(csv.DictReader(file))
@@ -95,7 +95,7 @@ def test_every_trial_has_a_row(found):
     ids = {row["trial"] for row in found.table}
     assert ids == {path.name for path in (found.folder.path / "trials").iterdir()}
     assert {row["family"] for row in found.table} == {"gan", "wgan"}
-    wanted = {"trial", "state", "fid", "step", "images_per_second", "family", "clip", "checkpoint"}
+    wanted = {"trial", "state", "reason", "fid", "step", "images_per_second", "family", "clip", "checkpoint"}
     assert set(found.table[0]) == wanted, "what is fixed is no column"
 
 
@@ -218,7 +218,7 @@ def test_what_is_in_mlflow_besides(found, client):
 
 @pytest.fixture(scope="module")
 def extended(found, storage) -> Searched:
-    return searched(*resumed("search", "hunt", storage, "search.trials=6"), resume=True)
+    return searched(*resumed("search", "hunt", storage, "search.trials=6"))
 
 
 def test_an_extended_search_has_more_trials_of_the_same_search(found, extended):
@@ -232,7 +232,7 @@ def test_an_extended_search_has_more_trials_of_the_same_search(found, extended):
 
 def test_a_finished_search_that_is_resumed_stays_as_it_is(extended, storage):
     """Tune then has no step to take, and so tells its callbacks of no trial until the end."""
-    again = searched(*resumed("search", "hunt", storage), resume=True)
+    again = searched(*resumed("search", "hunt", storage))
     assert again.table == extended.table
     assert again.best == extended.best
     assert again.parent.info.status == "FINISHED"
@@ -273,7 +273,7 @@ def test_a_search_that_was_moved_is_gone_on_with(extended, storage, tmp_path):
     extended.folder.path.rename(tmp_path / "hunt")
     words = ["search.trials=7", f"tracking.uri=sqlite:///{storage}/mlflow.db"]
     experiment, folder = resumed("search", "hunt", tmp_path, *words)
-    search(experiment, folder, Console(quiet=True), resume=True)
+    search(experiment, folder, Console(quiet=True))
     with (tmp_path / "hunt" / "trials.csv").open() as file:
         table = list(csv.DictReader(file))
     assert len(table) == 7

@@ -4,12 +4,12 @@ import math
 
 import optuna
 import pytest
-from ray.tune.experiment import Experiment, Trial
+from ray.tune.experiment import Trial
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 
 from gan_core.family import build_family, family_class, family_names
 from tune_spaces.domains import DOMAINS, Choice, Range, space, suggest
-from tune_spaces.engines import extensible, scheduler, searcher
+from tune_spaces.engines import scheduler, searcher
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 
@@ -162,70 +162,3 @@ def test_without_a_scheduler_all_go_on():
     fifo = scheduler("none", 2000, 200)
     assert isinstance(fifo, FIFOScheduler)
     assert set(decisions(fifo, [(200, 1.0), (200, 1e9), (2000, 5.0)])) == {TrialScheduler.CONTINUE}
-
-
-def nothing(config):
-    raise AssertionError("never run")
-
-
-def generator(wanted: list[int], concurrent: int = 2):
-    """A search for as many trials as the list holds at that time."""
-    return extensible(searcher("tpe", spaces(), seed=0), concurrent, lambda: wanted[0])
-
-
-def trials_of(search) -> list[Trial]:
-    """The trials that a search asks for, one after the other, until it wants no more."""
-    found = []
-    while not search.is_finished():
-        trial = search.next_trial()
-        found.append(trial)
-        search.on_trial_complete(trial.trial_id, {"fid": 1.0, "training_iteration": 1})
-    return found
-
-
-def test_no_more_trials_at_once_than_may_be():
-    search = generator([4], concurrent=2)
-    search.add_configurations(Experiment("of-4", nothing, num_samples=4))
-    first, second = search.next_trial(), search.next_trial()
-    assert search.next_trial() is None
-    assert not search.is_finished()
-    search.on_trial_complete(first.trial_id, {"fid": 1.0, "training_iteration": 1})
-    third = search.next_trial()
-    assert len({first.trial_id, second.trial_id, third.trial_id}) == 3
-
-
-def test_a_finished_search_that_is_restored_takes_the_new_count(tmp_path):
-    wanted = [4]
-    search = generator(wanted)
-    search.add_configurations(Experiment("of-4", nothing, num_samples=4))
-    before = trials_of(search)
-    assert len(before) == 4
-    search.save_to_dir(str(tmp_path), "now")
-
-    same = generator(wanted)
-    same.restore_from_dir(str(tmp_path))
-    assert same.is_finished()
-    assert same.next_trial() is None
-
-    wanted[0] = 6
-    longer = generator(wanted)
-    longer.restore_from_dir(str(tmp_path))
-    after = trials_of(longer)
-    assert len(after) == 2
-    assert longer.total_samples == 6
-    settings = [trial.config["settings"] for trial in before + after]
-    assert all(settings.count(one) == 1 for one in settings), "the sampler goes on, it does not begin anew"
-
-
-def test_a_restored_search_is_still_one_that_can_be_extended(tmp_path):
-    wanted = [1]
-    search = generator(wanted)
-    search.add_configurations(Experiment("of-1", nothing, num_samples=1))
-    total = len(trials_of(search))
-    for count in (2, 5):
-        search.save_to_dir(str(tmp_path), f"before-{count}")
-        wanted[0] = count
-        search = generator(wanted)
-        search.restore_from_dir(str(tmp_path))
-        total += len(trials_of(search))
-        assert total == count
