@@ -54,7 +54,7 @@ def main() -> None:
         folder = RunFolder(experiment.folder)
         folder.create(experiment.to_yaml())
         with quiet(folder.log), cluster():
-            search(experiment, folder, Console(quiet=True), resume=False)
+            search(experiment, folder, Console(quiet=True))
         rows = sorted(folder.path.glob("trials/*/metrics.jsonl"), key=lambda path: path.stat().st_mtime)
         ends, loops = [path.stat().st_mtime for path in rows], [loop_seconds(path) for path in rows]
     walls = [after - before for before, after in zip(ends[WARM_UP - 1 :], ends[WARM_UP:], strict=False)]
