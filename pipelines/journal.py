@@ -19,6 +19,9 @@ from typing import Any
 
 from gan_core.settings import SettingsError
 
+EARLY = "early"
+"""Why a trial was stopped by its scheduler."""
+
 BUDGET = "budget"
 """Why a trial was stopped that goes on when the search is given more."""
 

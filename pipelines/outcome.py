@@ -28,7 +28,7 @@ class Outcome:
     signs: str = ""
     """Names of the warning signs that were seen, by commas."""
     reason: str = ""
-    """Why it was stopped or failed: the scheduler's name, `budget`, or what went wrong."""
+    """Why it was stopped or failed: `early` (by the scheduler), `budget`, or what went wrong."""
     images_seen: int = 0
 
     @property

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import shutil
 import time
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from ray import tune
-from ray.tune.search import Searcher
+from ray.tune.schedulers import TrialScheduler
 from rich.console import Console
 
 from infra.cluster import Cluster, cluster
@@ -19,7 +18,7 @@ from pipelines.journal import Journal
 from pipelines.outcome import Outcome, best_of
 from pipelines.reference import obtain_reference, say_reference
 from pipelines.report import say_outcomes, write_outcomes
-from pipelines.room import check_room, concurrent_trials, uses_gpu
+from pipelines.room import check_room, concurrent_trials, trial_shares
 from pipelines.runs import RunFolder
 from pipelines.screen import SearchView
 from pipelines.search_watch import Relay, SpentBudget, Watch, interrupted, longest
@@ -29,8 +28,7 @@ from pipelines.tracking import STATUS, State, prepare_tracking
 from pipelines.train import InterruptedRunError
 from pipelines.trial import SearchContext, Trial
 from pipelines.worker import flat
-from tune_spaces.domains import space
-from tune_spaces.engines import scheduler, searcher
+from tune_spaces.engines import IMAGES, TIME, scheduler, searcher
 
 LOST_WORKERS = 2
 """How often a trial goes on from its checkpoint after its process died, or after an error that may pass."""
@@ -59,9 +57,12 @@ def search(experiment: SearchExperiment, folder: RunFolder, console: Console) ->
             {"ganfleet.kind": "search", **tags},
         )
         where = (experiment.tracking_uri, tracking, parent)
-        context = SearchContext(experiment, folder, yardstick.content, *where, tags, use_gpu=False)
         try:
-            outcomes, whole = _played(context, journal, console)
+            with SearchView(console, experiment.search.trials) as view, cluster() as room:
+                check_room(experiment, room)
+                shares = trial_shares(experiment, room)
+                context = SearchContext(experiment, folder, yardstick.content, *where, tags, shares)
+                outcomes, whole = _played(context, journal, view, room)
         except BaseException as error:
             state: State = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
             close_run(experiment.tracking_uri, parent, STATUS[state], {"ganfleet.state": state}, {})
@@ -76,17 +77,24 @@ def search(experiment: SearchExperiment, folder: RunFolder, console: Console) ->
         raise FailedSearchError("no trial came to an end with a FID")
 
 
-def _played(context: SearchContext, journal: Journal, console: Console) -> tuple[list[Outcome], bool]:
+def _played(context: SearchContext, journal: Journal, view: SearchView, room: Cluster) -> tuple[list[Outcome], bool]:
     """How all trials stand once none goes on, and whether the search is at its end."""
     experiment, budget = context.experiment, context.experiment.search
-    with SearchView(console, budget.trials) as view, cluster() as room:
-        check_room(experiment, room)
-        context = replace(context, use_gpu=uses_gpu(experiment, room))
-        watch = Watch(context, journal, Spending(journal, budget.hours, budget.images), view)
-        spaces = {family.name: space(type(family), fixed=experiment.fixed) for family in experiment.families}
-        play_trials(watch, room, searcher(budget.sampler, spaces, experiment.seed), budget.trials)
-        outcomes = watch.settle()
-        return outcomes, not interrupted(outcomes, watch, budget.trials)
+    watch = Watch(context, journal, Spending(journal, budget.hours, budget.images), view)
+    drawing = searcher(
+        budget.sampler,
+        experiment.spaces(),
+        experiment.seed,
+        compare=budget.compare,
+        points=experiment.points(),
+        defaults=experiment.defaults(),
+    )
+    # A population lives at once, in turns if there is no room for all.
+    at_once = budget.trials if budget.scheduler == "pbt" else concurrent_trials(experiment, room)
+    trials = Suggestions(watch.journal, drawing, watch.spending, context.folder, budget.trials, at_once)
+    play_trials(watch, room, trials, _scheduler(experiment, context.folder))
+    outcomes = watch.settle()
+    return outcomes, not interrupted(outcomes, watch, budget.trials)
 
 
 def _close_parent(context: SearchContext, files: list[Path], outcomes: list[Outcome], state: State) -> None:
@@ -98,32 +106,26 @@ def _close_parent(context: SearchContext, files: list[Path], outcomes: list[Outc
     close_run(context.tracking_uri, context.parent, STATUS[state], tags, artifacts)
 
 
-def play_trials(watch: Watch, room: Cluster, searcher: Searcher, wanted: int) -> None:
-    """Plays what the watch's journal says is unfinished, then trials that `searcher` draws, up to `wanted` of all."""
-    context, journal = watch.context, watch.journal
-    trainable, concurrent = _sized(context, room)
-    name: str = context.experiment.search.scheduler
-    # A population lives at once, in turns if there is no room for all.
-    concurrent = wanted if name == "pbt" else concurrent
-    trials = Suggestions(journal, searcher, watch.spending, context.folder, wanted, concurrent, early=name)
-    if not trials.is_finished():
-        Relay.watch = watch
-        tuner(context, trainable, trials, journal).fit()
+def play_trials(watch: Watch, room: Cluster, trials: Suggestions, rungs: TrialScheduler) -> None:
+    """Plays trials until there are no more, Ctrl-C, or the end of the budget. The journal says how they went."""
+    if trials.is_finished():
+        return
+    Relay.watch = watch
+    remind(rungs, watch.journal.records.values())
+    tuner(watch.context, room, trials, rungs).fit()
 
 
-def tuner(context: SearchContext, trainable: Any, trials: Suggestions, journal: Journal) -> tune.Tuner:
+def tuner(context: SearchContext, room: Cluster, trials: Suggestions, rungs: TrialScheduler) -> tune.Tuner:
     """A new tuner. What it keeps on disk is of use to this process alone."""
-    experiment, state = context.experiment, context.folder.path / "tune"
+    state = context.folder.path / "tune"
     shutil.rmtree(state, ignore_errors=True)
-    rungs = scheduler(experiment.search.scheduler, longest(experiment), experiment.budget.eval_every)
-    remind(rungs, journal.past)
     return tune.Tuner(
-        trainable,
+        _sized(context, room),
         tune_config=tune.TuneConfig(
             search_alg=trials,
             scheduler=rungs,
-            num_samples=experiment.search.trials,
-            reuse_actors=experiment.compute.workers == 1,
+            num_samples=trials.total_samples,
+            reuse_actors=context.experiment.compute.workers == 1,
             trial_dirname_creator=_trial_id,
         ),
         run_config=tune.RunConfig(
@@ -138,19 +140,33 @@ def tuner(context: SearchContext, trainable: Any, trials: Suggestions, journal: 
     )
 
 
-def _sized(context: SearchContext, room: Cluster) -> tuple[Any, int]:
-    """The trainable with its resources, and how many trials run at once.
+def _scheduler(experiment: SearchExperiment, folder: RunFolder) -> TrialScheduler:
+    """Trials of as many images but other numbers of critic steps are compared at the same images."""
+    by_images = experiment.budget.rounds is None
+    unit, time = (experiment.data.batch_size, IMAGES) if by_images else (1, TIME)
+    return scheduler(
+        experiment.search.scheduler,
+        longest(experiment) * unit,
+        experiment.budget.eval_every * unit,
+        sampler=experiment.search.sampler,
+        spaces=experiment.spaces(),
+        seed=experiment.seed,
+        time=time,
+        history=lambda trial: folder.trial(trial).rows(),
+    )
+
+
+def _sized(context: SearchContext, room: Cluster) -> Any:
+    """The trainable with its resources.
 
     The actor of a trial with several workers holds no CPU of theirs, or both would wait for ever.
     """
-    concurrent = concurrent_trials(context.experiment, room)
     if context.experiment.compute.workers > 1:
+        concurrent = concurrent_trials(context.experiment, room)
         resources: dict[str, float] = {"node:__internal_head__": round(0.99 / concurrent, 4)}
     else:
-        resources = {"CPU": max(1, room.cpus // concurrent) if room.local else 1}
-        if context.use_gpu:
-            resources["GPU"] = 1
-    return tune.with_resources(tune.with_parameters(Trial, context=context), resources), concurrent
+        resources = {"CPU": context.shares.cpus_per_worker, "GPU": context.shares.gpus}
+    return tune.with_resources(tune.with_parameters(Trial, context=context), resources)
 
 
 def _trial_id(trial: Any) -> str:

@@ -10,18 +10,19 @@ import copy
 import logging
 import math
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 from ray.tune.experiment import Trial as TuneTrial
 from ray.tune.experiment.config_parser import _create_trial_from_spec, _make_parser
-from ray.tune.schedulers import AsyncHyperBandScheduler, MedianStoppingRule, TrialScheduler
+from ray.tune.schedulers import PopulationBasedTraining, TrialScheduler
 from ray.tune.search import SearchAlgorithm, Searcher
 
 from pipelines.budget import Spending
-from pipelines.journal import BUDGET, Journal, Record, scalars
+from pipelines.journal import BUDGET, EARLY, Journal, Record, scalars
 from pipelines.lineage import Pointer
 from pipelines.runs import RunFolder
 from pipelines.trial import FAILED
@@ -31,7 +32,7 @@ _LOG = logging.getLogger(__name__)
 
 
 class Suggestions(SearchAlgorithm):
-    """Up to `wanted` trials, `concurrent` at once, named `t0001`, `t0002`, ... (or what `prefix` says)."""
+    """Up to `wanted` trials, `concurrent` at once; `name` names the first, the second, ..."""
 
     def __init__(
         self,
@@ -41,13 +42,11 @@ class Suggestions(SearchAlgorithm):
         folder: RunFolder,
         wanted: int,
         concurrent: int,
-        early: str,
-        prefix: str = "t",
+        name: Callable[[int], str] = "t{:04d}".format,
     ) -> None:
-        """`early`: who stops trials early, in a word."""
         self.searcher = searcher  # under the name by which BOHB's scheduler looks for it
         self._journal, self._spending, self._folder = journal, spending, folder
-        self._wanted, self._concurrent, self._early, self._prefix = wanted, concurrent, early, prefix
+        self._wanted, self._concurrent, self._name = wanted, concurrent, name
         self._live: dict[str, TuneTrial] = {}
         self._parser = _make_parser()
         searcher.set_max_concurrency(wanted)  # how many run at once is decided here
@@ -89,7 +88,7 @@ class Suggestions(SearchAlgorithm):
             return None
         if self._unfinished:
             return self._tunes(self._unfinished.popleft())
-        name = f"{self._prefix}{len(self._journal.records) + 1:04d}"
+        name = self._name(len(self._journal.records) + 1)
         config: Any = self.searcher.suggest(name)
         if config is None or config == Searcher.FINISHED:
             self._finished = config is not None
@@ -113,7 +112,7 @@ class Suggestions(SearchAlgorithm):
         else:  # a scheduler that ends a paused trial gives no result
             last = scalars(result) if result else record.result or {}
             done = last.get("step", 0) >= last.get("last_step", math.inf)
-            self._journal.end(trial_id, "completed" if done else "stopped", "" if done else self._early, last or None)
+            self._journal.end(trial_id, "completed" if done else "stopped", "" if done else EARLY, last or None)
         _tell_end(self.searcher, self._journal.records[trial_id])
 
     def _tunes(self, record: Record) -> TuneTrial:
@@ -162,38 +161,23 @@ def _said(trial: TuneTrial) -> str:
 
 @dataclass(frozen=True)
 class _Past:
-    """A trial of an earlier driver, as far as a scheduler looks at it."""
+    """A trial that had ended, as far as a scheduler looks at it."""
 
     trial_id: str
+    run_metadata: Any
+
+    def is_finished(self) -> bool:
+        return True
 
 
-def remind(scheduler: TrialScheduler, past: Iterable[Mapping[str, Any]]) -> None:
-    """Tells a scheduler that compares trials how earlier ones went; else the first to come now would go on.
+def remind(scheduler: TrialScheduler, records: Iterable[Record]) -> None:
+    """Tells a scheduler of the trials that ended under an earlier driver; else the first to come now would go on.
 
-    Those that hold trials back or change them (HyperBand, PBT) begin anew with the unfinished trials.
+    A population is of those that live.
     """
-    if not isinstance(scheduler, (AsyncHyperBandScheduler, MedianStoppingRule)):
+    if isinstance(scheduler, PopulationBasedTraining):
         return
-    nobody: Any = None
-    for name, results in _ended(past).items():
-        trial: Any = _Past(name)
-        scheduler.on_trial_add(nobody, trial)
-        for result in results[:-1]:
-            if isinstance(scheduler, AsyncHyperBandScheduler):
-                scheduler.on_trial_result(nobody, trial, dict(result))
-            else:  # the rule's verdict would be asked for, and with it Tune's other trials
-                scheduler.on_trial_complete(nobody, trial, dict(result))
-        for result in results[-1:]:
-            scheduler.on_trial_complete(nobody, trial, dict(result))
-
-
-def _ended(past: Iterable[Mapping[str, Any]]) -> dict[str, list[Mapping[str, Any]]]:
-    """The evaluations of each trial that ended and will not go on."""
-    results: dict[str, list[Mapping[str, Any]]] = {}
-    ended: dict[str, list[Mapping[str, Any]]] = {}
-    for line in past:
-        if line.get("result"):
-            results.setdefault(line["trial"], []).append(line["result"])
-        if line["event"] == "end" and line["reason"] != BUDGET:
-            ended[line["trial"]] = results.get(line["trial"], [])
-    return ended
+    for record in records:
+        if record.ended:
+            known: Any = SimpleNamespace(last_result=dict(record.result or {}))
+            scheduler.on_trial_add(None, _Past(record.trial, known))  # type: ignore[arg-type]

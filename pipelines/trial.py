@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -39,7 +38,7 @@ class SearchContext:
     tracking_experiment: str
     parent: str
     tags: dict[str, str]
-    use_gpu: bool
+    shares: Shares
 
     def target(self, trial_id: str) -> TrackingTarget:
         """The child run of a trial."""
@@ -60,8 +59,7 @@ class SearchContext:
 
     def constants(self, settings: dict[str, Any]) -> dict[str, float]:
         """Under population-based training the settings of the time, as metrics: MLflow's params never change."""
-        scheduler: str = self.experiment.search.scheduler
-        if scheduler != "pbt":
+        if self.experiment.search.scheduler != "pbt":
             return {}
         return {f"hyper/{name}": value for name, value in settings.items() if isinstance(value, (int, float))}
 
@@ -125,10 +123,9 @@ class Trial(tune.Trainable):
         """Whether the samples have collapsed for good, by all evaluations of this game until now."""
         if self._collapse is None:
             self._collapse = Collapse(event.last_step)
-            written = (self._folder.path / "metrics.jsonl").read_text()
-            for row in map(json.loads, written[: written.rfind("\n") + 1].splitlines()):
+            for row in self._folder.rows():
                 if row["step"] < event.step:
-                    self._collapse.see(row["step"], row)
+                    self._collapse.see(int(row["step"]), row)
         return self._collapse.see(event.step, event.metrics)
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
@@ -161,10 +158,9 @@ class Trial(tune.Trainable):
             known = self._folder.discard_after(self._reported)
             if self._experiment.compute.workers == 1:
                 start = next((path for path in reversed(known) if checkpoint.is_whole(path)), None)
-                device = "cuda" if context.use_gpu else "cpu"
+                device = "cuda" if context.shares.use_gpu else "cpu"
                 yield from play(
                     self._experiment, self._folder, context.reference, target, device, start, constants=constants
                 )
                 return
-        shares = Shares(context.use_gpu, 1)
-        yield from run_group(Job(self._experiment, self._folder, context.reference, target, shares, constants))
+        yield from run_group(Job(self._experiment, self._folder, context.reference, target, context.shares, constants))

@@ -96,7 +96,7 @@ def test_images_are_those_of_all_trials(path):
             journal.result(name, evaluation(10, images))
         journal.result("t0001", evaluation(20, 399))
         assert not spending.spent()
-        journal.end("t0001", "stopped", "asha", evaluation(30, 400))
+        journal.end("t0001", "stopped", "early", evaluation(30, 400))
         assert spending.spent()
         assert not unlimited.spent()
 

@@ -1,7 +1,6 @@
 """Where a search's trials come from, and that after the driver's death they are the same: Ray Tune's own objects, no
 cluster."""
 
-import copy
 from pathlib import Path
 
 import pytest
@@ -34,9 +33,7 @@ class Search:
         self.journal = Journal(folder / "journal.jsonl")
         self.spending = Spending(self.journal, **budget)
         drawing = searcher(sampler, {"wgan": space(families[0]), "wgan_gp": space(families[1])}, seed=3)
-        self.trials = Suggestions(
-            self.journal, drawing, self.spending, RunFolder(folder), wanted, concurrent, early="asha"
-        )
+        self.trials = Suggestions(self.journal, drawing, self.spending, RunFolder(folder), wanted, concurrent)
         self.trials.add_configurations([Experiment("of-few", never)])
 
     def next(self):
@@ -148,11 +145,11 @@ def test_how_a_trial_ended(tmp_path):
     records = search.journal.records
     assert [(one.state, one.reason) for one in records.values()] == [
         ("completed", ""),
-        ("stopped", "asha"),
+        ("stopped", "early"),
         ("failed", "diverged: loss is nan"),
         ("failed", "collapsed: variety 0"),
         ("stopped", BUDGET),
-        ("stopped", "asha"),
+        ("stopped", "early"),
     ]
     assert [one.result["step"] for one in records.values()] == [30, 20, 10, 20, 20, 10]
     assert records["t0003"].result["fid"] == row(diverged, 10)["fid"], "the last that there was"
@@ -196,9 +193,9 @@ def test_asha_remembers_the_rungs_of_an_earlier_driver(tmp_path):
         search.end(trial, 10, fid=fid)
     new, worst = search.next(), {"step": 10, "fid": 9.0}
     killed(search.journal)
-    past = Journal(tmp_path / "journal.jsonl").past
-    forgetful, asha = scheduler("asha", 30, 10), scheduler("asha", 30, 10)
-    remind(asha, copy.deepcopy(past))
+    records = Journal(tmp_path / "journal.jsonl").records
+    forgetful, asha = (scheduler("asha", 30, 10, history=lambda trial: [records[trial].result]) for _ in range(2))
+    remind(asha, records.values())
     for one in (forgetful, asha):
         one.on_trial_add(None, new)
     assert forgetful.on_trial_result(None, new, worst) == TrialScheduler.CONTINUE
