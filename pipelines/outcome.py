@@ -26,6 +26,8 @@ class Outcome:
     checkpoint: str | None
     signs: str = ""
     """Names of the warning signs that were seen, by commas."""
+    reason: str = ""
+    """Why it failed, in a line."""
 
     @property
     def ended(self) -> bool:

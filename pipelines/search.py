@@ -19,7 +19,7 @@ from pipelines.reference import obtain_reference, say_reference
 from pipelines.report import say_outcomes, write_outcomes
 from pipelines.room import check_room, concurrent_trials, uses_gpu
 from pipelines.runs import RunFolder
-from pipelines.screen import SearchView
+from pipelines.search_screen import SearchView
 from pipelines.settings import SearchExperiment
 from pipelines.tracking import STATUS, State, close, prepare_tracking
 from pipelines.train import InterruptedRunError
@@ -46,7 +46,9 @@ class Watch:
         """Keeps the trials; those that had ended when a search was restored count as done."""
         if not self.trials:
             self.done |= {trial.trial_id for trial in trials if trial.is_finished()}
+            self.view.restore([now for now in map(self.outcome, trials) if now.step or now.ended])
         self.trials = trials
+        self.view.tick(sum(int((trial.last_result or {}).get("images_seen", 0)) for trial in trials))
 
     def outcome(self, trial: Any) -> Outcome:
         """How a trial stands."""
@@ -141,7 +143,7 @@ def search(experiment: SearchExperiment, folder: RunFolder, console: Console, re
         {"ganfleet.kind": "search", **tags},
     )
     try:
-        with SearchView(console, experiment.search.trials) as view, cluster() as room:
+        with SearchView(console, experiment) as view, cluster() as room:
             check_room(experiment, room)
             gpu = uses_gpu(experiment, room)
             where = (experiment.tracking_uri, tracking, parent)
