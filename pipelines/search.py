@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +15,8 @@ from rich.console import Console
 from gan_core.settings import SettingsError
 from infra.cluster import Cluster, cluster
 from infra.mlflow_tracker import close_run, open_run, version_tags
+from pipelines.families import say_families, write_families
+from pipelines.learned import try_to_draw
 from pipelines.outcome import Outcome, best_of, outcome_of
 from pipelines.reference import obtain_reference, say_reference
 from pipelines.report import say_outcomes, write_outcomes
@@ -39,6 +42,7 @@ class Watch:
     def __init__(self, context: SearchContext, view: SearchView) -> None:
         self.context, self.view = context, view
         self.trials: Sequence[Any] = ()
+        self.began = time.monotonic()
         self.done: set[str] = set()
         self.closed: set[str] = set()
 
@@ -48,7 +52,8 @@ class Watch:
             self.done |= {trial.trial_id for trial in trials if trial.is_finished()}
             self.view.restore([now for now in map(self.outcome, trials) if now.step or now.ended])
         self.trials = trials
-        self.view.tick(sum(int((trial.last_result or {}).get("images_seen", 0)) for trial in trials))
+        images = sum(int((trial.last_result or {}).get("images_seen", 0)) for trial in trials)
+        self.view.tick(images, time.monotonic() - self.began)
 
     def outcome(self, trial: Any) -> Outcome:
         """How a trial stands."""
@@ -156,12 +161,16 @@ def search(experiment: SearchExperiment, folder: RunFolder, console: Console, re
         close_run(experiment.tracking_uri, parent, STATUS[state], {"ganfleet.state": state}, {})
         raise
     interrupted = any(not one.ended for one in outcomes) or len(outcomes) < experiment.search.trials
-    files = write_outcomes(folder, experiment, outcomes)
+    files = [*write_outcomes(folder, experiment, outcomes), *try_to_draw(console, folder, experiment, outcomes)]
+    if experiment.search.compare:
+        files += write_families(folder, outcomes, confirmed=[])
     failed = not interrupted and best_of(outcomes) is None
     _close_parent(context, files, outcomes, "interrupted" if interrupted else "failed" if failed else "completed")
     if interrupted:
         raise InterruptedRunError
     say_outcomes(console, folder, outcomes, experiment.storage)
+    if experiment.search.compare:
+        say_families(console, outcomes, confirmed=[])
     if failed:
         raise FailedSearchError("no trial came to an end with a FID")
 
@@ -171,7 +180,7 @@ def _close_parent(context: SearchContext, files: list[Path], outcomes: list[Outc
     tags: dict[str, str] = {"ganfleet.state": state}
     if best is not None:
         tags |= {"ganfleet.best.trial": best.trial, "ganfleet.best.fid": f"{best.fid:.4f}"}
-    artifacts = {path.name: path for path in [context.folder.experiment, *files]}
+    artifacts = {str(path.relative_to(context.folder.path)): path for path in [context.folder.experiment, *files]}
     close_run(context.tracking_uri, context.parent, STATUS[state], tags, artifacts)
 
 

@@ -43,7 +43,8 @@ class SearchView:
         self.rows: dict[str, Outcome] = {}
         self.before: dict[str, Outcome] = {}
         """How the trials of a resumed search stood: their work was not done in this sitting."""
-        self.images = 0
+        self.total, self.scheduler, self.about = self.search.trials, self.search.scheduler, ""
+        self.images, self.earlier = 0, 0.0
         self.began = self.said = clock()
         self.explained = False
         self.live = Live(
@@ -78,15 +79,27 @@ class SearchView:
             note = f"  ({_note(now)})" if _note(now) else ""
             say(self.console, f"{line}  {now.state}{note}")
 
-    def tick(self, images: int) -> None:
-        """To be called often: without a terminal, says each minute how the search stands. `images`: real images that
-        all trials have seen."""
+    def confirm(self, settings: int, seeds: int) -> None:
+        """The search's trials have ended: from here on the rows are its best settings, played again to the end."""
+        self.about = f"confirming {settings} settings x {seeds} seeds: "
+        self.total, self.scheduler, self.rows, self.before = settings * seeds, "none", {}, {}
+        self.began = self.said = self.clock()
+        self.earlier = 0.0
+        if not self.console.is_terminal:
+            say(self.console, self.about.removesuffix(": "))
+
+    def tick(self, images: int, seconds: float) -> None:
+        """To be called often: without a terminal, says each minute how the search stands.
+
+        `images`: real images that all trials have seen; `seconds`: that the search has run, earlier sittings included.
+        """
         self.images = images
+        self.earlier = 0.0 if self.about else max(seconds - (self.clock() - self.began), 0.0)
         if self.console.is_terminal or self.clock() - self.said < STATUS_SECONDS:
             return
         self.said = self.clock()
         if not self.explained:
-            say(self.console, assumption(self.search.scheduler))
+            say(self.console, assumption(self.scheduler))
             self.explained = True
         say(self.console, ", ".join([self._counts(), self._best(), self._times()]))
 
@@ -104,7 +117,7 @@ class SearchView:
         room = max(free - len(notes) - (_FOOT if free >= 12 else 0), 1)
         table, shortening = self._rows(rows[:room])
         hidden = [f"trials without a row: {len(rows) - room}"] * (len(rows) > room)
-        foot = [*hidden, shortening.legend, assumption(self.search.scheduler)] if free >= 12 else []
+        foot = [*hidden, shortening.legend, assumption(self.scheduler)] if free >= 12 else []
         return Group(*map(Text, head), table, *_lines(notes, "yellow"), *_lines(foot, "dim"))
 
     @property
@@ -142,7 +155,7 @@ class SearchView:
 
     def _cells(self, one: Outcome, with_end: bool) -> list[str]:
         """All of a row but the settings; the step with the trial's last one unless all trials have the same."""
-        halts = rungs(self.search.scheduler, self.eval_every, one.last_step)
+        halts = rungs(self.scheduler, self.eval_every, one.last_step)
         rung = f"{passed(one, halts)}/{len(halts)}" if halts else "-"
         rate = "-" if one.images_per_second is None else f"{one.images_per_second:.0f}"
         state = one.state
@@ -156,18 +169,27 @@ class SearchView:
         rows = list(self.rows.values())
         states = Counter(one.state for one in rows)
         told = ", ".join(f"{states[state]} {state}" for state in ("running", "stopped", "failed") if states[state])
-        return f"{sum(one.ended for one in rows)}/{self.search.trials} trials" + (f" ({told})" if told else "")
+        ended = f"{sum(one.ended for one in rows)}/{self.total} {'runs' if self.about else 'trials'}"
+        return f"{self.about}{ended}" + (f" ({told})" if told else "")
 
     def _best(self) -> str:
         best = best_of(list(self.rows.values()))
         return f"best FID {number(best.fid)} (trial {best.trial}, {best.described})" if best else "no FID yet"
 
+    @property
+    def _hours(self) -> float | None:
+        return None if self.about else self.search.hours
+
+    @property
+    def _images(self) -> int | None:
+        return None if self.about else self.search.images
+
     def _times(self) -> str:
-        elapsed, left = self.clock() - self.began, self.seconds_left()
-        of = "" if self.search.hours is None else f" of {self.search.hours:g} h"
-        told = [f"{duration(elapsed)}{of} elapsed"]
-        if self.search.images is not None:
-            told.append(f"{self.images:,} of {self.search.images:,} images")
+        left = self.seconds_left()
+        of = "" if self._hours is None else f" of {self._hours:g} h"
+        told = [f"{duration(self.earlier + self.clock() - self.began)}{of} elapsed"]
+        if self._images is not None:
+            told.append(f"{self.images:,} of {self._images:,} images")
         return ", ".join([*told, *([] if left is None else [f"ETA {duration(left)}"])])
 
     def seconds_left(self) -> float | None:
@@ -176,18 +198,18 @@ class SearchView:
         done = shares(rows) - shares(list(self.before.values()))
         if done <= 0 or elapsed <= 0:
             return None
-        left = trials_left(rows, self.search.trials, self.search.scheduler, self.eval_every) * elapsed / done
-        if self.search.hours is not None:
-            left = min(left, max(self.search.hours * 3600 - elapsed, 0.0))
-        if self.search.images is not None and self.images:
-            share = max(self.search.images - self.images, 0) / self.images
+        left = trials_left(rows, self.total, self.scheduler, self.eval_every) * elapsed / done
+        if self._hours is not None:
+            left = min(left, max(self._hours * 3600 - self.earlier - elapsed, 0.0))
+        if self._images is not None and self.images:
+            share = max(self._images - self.images, 0) / self.images
             left = min(left, share * shares(rows) * elapsed / done)
         return left
 
 
 def _note(one: Outcome) -> str:
-    """Why a trial failed, or what it was warned of."""
-    return one.reason or one.signs
+    """Why a trial failed, and what it was warned of."""
+    return "; ".join(told for told in (one.reason if one.state == "failed" else "", one.signs) if told)
 
 
 def _lines(lines: Sequence[str], style: str) -> list[Text]:

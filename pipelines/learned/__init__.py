@@ -13,6 +13,8 @@ from rich.console import Console
 
 from gan_core.experiment import POINTS
 from infra.files import write_atomic
+from pipelines.families import ConfirmedSettings
+from pipelines.learned.boxes import draw_boxes
 from pipelines.learned.history import points
 from pipelines.learned.importance import draw_importance
 from pipelines.learned.panels import draw_panels
@@ -35,12 +37,18 @@ def learned_folder(folder: RunFolder) -> Path:
     return folder.path / "learned"
 
 
-def draw_learned(folder: RunFolder, experiment: SearchExperiment, outcomes: Sequence[Outcome]) -> list[Path]:
+def draw_learned(
+    folder: RunFolder,
+    experiment: SearchExperiment,
+    outcomes: Sequence[Outcome],
+    confirmed: Sequence[ConfirmedSettings] = (),
+) -> list[Path]:
     """Draws what there is to draw of a search, ended or not, and returns the files:
 
     `progress.png` best FID against compute, `settings.png` FID against each hyper-parameter, `parallel.png` parallel
-    coordinates, `importance.png` fANOVA, `samples.png` each trial's samples in order of FID. One that has too little to
-    show is left out, and what an earlier call had drawn of it is deleted.
+    coordinates, `importance.png` fANOVA, `samples.png` each trial's samples in order of FID, and, where families are
+    compared, `families.png`, their box plots. One that has too little to show is left out, and what an earlier call had
+    drawn of it is deleted.
     """
     spaces, colours = spaces_of(experiment), families_of(experiment)
     side = None if experiment.data.name in POINTS else experiment.data.image_size
@@ -51,11 +59,12 @@ def draw_learned(folder: RunFolder, experiment: SearchExperiment, outcomes: Sequ
             "parallel": draw_parallel(outcomes, spaces),
             "importance": draw_importance(outcomes, spaces, colours),
             "samples": draw_sheet(folder, outcomes, side),
+            "families": draw_boxes(outcomes, confirmed, colours) if experiment.search.compare else None,
         }
-        return write_pictures(folder, drawn)
+        return _write(folder, drawn)
 
 
-def write_pictures(folder: RunFolder, drawn: Mapping[str, Figure | Image.Image | None]) -> list[Path]:
+def _write(folder: RunFolder, drawn: Mapping[str, Figure | Image.Image | None]) -> list[Path]:
     """Writes the pictures that there are, as `learned/NAME.png`, and deletes those that are no more."""
     written = []
     for name, picture in drawn.items():
@@ -70,12 +79,16 @@ def write_pictures(folder: RunFolder, drawn: Mapping[str, Figure | Image.Image |
 
 
 def try_to_draw(
-    console: Console, folder: RunFolder, experiment: SearchExperiment, outcomes: Sequence[Outcome]
+    console: Console,
+    folder: RunFolder,
+    experiment: SearchExperiment,
+    outcomes: Sequence[Outcome],
+    confirmed: Sequence[ConfirmedSettings] = (),
 ) -> list[Path]:
     """`draw_learned` at the end of a search, whose results must not be lost for want of a picture: an error is a line
     on the screen, with its traceback in the log."""
     try:
-        return draw_learned(folder, experiment, outcomes)
+        return draw_learned(folder, experiment, outcomes, confirmed)
     except Exception as error:
         _LOG.exception("pictures of what was learned")
         say(console, f"no pictures of what was learned: {type(error).__name__}: {' '.join(str(error).split())[:200]}")

@@ -36,13 +36,14 @@ def importance(outcomes: Sequence[Outcome], space: Mapping[str, Domain]) -> dict
     searched = [name for name in space if len({one.settings[name] for one in ended}) > 1]
     if len(ended) < LEAST_TRIALS or len({one.fid for one in ended}) == 1 or not searched:
         return {}
+    distributions = {name: _distribution(space[name], [one.settings[name] for one in ended]) for name in searched}
     logging.set_verbosity(logging.WARNING)
     study = create_study()
     for one in ended:
         study.add_trial(
             create_trial(
                 params={name: one.settings[name] for name in searched},
-                distributions={name: distributions[name] for name in searched},
+                distributions=distributions,
                 value=math.log(max(one.fid or 0.0, 1e-9)),
             )
         )
@@ -96,6 +97,7 @@ def draw_importance(
             axes.text(value + 0.01, row, f"{value:.0%}", va="center", fontsize=9.5)
         axes.grid(visible=False, axis="y")
         axes.tick_params(axis="y", length=0)
+    sheet.suptitle("Importance of each hyper-parameter", x=0.01, ha="left", fontsize=12)
     panels[-1].set_xlim(0, 1.08)
     panels[-1].set_xticks([0, 0.25, 0.5, 0.75, 1], ["0", "25%", "50%", "75%", "100%"])
     panels[-1].set_xlabel("share of the variance of log FID that is explained (fANOVA)")

@@ -37,9 +37,9 @@ def draw_panels(outcomes: Sequence[Outcome], spaces: Spaces, colours: dict[str, 
     fields = [field for field in fields if any(field in one.settings for one in outcomes)]
     if not fids or not fields:
         return None
-    columns = min(_COLUMNS, len(fields))
+    columns = 2 if len(fields) == 4 else min(_COLUMNS, len(fields))
     rows = math.ceil(len(fields) / columns)
-    sheet = figure(3.6 * columns + 0.4, 3.0 * rows + 0.9)
+    sheet = figure(3.6 * columns + 1.8, 3.0 * rows + 0.4)
     grid = sheet.subplots(rows, columns, sharey=True, squeeze=False)
     by_state = {state: COLOURS[index] for index, state in enumerate(("completed", "stopped", "interrupted"))}
     for axes, field in zip(grid.flat, fields, strict=False):
@@ -55,7 +55,7 @@ def draw_panels(outcomes: Sequence[Outcome], spaces: Spaces, colours: dict[str, 
         handles = [*family_handles(colours), *state_handles([*states])]
     else:
         handles = state_handles([*states], {**by_state, "failed": "#444444"})
-    sheet.legend(handles=handles, loc="outside lower center", ncols=min(len(handles), 8))
+    sheet.legend(handles=handles, loc="outside right upper")
     return sheet
 
 
@@ -71,8 +71,9 @@ def _panel(
     domain = next(space[field] for space in spaces.values() if field in space)
     scale = Scale.of(domain, [one.settings[field] for one in shown])
     for number, one in enumerate(shown):
-        failed = one.fid is None or one.state == "failed"
-        if failed and one.state != "failed":
+        failed = one.state == "failed"
+        height = _TOP if failed else one.fid
+        if height is None:
             continue
         x = scale.place(one.settings[field])
         if isinstance(scale.domain, Choice):  # side by side rather than on top of each other
@@ -80,7 +81,7 @@ def _panel(
         colour = families[one.settings["name"]] if families else states.get(one.state, "#444444")
         axes.scatter(
             [x],
-            [_TOP if failed else one.fid],
+            [height],
             s=34,
             color=colour,
             marker=MARKERS[one.state],
@@ -89,6 +90,6 @@ def _panel(
             transform=axes.transAxes if failed else axes.transData,
             clip_on=False,
         )
-    axes.set_xlim(0, 1)
+    axes.set_xlim(-0.03, 1.03)
     axes.set_xticks([place for place, _ in scale.ticks()], [label for _, label in scale.ticks()])
     axes.set_xlabel(field + (" (log)" if scale.log else ""))

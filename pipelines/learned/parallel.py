@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from matplotlib import colormaps
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Colormap, LogNorm
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from pipelines.learned.style import Scale, figure, log_ticks, plain
@@ -17,6 +18,8 @@ from tune_spaces.domains import Domain, Range
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+
+_FAILED: dict[str, Any] = {"color": "#999999", "linewidth": 1.0, "linestyle": (0, (4, 3))}
 
 
 def draw_parallel(outcomes: Sequence[Outcome], spaces: Mapping[str, Mapping[str, Domain]]) -> Figure | None:
@@ -37,13 +40,14 @@ def draw_parallel(outcomes: Sequence[Outcome], spaces: Mapping[str, Mapping[str,
             for field, domain in spaces[family].items()
         }
         _panel(axes, own, {**scales, "FID": Scale(Range(low, high, log=True), low, high)}, norm, colours)
-        axes.set_title(family, pad=18)
-    bar = sheet.colorbar(
-        ScalarMappable(norm, colours), ax=list(panels), label="FID (dark is best)", pad=0.02, aspect=30
-    )
+        axes.set_title(family, pad=26, fontsize=12)
+    about = ScalarMappable(norm, colours)
+    bar = sheet.colorbar(about, ax=list(panels), label="FID (dark is best)", pad=0.02, aspect=30 * len(families))
     bar.ax.yaxis.set_major_locator(FixedLocator(log_ticks(low, high)))
     bar.ax.yaxis.set_minor_locator(NullLocator())
     bar.ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: plain(value)))
+    if any(one.state == "failed" for one in outcomes):
+        sheet.legend(handles=[Line2D([], [], **_FAILED, label="failed")], loc="outside lower left")
     return sheet
 
 
@@ -52,17 +56,17 @@ def _panel(
 ) -> None:
     """The best trials last, on top of the others; a failed one is a broken grey line without a FID."""
     fields = [name for name in scales if name != "FID"]
-    sound = sorted((one for one in outcomes if one.fid is not None), key=lambda one: -(one.fid or 0))
-    whole = [one for one in sound if one.state != "failed"]
+    sound = [(one, one.fid) for one in outcomes if one.fid is not None and one.state != "failed"]
+    whole = sorted(sound, key=lambda item: -item[1])
     for one in [one for one in outcomes if one.state == "failed"]:
         heights = [scales[field].place(one.settings[field]) for field in fields if field in one.settings]
-        axes.plot(range(len(heights)), heights, color="#999999", linewidth=1, linestyle=(0, (4, 3)), alpha=0.8)
-    for rank, one in enumerate(whole):
+        axes.plot(range(len(heights)), heights, **_FAILED)
+    for rank, (one, fid) in enumerate(whole):
         if any(field not in one.settings for field in fields):
             continue
-        heights = [scales[field].place(one.settings[field]) for field in fields] + [scales["FID"].place(one.fid)]
+        heights = [scales[field].place(one.settings[field]) for field in fields] + [scales["FID"].place(fid)]
         good = rank >= len(whole) - max(len(whole) // 10, 1)
-        colour = colours(norm(one.fid))
+        colour = colours(norm(fid))
         axes.plot(range(len(heights)), heights, color=colour, linewidth=2.4 if good else 1.2, alpha=1 if good else 0.6)
     axes.set_xlim(-0.25, len(fields) + 0.25)
     axes.set_ylim(-0.03, 1.03)
@@ -70,7 +74,10 @@ def _panel(
     for place, (name, scale) in enumerate(scales.items()):
         axes.axvline(place, 0.02, 0.98, color="#333333", linewidth=1)
         axes.text(place, 1.05, name, ha="center", va="bottom", fontweight="bold", fontsize=10)
+        outward = 1 if name == "FID" else -1
         for height, label in scale.ticks():
-            axes.plot([place - 0.02, place], [height, height], color="#333333", linewidth=1)
+            axes.plot([place, place + 0.02 * outward], [height, height], color="#333333", linewidth=1)
             box = {"facecolor": "white", "alpha": 0.75, "edgecolor": "none", "pad": 0.8}
-            axes.text(place - 0.035, height, label, ha="right", va="center", fontsize=8.5, bbox=box, zorder=5)
+            where = place + 0.035 * outward
+            aligned = "left" if name == "FID" else "right"
+            axes.text(where, height, label, ha=aligned, va="center", fontsize=8.5, bbox=box, zorder=5)

@@ -17,7 +17,7 @@ BEST, FAILED = 64, 16
 """How many trials of each kind have a place."""
 
 _COLUMNS = 8
-_SIDE = 208
+_SIDE = 202
 _GAP = 14
 _TEXT, _LINE = 14, 18
 _CAPTION_LINES = 4
@@ -31,9 +31,8 @@ def draw_sheet(folder: RunFolder, outcomes: Sequence[Outcome], image_size: int |
     None if no trial has a grid.
     """
     told = ranked([one for one in outcomes if folder.trial(one.trial).pictures()])
-    shown = [one for one in told if one.state != "failed"][:BEST] + [one for one in told if one.state == "failed"][
-        :FAILED
-    ]
+    sound, failed = [one for one in told if one.state != "failed"], [one for one in told if one.state == "failed"]
+    shown = sound[:BEST] + failed[:FAILED]
     if not shown:
         return None
     columns = min(_COLUMNS, len(shown))
@@ -56,8 +55,7 @@ def draw_sheet(folder: RunFolder, outcomes: Sequence[Outcome], image_size: int |
 def _cell(picture: Path, image_size: int | None) -> Image.Image:
     with Image.open(picture) as image:
         shown = image.convert("RGB") if image_size is None else corner(image.convert("RGB"), image_size, tiles=4)
-    smooth = shown.width > _SIDE or image_size is None
-    return shown.resize((_SIDE, _SIDE), Image.Resampling.LANCZOS if smooth else Image.Resampling.NEAREST)
+    return shown if shown.size == (_SIDE, _SIDE) else shown.resize((_SIDE, _SIDE), Image.Resampling.LANCZOS)
 
 
 def _caption(draw: ImageDraw.ImageDraw, one: Outcome, rank: int, left: int, top: int) -> None:

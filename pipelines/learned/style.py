@@ -16,6 +16,7 @@ from tune_spaces.domains import Choice, Domain, Range
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
 
     from pipelines.settings import SearchExperiment
 
@@ -26,7 +27,7 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7
 
 MARKERS = {"completed": "o", "stopped": "v", "interrupted": "s", "running": "s", "waiting": "s", "failed": "x"}
 
-STYLE = {
+STYLE: dict[Any, Any] = {
     "font.size": 10,
     "axes.spines.top": False,
     "axes.spines.right": False,
@@ -64,9 +65,14 @@ def fid_axis(axes: Axes, values: Sequence[float], which: str = "y") -> None:
 
 def log_axis(axes: Axes, low: float, high: float, which: str) -> None:
     """A logarithmic axis from low to high with three to six ticks."""
-    axis = {"x": axes.xaxis, "y": axes.yaxis}[which]
-    {"x": axes.set_xscale, "y": axes.set_yscale}[which]("log")
-    {"x": axes.set_xlim, "y": axes.set_ylim}[which](low, high)
+    if which == "x":
+        axis: Axis = axes.xaxis
+        axes.set_xscale("log")
+        axes.set_xlim(low, high)
+    else:
+        axis = axes.yaxis
+        axes.set_yscale("log")
+        axes.set_ylim(low, high)
     axis.set_major_locator(FixedLocator(log_ticks(low, high)))
     axis.set_minor_locator(NullLocator())
     axis.set_major_formatter(FuncFormatter(lambda value, _: plain(value)))
