@@ -21,7 +21,7 @@ _MEAN = "#111111"
 def draw_boxes(
     outcomes: Sequence[Outcome], confirmed: Sequence[ConfirmedSettings], colours: Mapping[str, str]
 ) -> Figure | None:
-    """A box for each family's FIDs: quartiles and median, whiskers to the farthest within 1.5 times the box, and a point
+    """A box for each family's FIDs: quartiles and median, whiskers to the farthest within 1.5 times it, and a point
     for each trial; and the mean of its best confirmed settings. None where no family has a FID."""
     rows = {row.family: row for row in family_table(outcomes, confirmed)}
     fids = {family: fids_of(outcomes, family) for family in colours if family in rows}
