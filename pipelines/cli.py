@@ -224,12 +224,9 @@ def _only(model: type[Settings], assignments: Sequence[str] | None, *allowed: st
 
 
 def _space(experiment: Any) -> str:
-    from tune_spaces.domains import space
-
     lines = ["# searched:"]
-    for family in experiment.families:
-        for name, domain in space(type(family), experiment.fixed).items():
-            lines.append(f"#   {family.name}.{name}: {domain}")
+    for name, space in experiment.spaces().items():
+        lines += [f"#   {name}.{field}: {domain}" for field, domain in space.items()]
     return "\n".join(lines) + "\n"
 
 

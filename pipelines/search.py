@@ -28,8 +28,7 @@ from pipelines.tracking import STATUS, State, close, prepare_tracking
 from pipelines.train import InterruptedRunError
 from pipelines.trial import SearchContext, Trial
 from pipelines.worker import flat
-from tune_spaces.domains import space
-from tune_spaces.engines import extensible, scheduler, searcher
+from tune_spaces.engines import IMAGES, TIME, extensible, scheduler, searcher
 
 
 class FailedSearchError(RuntimeError):
@@ -191,17 +190,23 @@ def tuner(context: SearchContext, room: Cluster, resume: bool) -> tune.Tuner:
     if resume and _has_state(state):
         return tune.Tuner.restore(str(state), trainable, resume_unfinished=True, restart_errored=False)
     experiment = context.experiment
-    spaces = {family.name: space(type(family), fixed=experiment.fixed) for family in experiment.families}
     algorithm = extensible(
-        searcher(experiment.search.sampler, spaces, experiment.seed),
-        concurrent,
+        searcher(
+            experiment.search.sampler,
+            experiment.spaces(),
+            experiment.seed,
+            compare=experiment.search.compare,
+            points=experiment.points(),
+            defaults=experiment.defaults(),
+        ),
+        experiment.search.trials if experiment.search.scheduler == "pbt" else concurrent,  # all take turns
         _trials_wanted,
     )
     return tune.Tuner(
         trainable,
         tune_config=tune.TuneConfig(
             search_alg=algorithm,
-            scheduler=scheduler(experiment.search.scheduler, longest(experiment), experiment.budget.eval_every),
+            scheduler=_scheduler(experiment),
             num_samples=experiment.search.trials,
             reuse_actors=experiment.compute.workers == 1,
             trial_dirname_creator=_trial_id,
@@ -215,6 +220,28 @@ def tuner(context: SearchContext, room: Cluster, resume: bool) -> tune.Tuner:
             checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
         ),
     )
+
+
+def _scheduler(experiment: SearchExperiment) -> Any:
+    """Trials of as many images but other numbers of critic steps are compared at the same images."""
+    by_images = experiment.budget.rounds is None
+    unit, time = (experiment.data.batch_size, IMAGES) if by_images else (1, TIME)
+    return scheduler(
+        experiment.search.scheduler,
+        longest(experiment) * unit,
+        experiment.budget.eval_every * unit,
+        sampler=experiment.search.sampler,
+        spaces=experiment.spaces(),
+        seed=experiment.seed,
+        time=time,
+        history=_rows_of,
+    )
+
+
+def _rows_of(trial_id: str) -> list[dict[str, float]]:
+    """What a trial has logged, for the scheduler of a restored search."""
+    file = Relay.watch.context.folder.trial(trial_id).path / "metrics.jsonl"
+    return [json.loads(line) for line in file.read_text().splitlines()] if file.is_file() else []
 
 
 def _sized(context: SearchContext, room: Cluster) -> tuple[Any, int]:

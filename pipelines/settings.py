@@ -14,7 +14,10 @@ from gan_core.experiment import Budget, Data, Experiment, Metrics, Seed, check_p
 from gan_core.experiment import Compute as CoreCompute
 from gan_core.family import Family, build_family, family_names
 from gan_core.settings import Settings, SettingsError, assign, nearest, parse_yaml, paths, unknown
-from tune_spaces.engines import SamplerName, SchedulerName
+from pipelines.spaces import SearchSpace, assign_space, built_points, check_corners, searched_fields
+from tune_spaces.domains import Searched
+from tune_spaces.domains import Space as FamilySpace
+from tune_spaces.engines import SamplerName, SchedulerName, check_engines
 
 Workers = Annotated[int, Field(ge=1, le=4096)]
 
@@ -139,6 +142,31 @@ class SearchExperiment(Where):
     budget: Budget = Budget()
     metrics: Metrics = Metrics()
     search: Search = Search()
+    space: SearchSpace = SearchSpace()
+
+    @model_validator(mode="after")
+    def _can_be_searched(self) -> SearchExperiment:
+        check_engines(self.search.sampler, self.search.scheduler)
+        _check_trials(self.search, len(self.families))
+        for family in self.families:
+            check_corners(family, self.spaces()[family.name], self.data)
+        self.points()
+        return self
+
+    def spaces(self) -> dict[str, FamilySpace]:
+        """What is searched of each family."""
+        own = searched_fields(self.space, self.families, self.fixed)
+        searched = Searched(self.space.range, self.fixed, own)
+        return {family.name: searched.space(type(family)) for family in self.families}
+
+    def points(self) -> list[dict[str, Any]]:
+        """`search.points` as settings of a trial; what a point leaves out is the family's own."""
+        return built_points(self.search.points, self.families, self.spaces(), self.fixed)
+
+    def defaults(self) -> list[dict[str, Any]]:
+        """Each family's own settings (the papers', where nothing is fixed) as settings of a trial."""
+        nothing: list[dict[str, Any]] = [{"family": family.name} for family in self.families]
+        return built_points(nothing, self.families, self.spaces(), self.fixed)
 
     @model_validator(mode="after")
     def _plays(self) -> SearchExperiment:
@@ -161,6 +189,21 @@ class SearchExperiment(Where):
         shared = {key: values[key] for key in values.keys() & TrainExperiment.model_fields.keys()}
         budget = {**shared.get("budget", {}), "checkpoint_every": self.budget.eval_every}
         return TrainExperiment.load({**shared, "budget": budget, "family": {**base.chosen(), **family}})
+
+
+def _check_trials(search: Search, families: int) -> None:
+    trials = search.trials
+    if search.compare and trials % families:
+        right = -(-trials // families) * families
+        raise SettingsError(
+            f"search.compare=true gives each of {families} families as many trials, search.trials={trials} cannot be"
+            f" shared equally; nearest: search.trials={right}"
+        )
+    if search.scheduler == "pbt" and trials < 2 * families:
+        raise SettingsError(
+            f"search.scheduler=pbt needs two trials or more of each family to learn from one another,"
+            f" search.trials={trials} are too few; nearest: search.trials={4 * families}"
+        )
 
 
 def _check_shares(data: Data, compute: Compute) -> None:
@@ -227,8 +270,10 @@ def search_experiment(families: Sequence[str], assignments: Sequence[str], confi
     listed = values["families"] if isinstance(values["families"], list) else [values["families"]]
     built = [build_family(family) for family in listed]
     own = [f"family.{field}" for family in built for field in type(family).model_fields]
-    known = [path for path in paths(SearchExperiment) if not path.startswith(("families", "fixed"))] + own
-    assign(values, [item for item in assignments if not item.startswith("family.")], known)
+    known = [path for path in paths(SearchExperiment) if not path.startswith(("families", "fixed", "space"))] + own
+    spaces = [item for item in assignments if item.partition("=")[0].split(".")[0] == "space"]
+    assign(values, [item for item in assignments if not item.startswith("family.") and item not in spaces], known)
+    assign_space(values, spaces)
     fields = assign({}, [item for item in assignments if item.startswith("family.")], known).get("family", {})
     if "name" in fields:
         raise SettingsError(f"family.name={fields['name']}: families are named as words; nearest: {fields['name']}")

@@ -1,0 +1,202 @@
+"""What Ray Tune asks for settings: points first, then the samplers of the families; saved and restored with a search."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+from zlib import crc32
+
+from ray import cloudpickle
+from ray.tune.search import Searcher
+
+from tune_spaces.bohb import Bohb
+from tune_spaces.domains import Space
+from tune_spaces.studies import Study
+
+MODELS = ("tpe", "gp", "bohb")
+"""Samplers that learn: from points too, and first of all from the papers' settings."""
+
+
+class Sampler(Protocol):
+    """A sampler that is asked for one trial's settings and told how they went."""
+
+    def ask(self, trial: str, given: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """`{"name": family, field: value}`: the sampler's own, or those given, for it to learn from."""
+
+    def reached(self, trial: str, step: int, fid: float) -> None:
+        """A trial's FID at a rung."""
+
+    def tell(self, trial: str, step: int, fid: float | None) -> None:
+        """The end of a trial; no FID: it failed."""
+
+
+@dataclass(frozen=True)
+class Known:
+    """A trial as the search itself has kept it."""
+
+    settings: dict[str, Any]
+    ended: bool
+    failed: bool
+    result: dict[str, Any]
+
+
+@dataclass
+class _State:
+    """All that a restored search needs."""
+
+    samplers: dict[str, Sampler]
+    """For each family its own, or for all the same."""
+    chooser: Study | None
+    """Chooses the family; None: the one with the fewest trials is next (or the one sampler chooses by itself)."""
+    queue: list[dict[str, Any]]
+    """Settings to try first."""
+    turns: dict[str, int]
+    """How many trials each family has had."""
+    live: dict[str, Sampler | None] = field(default_factory=dict)
+    """Who asked for each live trial; None: a point that no sampler learns from."""
+    given: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """The settings of all trials so far."""
+    paused: set[str] = field(default_factory=set)
+    lost: list[str] = field(default_factory=list)
+    """Trials that were suggested and that the restored search does not know."""
+    instead: dict[str, str] = field(default_factory=dict)
+    """Trials that take the place of lost ones."""
+
+
+class FamilySearcher(Searcher):
+    """Points, then samplers that minimise FID; at most `max_concurrent` trials at once, paused ones not counted."""
+
+    def __init__(
+        self,
+        sampler: str,
+        spaces: Mapping[str, Space],
+        seed: int,
+        queue: Sequence[Mapping[str, Any]],
+        in_turn: bool,
+        *,
+        metric: str,
+        time: str,
+    ) -> None:
+        super().__init__(metric=metric, mode="min")
+        self._spaces, self._time, self._learns = spaces, time, sampler in MODELS
+        self.max_concurrent = 1
+        chooser = None
+        if len(spaces) == 1 or not (in_turn or sampler in ("sobol", "gp")):
+            samplers = dict.fromkeys(spaces, _sampler(sampler, spaces, seed))
+        else:
+            samplers = {name: _sampler(sampler, {name: own}, _seed_of(seed, name)) for name, own in spaces.items()}
+            if sampler == "gp" and not in_turn:
+                chooser = Study("tpe", {name: {} for name in spaces}, seed)
+        self._state = _State(samplers, chooser, [dict(point) for point in queue], dict.fromkeys(spaces, 0))
+
+    def set_max_concurrency(self, max_concurrent: int) -> bool:
+        """Told by Tune's limiter, which leaves it to us: it would count paused trials."""
+        self.max_concurrent = max_concurrent
+        return True
+
+    def suggest(self, trial_id: str) -> dict[str, Any] | None:
+        """`{"settings": {"name": family, field: value}}`, or None while as many run as may."""
+        state = self._state
+        if len(state.live.keys() - state.paused - set(state.lost)) >= self.max_concurrent:
+            return None
+        if state.lost:
+            state.instead[trial_id] = state.lost.pop(0)
+            return {"settings": state.given[state.instead[trial_id]]}
+        return {"settings": self._next(trial_id)}
+
+    def _next(self, trial: str) -> dict[str, Any]:
+        state = self._state
+        settings = self._point(trial) if state.queue else self._sampled(trial)
+        state.turns[settings["name"]] += 1
+        state.given[trial] = settings
+        return settings
+
+    def _point(self, trial: str) -> dict[str, Any]:
+        """The next of the queue. A model learns from it if it lies in its space."""
+        state = self._state
+        point = state.queue.pop(0)
+        name = point["name"]
+        learns = self._learns and all(point[field] in domain for field, domain in self._spaces[name].items())
+        state.live[trial] = state.samplers[name] if learns else None
+        if learns:
+            state.samplers[name].ask(trial, point)
+            if state.chooser is not None:
+                state.chooser.ask(trial, {"name": name})
+        return point
+
+    def _sampled(self, trial: str) -> dict[str, Any]:
+        state = self._state
+        name = state.chooser.ask(trial)["name"] if state.chooser else min(state.turns, key=lambda one: state.turns[one])
+        state.live[trial] = sampler = state.samplers[name]
+        return sampler.ask(trial)
+
+    def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
+        """A FID on the way; a scheduler of rungs says whether it is of one."""
+        trial, fid = self._known(trial_id), _finite(result.get(self.metric))
+        sampler = self._state.live.get(trial)
+        if sampler is not None and fid is not None and "budget" in result.get("hyperband_info", {}):
+            sampler.reached(trial, int(result[self._time]), fid)
+
+    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+        """The end of a trial, by itself, by a scheduler or by a failure."""
+        state, trial = self._state, self._known(trial_id)
+        if trial not in state.live:
+            return
+        sampler = state.live.pop(trial)
+        state.paused.discard(trial)
+        if sampler is None:
+            return
+        fid = None if error or not result else _finite(result.get(self.metric))
+        step = int((result or {}).get(self._time, 0))
+        sampler.tell(trial, step, fid)
+        if state.chooser is not None:
+            state.chooser.tell(trial, step, fid)
+
+    def on_pause(self, trial_id: str) -> None:
+        """Told by Tune's HyperBand for BOHB: another trial may run meanwhile."""
+        self._state.paused.add(self._known(trial_id))
+
+    def on_unpause(self, trial_id: str) -> None:
+        """Told by Tune's HyperBand for BOHB."""
+        self._state.paused.discard(self._known(trial_id))
+
+    def save(self, checkpoint_path: str) -> None:
+        """Called by Tune with each state of the search that it writes."""
+        with open(checkpoint_path, "wb") as file:
+            cloudpickle.dump(self._state, file)
+
+    def restore(self, checkpoint_path: str) -> None:
+        """As it was saved; how many trials may run at once is said by who restores it."""
+        with open(checkpoint_path, "rb") as file:
+            self._state = cloudpickle.load(file)
+
+    def agree(self, trials: Mapping[str, Known]) -> None:
+        """After a restore: the trials that the search itself knows. A driver that was killed may have written its
+        trials and no longer us, or the other way round: then what it lost is suggested again."""
+        state = self._state
+        state.paused.clear()  # a restored search lets all of them run
+        answered = {self._known(trial) for trial in trials}
+        state.lost = [trial for trial in state.given if trial not in answered]
+        for trial, known in trials.items():
+            if self._known(trial) not in state.given and self._next(trial) != known.settings:
+                state.given[trial], state.live[trial] = known.settings, None
+            if known.ended:
+                self.on_trial_complete(trial, known.result, known.failed)
+
+    def _known(self, trial: str) -> str:
+        return self._state.instead.get(trial, trial)
+
+
+def _sampler(name: str, spaces: Mapping[str, Space], seed: int) -> Sampler:
+    return Bohb(spaces, seed) if name == "bohb" else Study(name, spaces, seed)
+
+
+def _seed_of(seed: int, name: str) -> int:
+    """Another seed for each family, whatever the others are."""
+    return crc32(f"{seed}/{name}".encode())
+
+
+def _finite(fid: object) -> float | None:
+    return float(fid) if isinstance(fid, int | float) and math.isfinite(fid) else None
