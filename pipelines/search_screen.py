@@ -5,13 +5,14 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from pipelines.forecast import assumption, passed, rungs, shares, trials_left
+from pipelines.forecast import Ladder, assumption, shares, trials_left
 from pipelines.outcome import Outcome, best_of, ranked
 from pipelines.screen import duration, number, say
 from pipelines.settings import SearchExperiment
@@ -39,7 +40,7 @@ class SearchView:
         self, console: Console, experiment: SearchExperiment, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self.console, self.search, self.clock = console, experiment.search, clock
-        self.eval_every = experiment.budget.eval_every
+        self.ladder = Ladder.of(experiment)
         self.rows: dict[str, Outcome] = {}
         self.before: dict[str, Outcome] = {}
         """How the trials of a resumed search stood: their work was not done in this sitting."""
@@ -84,7 +85,7 @@ class SearchView:
         self.about = f"confirming {settings} settings x {seeds} seeds: "
         self.total, self.scheduler, self.rows, self.before = settings * seeds, "none", {}, {}
         self.began = self.said = self.clock()
-        self.earlier = 0.0
+        self.earlier, self.ladder = 0.0, replace(self.ladder, rungs=())
         if not self.console.is_terminal:
             say(self.console, self.about.removesuffix(": "))
 
@@ -155,8 +156,8 @@ class SearchView:
 
     def _cells(self, one: Outcome, with_end: bool) -> list[str]:
         """All of a row but the settings; the step with the trial's last one unless all trials have the same."""
-        halts = rungs(self.scheduler, self.eval_every, one.last_step)
-        rung = f"{passed(one, halts)}/{len(halts)}" if halts else "-"
+        rungs = len(self.ladder.rungs)
+        rung = f"{self.ladder.passed(one)}/{rungs}" if rungs else "-"
         rate = "-" if one.images_per_second is None else f"{one.images_per_second:.0f}"
         state = one.state
         if self._narrow:
@@ -198,7 +199,7 @@ class SearchView:
         done = shares(rows) - shares(list(self.before.values()))
         if done <= 0 or elapsed <= 0:
             return None
-        left = trials_left(rows, self.total, self.scheduler, self.eval_every) * elapsed / done
+        left = trials_left(rows, self.total, self.scheduler, self.ladder) * elapsed / done
         if self._hours is not None:
             left = min(left, max(self._hours * 3600 - self.earlier - elapsed, 0.0))
         if self._images is not None and self.images:

@@ -27,7 +27,6 @@ from pipelines.pictures import png
 from pipelines.runs import RunFolder
 from pipelines.screen import say
 from pipelines.settings import SearchExperiment
-from tune_spaces.domains import Domain, space
 
 _LOG = logging.getLogger(__name__)
 
@@ -50,7 +49,7 @@ def draw_learned(
     compared, `families.png`, their box plots. One that has too little to show is left out, and what an earlier call had
     drawn of it is deleted.
     """
-    spaces, colours = spaces_of(experiment), families_of(experiment)
+    spaces, colours = experiment.spaces(), families_of(experiment)
     side = None if experiment.data.name in POINTS else experiment.data.image_size
     with styled():
         drawn: dict[str, Figure | Image.Image | None] = {
@@ -93,11 +92,6 @@ def try_to_draw(
         _LOG.exception("pictures of what was learned")
         say(console, f"no pictures of what was learned: {type(error).__name__}: {' '.join(str(error).split())[:200]}")
         return []
-
-
-def spaces_of(experiment: SearchExperiment) -> dict[str, Mapping[str, Domain]]:
-    """What was searched, by family."""
-    return {family.name: space(type(family), fixed=experiment.fixed) for family in experiment.families}
 
 
 def _png_of(picture: Figure) -> bytes:

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from pipelines.learned.style import figure
 from pipelines.outcome import Outcome
-from tune_spaces.domains import Choice, Domain
+from tune_spaces.domains import Choice, Domain, Space, Whole
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
@@ -19,7 +19,7 @@ LEAST_TRIALS = 12
 """Of one family, with a FID each; with fewer the forest sees noise."""
 
 
-def importance(outcomes: Sequence[Outcome], space: Mapping[str, Domain]) -> dict[str, float]:
+def importance(outcomes: Sequence[Outcome], space: Space) -> dict[str, float]:
     """The share of the variance of log FID that each field of one family explains, largest first; they sum to 1.
 
     Of the logarithm, because a few trials that go wrong would be all of the variance of FID. Empty with fewer than
@@ -52,7 +52,7 @@ def importance(outcomes: Sequence[Outcome], space: Mapping[str, Domain]) -> dict
     return {name: value / total for name, value in sorted(found.items(), key=lambda item: -item[1])}
 
 
-def ended_with_fid(outcomes: Sequence[Outcome], space: Mapping[str, Domain]) -> list[Outcome]:
+def ended_with_fid(outcomes: Sequence[Outcome], space: Space) -> list[Outcome]:
     """The trials that tell how good settings are: neither failed nor still under way."""
     return [
         one
@@ -63,17 +63,17 @@ def ended_with_fid(outcomes: Sequence[Outcome], space: Mapping[str, Domain]) -> 
 
 def _distribution(domain: Domain, values: Sequence[Any]) -> BaseDistribution:
     """Widened to the values that were tried: start points may lie outside."""
-    from optuna.distributions import CategoricalDistribution, FloatDistribution
+    from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
     if isinstance(domain, Choice):
         return CategoricalDistribution(list(dict.fromkeys([*domain.values, *values])))
     low, high = min([domain.low, *values]), max([domain.high, *values])
+    if isinstance(domain, Whole):
+        return IntDistribution(int(low), int(high))
     return FloatDistribution(low, high, log=domain.log and low > 0)
 
 
-def draw_importance(
-    outcomes: Sequence[Outcome], spaces: Mapping[str, Mapping[str, Domain]], colours: dict[str, str]
-) -> Figure | None:
+def draw_importance(outcomes: Sequence[Outcome], spaces: Mapping[str, Space], colours: dict[str, str]) -> Figure | None:
     """Bars for each family; one with too few trials says so. None where that is all of them."""
     own = {name: [one for one in outcomes if one.settings["name"] == name] for name in spaces}
     found = {name: importance(own[name], space) for name, space in spaces.items() if space}

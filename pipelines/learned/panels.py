@@ -18,7 +18,7 @@ from pipelines.learned.style import (
     state_handles,
 )
 from pipelines.outcome import Outcome
-from tune_spaces.domains import Choice, Domain
+from tune_spaces.domains import Choice, Space
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -27,10 +27,8 @@ _COLUMNS = 3
 _TOP = 0.96
 """Where failed trials stand: their height says nothing."""
 
-Spaces = Mapping[str, Mapping[str, Domain]]
 
-
-def draw_panels(outcomes: Sequence[Outcome], spaces: Spaces, colours: dict[str, str]) -> Figure | None:
+def draw_panels(outcomes: Sequence[Outcome], spaces: Mapping[str, Space], colours: dict[str, str]) -> Figure | None:
     """A panel for each field; families share the panel of a field that they share. None without a FID."""
     fids = [one.fid for one in outcomes if one.fid is not None and one.state != "failed"]
     fields = list(dict.fromkeys(field for space in spaces.values() for field in space))
@@ -63,7 +61,7 @@ def _panel(
     axes: Axes,
     field: str,
     outcomes: Sequence[Outcome],
-    spaces: Spaces,
+    spaces: Mapping[str, Space],
     families: dict[str, str] | None,
     states: dict[str, str],
 ) -> None:

@@ -14,7 +14,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from pipelines.learned.style import Scale, figure, log_ticks, plain
 from pipelines.outcome import Outcome
-from tune_spaces.domains import Domain, Range
+from tune_spaces.domains import Range, Space
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 _FAILED: dict[str, Any] = {"color": "#999999", "linewidth": 1.0, "linestyle": (0, (4, 3))}
 
 
-def draw_parallel(outcomes: Sequence[Outcome], spaces: Mapping[str, Mapping[str, Domain]]) -> Figure | None:
+def draw_parallel(outcomes: Sequence[Outcome], spaces: Mapping[str, Space]) -> Figure | None:
     """A panel for each family, which has fields of its own. None without a FID."""
     fids = [one.fid for one in outcomes if one.fid is not None and one.state != "failed"]
     families = [name for name in spaces if spaces[name] and any(one.settings["name"] == name for one in outcomes)]

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
-from tune_spaces.domains import Choice, Domain, Range
+from tune_spaces.domains import Choice, Domain, Range, Whole
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -163,6 +163,6 @@ class Scale:
         if self.log:
             found = log_ticks(self.low, self.high)
         else:
-            marks = MaxNLocator(4).tick_values(self.low, self.high)
+            marks = MaxNLocator(4, integer=isinstance(self.domain, Whole)).tick_values(self.low, self.high)
             found = [float(one) for one in marks if self.low <= one <= self.high]
         return [(self.place(one), plain(one)) for one in found]
