@@ -82,7 +82,7 @@ def _trainer(job: Job, queue: Any) -> Any:
 
     workers = job.experiment.compute.workers
     trainer = TorchTrainer if workers > 1 else DataParallelTrainer
-    resources = {"CPU": job.shares.cpus_per_worker, **({"GPU": 1} if job.shares.use_gpu else {})}
+    resources = {"CPU": job.shares.cpus_per_worker, **({"GPU": job.shares.gpus} if job.shares.use_gpu else {})}
     return trainer(
         _work,
         train_loop_config={"job": job, "queue": queue},

@@ -12,7 +12,10 @@ from pipelines.settings import SearchExperiment, TrainExperiment, Where
 
 Placed = TypeVar("Placed", bound=Where)
 
-TRAIN_MAY_CHANGE = ("budget.rounds", "budget.images", "compute.workers", "compute.device", "tracking.uri")
+TRAIN_MAY_CHANGE = (
+    *("budget.rounds", "budget.images", "tracking.uri"),
+    *("compute.workers", "compute.device", "compute.cpus", "compute.gpus"),
+)
 SEARCH_MAY_CHANGE = ("search.trials", "tracking.uri")
 
 

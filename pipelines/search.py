@@ -20,7 +20,7 @@ from pipelines.learned import try_to_draw
 from pipelines.outcome import Outcome, best_of, outcome_of
 from pipelines.reference import obtain_reference, say_reference
 from pipelines.report import say_outcomes, write_outcomes
-from pipelines.room import check_room, concurrent_trials, uses_gpu
+from pipelines.room import check_room, concurrent_trials, trial_shares
 from pipelines.runs import RunFolder
 from pipelines.search_screen import SearchView
 from pipelines.settings import SearchExperiment
@@ -149,9 +149,8 @@ def search(experiment: SearchExperiment, folder: RunFolder, console: Console, re
     try:
         with SearchView(console, experiment) as view, cluster() as room:
             check_room(experiment, room)
-            gpu = uses_gpu(experiment, room)
             where = (experiment.tracking_uri, tracking, parent)
-            context = SearchContext(experiment, folder, yardstick.content, *where, tags, gpu)
+            context = SearchContext(experiment, folder, yardstick.content, *where, tags, trial_shares(experiment, room))
             Relay.watch = watch = Watch(context, view)
             tuner(context, room, resume).fit()
             outcomes = watch.settle()
@@ -253,9 +252,7 @@ def _sized(context: SearchContext, room: Cluster) -> tuple[Any, int]:
     if context.experiment.compute.workers > 1:
         resources: dict[str, float] = {"node:__internal_head__": round(0.99 / concurrent, 4)}
     else:
-        resources = {"CPU": max(1, room.cpus // concurrent) if room.local else 1}
-        if context.use_gpu:
-            resources["GPU"] = 1
+        resources = {"CPU": context.shares.cpus_per_worker, "GPU": context.shares.gpus}
     return tune.with_resources(tune.with_parameters(Trial, context=context), resources), concurrent
 
 

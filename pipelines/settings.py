@@ -14,18 +14,45 @@ from gan_core.experiment import Budget, Data, Experiment, Metrics, Seed, check_p
 from gan_core.experiment import Compute as CoreCompute
 from gan_core.family import Family, build_family, family_names
 from gan_core.settings import Settings, SettingsError, assign, nearest, parse_yaml, paths, unknown
-from pipelines.spaces import SearchSpace, assign_space, built_points, check_corners, searched_fields
+from pipelines.search_settings import (
+    Search,
+    SearchSpace,
+    assign_space,
+    built_points,
+    check_corners,
+    check_trials,
+    searched_fields,
+)
 from tune_spaces.domains import Searched
 from tune_spaces.domains import Space as FamilySpace
-from tune_spaces.engines import SamplerName, SchedulerName, check_engines
+from tune_spaces.engines import check_engines
 
 Workers = Annotated[int, Field(ge=1, le=4096)]
 
 
 class Compute(CoreCompute):
-    """How many workers share each global batch."""
+    """How many workers share each global batch, and what each of them takes."""
 
     workers: Workers = 1
+    gpus: Annotated[float, Field(ge=0.0, le=1.0)] | None = None
+    """Of each worker: 1, or less where one-worker trials share a GPU; null: one, if there are as many as workers."""
+    cpus: Annotated[int, Field(ge=1, le=4096)] | None = None
+    """Of each worker; null: an equal share of this machine, or one on a cluster that is not ours."""
+
+    @model_validator(mode="after")
+    def _gpus_apply(self) -> Compute:
+        if self.gpus and self.device == "cpu":
+            raise SettingsError(
+                f"compute.gpus={self.gpus:g} has no meaning with compute.device=cpu; nearest: compute.device=cuda"
+            )
+        if self.gpus == 0 and self.device == "cuda":
+            raise SettingsError("compute.device=cuda needs a GPU, compute.gpus=0; nearest: compute.gpus=1")
+        if self.gpus and self.gpus < 1 and self.workers > 1:
+            raise SettingsError(
+                f"compute.gpus={self.gpus:g} is a share of one GPU, on which compute.workers={self.workers} of the same"
+                " game cannot meet; nearest: compute.gpus=1"
+            )
+        return self
 
 
 class Tracking(Settings):
@@ -47,45 +74,6 @@ class Storage(Settings):
 
 
 _Named = TypeVar("_Named", bound="Where")
-
-
-def _auto(value: Any) -> Any:
-    if value == "auto" or value is None:
-        return None
-    try:
-        number = int(value)
-    except (TypeError, ValueError):
-        raise SettingsError(
-            f"search.max_concurrent={value!r} is not a whole number or 'auto'; nearest: search.max_concurrent=auto"
-        ) from None
-    if number < 1:
-        raise SettingsError(
-            f"search.max_concurrent={number} is out of range, at least 1; nearest: search.max_concurrent=1"
-        )
-    return number
-
-
-class Search(Settings):
-    """How hyper-parameters are searched; the objective is FID, lower is better."""
-
-    sampler: SamplerName = "tpe"
-    scheduler: SchedulerName = "asha"
-    trials: Annotated[int, Field(ge=1, le=1_000_000)] = 16
-    hours: Annotated[float, Field(gt=0.0)] | None = None
-    """Wall-clock hours after which no trial goes on past its next evaluation; confirmation comes after."""
-    images: Annotated[int, Field(ge=1)] | None = None
-    """Real images that all trials together may see; then as `hours`."""
-    max_concurrent: Annotated[int | None, BeforeValidator(_auto)] = None
-    """Trials at once; null or auto: as many as the cluster has room for."""
-    confirm: Annotated[int, Field(ge=0, le=1000)] = 3
-    """How many of the best settings are played again, over fresh seeds and the full budget; 0: none."""
-    confirm_seeds: Annotated[int, Field(ge=1, le=1000)] = 3
-    """Fresh seeds for each of them; the winner is the best mean."""
-    compare: bool = False
-    """Whether families are compared rather than compete: each gets an equal share of the trials, and `confirm` counts
-    for each family."""
-    points: tuple[dict[str, Any], ...] = ()
-    """Settings to try first: `{family: wgan, lr: 1e-4, clip: 0.01}`; the family may be left out where there is one."""
 
 
 class Where(Settings):
@@ -147,7 +135,7 @@ class SearchExperiment(Where):
     @model_validator(mode="after")
     def _can_be_searched(self) -> SearchExperiment:
         check_engines(self.search.sampler, self.search.scheduler)
-        _check_trials(self.search, len(self.families))
+        check_trials(self.search, len(self.families))
         for family in self.families:
             check_corners(family, self.spaces()[family.name], self.data)
         self.points()
@@ -189,21 +177,6 @@ class SearchExperiment(Where):
         shared = {key: values[key] for key in values.keys() & TrainExperiment.model_fields.keys()}
         budget = {**shared.get("budget", {}), "checkpoint_every": self.budget.eval_every}
         return TrainExperiment.load({**shared, "budget": budget, "family": {**base.chosen(), **family}})
-
-
-def _check_trials(search: Search, families: int) -> None:
-    trials = search.trials
-    if search.compare and trials % families:
-        right = -(-trials // families) * families
-        raise SettingsError(
-            f"search.compare=true gives each of {families} families as many trials, search.trials={trials} cannot be"
-            f" shared equally; nearest: search.trials={right}"
-        )
-    if search.scheduler == "pbt" and trials < 2 * families:
-        raise SettingsError(
-            f"search.scheduler=pbt needs two trials or more of each family to learn from one another,"
-            f" search.trials={trials} are too few; nearest: search.trials={4 * families}"
-        )
 
 
 def _check_shares(data: Data, compute: Compute) -> None:

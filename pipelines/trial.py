@@ -32,7 +32,7 @@ class SearchContext:
     tracking_experiment: str
     parent: str
     tags: dict[str, str]
-    use_gpu: bool
+    shares: Shares
 
     def target(self, trial_id: str) -> TrackingTarget:
         """The child run of a trial."""
@@ -110,7 +110,7 @@ class Trial(tune.Trainable):
         start = next((path for path in reversed(known) if checkpoint.is_whole(path)), None)
         context, target = self._context, self._context.target(self.trial_id)
         if self._experiment.compute.workers > 1:
-            job = Job(self._experiment, self._folder, context.reference, target, Shares(context.use_gpu, 1))
+            job = Job(self._experiment, self._folder, context.reference, target, context.shares)
             return run_group(job)
-        device = "cuda" if context.use_gpu else "cpu"
+        device = "cuda" if context.shares.use_gpu else "cpu"
         return play(self._experiment, self._folder, context.reference, target, device, start)

@@ -2,9 +2,9 @@
 a setting without meaning.
 
 `wide`: the ranges of "Are GANs Created Equal?" (Lucic et al. 2018, arXiv:1711.10337, table 3 and appendix).
-`narrow`: around the papers' settings, where a short budget can tell good from bad. Sizes, averages and options that make
-another game of a family (unrolled, minibatch_features, instance_noise, dropout, labelled, optimizer, net) have no domain
-unless the user gives one.
+`narrow`: around the papers' settings, where a short budget can tell good from bad. Sizes, averages and options that
+make another game of a family (unrolled, minibatch_features, instance_noise, dropout, labelled, optimizer, net) have no
+domain unless the user gives one.
 """
 
 from __future__ import annotations
@@ -180,23 +180,6 @@ class Searched:
                 known = domain.within(field_range(family, name))
                 domains |= {} if known is None else {name: known}
         return {**domains, **self.own.get(family.name, {})}
-
-
-def space(self, family: type[Family]) -> dict[str, Domain]:
-        """The domains of a family's searched fields: the range's in their order, then the user's."""
-        fixed = set(self.fixed)
-        domains: dict[str, Domain] = {}
-        for name, domain in DOMAINS[self.range].items():
-            if name in family.model_fields and not {name, f"{family.name}.{name}"} & fixed:
-                known = domain.within(field_range(family, name))
-                domains |= {} if known is None else {name: known}
-        shared = {name: domain for name, domain in self.own.items() if name in family.model_fields}
-        alone = {
-            name.removeprefix(f"{family.name}."): domain
-            for name, domain in self.own.items()
-            if name.startswith(f"{family.name}.")
-        }
-        return {**domains, **shared, **alone}
 
 
 def space(family: type[Family], fixed: Sequence[str] = ()) -> dict[str, Domain]:

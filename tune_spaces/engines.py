@@ -53,14 +53,13 @@ def searcher(
 ) -> FamilySearcher:
     """A sampler over the spaces of one family or several, minimising FID.
 
-    `points`: settings to try first, `{"name": family, field: value}`, wherever they lie. `defaults`: the papers' settings,
-    tried next if the sampler has a model and they lie in the space. `compare`: each family gets as many trials.
+    `points`: settings to try first, `{"name": family, field: value}`, wherever they lie. `defaults`: the papers'
+    settings, tried next if the sampler has a model and they lie in the space. `compare`: each family gets as many
+    trials, whatever the sampler.
     """
     from tune_spaces.searcher import MODELS, FamilySearcher
 
-    known = [
-        one for one in defaults if all(one[field] in domain for field, domain in spaces[str(one["name"])].items())
-    ]
+    known = [one for one in defaults if all(one[field] in domain for field, domain in spaces[str(one["name"])].items())]
     queue = [*points, *(known if name in MODELS else [])]
     return FamilySearcher(name, spaces, seed, queue, compare, metric=METRIC, time=TIME)
 

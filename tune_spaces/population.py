@@ -7,7 +7,7 @@ import math
 import random
 from collections.abc import Mapping
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 from ray.tune.schedulers import PopulationBasedTraining
 
@@ -46,7 +46,7 @@ class FamilyPopulation(PopulationBasedTraining):
 
     def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
         """Tune refuses any searcher, because one with a model would not know that settings change: ours has none."""
-        super().on_trial_add(SimpleNamespace(search_alg=None), trial)
+        super().on_trial_add(cast(Any, SimpleNamespace(search_alg=None)), trial)
 
     def _save_trial_state(self, state: Any, time: int, result: dict[str, Any], trial: Any) -> float:
         """A FID that is no number is the worst there is, and not left out."""
@@ -54,7 +54,9 @@ class FamilyPopulation(PopulationBasedTraining):
         state.last_score = -math.inf if math.isnan(score) else score
         return state.last_score
 
-    def _checkpoint_or_exploit(self, trial: Any, tune_controller: Any, upper_quantile: Any, lower_quantile: Any) -> None:
+    def _checkpoint_or_exploit(
+        self, trial: Any, tune_controller: Any, upper_quantile: Any, lower_quantile: Any
+    ) -> None:
         lower, upper = self.quantiles(trial.config["settings"]["name"])
         if trial in lower:
             upper = [self._random.choice(upper)]

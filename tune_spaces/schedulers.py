@@ -7,7 +7,7 @@ import math
 import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 from ray.tune.schedulers import (
     AsyncHyperBandScheduler,
@@ -68,7 +68,9 @@ class _Sound(FIFOScheduler):
         last = trial.run_metadata.last_result.get(self.rungs.time)
         if last is None or self.rungs.history is None:
             return ()
-        known = [row for row in self.rungs.history(trial.trial_id) if {self.rungs.time, self.rungs.metric} <= row.keys()]
+        known = [
+            row for row in self.rungs.history(trial.trial_id) if {self.rungs.time, self.rungs.metric} <= row.keys()
+        ]
         return [row for row in known if row[self.rungs.time] <= last and math.isfinite(row[self.rungs.metric])]
 
 
@@ -120,7 +122,7 @@ class _Median(_Sound, MedianStoppingRule):
             mode="min",
             grace_period=rungs.grace,
             min_samples_required=3,
-            min_time_slice=math.inf,  # else a trial gives way to those that wait while there is little to compare
+            min_time_slice=cast(int, math.inf),  # else a trial gives way to those that wait
         )
         self.rungs = rungs
 

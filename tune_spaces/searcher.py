@@ -1,4 +1,4 @@
-"""What Ray Tune asks for settings: points first, then the samplers of the families; saved and restored with a search."""
+"""Whom Ray Tune asks for settings: points come first, then the families' samplers; saved and restored with a search."""
 
 from __future__ import annotations
 

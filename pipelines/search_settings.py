@@ -1,17 +1,57 @@
-"""`space` and `search.points` as a user writes them: which fields are searched, where, and what is tried first."""
+"""`search` and `space` as a user writes them: how it is searched, which fields and where, and what is tried first."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import model_serializer, model_validator
+from pydantic import BeforeValidator, Field, model_serializer, model_validator
 
 from gan_core.experiment import Data, check_plays
 from gan_core.family import Family, build_family
 from gan_core.settings import Settings, SettingsError, nearest, parse_yaml
 from tune_spaces.domains import Choice, Domain, RangeName, Space
+from tune_spaces.engines import SamplerName, SchedulerName
 from tune_spaces.expressions import parse_domain
+
+
+def _auto(value: Any) -> Any:
+    if value == "auto" or value is None:
+        return None
+    try:
+        number = int(value)
+    except (TypeError, ValueError):
+        raise SettingsError(
+            f"search.max_concurrent={value!r} is not a whole number or 'auto'; nearest: search.max_concurrent=auto"
+        ) from None
+    if number < 1:
+        raise SettingsError(
+            f"search.max_concurrent={number} is out of range, at least 1; nearest: search.max_concurrent=1"
+        )
+    return number
+
+
+class Search(Settings):
+    """How hyper-parameters are searched; the objective is FID, lower is better."""
+
+    sampler: SamplerName = "tpe"
+    scheduler: SchedulerName = "asha"
+    trials: Annotated[int, Field(ge=1, le=1_000_000)] = 16
+    hours: Annotated[float, Field(gt=0.0)] | None = None
+    """Wall-clock hours after which no trial goes on past its next evaluation; confirmation comes after."""
+    images: Annotated[int, Field(ge=1)] | None = None
+    """Real images that all trials together may see; then as `hours`."""
+    max_concurrent: Annotated[int | None, BeforeValidator(_auto)] = None
+    """Trials at once; null or auto: as many as the cluster has room for."""
+    confirm: Annotated[int, Field(ge=0, le=1000)] = 3
+    """How many of the best settings are played again, over fresh seeds and the full budget; 0: none."""
+    confirm_seeds: Annotated[int, Field(ge=1, le=1000)] = 3
+    """Fresh seeds for each of them; the winner is the best mean."""
+    compare: bool = False
+    """Whether families are compared rather than compete: each gets an equal share of the trials, and `confirm` counts
+    for each family."""
+    points: tuple[dict[str, Any], ...] = ()
+    """Settings to try first: `{family: wgan, lr: 1e-4, clip: 0.01}`; the family may be left out where there is one."""
 
 
 class SearchSpace(Settings):
@@ -19,7 +59,7 @@ class SearchSpace(Settings):
 
     range: RangeName = "narrow"
     """narrow: the papers' neighbourhoods; wide: the ranges of "Are GANs Created Equal?"."""
-    domains: dict[str, str] = {}
+    domains: dict[str, str] = Field(default_factory=dict)
     """The user's own domains, by field (`lr`) or a family's field (`wgan.clip`)."""
 
     @model_validator(mode="before")
@@ -35,6 +75,22 @@ class SearchSpace(Settings):
     @model_serializer
     def _as_words(self) -> dict[str, str]:
         return {"range": self.range, **self.domains}
+
+
+def check_trials(search: Search, families: int) -> None:
+    """Raises SettingsError for a number of trials that the families cannot share as they must."""
+    trials = search.trials
+    if search.compare and trials % families:
+        right = -(-trials // families) * families
+        raise SettingsError(
+            f"search.compare=true gives each of {families} families as many trials, search.trials={trials} cannot be"
+            f" shared equally; nearest: search.trials={right}"
+        )
+    if search.scheduler == "pbt" and trials < 2 * families:
+        raise SettingsError(
+            f"search.scheduler=pbt needs two trials or more of each family to learn from one another,"
+            f" search.trials={trials} are too few; nearest: search.trials={4 * families}"
+        )
 
 
 def assign_space(values: dict[str, Any], assignments: Sequence[str]) -> None:
@@ -63,7 +119,7 @@ def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
     return found
 
 
-def searched_fields(space: SearchSpace, families: Sequence[Family], fixed: Sequence[str]) -> dict[str, Space]:
+def searched_fields(space: SearchSpace, families: Sequence[Family], fixed: Sequence[str]) -> Mapping[str, Space]:
     """Each family's domains that are the user's. Raises SettingsError."""
     found: dict[str, dict[str, Domain]] = {family.name: {} for family in families}
     for key, text in sorted(space.domains.items(), key=lambda item: item[0].count(".")):  # wgan.lr goes before lr
@@ -80,7 +136,9 @@ def _owners(key: str, families: Sequence[Family], fixed: Sequence[str]) -> list[
     if not owners:
         known = [f"space.{field}" for family in meant for field in type(family).model_fields]
         known += [f"space.{family.name}.{field}" for family in families for field in type(family).model_fields if name]
-        raise SettingsError(f"unknown setting 'space.{key}'; nearest: {nearest(f'space.{key}', {*known, 'space.range'})}")
+        raise SettingsError(
+            f"unknown setting 'space.{key}'; nearest: {nearest(f'space.{key}', {*known, 'space.range'})}"
+        )
     free = [family for family in owners if not {field, f"{family.name}.{field}"} & set(fixed)]
     if not free:
         raise SettingsError(
