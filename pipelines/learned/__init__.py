@@ -71,7 +71,7 @@ def _write(folder: RunFolder, drawn: Mapping[str, Figure | Image.Image | None]) 
         if picture is None:
             path.unlink(missing_ok=True)
             continue
-        path.parent.mkdir(exist_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
         write_atomic(path, png(picture) if isinstance(picture, Image.Image) else _png_of(picture))
         written.append(path)
     return written

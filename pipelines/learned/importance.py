@@ -15,8 +15,9 @@ from tune_spaces.domains import Choice, Domain, Space, Whole
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
 
-LEAST_TRIALS = 12
-"""Of one family, with a FID each; with fewer the forest sees noise."""
+LEAST_TRIALS = 16
+"""Of one family, with a FID each. Of a function of four fields in which one is by far the most important, fANOVA put it
+first for 9 of 20 seeds with 8 trials, 16 with 12, 19 with 16, and all with 24."""
 
 
 def importance(outcomes: Sequence[Outcome], space: Space) -> dict[str, float]:

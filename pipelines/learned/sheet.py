@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 
 from matplotlib import font_manager
@@ -81,7 +82,8 @@ def _wrapped(draw: ImageDraw.ImageDraw, words: Sequence[str]) -> list[str]:
     return lines
 
 
+@cache
 def _font(size: int, bold: bool = False) -> ImageFont.FreeTypeFont:
     """The font that comes with Matplotlib, so that it is everywhere the same."""
-    weight = "bold" if bold else "normal"
-    return ImageFont.truetype(font_manager.findfont(font_manager.FontProperties("DejaVu Sans", weight=weight)), size)
+    font = font_manager.FontProperties(family="DejaVu Sans", weight="bold" if bold else "normal")
+    return ImageFont.truetype(font_manager.findfont(font), size)

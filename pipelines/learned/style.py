@@ -91,7 +91,7 @@ def log_ticks(low: float, high: float) -> list[float]:
 
 def plain(value: float) -> str:
     """A tick's label: 0.01, 3e-4, 2000."""
-    return f"{value:.3g}" if 1e-3 <= abs(value) < 1000 or not value else _small_or_large(value)
+    return f"{value:.4g}" if 1e-3 <= abs(value) < 1000 or not value else _small_or_large(value)
 
 
 def _small_or_large(value: float) -> str:
