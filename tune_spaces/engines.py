@@ -85,7 +85,8 @@ def scheduler(
     """When trials are stopped early, or (pbt) go on from another's weights.
 
     `last_step` is the end of the longest trial's budget and `first_rung` its first evaluation, in generator updates, or
-    both in images with `time=IMAGES`. `history`: a trial's rows so far, by its id, for a restored search: Tune forgets its rungs.
+    both in images with `time=IMAGES`. `history`: a trial's rows so far, by its id: Tune restores a search without its
+    rungs.
     """
     from tune_spaces.schedulers import SCHEDULERS, Rungs, for_bohb
 

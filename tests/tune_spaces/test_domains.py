@@ -1,7 +1,5 @@
 """Search spaces against the families' own fields, the engines against what Ray Tune and Optuna make of them."""
 
-import math
-
 import optuna
 import pytest
 from ray.tune.experiment import Experiment, Trial

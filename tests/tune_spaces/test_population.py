@@ -124,7 +124,11 @@ def test_a_fid_that_is_no_number_is_the_worst():
 def test_nothing_changes_before_the_next_interval():
     of, controller = population(2, ("wgan",))
     worst, best = controller.trials
-    for step, said in ((199, ["CONTINUE", "CONTINUE"]), (200, ["CONTINUE", "CONTINUE"]), (399, ["CONTINUE", "CONTINUE"])):
+    for step, said in (
+        (199, ["CONTINUE", "CONTINUE"]),
+        (200, ["CONTINUE", "CONTINUE"]),
+        (399, ["CONTINUE", "CONTINUE"]),
+    ):
         assert [tell(of, controller, worst, step, 2.0), tell(of, controller, best, step, 1.0)] == said
     assert "donor" not in worst.config
     assert tell(of, controller, worst, 400, 2.0) == "NOOP"

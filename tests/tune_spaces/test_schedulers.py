@@ -67,7 +67,9 @@ def test_the_median_ends_a_trial_whose_best_is_worse_than_the_median_of_the_othe
 def test_hyperband_gives_trials_to_brackets_as_the_paper_does():
     """First rungs 200, 600, 1800 of a budget of 5400: of n trials 3^s / (s + 1) go to bracket s = 3, 2, 1, 0."""
     of = scheduler("hyperband", 5400, 200)
-    first_rungs = [min(rung for rung, _ in of._trial_info[one.trial_id]._rungs) for one in added(of, *map(str, range(1000)))]
+    first_rungs = [
+        min(rung for rung, _ in of._trial_info[one.trial_id]._rungs) for one in added(of, *map(str, range(1000)))
+    ]
     found = [first_rungs.count(rung) / 1000 for rung in (200, 600, 1800, 5400)]
     weights = [27 / 4, 9 / 3, 3 / 2, 1]
     assert found == pytest.approx([weight / sum(weights) for weight in weights], abs=0.05)

@@ -146,7 +146,9 @@ def test_models_learn_from_scores_and_random_does_not(name):
 @pytest.mark.parametrize("name", SAMPLERS)
 def test_families_that_are_compared_have_equal_shares(name):
     families = ("wgan", "wgan_gp", "began")
-    found = [one["name"] for one in play(made(name, families=families, compare=True, defaults=defaults(families)), 0, 18)]
+    found = [
+        one["name"] for one in play(made(name, families=families, compare=True, defaults=defaults(families)), 0, 18)
+    ]
     assert {name: found.count(name) for name in families} == dict.fromkeys(families, 6)
 
 
