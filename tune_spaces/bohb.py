@@ -66,8 +66,10 @@ class Bohb:
                 self._bohb.new_result(_Job(self._configs[trial], step, fid))
 
     def tell(self, trial: str, step: int, fid: float | None) -> None:
-        """The end of a trial; one without a FID counts as the worst there."""
-        self.reached(trial, step, math.inf if fid is None else fid)
+        """The end of a trial; one without a FID counts as the worst at the largest rung that anyone has reached."""
+        if fid is None:
+            step, fid = max([step, *self._bohb.configs]), math.inf
+        self.reached(trial, step, fid)
         del self._configs[trial]
 
     @contextmanager

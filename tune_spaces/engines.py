@@ -73,8 +73,8 @@ def extensible(searcher: FamilySearcher, max_concurrent: int, trials: Callable[[
 
 def scheduler(
     name: SchedulerName,
-    last: int,
-    first: int,
+    last_step: int,
+    first_rung: int,
     *,
     sampler: SamplerName = "tpe",
     spaces: Mapping[str, Space] | None = None,
@@ -84,10 +84,11 @@ def scheduler(
 ) -> TrialScheduler:
     """When trials are stopped early, or (pbt) go on from another's weights.
 
-    `last` is the end of the longest trial's budget and `first` its first evaluation, in generator updates, or in images
-    with `time=IMAGES`. `history`: a trial's rows so far, by its id, for a restored search: Tune forgets its rungs.
+    `last_step` is the end of the longest trial's budget and `first_rung` its first evaluation, in generator updates, or
+    both in images with `time=IMAGES`. `history`: a trial's rows so far, by its id: Tune restores a search without its
+    rungs.
     """
     from tune_spaces.schedulers import SCHEDULERS, Rungs, for_bohb
 
-    rungs = Rungs(last, first, METRIC, time, history)
+    rungs = Rungs(last_step, first_rung, METRIC, time, history)
     return for_bohb(rungs) if sampler == "bohb" else SCHEDULERS[name](rungs, spaces or {}, seed)

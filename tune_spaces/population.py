@@ -59,7 +59,9 @@ class FamilyPopulation(PopulationBasedTraining):
     ) -> None:
         lower, upper = self.quantiles(trial.config["settings"]["name"])
         if trial in lower:
-            upper = [self._random.choice(upper)]
+            donor = self._random.choice(upper)
+            upper, state = [donor], self._trial_state[donor]
+            state.last_checkpoint = state.last_checkpoint or donor.checkpoint  # Tune saves one only once it leads
         super()._checkpoint_or_exploit(trial, tune_controller, upper, lower)
 
     def quantiles(self, family: str) -> tuple[list[Any], list[Any]]:
