@@ -39,7 +39,8 @@ def draw_progress(points: Sequence[Point], colours: dict[str, str]) -> Figure | 
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: images_text(value)))
     axes.set_xlabel("real images seen, all trials together")
     axes.set_ylabel("FID")
-    axes.set_title(f"Lowest FID of any evaluation: {number(y[-1])}, after {images_text(x[-1])} of {images_text(end)} images")
+    found = f"{images_text(x[-1])} of {images_text(end)} images"
+    axes.set_title(f"Lowest FID of any evaluation: {number(y[-1])}, after {found}")
     handles = [Line2D([], [], color=_LINE, marker="o", markersize=5, label="best so far"), *family_handles(colours)]
     if any(point.trial.state == "failed" for point in points):
         handles.append(Line2D([], [], color="#666666", marker="x", linestyle="", label="of a failed trial"))
