@@ -68,24 +68,27 @@ def _panel(
     shown = [one for one in outcomes if field in one.settings]
     domain = next(space[field] for space in spaces.values() if field in space)
     scale = Scale.of(domain, [one.settings[field] for one in shown])
+    groups: dict[tuple[str, str], list[tuple[float, float]]] = {}
     for number, one in enumerate(shown):
-        failed = one.state == "failed"
-        height = _TOP if failed else one.fid
+        height = _TOP if one.state == "failed" else one.fid
         if height is None:
             continue
         x = scale.place(one.settings[field])
         if isinstance(scale.domain, Choice):  # side by side rather than on top of each other
             x += ((number * 7) % 11 - 5) / 5 * 0.25 / len(scale.domain.values)
         colour = families[one.settings["name"]] if families else states.get(one.state, "#444444")
+        groups.setdefault((one.state, colour), []).append((x, height))
+    for (state, colour), dots in groups.items():
+        failed = state == "failed"
         axes.scatter(
-            [x],
-            [height],
+            [x for x, _ in dots],
+            [height for _, height in dots],
             s=34,
             color=colour,
-            marker=MARKERS[one.state],
+            marker=MARKERS[state],
             alpha=0.75,
             linewidths=1.4 if failed else 0,
-            transform=axes.transAxes if failed else axes.transData,
+            transform=axes.get_xaxis_transform() if failed else axes.transData,
             clip_on=False,
         )
     axes.set_xlim(-0.03, 1.03)

@@ -199,12 +199,13 @@ def test_failed_trials_stand_at_the_top_edge(tmp_path):
     outcomes[2] = Outcome(lost.trial, "failed", lost.settings, 20, 40, 3.0, None, None)
     sheet = draw_panels(outcomes, experiment.spaces(), families_of(experiment))
     panel = next(axes for axes in sheet.axes if axes.get_xlabel() == "lr (log)")
-    dots = panel.collections
-    heights = [tuple(one.get_offsets()[0]) for one in dots]
-    edge = panel.transAxes
-    (at_edge,) = [place for place, one in zip(heights, dots, strict=True) if one.get_offset_transform() == edge]
-    fids = sorted(height for place, height in heights if (place, height) != at_edge)
-    assert fids == pytest.approx(sorted(one.fid for one in outcomes if one.state != "failed"))
+    (at_edge,) = [dots for dots in panel.collections if dots.get_offset_transform() == panel.get_xaxis_transform()]
+    ((place, height),) = at_edge.get_offsets()
+    domain = experiment.spaces()["wgan_gp"]["lr"]
+    assert place == pytest.approx(math.log(lost.settings["lr"] / domain.low) / math.log(domain.high / domain.low))
+    assert 0.9 < height < 1
+    heights = [height for dots in panel.collections if dots is not at_edge for _, height in dots.get_offsets()]
+    assert sorted(heights) == pytest.approx(sorted(one.fid for one in outcomes if one.state != "failed"))
 
 
 # Pictures
