@@ -14,13 +14,15 @@ from rich.console import Console
 from infra.cluster import Cluster, cluster
 from infra.mlflow_tracker import close_run, open_run, version_tags
 from pipelines.budget import Spending
+from pipelines.families import say_families, write_families
 from pipelines.journal import Journal
+from pipelines.learned import try_to_draw
 from pipelines.outcome import Outcome, best_of
 from pipelines.reference import obtain_reference, say_reference
 from pipelines.report import say_outcomes, write_outcomes
 from pipelines.room import check_room, concurrent_trials, trial_shares
 from pipelines.runs import RunFolder
-from pipelines.screen import SearchView
+from pipelines.search_screen import SearchView
 from pipelines.search_watch import Relay, SpentBudget, Watch, interrupted, longest
 from pipelines.settings import SearchExperiment
 from pipelines.suggestions import Suggestions, remind
@@ -58,7 +60,7 @@ def search(experiment: SearchExperiment, folder: RunFolder, console: Console) ->
         )
         where = (experiment.tracking_uri, tracking, parent)
         try:
-            with SearchView(console, experiment.search.trials) as view, cluster() as room:
+            with SearchView(console, experiment) as view, cluster() as room:
                 check_room(experiment, room)
                 shares = trial_shares(experiment, room)
                 context = SearchContext(experiment, folder, yardstick.content, *where, tags, shares)
@@ -67,12 +69,16 @@ def search(experiment: SearchExperiment, folder: RunFolder, console: Console) ->
             state: State = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
             close_run(experiment.tracking_uri, parent, STATUS[state], {"ganfleet.state": state}, {})
             raise
-        files = write_outcomes(folder, experiment, outcomes)
+        files = [*write_outcomes(folder, experiment, outcomes), *try_to_draw(console, folder, experiment, outcomes)]
+        if experiment.search.compare:
+            files += write_families(folder, outcomes, confirmed=[])
         failed = whole and best_of(outcomes) is None
         _close_parent(context, files, outcomes, "interrupted" if not whole else "failed" if failed else "completed")
     if not whole:
         raise InterruptedRunError
     say_outcomes(console, folder, outcomes, experiment.storage)
+    if experiment.search.compare:
+        say_families(console, outcomes, confirmed=[])
     if failed:
         raise FailedSearchError("no trial came to an end with a FID")
 
@@ -102,7 +108,7 @@ def _close_parent(context: SearchContext, files: list[Path], outcomes: list[Outc
     tags: dict[str, str] = {"ganfleet.state": state}
     if best is not None:
         tags |= {"ganfleet.best.trial": best.trial, "ganfleet.best.fid": f"{best.fid:.4f}"}
-    artifacts = {path.name: path for path in [context.folder.experiment, *files]}
+    artifacts = {str(path.relative_to(context.folder.path)): path for path in [context.folder.experiment, *files]}
     close_run(context.tracking_uri, context.parent, STATUS[state], tags, artifacts)
 
 

@@ -13,7 +13,7 @@ from pipelines.budget import Spending
 from pipelines.journal import BUDGET, Journal, Record
 from pipelines.lineage import Pointer
 from pipelines.outcome import Outcome, outcome_of
-from pipelines.screen import SearchView
+from pipelines.search_screen import SearchView
 from pipelines.settings import SearchExperiment
 from pipelines.tracking import State, close
 from pipelines.trial import SearchContext
@@ -27,8 +27,7 @@ class Watch:
         self.trials: Sequence[Any] = ()
         """Tune's own, of this process."""
         self.running: set[str] = set()
-        for record in journal.records.values():
-            self.show(record.trial)
+        view.restore([self.outcome(trial) for trial in journal.records])
 
     def outcome(self, trial: str) -> Outcome:
         """How a trial stands."""
@@ -97,6 +96,7 @@ class Relay(tune.Callback):
     def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
         self.watch.trials = trials
         self.watch.journal.tick()
+        self.watch.view.tick(self.watch.journal.images, self.watch.journal.seconds)
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         self.watch.start(trial)

@@ -207,7 +207,10 @@ def test_mlflow_holds_each_value_once(found, client):
 
 
 def test_what_is_in_mlflow_besides(found, client):
-    assert listing(client, found.parent) == ["best.json", "best.png", "best.yaml", "experiment.yaml", "trials.csv"]
+    files = ["best.json", "best.png", "best.yaml", "experiment.yaml", "learned", "trials.csv"]
+    assert listing(client, found.parent) == files
+    drawn = ["parallel.png", "progress.png", "samples.png", "settings.png"]  # too few trials for importance
+    assert listing(client, found.parent, "learned") == [f"learned/{name}" for name in drawn]
     for run in found.children.values():
         lost = run.data.tags["ganfleet.state"] == "failed"
         assert listing(client, run) == (["experiment.yaml"] if lost else ["checkpoint", "experiment.yaml", "images"])
