@@ -52,7 +52,8 @@ def test_as_many_trials_run_as_find_room(room, words, slots):
 
 
 @pytest.mark.parametrize(
-    ("cpus", "workers", "each", "gpus"), itertools.product([1, 2, 5, 16], [1, 2, 4], [None, 1, 3], [None, 0.25, 0.5, 1])
+    ("cpus", "workers", "each", "gpus"),
+    list(itertools.product([1, 2, 5, 16], [1, 2, 4], [None, 1, 3], [None, 0.25, 0.5, 1])),
 )
 def test_what_runs_at_once_never_needs_more_than_there_is(cpus, workers, each, gpus):
     """All the workers of all trials at once hold their CPUs and GPUs, and one more trial would not find them."""
