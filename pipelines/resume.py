@@ -13,7 +13,7 @@ from pipelines.settings import SearchExperiment, TrainExperiment, Where
 Placed = TypeVar("Placed", bound=Where)
 
 TRAIN_MAY_CHANGE = ("budget.rounds", "budget.images", "compute.workers", "compute.device", "tracking.uri")
-SEARCH_MAY_CHANGE = ("search.trials", "tracking.uri")
+SEARCH_MAY_CHANGE = ("search.trials", "search.confirm", "search.confirm_seeds", "tracking.uri")
 
 
 def resumed_train(name: str, assignments: Sequence[str]) -> tuple[TrainExperiment, RunFolder]:
@@ -43,9 +43,10 @@ def resumed_search(name: str, assignments: Sequence[str]) -> tuple[SearchExperim
     _check(changes, SEARCH_MAY_CHANGE)
     before = SearchExperiment.from_yaml(text)
     after = _in_place(before.override(*changes), folder)
-    if after.search.trials < before.search.trials:
-        fewer, right = after.search.trials, before.search.trials
-        raise SettingsError(f"search.trials={fewer} is less than before; nearest: search.trials={right}")
+    for name in ("trials", "confirm", "confirm_seeds"):
+        was, is_now = getattr(before.search, name), getattr(after.search, name)
+        if is_now < was:
+            raise SettingsError(f"search.{name}={is_now} is less than before; nearest: search.{name}={was}")
     return after, folder
 
 

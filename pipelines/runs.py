@@ -85,6 +85,12 @@ class RunFolder:
                 return int(json.loads(line)["step"])
         return 0
 
+    def rows(self) -> list[dict[str, float]]:
+        """What metrics.jsonl holds, but for a last line that a crash cut off; nothing if there is no such file."""
+        file = self.path / "metrics.jsonl"
+        lines = file.read_text().splitlines(keepends=True) if file.is_file() else []
+        return [json.loads(line) for line in lines if line.endswith("\n")]
+
     def discard_after(self, step: int) -> list[Path]:
         """Deletes the checkpoints later than `step`; returns the others, oldest first."""
         kept = [path for path in self.checkpoints() if int(path.name[5:]) <= step]

@@ -159,6 +159,7 @@ class SearchView:
 
     def __init__(self, console: Console, trials: int) -> None:
         self.console, self.trials = console, trials
+        self.about = ""
         self.rows: dict[str, Outcome] = {}
         self.began, self.printed = time.monotonic(), 0.0
         self.live = Live(
@@ -179,6 +180,13 @@ class SearchView:
         if self.console.is_terminal:
             self.live.stop()
 
+    def confirm(self, settings: int, seeds: int) -> None:
+        """The search's trials have ended: from here on the rows are its best settings, played again."""
+        self.about, self.trials, self.rows = f"confirming {settings} settings x {seeds} seeds: ", settings * seeds, {}
+        self.began = time.monotonic()
+        if not self.console.is_terminal:
+            say(self.console, self.about.removesuffix(": "))
+
     def update(self, now: Outcome) -> None:
         """A trial started, was evaluated or ended."""
         before = self.rows.get(now.trial)
@@ -197,7 +205,8 @@ class SearchView:
         share = ended + sum(row.step / row.last_step for row in rows if not row.ended)
         left = f", ETA {duration(max(seconds * (self.trials - share) / share, 0))}" if share else ""
         fid = f"best FID {number(best.fid)}" if best else "no FID yet"
-        return f"{ended}/{self.trials} trials, {fid}, {duration(seconds)} elapsed{left}"
+        what = "runs" if self.about else "trials"
+        return f"{self.about}{ended}/{self.trials} {what}, {fid}, {duration(seconds)} elapsed{left}"
 
     def _table(self) -> Table:
         table = Table(title=self._status(), title_justify="left", box=None, padding=(0, 2, 0, 0))

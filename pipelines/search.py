@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
 from ray import tune
+from ray.tune.schedulers import TrialScheduler
+from ray.tune.search import SearchAlgorithm
 from rich.console import Console
 
 from gan_core.settings import SettingsError
 from infra.cluster import Cluster, cluster
 from infra.mlflow_tracker import close_run, open_run, version_tags
-from pipelines.outcome import Outcome, best_of, outcome_of
+from pipelines.confirmed import Confirmed
+from pipelines.found import Found
+from pipelines.outcome import Outcome, outcome_of
 from pipelines.reference import obtain_reference, say_reference
-from pipelines.report import say_outcomes, write_outcomes
+from pipelines.register import register_winner, track_winner
+from pipelines.report import say_found, write_found
 from pipelines.room import check_room, concurrent_trials, uses_gpu
 from pipelines.runs import RunFolder
 from pipelines.screen import SearchView
@@ -62,7 +67,7 @@ class Watch:
         if state != "interrupted":
             self.done.add(trial.trial_id)
         folder, saved = self.context.folder.trial(trial.trial_id), self.outcome(trial).checkpoint
-        experiment = self.context.experiment.trial(trial.config["settings"])
+        experiment = self.context.experiment.trial(trial.config["settings"], trial.config.get("seed"))
         if not folder.experiment.is_file():
             return
         close(self.context.target(trial.trial_id), experiment, folder, state, saved)
@@ -91,6 +96,9 @@ class Relay(tune.Callback):
     """What Tune calls. It is pickled and restored with the search; the watch of this process is not."""
 
     watch: ClassVar[Watch]
+
+    def on_step_begin(self, iteration: int, trials: list[Any], **info: Any) -> None:
+        self.watch.see(trials)
 
     def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
         self.watch.see(trials)
@@ -124,10 +132,13 @@ def longest(experiment: SearchExperiment) -> int:
 
 
 def search(experiment: SearchExperiment, folder: RunFolder, console: Console, resume: bool) -> None:
-    """Runs the search, or goes on with it, to its last trial; then prints the table and the best settings.
+    """Runs the search, or goes on with it, to its last trial, and confirms its best settings; then prints
+    both tables.
 
     Raises InterruptedRunError on Ctrl-C; SettingsError if the cluster is too small.
     """
+    from pipelines.confirm import confirm  # it builds on this file
+
     yardstick = obtain_reference(experiment.metrics, experiment.data, experiment.storage.path, console)
     say_reference(console, yardstick)
     tracking, tags = prepare_tracking(experiment), {**version_tags(), **yardstick.tags}
@@ -149,51 +160,74 @@ def search(experiment: SearchExperiment, folder: RunFolder, console: Console, re
             Relay.watch = watch = Watch(context, view)
             tuner(context, room, resume).fit()
             outcomes = watch.settle()
+            confirmed: list[Confirmed] = []
+            whole = _whole(outcomes, experiment)
+            if whole:
+                confirmed, whole = confirm(context, room, outcomes)
     except BaseException as error:
         state: State = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
         close_run(experiment.tracking_uri, parent, STATUS[state], {"ganfleet.state": state}, {})
         raise
-    interrupted = any(not one.ended for one in outcomes) or len(outcomes) < experiment.search.trials
-    files = write_outcomes(folder, experiment, outcomes)
-    failed = not interrupted and best_of(outcomes) is None
-    _close_parent(context, files, outcomes, "interrupted" if interrupted else "failed" if failed else "completed")
-    if interrupted:
+    found = Found(tuple(outcomes), tuple(confirmed))
+    files = write_found(folder, experiment, found)
+    failed = whole and found.best is None
+    _close_parent(context, files, found, "interrupted" if not whole else "failed" if failed else "completed")
+    if not whole:
         raise InterruptedRunError
-    say_outcomes(console, folder, outcomes, experiment.storage)
+    say_found(console, folder, found, experiment.storage)
+    register_winner(context, found, console)
     if failed:
         raise FailedSearchError("no trial came to an end with a FID")
 
 
-def _close_parent(context: SearchContext, files: list[Path], outcomes: list[Outcome], state: State) -> None:
-    best = best_of(outcomes)
+def _whole(outcomes: Sequence[Outcome], experiment: SearchExperiment) -> bool:
+    """Whether the search has come to its end."""
+    return all(one.ended for one in outcomes) and len(outcomes) >= experiment.search.trials
+
+
+def _close_parent(context: SearchContext, files: list[Path], found: Found, state: State) -> None:
     tags: dict[str, str] = {"ganfleet.state": state}
-    if best is not None:
-        tags |= {"ganfleet.best.trial": best.trial, "ganfleet.best.fid": f"{best.fid:.4f}"}
+    if found.best is not None and context.folder.best in files:
+        tags |= found.best.tags
+        track_winner(context, found)
     artifacts = {path.name: path for path in [context.folder.experiment, *files]}
     close_run(context.tracking_uri, context.parent, STATUS[state], tags, artifacts)
 
 
 def tuner(context: SearchContext, room: Cluster, resume: bool) -> tune.Tuner:
     """A new tuner, or the one that the search's folder holds, with room for its trials counted."""
+    experiment = context.experiment
+
+    def sampled(concurrent: int) -> tuple[SearchAlgorithm, TrialScheduler]:
+        spaces = {family.name: space(type(family), fixed=experiment.fixed) for family in experiment.families}
+        sampler = searcher(experiment.search.sampler, spaces, experiment.seed)
+        stopping = scheduler(experiment.search.scheduler, longest(experiment), experiment.budget.eval_every)
+        return extensible(sampler, concurrent, _trials_wanted), stopping
+
+    return planned(context, room, resume, experiment.search.trials, sampled)
+
+
+def planned(
+    context: SearchContext,
+    room: Cluster,
+    resume: bool,
+    trials: int,
+    plan: Callable[[int], tuple[SearchAlgorithm, TrialScheduler]],
+) -> tune.Tuner:
+    """A tuner of what `plan` makes of the number of trials at once, or the one that the context's folder holds."""
     trainable, concurrent = _sized(context, room)
     state = context.folder.path / "tune"
+    algorithm, stopping = plan(concurrent)
     if resume and _has_state(state):
         return tune.Tuner.restore(str(state), trainable, resume_unfinished=True, restart_errored=False)
-    experiment = context.experiment
-    spaces = {family.name: space(type(family), fixed=experiment.fixed) for family in experiment.families}
-    algorithm = extensible(
-        searcher(experiment.search.sampler, spaces, experiment.seed),
-        concurrent,
-        _trials_wanted,
-    )
     return tune.Tuner(
         trainable,
         tune_config=tune.TuneConfig(
             search_alg=algorithm,
-            scheduler=scheduler(experiment.search.scheduler, longest(experiment), experiment.budget.eval_every),
-            num_samples=experiment.search.trials,
-            reuse_actors=experiment.compute.workers == 1,
-            trial_dirname_creator=_trial_id,
+            scheduler=stopping,
+            num_samples=trials,
+            reuse_actors=context.experiment.compute.workers == 1,
+            trial_dirname_creator=trial_id,
         ),
         run_config=tune.RunConfig(
             name=state.name,
@@ -226,7 +260,8 @@ def _trials_wanted() -> int:
     return Relay.watch.context.experiment.search.trials
 
 
-def _trial_id(trial: Any) -> str:
+def trial_id(trial: Any) -> str:
+    """A trial's folder is named by its id."""
     return str(trial.trial_id)
 
 
