@@ -4,6 +4,10 @@ runs' own files, with numpy."""
 import csv
 import io
 import json
+import os
+import signal
+import subprocess
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,10 +27,14 @@ from pipelines.train import train
 from pipelines.winner import winner_experiment
 from pipelines.worker import play
 from tests.pipelines.tiny import (
+    SMALL,
     agree,
     client_of,
+    command,
     created,
+    environment,
     evaluated,
+    ganfleet,
     listing,
     named,
     resumed,
@@ -288,3 +296,41 @@ def test_a_search_that_is_asked_for_more_plays_what_is_missing(sure, storage, cl
     assert float(more.versions[-1].tags["ganfleet.fid.mean"]) == pytest.approx(more.best["mean"], abs=1e-4)
     steps = [point.step for point in client.get_metric_history(more.parent.info.run_id, "confirmed/fid_mean")]
     assert steps == [4, len(more.children)]
+
+
+def test_a_search_that_is_killed_while_it_confirms_goes_on(storage, reference, tmp_path):
+    """As a user does it: nothing is played or tracked twice, and the rows are those of games played at one go."""
+    name, rounds = "killed", 60
+    words = ["name=" + name, f"storage.path={storage}", "search.trials=1", "search.confirm=1", "search.confirm_seeds=2"]
+    budget = [f"budget.rounds={rounds}", f"budget.eval_every={EVERY}", f"budget.log_every={EVERY}"]
+    folder = RunFolder(storage / name)
+    runs = folder.path / "confirm" / "trials"
+    with (tmp_path / "said").open("w") as said:
+        process = subprocess.Popen(
+            command("search", "wgan_gp", *SMALL, *words, *budget),
+            cwd=tmp_path,
+            env=environment(),
+            stdout=said,
+            stderr=said,
+            start_new_session=True,
+        )
+        while process.poll() is None and sum(len(RunFolder(run).rows()) for run in runs.glob("*")) < 3:
+            time.sleep(0.02)
+        os.killpg(process.pid, signal.SIGKILL)
+        assert process.wait() == -signal.SIGKILL, (tmp_path / "said").read_text()
+    assert not folder.best.exists()
+    done = ganfleet(tmp_path, "search", "--resume", name, f"storage.path={storage}")
+    assert (done.returncode, done.stderr) == (0, "")
+    client = client_of(storage)
+    children = {run.info.run_name.rpartition("/")[2]: run for run in tracked(client, kind="confirm", search=name)}
+    assert len(tracked(client, kind="confirm", search=name)) == len(children) == 2
+    assert {path.name for path in runs.iterdir()} == set(children)
+    for run_id, child in children.items():
+        run, again = RunFolder(runs / run_id), RunFolder(tmp_path / run_id)
+        again.path.mkdir()
+        list(play(TrainExperiment.from_yaml(run.experiment.read_text()), again, reference, target=None))
+        assert [timeless(row) for row in rows(run.path)] == [timeless(row) for row in rows(again.path)]
+        assert agree(client, child, run.path)
+        assert child.info.status == "FINISHED"
+    best = json.loads(folder.best.with_suffix(".json").read_text())
+    assert best["mean"] == pytest.approx(np.mean([fids(RunFolder(path))[-1] for path in runs.iterdir()]), rel=1e-12)
