@@ -60,7 +60,7 @@ WINNER = ("seed=483", "family.lr=0.00012", "family.n_critic=3", "budget.rounds=5
 
 
 def furnished(place: Path) -> Path:
-    """A working folder with two runs, two searches (`sure` has found its best), a file of settings, and what is none."""
+    """A working folder with two runs, two searches (`sure` has its best), a file of settings, and what is none."""
     storage = place / "runs"
     created(small_train(storage, "wgan_gp", "first", "budget.rounds=40"))
     created(small_train(storage, "wgan_gp", "by-images", "budget.images=4000"))

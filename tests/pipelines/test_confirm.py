@@ -72,10 +72,9 @@ class Sure:
         return RunFolder(self.folder.path / "confirm" / "trials" / f"{trial}-{seed}")
 
 
-def ended(experiment: SearchExperiment, folder: RunFolder, resume: bool = False) -> Sure:
+def ended(client: MlflowClient, experiment: SearchExperiment, folder: RunFolder, resume: bool = False) -> Sure:
     screen = io.StringIO()
     search(experiment, folder, Console(file=screen, width=200), resume=resume)
-    client = client_of(experiment.storage.path)
     tables = [list(csv.DictReader((folder.path / f"{name}.csv").open())) for name in ("trials", "confirmed")]
     children = tracked(client, kind="confirm", search=NAME)
     by_id = {run.info.run_name.rpartition("/")[2]: run for run in children}
@@ -91,7 +90,7 @@ def client(storage) -> MlflowClient:
 
 
 @pytest.fixture(scope="module")
-def sure(ray_cluster, storage, reference) -> Sure:
+def sure(ray_cluster, storage, reference, client) -> Sure:
     """Three trials, some of them stopped early; the best two are played again with two seeds."""
     experiment = small_search(
         storage,
@@ -106,7 +105,7 @@ def sure(ray_cluster, storage, reference) -> Sure:
         f"budget.eval_every={EVERY}",
         f"budget.log_every={EVERY}",
     )
-    return ended(experiment, created(experiment))
+    return ended(client, experiment, created(experiment))
 
 
 def fids(run: RunFolder) -> list[float]:
@@ -262,8 +261,8 @@ def test_a_run_of_the_winners_settings_says_where_they_are_from(sure, storage, c
 # Going on
 
 
-def test_a_confirmed_search_that_is_resumed_stays_as_it_is(sure, storage):
-    again = ended(*resumed("search", NAME, storage), resume=True)
+def test_a_confirmed_search_that_is_resumed_stays_as_it_is(sure, storage, client):
+    again = ended(client, *resumed("search", NAME, storage), resume=True)
     assert (again.trials, again.table, again.best) == (sure.trials, sure.table, sure.best)
     assert [version.version for version in again.versions] == [version.version for version in sure.versions]
     for name, before in sure.children.items():
@@ -271,12 +270,16 @@ def test_a_confirmed_search_that_is_resumed_stays_as_it_is(sure, storage):
         assert (after.info.run_id, after.info.end_time) == (before.info.run_id, before.info.end_time)
 
 
-def test_a_search_that_is_asked_for_more_plays_what_is_missing(sure, storage, client):
-    """One setting more, one seed more and one trial more: each run that was there stays."""
-    kept = {path: path.read_bytes() for path in (sure.folder.path / "confirm" / "trials").glob("*/metrics.jsonl")}
+def test_a_search_that_is_moved_and_asked_for_more_plays_what_is_missing(sure, storage, client, tmp_path):
+    """One setting more, one seed more and one trial more: each run that was there stays. The last test of this search:
+    its folder is elsewhere afterwards."""
+    sure.folder.path.rename(tmp_path / NAME)
+    kept = {path: path.read_bytes() for path in (tmp_path / NAME / "confirm" / "trials").glob("*/metrics.jsonl")}
     assert len(kept) == 4
     words = ["search.trials=4", "search.confirm=3", "search.confirm_seeds=3"]
-    more = ended(*resumed("search", NAME, storage, *words), resume=True)
+    uri = f"tracking.uri=sqlite:///{storage}/mlflow.db"
+    more = ended(client, *resumed("search", NAME, tmp_path, *words, uri), resume=True)
+    assert not sure.folder.path.exists(), "nothing is written where it was"
     assert len(more.trials) == 4
     assert more.seeds[:2] == sure.seeds
     assert len(more.seeds) == 3
