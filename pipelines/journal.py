@@ -79,7 +79,8 @@ class Journal:
         self.past = self._read()
         """The lines of earlier drivers."""
         self._before = self.past[-1]["seconds"] if self.past else 0.0
-        self._began = self._written = time.monotonic()
+        self._began: float | None = time.monotonic()
+        self._written = time.monotonic()
 
     def __enter__(self) -> Journal:
         return self
@@ -91,7 +92,11 @@ class Journal:
     @property
     def seconds(self) -> float:
         """For which the search has run, under all its drivers."""
-        return self._before + time.monotonic() - self._began
+        return self._before + (0.0 if self._began is None else time.monotonic() - self._began)
+
+    def stop_clock(self) -> None:
+        """What is yet to come is not the search itself."""
+        self._before, self._began = self.seconds, None
 
     def begin(self, trial: str, config: Mapping[str, Any]) -> Record:
         """A trial that was drawn."""

@@ -16,7 +16,8 @@ TRAIN_MAY_CHANGE = (
     *("budget.rounds", "budget.images", "tracking.uri"),
     *("compute.workers", "compute.device", "compute.cpus", "compute.gpus"),
 )
-SEARCH_MAY_CHANGE = ("search.trials", "search.hours", "search.images", "tracking.uri")
+SEARCH_MAY_GROW = ("trials", "hours", "images", "confirm", "confirm_seeds")
+SEARCH_MAY_CHANGE = (*(f"search.{name}" for name in SEARCH_MAY_GROW), "tracking.uri")
 
 
 def resumed_train(name: str, assignments: Sequence[str]) -> tuple[TrainExperiment, RunFolder]:
@@ -46,8 +47,8 @@ def resumed_search(name: str, assignments: Sequence[str]) -> tuple[SearchExperim
     _check(changes, SEARCH_MAY_CHANGE)
     before = SearchExperiment.from_yaml(text)
     after = _in_place(before.override(*changes), folder)
-    for name in ("trials", "hours", "images"):
-        was, is_now = before.search.model_dump()[name], after.search.model_dump()[name]
+    for name in SEARCH_MAY_GROW:
+        was, is_now = getattr(before.search, name), getattr(after.search, name)
         if was is not None and is_now is not None and is_now < was:
             raise SettingsError(f"search.{name}={is_now} is less than before; nearest: search.{name}={was}")
     return after, folder

@@ -2,38 +2,34 @@
 
 from __future__ import annotations
 
-import shutil
-import time
 from pathlib import Path
-from typing import Any
 
-from ray import tune
 from ray.tune.schedulers import TrialScheduler
 from rich.console import Console
 
 from infra.cluster import Cluster, cluster
 from infra.mlflow_tracker import close_run, open_run, version_tags
 from pipelines.budget import Spending
+from pipelines.confirm import confirm
 from pipelines.families import say_families, write_families
+from pipelines.found import Found
 from pipelines.journal import Journal
 from pipelines.learned import try_to_draw
-from pipelines.outcome import Outcome, best_of
 from pipelines.reference import obtain_reference, say_reference
-from pipelines.report import say_outcomes, write_outcomes
+from pipelines.register import register_winner, track_winner
+from pipelines.report import say_found, write_found
 from pipelines.room import check_room, concurrent_trials, trial_shares
 from pipelines.runs import RunFolder
 from pipelines.search_screen import SearchView
-from pipelines.search_watch import Relay, SpentBudget, Watch, interrupted, longest
+from pipelines.search_watch import Watch, longest
 from pipelines.settings import SearchExperiment
-from pipelines.suggestions import Suggestions, remind
+from pipelines.suggestions import Suggestions
 from pipelines.tracking import STATUS, State, prepare_tracking
 from pipelines.train import InterruptedRunError
-from pipelines.trial import SearchContext, Trial
+from pipelines.trial import SearchContext
+from pipelines.tuner import play_trials
 from pipelines.worker import flat
 from tune_spaces.engines import IMAGES, TIME, scheduler, searcher
-
-LOST_WORKERS = 2
-"""How often a trial goes on from its checkpoint after its process died, or after an error that may pass."""
 
 
 class FailedSearchError(RuntimeError):
@@ -41,7 +37,8 @@ class FailedSearchError(RuntimeError):
 
 
 def search(experiment: SearchExperiment, folder: RunFolder, console: Console) -> None:
-    """Runs the search, or goes on with it, to its last trial; then prints the table and the best settings.
+    """Runs the search, or goes on with it, to its last trial, and confirms its best settings; then prints the tables
+    and the best settings.
 
     Raises InterruptedRunError on Ctrl-C; SettingsError if the cluster is too small, or if the search is running.
     """
@@ -49,42 +46,31 @@ def search(experiment: SearchExperiment, folder: RunFolder, console: Console) ->
         yardstick = obtain_reference(experiment.metrics, experiment.data, experiment.storage.path, console)
         say_reference(console, yardstick)
         tracking, tags = prepare_tracking(experiment), {**version_tags(), **yardstick.tags}
-        parent = open_run(
-            experiment.tracking_uri,
-            tracking,
-            {"ganfleet.id": folder.id},
-            folder.path.name,
-            None,
-            flat(experiment.model_dump(mode="json", include={"seed", "data", "budget", "search", "compute"})),
-            {"ganfleet.kind": "search", **tags},
-        )
+        parent = _open_parent(experiment, folder, tracking, tags)
         where = (experiment.tracking_uri, tracking, parent)
         try:
             with SearchView(console, experiment) as view, cluster() as room:
                 check_room(experiment, room)
                 shares = trial_shares(experiment, room)
                 context = SearchContext(experiment, folder, yardstick.content, *where, tags, shares)
-                outcomes, whole = _played(context, journal, view, room)
+                found, whole = _played(context, journal, view, room)
+            _close_parent(context, found, whole, _written(context, found, console))
         except BaseException as error:
             state: State = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
             close_run(experiment.tracking_uri, parent, STATUS[state], {"ganfleet.state": state}, {})
             raise
-        files = [*write_outcomes(folder, experiment, outcomes), *try_to_draw(console, folder, experiment, outcomes)]
+        if not whole:
+            raise InterruptedRunError
+        say_found(console, folder, found, experiment.storage)
         if experiment.search.compare:
-            files += write_families(folder, outcomes, confirmed=[])
-        failed = whole and best_of(outcomes) is None
-        _close_parent(context, files, outcomes, "interrupted" if not whole else "failed" if failed else "completed")
-    if not whole:
-        raise InterruptedRunError
-    say_outcomes(console, folder, outcomes, experiment.storage)
-    if experiment.search.compare:
-        say_families(console, outcomes, confirmed=[])
-    if failed:
+            say_families(console, found.outcomes, found.confirmed)
+        register_winner(context, found, console)
+    if found.best is None:
         raise FailedSearchError("no trial came to an end with a FID")
 
 
-def _played(context: SearchContext, journal: Journal, view: SearchView, room: Cluster) -> tuple[list[Outcome], bool]:
-    """How all trials stand once none goes on, and whether the search is at its end."""
+def _played(context: SearchContext, journal: Journal, view: SearchView, room: Cluster) -> tuple[Found, bool]:
+    """What there is once nothing is played any more, and whether the search is at its end."""
     experiment, budget = context.experiment, context.experiment.search
     watch = Watch(context, journal, Spending(journal, budget.hours, budget.images), view)
     drawing = searcher(
@@ -97,53 +83,41 @@ def _played(context: SearchContext, journal: Journal, view: SearchView, room: Cl
     )
     # A population lives at once, in turns if there is no room for all.
     at_once = budget.trials if budget.scheduler == "pbt" else concurrent_trials(experiment, room)
-    trials = Suggestions(watch.journal, drawing, watch.spending, context.folder, budget.trials, at_once)
+    names = [f"t{number:04d}" for number in range(1, budget.trials + 1)]
+    trials = Suggestions(journal, drawing, watch.spending, context.folder, names, at_once)
     play_trials(watch, room, trials, _scheduler(experiment, context.folder))
     outcomes = watch.settle()
-    return outcomes, not interrupted(outcomes, watch, budget.trials)
+    if not watch.whole(names):
+        return Found(outcomes, []), False
+    journal.stop_clock()
+    confirmed, whole = confirm(context, room, outcomes, view)
+    return Found(outcomes, confirmed), whole
 
 
-def _close_parent(context: SearchContext, files: list[Path], outcomes: list[Outcome], state: State) -> None:
-    best = best_of(outcomes)
+def _written(context: SearchContext, found: Found, console: Console) -> list[Path]:
+    """Writes all tables and pictures. Returns the files."""
+    experiment, folder = context.experiment, context.folder
+    files = write_found(folder, experiment, found)
+    if experiment.search.compare:
+        files += write_families(folder, found.outcomes, found.confirmed)
+    return [*files, *try_to_draw(console, folder, experiment, found.outcomes, found.confirmed)]
+
+
+def _open_parent(experiment: SearchExperiment, folder: RunFolder, tracking: str, tags: dict[str, str]) -> str:
+    shared = experiment.model_dump(mode="json", include={"seed", "data", "budget", "search", "compute"})
+    name, identity = folder.path.name, {"ganfleet.id": folder.id}
+    own = {"ganfleet.kind": "search", **tags}
+    return open_run(experiment.tracking_uri, tracking, identity, name, None, flat(shared), own)
+
+
+def _close_parent(context: SearchContext, found: Found, whole: bool, files: list[Path]) -> None:
+    state: State = "interrupted" if not whole else "completed" if found.best else "failed"
     tags: dict[str, str] = {"ganfleet.state": state}
-    if best is not None:
-        tags |= {"ganfleet.best.trial": best.trial, "ganfleet.best.fid": f"{best.fid:.4f}"}
+    if found.best is not None and context.folder.best in files:
+        tags |= found.best.tags
+        track_winner(context, found)
     artifacts = {str(path.relative_to(context.folder.path)): path for path in [context.folder.experiment, *files]}
     close_run(context.tracking_uri, context.parent, STATUS[state], tags, artifacts)
-
-
-def play_trials(watch: Watch, room: Cluster, trials: Suggestions, rungs: TrialScheduler) -> None:
-    """Plays trials until there are no more, Ctrl-C, or the end of the budget. The journal says how they went."""
-    if trials.is_finished():
-        return
-    Relay.watch = watch
-    remind(rungs, watch.journal.records.values())
-    tuner(watch.context, room, trials, rungs).fit()
-
-
-def tuner(context: SearchContext, room: Cluster, trials: Suggestions, rungs: TrialScheduler) -> tune.Tuner:
-    """A new tuner. What it keeps on disk is of use to this process alone."""
-    state = context.folder.path / "tune"
-    shutil.rmtree(state, ignore_errors=True)
-    return tune.Tuner(
-        _sized(context, room),
-        tune_config=tune.TuneConfig(
-            search_alg=trials,
-            scheduler=rungs,
-            num_samples=trials.total_samples,
-            reuse_actors=context.experiment.compute.workers == 1,
-            trial_dirname_creator=_trial_id,
-        ),
-        run_config=tune.RunConfig(
-            name=f"{time.time_ns()}",
-            storage_path=str(state),
-            callbacks=[Relay()],
-            stop=SpentBudget(),
-            verbose=0,
-            failure_config=tune.FailureConfig(max_failures=LOST_WORKERS),
-            checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
-        ),
-    )
 
 
 def _scheduler(experiment: SearchExperiment, folder: RunFolder) -> TrialScheduler:
@@ -160,20 +134,3 @@ def _scheduler(experiment: SearchExperiment, folder: RunFolder) -> TrialSchedule
         time=time,
         history=lambda trial: folder.trial(trial).rows(),
     )
-
-
-def _sized(context: SearchContext, room: Cluster) -> Any:
-    """The trainable with its resources.
-
-    The actor of a trial with several workers holds no CPU of theirs, or both would wait for ever.
-    """
-    if context.experiment.compute.workers > 1:
-        concurrent = concurrent_trials(context.experiment, room)
-        resources: dict[str, float] = {"node:__internal_head__": round(0.99 / concurrent, 4)}
-    else:
-        resources = {"CPU": context.shares.cpus_per_worker, "GPU": context.shares.gpus}
-    return tune.with_resources(tune.with_parameters(Trial, context=context), resources)
-
-
-def _trial_id(trial: Any) -> str:
-    return str(trial.trial_id)

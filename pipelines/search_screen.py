@@ -95,7 +95,7 @@ class SearchView:
         `images`: real images that all trials have seen; `seconds`: that the search has run, earlier sittings included.
         """
         self.images = images
-        self.earlier = 0.0 if self.about else max(seconds - (self.clock() - self.began), 0.0)
+        self.earlier = max(seconds - (self.clock() - self.began), 0.0)
         if self.console.is_terminal or self.clock() - self.said < STATUS_SECONDS:
             return
         self.said = self.clock()

@@ -62,7 +62,7 @@ class Watch:
     def _close(self, record: Record, now: Outcome) -> None:
         folder, experiment = self.context.folder.trial(record.trial), self.context.experiment
         state: State = now.state if now.ended else "interrupted"  # type: ignore[assignment]
-        settings = experiment.trial(record.config["settings"])
+        settings = experiment.trial(record.config["settings"], record.config.get("seed"))
         close(self.context.target(record.trial), settings, folder, state, now.checkpoint, now.reason)
 
     def settle(self) -> list[Outcome]:
@@ -80,6 +80,11 @@ class Watch:
             now = self.outcome(record.trial)
             outcomes.append(now if now.ended else replace(now, state="interrupted"))
         return outcomes
+
+    def whole(self, names: Sequence[str]) -> bool:
+        """Whether all trials of these names have ended, or, once the budget is spent, those of them that began."""
+        known = [self.journal.records[name] for name in names if name in self.journal.records]
+        return all(record.ended for record in known) and (len(known) == len(names) or self.spending.spent())
 
 
 def _pointer(trial: Any) -> Pointer:
@@ -130,8 +135,3 @@ class SpentBudget(tune.Stopper):
 def longest(experiment: SearchExperiment) -> int:
     """The generator update at which the longest trial's budget ends (one critic step a round)."""
     return experiment.budget.last_round(experiment.data.batch_size)
-
-
-def interrupted(outcomes: Sequence[Outcome], watch: Watch, wanted: int) -> bool:
-    """Whether there is more to do."""
-    return any(not one.ended for one in outcomes) or (len(outcomes) < wanted and not watch.spending.spent())

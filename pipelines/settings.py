@@ -167,8 +167,9 @@ class SearchExperiment(Where):
             check_plays(family, self.data)
         return self
 
-    def trial(self, family: dict[str, Any]) -> TrainExperiment:
-        """The experiment of one trial: a sampled `{"name": ..., field: ...}` over the search's own settings.
+    def trial(self, family: dict[str, Any], seed: int | None = None) -> TrainExperiment:
+        """The experiment of one trial: a sampled `{"name": ..., field: ...}` over the search's own settings, and
+        another seed than the search's if one is given.
 
         It is saved at each evaluation: where Tune may stop it, and go on from.
         """
@@ -176,6 +177,8 @@ class SearchExperiment(Where):
         values = self.chosen()
         shared = {key: values[key] for key in values.keys() & TrainExperiment.model_fields.keys()}
         budget = {**shared.get("budget", {}), "checkpoint_every": self.budget.eval_every}
+        if seed is not None:
+            shared["seed"] = seed
         return TrainExperiment.load({**shared, "budget": budget, "family": {**base.chosen(), **family}})
 
 

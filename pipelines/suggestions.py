@@ -10,7 +10,7 @@ import copy
 import logging
 import math
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
@@ -32,7 +32,7 @@ _LOG = logging.getLogger(__name__)
 
 
 class Suggestions(SearchAlgorithm):
-    """Up to `wanted` trials, `concurrent` at once; `name` names the first, the second, ..."""
+    """The trials of these names in their order, `concurrent` at once; the searcher says what each plays."""
 
     def __init__(
         self,
@@ -40,22 +40,23 @@ class Suggestions(SearchAlgorithm):
         searcher: Searcher,
         spending: Spending,
         folder: RunFolder,
-        wanted: int,
+        names: Sequence[str],
         concurrent: int,
-        name: Callable[[int], str] = "t{:04d}".format,
     ) -> None:
         self.searcher = searcher  # under the name by which BOHB's scheduler looks for it
         self._journal, self._spending, self._folder = journal, spending, folder
-        self._wanted, self._concurrent, self._name = wanted, concurrent, name
+        self._names, self._concurrent = set(names), concurrent
         self._live: dict[str, TuneTrial] = {}
         self._parser = _make_parser()
-        searcher.set_max_concurrency(wanted)  # how many run at once is decided here
+        searcher.set_max_concurrency(len(names))  # how many run at once is decided here
         _tell_again(searcher, journal.past)
         if not spending.spent():
             for record in journal.records.values():
                 if record.state == "stopped" and record.reason == BUDGET:
                     journal.reopen(record.trial)
-        self._unfinished = deque(record for record in journal.records.values() if not record.ended)
+        begun = [record for record in journal.records.values() if record.trial in self._names]
+        self._unfinished = deque(record for record in begun if not record.ended)
+        self._fresh = deque(name for name in names if name not in journal.records)
 
     def __getstate__(self) -> dict[str, Any]:
         """Tune pickles its tuner; nobody reads it."""
@@ -67,7 +68,7 @@ class Suggestions(SearchAlgorithm):
 
     @property
     def total_samples(self) -> int:
-        return self._wanted
+        return len(self._names)
 
     def set_search_properties(self, metric: str | None, mode: str | None, config: dict, **spec: Any) -> bool:
         return True
@@ -78,8 +79,7 @@ class Suggestions(SearchAlgorithm):
         self._spec = experiment.spec
 
     def is_finished(self) -> bool:
-        drawn = not self._unfinished and len(self._journal.records) >= self._wanted
-        return self._finished or drawn or self._spending.spent()
+        return self._finished or not (self._unfinished or self._fresh) or self._spending.spent()
 
     def next_trial(self) -> TuneTrial | None:
         """The next trial if there is room for one. A paused trial takes no room: its scheduler may wait for others."""
@@ -88,12 +88,8 @@ class Suggestions(SearchAlgorithm):
             return None
         if self._unfinished:
             return self._tunes(self._unfinished.popleft())
-        name = self._name(len(self._journal.records) + 1)
-        config: Any = self.searcher.suggest(name)
-        if config is None or config == Searcher.FINISHED:
-            self._finished = config is not None
-            return None
-        return self._tunes(self._journal.begin(name, config))
+        config = self.searcher.suggest(self._fresh[0])
+        return None if config is None else self._tunes(self._journal.begin(self._fresh.popleft(), config))
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         kept = scalars(result)

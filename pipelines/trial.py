@@ -80,7 +80,7 @@ class Trial(tune.Trainable):
         """Begins a trial at its first round."""
         self.cleanup()
         self._settings = new_config["settings"]
-        self._experiment = self._context.experiment.trial(self._settings)
+        self._experiment = self._context.experiment.trial(self._settings, new_config.get("seed"))
         self._folder = self._context.folder.trial(self.trial_id)
         self._folder.path.mkdir(parents=True, exist_ok=True)
         self._folder.experiment.write_text(self._experiment.to_yaml())

@@ -45,6 +45,7 @@ def main() -> None:
                 f"search.trials={TRIALS}",
                 "search.max_concurrent=1",
                 "search.scheduler=none",
+                "search.confirm=0",
                 "family.n_critic=2",
                 f"budget.rounds={ROUNDS}",
                 f"budget.log_every={ROUNDS // 4}",

@@ -33,7 +33,8 @@ class Search:
         self.journal = Journal(folder / "journal.jsonl")
         self.spending = Spending(self.journal, **budget)
         drawing = searcher(sampler, {"wgan": space(families[0]), "wgan_gp": space(families[1])}, seed=3)
-        self.trials = Suggestions(self.journal, drawing, self.spending, RunFolder(folder), wanted, concurrent)
+        names = [f"t{number:04d}" for number in range(1, wanted + 1)]
+        self.trials = Suggestions(self.journal, drawing, self.spending, RunFolder(folder), names, concurrent)
         self.trials.add_configurations([Experiment("of-few", never)])
 
     def next(self):
