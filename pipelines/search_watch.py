@@ -56,7 +56,8 @@ class Watch:
             self._close(record, now)
         if now.ended:
             folder.discard_after(now.step)  # a group of workers runs ahead of what it reports
-            folder.prune(keep=1)
+            if self.context.experiment.search.scheduler != "pbt":  # else others may still want its weights
+                folder.prune(keep=1)
             self.journal.closed(trial)
 
     def _close(self, record: Record, now: Outcome) -> None:
@@ -78,6 +79,8 @@ class Watch:
             if not self.journal.records[record.trial].closed:
                 self.finish(record.trial)
             now = self.outcome(record.trial)
+            if now.ended:
+                self.context.folder.trial(record.trial).prune(keep=1)
             outcomes.append(now if now.ended else replace(now, state="interrupted"))
         return outcomes
 

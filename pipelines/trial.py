@@ -95,10 +95,9 @@ class Trial(tune.Trainable):
             self._events = self._play()
         try:
             event = next(event for event in map(self._noted, self._events) if self._is_next(event))
-        except (DivergedError, SettingsError) as error:
-            kind = "diverged: " if isinstance(error, DivergedError) else ""
+        except (DivergedError, SettingsError, StopIteration) as error:
             self.cleanup()
-            return {"step": self._reported, "fid": math.inf, "done": True, FAILED: f"{kind}{error}"}
+            return {"step": self._reported, "fid": math.inf, "done": True, FAILED: _why(error)}
         self._reported = event.step
         collapsed = self._seen(event)
         return {
@@ -164,3 +163,9 @@ class Trial(tune.Trainable):
                 )
                 return
         yield from run_group(Job(self._experiment, self._folder, context.reference, target, context.shares, constants))
+
+
+def _why(error: DivergedError | SettingsError | StopIteration) -> str:
+    if isinstance(error, StopIteration):  # the weights that it took had been played to the end
+        return "nothing is left to play"
+    return f"diverged: {error}" if isinstance(error, DivergedError) else str(error)

@@ -62,14 +62,14 @@ def gone(pids: set[int], seconds: float = 30.0) -> float:
     are not waited for.
     """
     began = time.monotonic()
-    while alive := [name for name in map(_alive, pids) if name and "Agent" not in name]:
+    while alive := [name for name in map(called, pids) if name and "Agent" not in name]:
         if time.monotonic() - began > seconds:
             raise AssertionError(f"outlive their driver: {', '.join(alive)}")
         time.sleep(0.02)
     return time.monotonic() - began
 
 
-def _alive(pid: int) -> str:
+def called(pid: int) -> str:
     """What a process is called; nothing if it is no more, or only waits to be buried."""
     try:
         return Path(f"/proc/{pid}/cmdline").read_text().replace("\0", " ").strip()[:60]
