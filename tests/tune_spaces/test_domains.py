@@ -73,7 +73,7 @@ def test_the_papers_settings_lie_in_the_space(name, width):
 
 
 def test_wide_is_the_ranges_of_the_study():
-    """Lucic et al. 2018, table 3: but for beta1 of 1, with which Adam's first moment is 0 / 0."""
+    """As google/compare_gan has them, src/params.py: but for beta1 of 1, with which Adam's first moment is 0 / 0."""
     study = {
         "lr": Range(1e-5, 1e-2, log=True),
         "beta1": Range(0.0, 0.9999),
@@ -81,6 +81,7 @@ def test_wide_is_the_ranges_of_the_study():
         "clip": Range(1e-3, 1.0, log=True),
         "gp_lambda": Range(0.1, 100.0, log=True),
         "gamma": Range(0.0, 1.0),
+        "lambda_k": Range(1e-4, 1e-2, log=True),
     }
     assert {name: WIDE[name] for name in study} == study
 
