@@ -76,12 +76,12 @@ def train(
     if dry_run:
         typer.echo(experiment.to_yaml(), nl=False)
         return
-    undo = begin(folder, experiment, resume is not None)
+    undo = begin(folder, experiment, resume is not None, origin)
 
     def play(console: Console) -> None:
         from pipelines.train import train
 
-        train(experiment, folder, console, origin)
+        train(experiment, folder, console)
 
     run("train", experiment, folder, undo, play)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from contextlib import suppress
 
 from rich.console import Console
@@ -24,20 +23,17 @@ class InterruptedRunError(Exception):
     """Ctrl-C: what there is can be gone on with."""
 
 
-def train(
-    experiment: TrainExperiment, folder: RunFolder, console: Console, origin: Mapping[str, str] | None = None
-) -> None:
+def train(experiment: TrainExperiment, folder: RunFolder, console: Console) -> None:
     """Plays the experiment to the end of its budget, from the folder's newest checkpoint if there is one.
 
-    `origin`: tags that say where its settings are from. Raises InterruptedRunError on Ctrl-C; SettingsError if the
-    cluster is too small or the run is finished already.
+    Raises InterruptedRunError on Ctrl-C; SettingsError if the cluster is too small or the run is finished already.
     """
     from pipelines.group import Job, run_group
 
     _check_unfinished(experiment, folder)
     yardstick = obtain_reference(experiment.metrics, experiment.data, experiment.storage.path, console)
     say_reference(console, yardstick)
-    target = run_target(experiment, prepare_tracking(experiment), folder, {**yardstick.tags, **(origin or {})})
+    target = run_target(experiment, prepare_tracking(experiment), folder, {**yardstick.tags, **folder.origin})
     last: Event | None = None
     try:
         with TrainView(console, folder.path.name) as view, cluster() as room:

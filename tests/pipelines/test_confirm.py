@@ -249,13 +249,19 @@ def test_a_name_that_the_registry_does_not_know_is_told_with_the_nearest(sure, s
         winner_experiment("shure", [], words, None, None)
 
 
-def test_a_run_of_the_winners_settings_says_where_they_are_from(sure, storage, client):
+def test_a_run_of_the_winners_settings_says_where_they_are_from(sure, storage, client, tmp_path):
+    """Also where it is gone on with in another store."""
     words = [f"storage.path={storage}", "name=once-more", "budget.rounds=2", "budget.eval_every=2"]
     experiment, origin = winner_experiment(NAME, [], words, None, None)
-    train(experiment, created(experiment), Console(quiet=True), origin.tags)
-    tags = named(client, "once-more").data.tags
-    assert (tags["ganfleet.kind"], tags["ganfleet.search"]) == ("train", NAME)
-    assert tags["ganfleet.trial"] == sure.best["trial"]
+    folder = RunFolder(experiment.folder)
+    folder.create(experiment.to_yaml(), origin.tags)
+    train(experiment, folder, Console(quiet=True))
+    uri = f"sqlite:///{tmp_path}/other.db"
+    train(*resumed("train", "once-more", storage, "budget.rounds=4", f"tracking.uri={uri}"), Console(quiet=True))
+    for store in (client, MlflowClient(uri)):
+        tags = named(store, "once-more").data.tags
+        assert (tags["ganfleet.kind"], tags["ganfleet.search"]) == ("train", NAME)
+        assert tags["ganfleet.trial"] == sure.best["trial"]
 
 
 # Going on
