@@ -78,7 +78,7 @@ def confirm(
     if not to_repeat(experiment, outcomes, begun=()):
         return [], True
     folder.path.mkdir(exist_ok=True)
-    with Journal(folder.path / "journal.jsonl") as journal:
+    with Journal(folder.journal) as journal:
         repeats = to_repeat(experiment, outcomes, begun={name.rpartition("-")[0] for name in journal.records})
         names = [one.id for one in repeats]
         shared = {field.name: getattr(context, field.name) for field in fields(SearchContext)}

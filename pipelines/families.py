@@ -8,45 +8,21 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Protocol
 
 from rich.console import Console
 from rich.table import Table
 
 from infra.files import write_atomic
+from pipelines.confirmed import Confirmed
 from pipelines.outcome import Outcome
 from pipelines.runs import RunFolder
 from pipelines.screen import number
 
 
-class ConfirmedSettings(Protocol):
-    """Settings that were played again over several seeds: their final FIDs. None where there is no number."""
-
-    @property
-    def family(self) -> str:
-        """Its name."""
-
-    @property
-    def mean(self) -> float | None:
-        """Over the seeds."""
-
-    @property
-    def sd(self) -> float | None:
-        """The sample standard deviation."""
-
-    @property
-    def lowest(self) -> float | None:
-        """Of all seeds."""
-
-    @property
-    def highest(self) -> float | None:
-        """Of all seeds."""
-
-
 @dataclass(frozen=True)
 class FamilyRow:
     """How one family did. FIDs are those at the last evaluation of trials that did not fail; None where there are none;
-    `mean` and what follows are of the family's best confirmed settings."""
+    `mean` and what follows are the final FIDs of the family's best confirmed settings, `lost` the seeds without one."""
 
     family: str
     trials: int
@@ -61,10 +37,12 @@ class FamilyRow:
     sd: float | None
     lowest: float | None
     highest: float | None
+    lost: int | None
 
 
-def family_table(outcomes: Sequence[Outcome], confirmed: Sequence[ConfirmedSettings]) -> list[FamilyRow]:
-    """A row for each family: the best confirmed mean first, then the best FID of the search."""
+def family_table(outcomes: Sequence[Outcome], confirmed: Sequence[Confirmed]) -> list[FamilyRow]:
+    """A row for each family: the best confirmed mean first, then the best FID of the search. `confirmed`: the best
+    settings first."""
     names = list(dict.fromkeys(one.settings["name"] for one in outcomes))
     rows = [_row(name, [one for one in outcomes if one.settings["name"] == name], confirmed) for name in names]
     return sorted(rows, key=lambda row: (_last(row.mean), _last(row.best), row.family))
@@ -76,9 +54,7 @@ def fids_of(outcomes: Sequence[Outcome], family: str) -> list[float]:
     return sorted(one.fid for one in own if one.fid is not None)
 
 
-def write_families(
-    folder: RunFolder, outcomes: Sequence[Outcome], confirmed: Sequence[ConfirmedSettings]
-) -> list[Path]:
+def write_families(folder: RunFolder, outcomes: Sequence[Outcome], confirmed: Sequence[Confirmed]) -> list[Path]:
     """Writes the table as `families.csv` and, as people read it, `families.md`. Returns the files."""
     rows = family_table(outcomes, confirmed)
     files = {folder.path / "families.csv": _csv(rows), folder.path / "families.md": _markdown(rows)}
@@ -87,7 +63,7 @@ def write_families(
     return [*files]
 
 
-def say_families(console: Console, outcomes: Sequence[Outcome], confirmed: Sequence[ConfirmedSettings]) -> None:
+def say_families(console: Console, outcomes: Sequence[Outcome], confirmed: Sequence[Confirmed]) -> None:
     """Prints the table."""
     table = Table(box=None, padding=(0, 2, 0, 0))
     for heading in _HEADINGS:
@@ -97,11 +73,10 @@ def say_families(console: Console, outcomes: Sequence[Outcome], confirmed: Seque
     console.print(table, soft_wrap=not console.is_terminal)
 
 
-def _row(family: str, outcomes: Sequence[Outcome], confirmed: Sequence[ConfirmedSettings]) -> FamilyRow:
+def _row(family: str, outcomes: Sequence[Outcome], confirmed: Sequence[Confirmed]) -> FamilyRow:
     fids = fids_of(outcomes, family)
     lower, upper = _quartiles(fids)
-    own = sorted((one for one in confirmed if one.family == family), key=lambda one: _last(one.mean))
-    best = own[0] if own else None
+    best = next((one for one in confirmed if one.family == family and one.mean is not None), None)
     return FamilyRow(
         family,
         trials=len(outcomes),
@@ -114,6 +89,7 @@ def _row(family: str, outcomes: Sequence[Outcome], confirmed: Sequence[Confirmed
         sd=best.sd if best else None,
         lowest=best.lowest if best else None,
         highest=best.highest if best else None,
+        lost=len(best.lost) if best else None,
     )
 
 
@@ -135,13 +111,15 @@ _HEADINGS = ("family", "trials", "completed", "stopped", "failed", "best FID", "
 
 
 def _cells(row: FamilyRow) -> list[str]:
-    """As people read them; the confirmed one as mean ± sd (lowest-highest)."""
+    """As people read them; the confirmed one as mean ± sd (lowest-highest), and how many seeds were lost."""
     spread = "-" if row.lower_quartile is None else f"{number(row.lower_quartile)}-{number(row.upper_quartile)}"
     confirmed = "-" if row.mean is None else number(row.mean)
     if row.sd is not None:
         confirmed += f" ± {number(row.sd)}"
     if row.mean is not None and row.lowest is not None:
         confirmed += f" ({number(row.lowest)}-{number(row.highest)})"
+    if row.lost:
+        confirmed += f", {row.lost} lost"
     counts = map(str, (row.trials, row.completed, row.stopped, row.failed))
     return [row.family, *counts, number(row.best), number(row.median), spread, confirmed]
 

@@ -33,6 +33,11 @@ class RunFolder:
         return self.path / "run.log"
 
     @property
+    def journal(self) -> Path:
+        """What a search did, in order."""
+        return self.path / "journal.jsonl"
+
+    @property
     def best(self) -> Path:
         """A search's best settings, to train again; beside it best.json (FID, checkpoint) and best.png."""
         return self.path / "best.yaml"
@@ -68,7 +73,7 @@ class RunFolder:
     def withdraw(self) -> None:
         """Takes back a run that never began: the same command, put right, may have the name. What else lies in the
         folder stays."""
-        for path in (self.experiment, self._identity, self.log):
+        for path in (self.experiment, self._identity, self.log, self.journal):
             path.unlink(missing_ok=True)
         with suppress(OSError):
             self.path.rmdir()

@@ -42,7 +42,7 @@ def search(experiment: SearchExperiment, folder: RunFolder, console: Console) ->
 
     Raises InterruptedRunError on Ctrl-C; SettingsError if the cluster is too small, or if the search is running.
     """
-    with Journal(folder.path / "journal.jsonl") as journal:
+    with Journal(folder.journal) as journal:
         yardstick = obtain_reference(experiment.metrics, experiment.data, experiment.storage.path, console)
         say_reference(console, yardstick)
         tracking, tags = prepare_tracking(experiment), {**version_tags(), **yardstick.tags}

@@ -13,7 +13,7 @@ from rich.console import Console
 
 from gan_core.experiment import POINTS
 from infra.files import write_atomic
-from pipelines.families import ConfirmedSettings
+from pipelines.confirmed import Confirmed
 from pipelines.learned.boxes import draw_boxes
 from pipelines.learned.history import points
 from pipelines.learned.importance import draw_importance
@@ -40,7 +40,7 @@ def draw_learned(
     folder: RunFolder,
     experiment: SearchExperiment,
     outcomes: Sequence[Outcome],
-    confirmed: Sequence[ConfirmedSettings] = (),
+    confirmed: Sequence[Confirmed] = (),
 ) -> list[Path]:
     """Draws what there is to draw of a search, ended or not, and returns the files:
 
@@ -82,7 +82,7 @@ def try_to_draw(
     folder: RunFolder,
     experiment: SearchExperiment,
     outcomes: Sequence[Outcome],
-    confirmed: Sequence[ConfirmedSettings] = (),
+    confirmed: Sequence[Confirmed] = (),
 ) -> list[Path]:
     """`draw_learned` at the end of a search, whose results must not be lost for want of a picture: an error is a line
     on the screen, with its traceback in the log."""

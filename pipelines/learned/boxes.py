@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from pipelines.families import ConfirmedSettings, FamilyRow, family_table, fids_of
+from pipelines.confirmed import Confirmed
+from pipelines.families import FamilyRow, family_table, fids_of
 from pipelines.learned.style import fid_axis, figure
 from pipelines.outcome import Outcome
 
@@ -19,7 +20,7 @@ _MEAN = "#111111"
 
 
 def draw_boxes(
-    outcomes: Sequence[Outcome], confirmed: Sequence[ConfirmedSettings], colours: Mapping[str, str]
+    outcomes: Sequence[Outcome], confirmed: Sequence[Confirmed], colours: Mapping[str, str]
 ) -> Figure | None:
     """A box for each family's FIDs: quartiles and median, whiskers to the farthest within 1.5 times it, and a point
     for each trial; and the mean of its best confirmed settings. None where no family has a FID."""

@@ -2,26 +2,15 @@
 
 import csv
 import io
-from dataclasses import dataclass
 
 import numpy as np
 import pytest
 from rich.console import Console
 
+from pipelines.confirmed import Confirmed, Repeated
 from pipelines.families import family_table, say_families, write_families
 from pipelines.outcome import Outcome
 from pipelines.runs import RunFolder
-
-
-@dataclass(frozen=True)
-class Again:
-    """Settings that were played again."""
-
-    family: str
-    mean: float | None
-    sd: float | None = None
-    lowest: float | None = None
-    highest: float | None = None
 
 
 def outcome(family: str, fid: float | None, state: str = "completed") -> Outcome:
@@ -35,7 +24,23 @@ OUTCOMES = [
     outcome("gan", 30.0, "stopped"),
     outcome("vae", None, "failed"),
 ]
-CONFIRMED = [Again("gan", 33.0, 2.0, 31.0, 35.0), Again("gan", 31.0, 1.5, 29.5, 32.5), Again("wgan", None)]
+
+
+def again(family: str, *fids: float | None) -> Confirmed:
+    """Settings that were played again, with the final FID of each seed; None where it was lost."""
+    runs = (
+        Repeated(f"x-{seed}", seed, "failed" if fid is None else "completed", 20, fid, fid, None)
+        for seed, fid in enumerate(fids)
+    )
+    return Confirmed(outcome(family, 1.0), tuple(runs))
+
+
+CONFIRMED = [
+    again("gan", 29.5, 31.0, 32.5),
+    again("wgan", 40.0, 42.0, None),
+    again("gan", 10.0, None),
+    again("vae", None),
+]
 
 
 def test_numbers_are_those_of_numpy():
@@ -54,7 +59,8 @@ def test_the_best_confirmed_mean_is_first_then_the_best_of_the_search():
     rows = family_table(OUTCOMES, CONFIRMED)
     assert [row.family for row in rows] == ["gan", "wgan", "vae"]
     assert (rows[0].mean, rows[0].sd, rows[0].lowest, rows[0].highest) == (31.0, 1.5, 29.5, 32.5)
-    assert rows[1].mean is None
+    assert (rows[0].lost, rows[1].lost) == (0, 1), "of the first that is given, not of the lowest mean"
+    assert (rows[2].mean, rows[2].lost) == (None, None)
 
 
 def test_both_files_and_the_screen_tell_the_same(tmp_path):
@@ -64,12 +70,13 @@ def test_both_files_and_the_screen_tell_the_same(tmp_path):
         table = list(csv.DictReader(file))
     assert [(row["family"], row["trials"], row["best"], row["mean"]) for row in table] == [
         ("gan", "1", "30.0", "31.0"),
-        ("wgan", "5", "12.0", ""),
+        ("wgan", "5", "12.0", "41.0"),
         ("vae", "1", "", ""),
     ]
     lines = files[1].read_text().splitlines()
     assert len({line.count("|") for line in lines}) == 1
     assert lines[2] == "| gan | 1 | 0 | 1 | 0 | 30.0 | 30.0 | 30.0-30.0 | 31.0 ± 1.5 (29.5-32.5) |"
+    assert lines[3].endswith("| 41.0 ± 1.41 (40.0-42.0), 1 lost |")
     screen = io.StringIO()
     say_families(Console(file=screen, width=160), OUTCOMES, CONFIRMED)
     assert [line.split()[0] for line in screen.getvalue().splitlines()] == ["family", "gan", "wgan", "vae"]

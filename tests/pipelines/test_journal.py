@@ -88,6 +88,15 @@ def test_seconds_are_counted_over_all_drivers(path):
         assert journal.seconds > json.loads(path.read_text().splitlines()[-1])["seconds"] - 1e-9
 
 
+def test_what_follows_the_search_is_not_counted(path):
+    with Journal(path) as journal:
+        journal.stop_clock()
+        stopped = journal.seconds
+        journal.begin("t0001", SETTINGS)
+        assert journal.seconds == stopped
+    assert json.loads(path.read_text().splitlines()[-1])["seconds"] == round(stopped, 2)
+
+
 def test_images_are_those_of_all_trials(path):
     with Journal(path) as journal:
         spending, unlimited = Spending(journal, images=500), Spending(journal)

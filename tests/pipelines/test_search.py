@@ -270,6 +270,19 @@ def test_the_table_and_the_best_are_those_of_all_trials(extended, storage):
     assert evaluated(find_checkpoint("hunt", storage), storage)["fid"] == min(fids)
 
 
+def test_ctrl_c_while_pictures_are_drawn_leaves_no_run_open(extended, storage, client, monkeypatch):
+    def pressed(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("pipelines.search.try_to_draw", pressed)
+    with pytest.raises(KeyboardInterrupt):
+        search(*resumed("search", "hunt", storage), Console(quiet=True))
+    parent = named(client, "hunt")
+    assert (parent.info.status, parent.data.tags["ganfleet.state"]) == ("KILLED", "interrupted")
+    monkeypatch.undo()
+    assert searched(*resumed("search", "hunt", storage)).best == extended.best
+
+
 def test_a_search_that_was_moved_is_gone_on_with(extended, storage, tmp_path):
     """The last test of this search: its folder is elsewhere afterwards."""
     kept = extended.table

@@ -8,8 +8,11 @@ from ray.tune.experiment import Experiment
 from ray.tune.schedulers import TrialScheduler
 
 from pipelines.budget import Spending
+from pipelines.confirm import Listed
+from pipelines.confirmed import Repeat
 from pipelines.journal import BUDGET, Journal
 from pipelines.lineage import Pointer
+from pipelines.outcome import Outcome
 from pipelines.runs import RunFolder
 from pipelines.suggestions import Suggestions, remind
 from pipelines.trial import FAILED
@@ -129,6 +132,31 @@ def test_a_finished_search_can_be_extended(tmp_path):
     whole = Search(tmp_path / "whole", wanted=5)
     play(whole, 8)
     assert settings(longer) == settings(whole)
+
+
+def test_a_list_that_has_grown_is_played_where_it_was_left(tmp_path):
+    """As confirmation does it, whose names are not numbered."""
+
+    def listed(*names: str) -> tuple[Journal, Suggestions]:
+        repeats = [
+            Repeat(Outcome(trial, "", {"name": "wgan", "lr": 1.0}, 0, 1, None, None, None), int(seed))
+            for trial, seed in (name.split("-") for name in names)
+        ]
+        journal = Journal(tmp_path / "journal.jsonl")
+        trials = Suggestions(journal, Listed(repeats), Spending(journal), RunFolder(tmp_path), names, 9)
+        trials.add_configurations([Experiment("of-few", never)])
+        return journal, trials
+
+    journal, trials = listed("a-7", "a-8", "a-9")
+    first, _ = trials.next_trial(), trials.next_trial()
+    assert first.config == {"settings": {"name": "wgan", "lr": 1.0}, "seed": 7}
+    trials.on_trial_complete("a-7", row(first, 30))
+    killed(journal)
+    journal, trials = listed("b-7", "b-8", "a-7", "a-8", "a-9")
+    found = [trial.trial_id for trial in iter(trials.next_trial, None)]
+    assert found == ["a-8", "b-7", "b-8", "a-9"]
+    assert trials.is_finished()
+    assert list(journal.records) == ["a-7", "a-8", "b-7", "b-8", "a-9"]
 
 
 def test_how_a_trial_ended(tmp_path):
