@@ -57,13 +57,16 @@ def close(
     folder: RunFolder,
     state: State,
     saved: str | None,
-    reason: str = "",
+    reason: str | None = None,
 ) -> str:
-    """Ends a run with its experiment, its lineage and its final checkpoint as artifacts. Returns the run's id."""
+    """Ends a run with its experiment, its lineage and its final checkpoint as artifacts. Returns the run's id.
+
+    `reason`: of a trial's end, empty if it needs none (it may have had one before it went on).
+    """
     run_id = target.open(experiment)
     artifacts = {path.name: path for path in (folder.experiment, folder.lineage) if path.is_file()}
     if saved is not None and Path(saved).is_dir() and state != "interrupted":
         artifacts["checkpoint"] = Path(saved)
-    tags = {"ganfleet.state": state, **({"ganfleet.reason": reason} if reason else {})}
+    tags = {"ganfleet.state": state, **({} if reason is None else {"ganfleet.reason": reason})}
     close_run(target.uri, run_id, STATUS[state], tags, artifacts)
     return run_id

@@ -104,8 +104,11 @@ def test_a_trial_that_diverges_fails_and_the_search_goes_on(found):
         logged = rows(found.folder.trial(row["trial"]).path) if row["family"] == "wgan" else []
         if row["family"] == "gan":
             assert (row["state"], row["fid"], row["step"], row["checkpoint"]) == ("failed", "", "0", "")
+            assert row["reason"].startswith("diverged: loss/")
+            assert f"failed: {row['reason']}" in found.screen
             continue
-        assert row["state"] == ("completed" if logged[-1]["step"] == ROUNDS else "stopped")
+        ended = ("completed", "") if logged[-1]["step"] == ROUNDS else ("stopped", "early")
+        assert (row["state"], row["reason"]) == ended
         assert (float(row["fid"]), int(row["step"])) == (logged[-1]["fid"], logged[-1]["step"])
         assert (
             float(row["clip"])
@@ -191,6 +194,7 @@ def test_the_states_in_mlflow_are_those_of_the_table(found):
     for row in found.table:
         run = found.children[row["trial"]]
         assert run.data.tags["ganfleet.state"] == row["state"]
+        assert run.data.tags.get("ganfleet.reason", "") == row["reason"]
         assert run.info.status == STATUS[row["state"]]
         assert run.data.params["family.name"] == row["family"]
         if row["family"] == "wgan":

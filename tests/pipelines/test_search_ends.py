@@ -81,6 +81,39 @@ def test_a_trial_whose_worker_dies_goes_on_from_its_checkpoint(ray_cluster, stor
         assert as_at_one_go(trial, reference, tmp_path / trial.path.name)
 
 
+def test_trials_that_collapse_fail_and_the_search_ends_well(ray_cluster, storage):
+    """At lr=0.1 samples of `gan` are one point from the start; each trial ends at its third evaluation after the first
+    quarter."""
+    experiment = small_search(
+        storage,
+        ["gan"],
+        "pointless",
+        *("search.scheduler=none", "search.trials=2", "search.confirm=0", "data.name=ring8", "family.lr=0.1"),
+        *(
+            "family.beta1=0.9",
+            "family.n_critic=1",
+            "budget.rounds=1000",
+            "budget.eval_every=100",
+            "budget.log_every=100",
+        ),
+    )
+    folder = created(experiment)
+    with pytest.raises(RuntimeError, match="no trial came to an end"):
+        search(experiment, folder, Console(quiet=True))
+    children = {
+        run.data.tags["ganfleet.trial"]: run for run in tracked(client_of(storage), kind="trial", search="pointless")
+    }
+    for row in table(folder):
+        assert (row["state"], row["step"]) == ("failed", "500")
+        assert row["reason"].startswith("collapsed: variety of the samples")
+        logged = rows(folder.trial(row["trial"]).path)
+        assert [one["variety"] < 0.001 for one in logged if one["step"] >= 300] == [True] * 3
+        assert float(row["fid"]) == logged[-1]["fid"]
+        tags = children[row["trial"]].data.tags
+        assert (tags["ganfleet.state"], tags["ganfleet.reason"]) == ("failed", row["reason"])
+        assert children[row["trial"]].info.status == "FAILED"
+
+
 @pytest.fixture(scope="module")
 def spent(ray_cluster, storage) -> RunFolder:
     """A search of four trials that may see the images of one and a half."""
@@ -124,7 +157,7 @@ def test_it_goes_on_when_there_is_more(before, spent, storage, reference, tmp_pa
     for run in tracked(client, kind="trial", search="poor"):
         trial = spent.trial(run.data.tags["ganfleet.trial"])
         assert run.info.status == "FINISHED"
-        assert run.data.tags["ganfleet.state"] == "completed"
+        assert (run.data.tags["ganfleet.state"], run.data.tags["ganfleet.reason"]) == ("completed", "")
         assert agree(client, run, trial.path)
         assert as_at_one_go(trial, reference, tmp_path / trial.path.name)
 
