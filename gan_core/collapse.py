@@ -17,8 +17,8 @@ GRACE = 0.25
 225 rounds and 0.69 in the end."""
 
 UNTRAINED = 100
-"""Rounds in which nothing counts either: an untrained convolutional generator draws a point (variety 6e-6). On digits at
-lr=1e-5 it had 0.02 after 80 rounds."""
+"""Rounds in which nothing counts either: an untrained convolutional generator draws a point (variety 6e-6). On digits
+at lr=1e-5 it had 0.02 after 80 rounds."""
 
 
 class Collapse:
