@@ -67,8 +67,10 @@ class SearchSpace(Settings):
     def _from_words(cls, value: Any) -> Any:
         if isinstance(value, str):
             return {"range": value}
-        if not isinstance(value, dict) or "domains" in value:
+        if isinstance(value, SearchSpace) or (isinstance(value, dict) and "domains" in value):
             return value
+        if not isinstance(value, dict):
+            raise SettingsError(f"space={value} is neither a range nor domains by field; nearest: space=wide")
         flat = _flat({key: text for key, text in value.items() if key != "range"})
         return {**{key: value[key] for key in ("range",) if key in value}, "domains": flat}
 

@@ -153,6 +153,10 @@ class _HyperBandForBohb(_Sound, HyperBandForBOHB):
             super().on_trial_add(tune_controller, trial)
 
     def on_trial_remove(self, tune_controller: Any, trial: Any) -> None:
+        """Also told of a paused trial that is stopped. Tune does not write that down: a restored search would let it
+        run on."""
+        if trial.status == trial.PAUSED:
+            tune_controller._mark_trial_to_checkpoint(trial)
         if trial in self._trial_info:
             super().on_trial_remove(tune_controller, trial)
 

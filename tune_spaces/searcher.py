@@ -58,6 +58,8 @@ class _State:
     """Who asked for each live trial; None: a point that no sampler learns from."""
     given: dict[str, dict[str, Any]] = field(default_factory=dict)
     """The settings of all trials so far."""
+    last: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """The last result of each live trial."""
     paused: set[str] = field(default_factory=set)
     lost: list[str] = field(default_factory=list)
     """Trials that were suggested and that the restored search does not know."""
@@ -135,21 +137,25 @@ class FamilySearcher(Searcher):
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         """A FID on the way; a scheduler of rungs says whether it is of one."""
         trial, fid = self._known(trial_id), _finite(result.get(self.metric))
+        if trial in self._state.live:
+            self._state.last[trial] = {key: result[key] for key in (self.metric, self._time) if key in result}
         sampler = self._state.live.get(trial)
         if sampler is not None and fid is not None and "budget" in result.get("hyperband_info", {}):
             sampler.reached(trial, int(result[self._time]), fid)
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
-        """The end of a trial, by itself, by a scheduler or by a failure."""
+        """The end of a trial, by itself, by a scheduler or by a failure. Tune gives no result of one that is stopped
+        while it is paused."""
         state, trial = self._state, self._known(trial_id)
         if trial not in state.live:
             return
-        sampler = state.live.pop(trial)
+        sampler, last = state.live.pop(trial), state.last.pop(trial, {})
         state.paused.discard(trial)
         if sampler is None:
             return
-        fid = None if error or not result else _finite(result.get(self.metric))
-        step = int((result or {}).get(self._time, 0))
+        result = last if result is None else result
+        fid = None if error else _finite(result.get(self.metric))
+        step = int(result.get(self._time, 0))
         sampler.tell(trial, step, fid)
         if state.chooser is not None:
             state.chooser.tell(trial, step, fid)

@@ -131,9 +131,11 @@ def test_a_scheduler_is_stored_with_a_search(name):
 class Controller:
     """What Tune's HyperBand asks of the controller."""
 
-    def __init__(self, trials: list[Trial]) -> None:
+    def __init__(self, rule: TrialScheduler, trials: list[Trial]) -> None:
+        self.rule = rule
         self.trials, self.paused, self.unpaused, self.stopped = trials, [], [], []
         self.search_alg = self.searcher = self
+        self.written: list[str] = []
 
     def get_trials(self) -> list[Trial]:
         return self.trials
@@ -146,6 +148,11 @@ class Controller:
 
     def stop_trial(self, one: Trial) -> None:
         self.stopped.append(one.trial_id)
+        self.rule.on_trial_remove(self, one)
+        one.set_status(Trial.TERMINATED)
+
+    def _mark_trial_to_checkpoint(self, one: Trial) -> None:
+        self.written.append(one.trial_id)
 
 
 def for_bohb(last=1800, first=200):
@@ -156,7 +163,7 @@ def test_hyperband_for_bohb_halves_at_evaluations():
     """Li et al. 2017: a bracket of 9 trials from the first rung, of which 3 go on to the next."""
     of = for_bohb()
     trials = added(of, *"abcdefghi")
-    controller = Controller(trials)
+    controller = Controller(of, trials)
     for number, one in enumerate(trials):
         one.set_status(Trial.RUNNING)
         said = tell(of, one, 200, float(number), controller)
@@ -165,6 +172,7 @@ def test_hyperband_for_bohb_halves_at_evaluations():
     assert controller.paused == list("abcdefgh")
     assert sorted(controller.unpaused) == list("abc")
     assert sorted(controller.stopped) == list("defgh")
+    assert sorted(controller.written) == list("defgh"), "else they would run again in a restored search"
 
 
 @pytest.mark.parametrize(("last", "first"), [(1, 200), (200, 200), (300, 200), (1400, 200), (5400, 200), (2000, 1)])
@@ -181,7 +189,7 @@ def test_bohbs_hyperband_does_not_wait_for_trials_that_had_ended_when_it_was_res
     of.on_trial_add(None, ended)
     live = added(of, "live")[0]
     live.set_status(Trial.RUNNING)
-    controller = Controller([ended, live])
+    controller = Controller(of, [ended, live])
     assert tell(of, live, 200, 5.0, controller) in (STOP, PAUSE)
     of.on_trial_complete(controller, ended, {})
 

@@ -211,6 +211,27 @@ def test_a_search_in_which_all_trials_fail_goes_on(name, result):
         engine.on_trial_complete(str(number), result, error=result is None)
 
 
+@pytest.mark.parametrize("name", MODELS)
+def test_a_trial_that_is_stopped_while_paused_is_worth_its_last_fid(name):
+    """Tune then tells its end without a result."""
+
+    def next_five(ends) -> list[dict]:
+        engine = made(name, families=["wgan"])
+        for number in range(15):
+            settings = engine.suggest(str(number))["settings"]
+            result = {"fid": score(settings), "step": 200}
+            engine.on_trial_result(str(number), {**result, "hyperband_info": {"budget": 150}})
+            ends(engine, str(number), result)
+        return play(engine, 15, 5)
+
+    told = next_five(lambda engine, trial, result: engine.on_trial_complete(trial, result))
+    stopped = next_five(lambda engine, trial, result: engine.on_trial_complete(trial))
+    failed = next_five(lambda engine, trial, result: engine.on_trial_complete(trial, error=True))
+    assert stopped == told
+    if name != "bohb":  # which has heard of it at its rung
+        assert failed != told
+
+
 # Restored
 
 
