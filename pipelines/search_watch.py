@@ -27,8 +27,7 @@ class Watch:
         self.trials: Sequence[Any] = ()
         """Tune's own, of this process."""
         self.running: set[str] = set()
-        for record in journal.records.values():
-            self.show(record.trial)
+        view.rows |= {name: self.outcome(name) for name in journal.records}
 
     def outcome(self, trial: str) -> Outcome:
         """How a trial stands."""
