@@ -19,10 +19,11 @@ def first_seen(varieties: list[float], every: int = 75, last_step: int = 1500) -
     [
         ([0.9] * 10 + [0.0] * 10, 13),
         ([0.9] * 10 + [0.0, 0.0, 0.2] * 3, None),
-        ([0.0] * 20, 8),
+        ([0.0] * 20, 16),
+        ([0.5] + [0.0] * 19, 8),
         ([0.003] * 20, None),
     ],
-    ids=["for good", "comes back each time", "grace: a quarter of 1,500", "slow"],
+    ids=["for good", "comes back each time", "never begins: 1,000 rounds", "grace: a quarter of 1,500", "slow"],
 )
 def test_collapse(varieties, seen):
     assert first_seen(varieties) == seen
