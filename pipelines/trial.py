@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -91,10 +92,11 @@ class Trial(tune.Trainable):
 
     def step(self) -> dict[str, Any]:
         """Plays on to the next evaluation, or to what makes another impossible."""
-        if self._events is None:
-            self._events = self._play()
         try:
-            event = next(event for event in map(self._noted, self._events) if self._is_next(event))
+            with self._writing():
+                if self._events is None:
+                    self._events = self._play()
+                event = next(event for event in map(self._noted, self._events) if self._is_next(event))
         except (DivergedError, SettingsError, StopIteration) as error:
             self.cleanup()
             return {"step": self._reported, "fid": math.inf, "done": True, FAILED: _why(error)}
@@ -149,20 +151,22 @@ class Trial(tune.Trainable):
             self._events.close()  # type: ignore[attr-defined]
         self._events = None
 
+    def _writing(self) -> AbstractContextManager[None]:
+        """Held for a step only: a trial that is paused may go on in another actor. A group's first rank has its own."""
+        return sole_writer(self._folder) if self._experiment.compute.workers == 1 else nullcontext()
+
     def _play(self) -> Iterator[Event]:
         """From the newest checkpoint that Tune knows of; if it is gone, what lies between is played again."""
         context, target = self._context, self._context.target(self.trial_id)
         constants = context.constants(self._settings)
-        with sole_writer(self._folder):
+        if self._experiment.compute.workers == 1:
             known = self._folder.discard_after(self._reported)
-            if self._experiment.compute.workers == 1:
-                start = next((path for path in reversed(known) if checkpoint.is_whole(path)), None)
-                device = "cuda" if context.shares.use_gpu else "cpu"
-                yield from play(
-                    self._experiment, self._folder, context.reference, target, device, start, constants=constants
-                )
-                return
-        yield from run_group(Job(self._experiment, self._folder, context.reference, target, context.shares, constants))
+            start = next((path for path in reversed(known) if checkpoint.is_whole(path)), None)
+            device = "cuda" if context.shares.use_gpu else "cpu"
+            return play(self._experiment, self._folder, context.reference, target, device, start, constants=constants)
+        with sole_writer(self._folder):
+            self._folder.discard_after(self._reported)
+        return run_group(Job(self._experiment, self._folder, context.reference, target, context.shares, constants))
 
 
 def _why(error: DivergedError | SettingsError | StopIteration) -> str:

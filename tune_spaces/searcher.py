@@ -1,4 +1,7 @@
-"""Whom Ray Tune asks for settings: points come first, then the families' samplers; saved and restored with a search."""
+"""Who is asked for settings: points come first, then the families' samplers.
+
+Nothing of it is stored: when a search is gone on with, all is asked and told again, in the same order.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,6 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 from zlib import crc32
 
-from ray import cloudpickle
 from ray.tune.search import Searcher
 
 from tune_spaces.bohb import Bohb
@@ -32,19 +34,9 @@ class Sampler(Protocol):
         """The end of a trial; no FID: it failed."""
 
 
-@dataclass(frozen=True)
-class Known:
-    """A trial as the search itself has kept it."""
-
-    settings: dict[str, Any]
-    ended: bool
-    failed: bool
-    result: dict[str, Any]
-
-
 @dataclass
 class _State:
-    """All that a restored search needs."""
+    """What changes as a search goes on."""
 
     samplers: dict[str, Sampler]
     """For each family its own, or for all the same."""
@@ -56,15 +48,9 @@ class _State:
     """How many trials each family has had."""
     live: dict[str, Sampler | None] = field(default_factory=dict)
     """Who asked for each live trial; None: a point that no sampler learns from."""
-    given: dict[str, dict[str, Any]] = field(default_factory=dict)
-    """The settings of all trials so far."""
     last: dict[str, dict[str, Any]] = field(default_factory=dict)
     """The last result of each live trial."""
     paused: set[str] = field(default_factory=set)
-    lost: list[str] = field(default_factory=list)
-    """Trials that were suggested and that the restored search does not know."""
-    instead: dict[str, str] = field(default_factory=dict)
-    """Trials that take the place of lost ones."""
 
 
 class FamilySearcher(Searcher):
@@ -101,18 +87,14 @@ class FamilySearcher(Searcher):
     def suggest(self, trial_id: str) -> dict[str, Any] | None:
         """`{"settings": {"name": family, field: value}}`, or None while as many run as may."""
         state = self._state
-        if len(state.live.keys() - state.paused - set(state.lost)) >= self.max_concurrent:
+        if len(state.live.keys() - state.paused) >= self.max_concurrent:
             return None
-        if state.lost:
-            state.instead[trial_id] = state.lost.pop(0)
-            return {"settings": state.given[state.instead[trial_id]]}
         return {"settings": self._next(trial_id)}
 
     def _next(self, trial: str) -> dict[str, Any]:
         state = self._state
         settings = self._point(trial) if state.queue else self._sampled(trial)
         state.turns[settings["name"]] += 1
-        state.given[trial] = settings
         return settings
 
     def _point(self, trial: str) -> dict[str, Any]:
@@ -136,7 +118,7 @@ class FamilySearcher(Searcher):
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         """A FID on the way; a scheduler of rungs says whether it is of one."""
-        trial, fid = self._known(trial_id), _finite(result.get(self.metric))
+        trial, fid = trial_id, _finite(result.get(self.metric))
         if trial in self._state.live:
             self._state.last[trial] = {key: result[key] for key in (self.metric, self._time) if key in result}
         sampler = self._state.live.get(trial)
@@ -146,7 +128,7 @@ class FamilySearcher(Searcher):
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """The end of a trial, by itself, by a scheduler or by a failure. Tune gives no result of one that is stopped
         while it is paused."""
-        state, trial = self._state, self._known(trial_id)
+        state, trial = self._state, trial_id
         if trial not in state.live:
             return
         sampler, last = state.live.pop(trial), state.last.pop(trial, {})
@@ -162,37 +144,11 @@ class FamilySearcher(Searcher):
 
     def on_pause(self, trial_id: str) -> None:
         """Told by Tune's HyperBand for BOHB: another trial may run meanwhile."""
-        self._state.paused.add(self._known(trial_id))
+        self._state.paused.add(trial_id)
 
     def on_unpause(self, trial_id: str) -> None:
         """Told by Tune's HyperBand for BOHB."""
-        self._state.paused.discard(self._known(trial_id))
-
-    def save(self, checkpoint_path: str) -> None:
-        """Called by Tune with each state of the search that it writes."""
-        with open(checkpoint_path, "wb") as file:
-            cloudpickle.dump(self._state, file)
-
-    def restore(self, checkpoint_path: str) -> None:
-        """As it was saved; how many trials may run at once is said by who restores it."""
-        with open(checkpoint_path, "rb") as file:
-            self._state = cloudpickle.load(file)
-
-    def agree(self, trials: Mapping[str, Known]) -> None:
-        """After a restore: the trials that the search itself knows. A driver that was killed may have written its
-        trials and no longer us, or the other way round: then what it lost is suggested again."""
-        state = self._state
-        state.paused.clear()  # a restored search lets all of them run
-        answered = {self._known(trial) for trial in trials}
-        state.lost = [trial for trial in state.given if trial not in answered]
-        for trial, known in trials.items():
-            if self._known(trial) not in state.given and self._next(trial) != known.settings:
-                state.given[trial], state.live[trial] = known.settings, None
-            if known.ended:
-                self.on_trial_complete(trial, known.result, known.failed)
-
-    def _known(self, trial: str) -> str:
-        return self._state.instead.get(trial, trial)
+        self._state.paused.discard(trial_id)
 
 
 def _sampler(name: str, spaces: Mapping[str, Space], seed: int) -> Sampler:

@@ -7,6 +7,7 @@ import pytest
 from ray.tune.experiment import Experiment
 from ray.tune.schedulers import TrialScheduler
 
+from gan_core.family import family_class
 from pipelines.budget import Spending
 from pipelines.confirm import Listed
 from pipelines.confirmed import Repeat
@@ -17,8 +18,11 @@ from pipelines.runs import RunFolder
 from pipelines.suggestions import Suggestions, remind
 from pipelines.trial import FAILED
 from tests.pipelines.test_journal import killed
+from tune_spaces.bohb import installed
 from tune_spaces.domains import space
 from tune_spaces.engines import scheduler, searcher
+
+BOHB = pytest.param("bohb", marks=pytest.mark.skipif(not installed(), reason="hpbandster is not installed"))
 
 
 def never(config):
@@ -29,9 +33,7 @@ class Search:
     """The driver's side of a search, without trials that run."""
 
     def __init__(self, folder: Path, sampler: str = "random", wanted: int = 8, concurrent: int = 3, **budget) -> None:
-        from gan_core.family import build_family
-
-        families = [type(build_family(name)) for name in ("wgan", "wgan_gp")]
+        families = [family_class(name) for name in ("wgan", "wgan_gp")]
         folder.mkdir(exist_ok=True)
         self.journal = Journal(folder / "journal.jsonl")
         self.spending = Spending(self.journal, **budget)
@@ -53,7 +55,7 @@ class Search:
 def row(trial, step: int) -> dict:
     """An evaluation; each trial has FIDs of its own."""
     fid = 100.0 * trial.config["settings"]["lr"] + 1.0 / step
-    return {"step": step, "fid": fid, "last_step": 30, "images_seen": 16 * step, "training_iteration": step // 10}
+    return {"step": step, "fid": fid, "last_step": 30, "images_seen": 16 * step, "hyperband_info": {"budget": step}}
 
 
 def play(search: Search, moves: int) -> None:
@@ -88,8 +90,8 @@ def test_a_paused_trial_takes_no_room(tmp_path):
     assert search.next() is None
 
 
-@pytest.mark.parametrize("sampler", ["random", "tpe"])
-@pytest.mark.parametrize("moves", range(1, 8))
+@pytest.mark.parametrize("sampler", ["random", "sobol", "tpe", "gp", BOHB])
+@pytest.mark.parametrize("moves", [1, 2, 3, 5, 7])
 def test_after_the_drivers_death_the_same_trials_follow(tmp_path, sampler, moves):
     """`play` goes by the journal, so that the second driver makes the moves that the first would have made."""
     whole = Search(tmp_path / "whole", sampler)

@@ -11,7 +11,6 @@ from gan_core.family import build_family, family_class
 from tune_spaces.bohb import installed
 from tune_spaces.domains import Range, Searched
 from tune_spaces.engines import searcher
-from tune_spaces.searcher import Known
 
 BOHB = pytest.param("bohb", marks=pytest.mark.skipif(not installed(), reason="hpbandster is not installed"))
 MODELS = ["tpe", "gp", BOHB]
@@ -230,73 +229,6 @@ def test_a_trial_that_is_stopped_while_paused_is_worth_its_last_fid(name):
     assert stopped == told
     if name != "bohb":  # which has heard of it at its rung
         assert failed != told
-
-
-# Restored
-
-
-@pytest.mark.parametrize("compare", [False, True])
-@pytest.mark.parametrize("name", SAMPLERS)
-def test_a_restored_search_suggests_what_an_undisturbed_one_would(name, compare, tmp_path):
-    points = [{"name": "wgan", "lr": 0.5, "clip": 50.0, "n_critic": 77}]
-    whole = made(name, compare=compare, points=points, defaults=defaults())
-    wanted = play(whole, 0, 24)
-    begun = made(name, compare=compare, points=points, defaults=defaults())
-    assert play(begun, 0, 13) == wanted[:13]
-    running = begun.suggest("13")["settings"]
-    begun.save(str(tmp_path / "state.pkl"))
-
-    np.random.seed(9)
-    again = made(name, compare=compare, points=points, defaults=defaults())
-    again.restore(str(tmp_path / "state.pkl"))
-    assert again.suggest("14") is None, "one at once, and it runs"
-    answer(again, "13", running)
-    assert running == wanted[13]
-    assert play(again, 14, 10) == wanted[14:]
-
-
-def known(settings, ended=True) -> Known:
-    return Known(settings, ended, False, {"fid": score(settings), "step": 200})
-
-
-@pytest.mark.parametrize("name", ["random", "sobol", "tpe"])
-def test_a_trial_that_tune_wrote_and_we_did_not_is_not_suggested_twice(name, tmp_path):
-    wanted = play(made(name), 0, 12)
-    begun = made(name)
-    play(begun, 0, 6)
-    begun.save(str(tmp_path / "state.pkl"))
-
-    again = made(name)
-    again.restore(str(tmp_path / "state.pkl"))
-    again.agree({str(number): known(wanted[number], ended=number < 7) for number in range(8)})
-    assert again.suggest("8") is None, "the eighth runs"
-    answer(again, "7", wanted[7])
-    assert play(again, 8, 4) == wanted[8:]
-
-
-@pytest.mark.parametrize("name", ["random", "sobol", "tpe"])
-def test_a_trial_that_we_wrote_and_tune_did_not_is_suggested_again(name, tmp_path):
-    wanted = play(made(name), 0, 12)
-    begun = made(name)
-    play(begun, 0, 6)
-    begun.suggest("lost")
-    begun.save(str(tmp_path / "state.pkl"))
-
-    again = made(name)
-    again.restore(str(tmp_path / "state.pkl"))
-    again.agree({str(number): known(wanted[number]) for number in range(6)})
-    assert play(again, 6, 6) == wanted[6:]
-
-
-def test_an_end_that_was_not_told_is_told_after_a_restore(tmp_path):
-    begun = made("tpe")
-    settings = begun.suggest("0")["settings"]
-    begun.save(str(tmp_path / "state.pkl"))
-    again = made("tpe")
-    again.restore(str(tmp_path / "state.pkl"))
-    assert again.suggest("1") is None
-    again.agree({"0": known(settings)})
-    assert again.suggest("1") is not None
 
 
 # How many at once
