@@ -15,10 +15,12 @@ SETTINGS = {
     "RAY_AIR_NEW_OUTPUT": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "RAY_USAGE_STATS_ENABLED": "0",
-    "TUNE_GLOBAL_CHECKPOINT_S": "2",
+    "TUNE_GLOBAL_CHECKPOINT_S": "1e9",
+    "TUNE_MAX_PENDING_TRIALS_PG": "200",
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
 }
-"""What Ray reads from the environment of the driver; the user's own values stay."""
+"""What Ray reads from the environment of the driver; the user's own values stay. Tune's own state is not asked for: a
+search has its journal, and it takes time in proportion to all trials."""
 
 
 @dataclass(frozen=True)
@@ -28,6 +30,13 @@ class Cluster:
     cpus: int
     gpus: int
     local: bool
+    nodes: tuple[tuple[int, int], ...] = ()
+    """CPUs and GPUs of each node: a worker finds room on one, never on two."""
+
+    @property
+    def sizes(self) -> tuple[tuple[int, int], ...]:
+        """CPUs and GPUs of each node; of one with all of them if nodes were not looked at."""
+        return self.nodes or ((self.cpus, self.gpus),)
 
 
 def expected() -> Cluster | None:
@@ -61,8 +70,9 @@ def cluster() -> Iterator[Cluster]:
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, ours)  # ray.init takes it to end the process at once
     try:
-        resources = ray.cluster_resources()
-        yield Cluster(int(resources.get("CPU", 0)), int(resources.get("GPU", 0)), local=address == "local")
+        found = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+        sizes = tuple((int(node.get("CPU", 0)), int(node.get("GPU", 0))) for node in found)
+        yield Cluster(sum(cpus for cpus, _ in sizes), sum(gpus for _, gpus in sizes), address == "local", sizes)
     finally:
         if not joined:
             ray.shutdown()

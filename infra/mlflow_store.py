@@ -10,9 +10,10 @@ from contextlib import closing
 from functools import cache
 from pathlib import Path
 
-# Read while mlflow is imported: send no usage data unasked; print no link when a server's run is closed.
+# Read while mlflow is imported: send no usage data unasked; print no link when a server's run is closed, and no bar.
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
+os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
 
 import sqlalchemy
 from alembic.util import CommandError
@@ -53,7 +54,7 @@ def prepare(uri: str, experiment: str, artifacts: Path | None) -> str:
         _open_sqlite(uri, file)
         artifacts = file.parent / "artifacts" if artifacts is None else artifacts
     elif uri.startswith(("http://", "https://")):
-        _ask_server(uri, experiment)
+        ask_server(uri, experiment)
     elif "://" in uri and not uri.startswith("file:"):
         _open_database(uri)
         if artifacts is None:
@@ -139,7 +140,8 @@ def _open_database(uri: str) -> None:
         raise _refusal(uri, f"cannot be opened: {error}") from error
 
 
-def _ask_server(uri: str, experiment: str) -> None:
+def ask_server(uri: str, experiment: str) -> None:
+    """Asks once whether a server is in order. Raises ValueError if none answers within seconds."""
     # A real call without retries. MLflow's own loop takes minutes, and /health says nothing about
     # credentials, the database behind the server, or whether it is MLflow that answers.
     try:

@@ -29,6 +29,7 @@ from pipelines.settings import (
     train_experiment,
 )
 from pipelines.targets import as_trained, checked_targets, drawing_file, pictures_beside
+from pipelines.winner import winner_experiment
 
 _UsageError: type[Exception] = typer.BadParameter.__mro__[1]  # click's, or the copy of it inside newer typers
 
@@ -54,10 +55,20 @@ Assignments = Annotated[list[str] | None, typer.Argument(metavar="[key=value ...
 
 
 @app.command()
-def train(words: Words = None, config: Config = None, dry_run: DryRun = False, resume: Resume = None) -> None:
+def train(
+    words: Words = None,
+    config: Config = None,
+    dry_run: DryRun = False,
+    resume: Resume = None,
+    from_search: Annotated[str | None, typer.Option(metavar="NAME", help="Train a search's best settings.")] = None,
+) -> None:
     """Train one family: ganfleet train wgan_gp family.lr=3e-4 budget.rounds=2000."""
     families, assignments = _split(words)
-    if resume is not None:
+    origin: dict[str, str] = {}
+    if from_search is not None:
+        experiment, of_search = winner_experiment(from_search, families, assignments, config, resume)
+        folder, origin = RunFolder(experiment.folder), of_search.tags
+    elif resume is not None:
         experiment, folder = resumed_train(resume, _without(families, resume, assignments))
     else:
         experiment = train_experiment(families, assignments, read_config(config))
@@ -65,7 +76,7 @@ def train(words: Words = None, config: Config = None, dry_run: DryRun = False, r
     if dry_run:
         typer.echo(experiment.to_yaml(), nl=False)
         return
-    undo = begin(folder, experiment, resume is not None)
+    undo = begin(folder, experiment, resume is not None, origin)
 
     def play(console: Console) -> None:
         from pipelines.train import train
@@ -92,7 +103,7 @@ def search(words: Words = None, config: Config = None, dry_run: DryRun = False, 
     def play(console: Console) -> None:
         from pipelines.search import search
 
-        search(experiment, folder, console, resume=resume is not None)
+        search(experiment, folder, console)
 
     run("search", experiment, folder, undo, play)
 
@@ -224,12 +235,9 @@ def _only(model: type[Settings], assignments: Sequence[str] | None, *allowed: st
 
 
 def _space(experiment: Any) -> str:
-    from tune_spaces.domains import space
-
     lines = ["# searched:"]
-    for family in experiment.families:
-        for name, domain in space(type(family), experiment.fixed).items():
-            lines.append(f"#   {family.name}.{name}: {domain}")
+    for name, space in experiment.spaces().items():
+        lines += [f"#   {name}.{field}: {domain}" for field, domain in space.items()]
     return "\n".join(lines) + "\n"
 
 
@@ -267,6 +275,7 @@ _OPTIONS = (
     "--config",
     "--dry-run",
     "--resume",
+    "--from-search",
     "--json",
     "--out",
     "--count",

@@ -5,8 +5,8 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import suppress
-from dataclasses import dataclass
+from contextlib import nullcontext, suppress
+from dataclasses import dataclass, field
 from typing import Any
 
 from gan_core.loop import DivergedError
@@ -15,7 +15,7 @@ from pipelines.room import Shares
 from pipelines.rows import Event
 from pipelines.runs import RunFolder
 from pipelines.settings import TrainExperiment
-from pipelines.worker import TrackingTarget, play, start_of
+from pipelines.worker import TrackingTarget, play, sole_writer, start_of
 
 GROUP_RESTARTS = 3
 _POLL_SECONDS = 0.5
@@ -30,6 +30,8 @@ class Job:
     reference: bytes
     target: TrackingTarget
     shares: Shares
+    constants: dict[str, float] = field(default_factory=dict)
+    """Part of each logged row."""
 
 
 class GroupError(RuntimeError):
@@ -43,6 +45,8 @@ def run_group(job: Job) -> Iterator[Event]:
     """
     from ray.util.queue import Empty, Queue
 
+    with sole_writer(job.folder):
+        pass  # from now on all ranks see the same checkpoints
     queue = Queue(maxsize=1, actor_options={"num_cpus": 0})
     failure: list[BaseException] = []
     trainer = _trainer(job, queue)
@@ -82,7 +86,7 @@ def _trainer(job: Job, queue: Any) -> Any:
 
     workers = job.experiment.compute.workers
     trainer = TorchTrainer if workers > 1 else DataParallelTrainer
-    resources = {"CPU": job.shares.cpus_per_worker, **({"GPU": 1} if job.shares.use_gpu else {})}
+    resources = {"CPU": job.shares.cpus_per_worker, **({"GPU": job.shares.gpus} if job.shares.use_gpu else {})}
     return trainer(
         _work,
         train_loop_config={"job": job, "queue": queue},
@@ -106,9 +110,13 @@ def _work(config: dict[str, Any]) -> None:
     if job.experiment.metrics.beside and rank == 0:
         beside = BesideTraining(job.experiment, job.reference, job.shares.evaluate_on_gpu)
     try:
-        for event in play(job.experiment, job.folder, job.reference, job.target, device, start_of(job.folder), beside):
-            if rank == 0:
-                queue.put(event)
+        with sole_writer(job.folder) if rank == 0 else nullcontext():
+            start = start_of(job.folder)
+            for event in play(
+                job.experiment, job.folder, job.reference, job.target, device, start, beside, job.constants
+            ):
+                if rank == 0:
+                    queue.put(event)
     except DivergedError as error:
         if rank == 0:
             queue.put(error)

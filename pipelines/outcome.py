@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from pipelines.journal import Record
 from pipelines.runs import RunFolder
 
 
@@ -26,11 +27,19 @@ class Outcome:
     checkpoint: str | None
     signs: str = ""
     """Names of the warning signs that were seen, by commas."""
+    reason: str = ""
+    """Why it was stopped or failed: `early` (by the scheduler), `budget`, or what went wrong."""
+    images_seen: int = 0
 
     @property
     def ended(self) -> bool:
         """Whether the trial will not go on."""
         return self.state in ("completed", "stopped", "failed")
+
+    @property
+    def ending(self) -> str:
+        """The state with its reason."""
+        return f"{self.state}: {self.reason}" if self.reason else self.state
 
     @property
     def described(self) -> str:
@@ -44,22 +53,23 @@ def short(value: object) -> str:
     return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
-def outcome_of(trial: Any, last_step: int, folder: RunFolder) -> Outcome:
-    """The outcome of a Ray Tune trial so far. `last_step`: the end of its budget, while it has no result; `folder`:
+def outcome_of(record: Record, last_step: int, folder: RunFolder) -> Outcome:
+    """The outcome of a trial by its record. `last_step`: the end of its budget, while it has no result; `folder`:
     its search's, where each evaluation left a checkpoint."""
-    result = trial.last_result or {}
-    step, last_step = int(result.get("step", 0)), int(result.get("last_step", last_step))
-    states = {"RUNNING": "running", "ERROR": "failed", "TERMINATED": "completed" if step >= last_step else "stopped"}
+    result = record.result or {}
+    step = int(result.get("step", 0))
     return Outcome(
-        trial=trial.trial_id,
-        state=states.get(trial.status, "waiting"),
-        settings=trial.config["settings"],
+        trial=record.trial,
+        state=record.state,
+        settings=record.config["settings"],
         step=step,
-        last_step=last_step,
+        last_step=int(result.get("last_step", last_step)),
         fid=result.get("fid"),
         images_per_second=result.get("images_per_second"),
-        checkpoint=str(folder.trial(trial.trial_id).checkpoint(step)) if step else None,
+        checkpoint=str(folder.trial(record.trial).checkpoint(step)) if step else None,
         signs=result.get("signs", ""),
+        reason=record.reason,
+        images_seen=record.images_seen,
     )
 
 

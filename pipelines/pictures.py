@@ -61,6 +61,12 @@ def grid(images: Tensor, columns: int | None = None) -> Image.Image:
     return Image.fromarray(sheet[:, :, 0] if channels == 1 else sheet)
 
 
+def corner(sheet: Image.Image, side: int, tiles: int) -> Image.Image:
+    """The first `tiles` by `tiles` samples, of `side` pixels, of a picture that `grid` made."""
+    reach = _MARGIN + tiles * (side * max(1, _SMALLEST_TILE // side) + _MARGIN)
+    return sheet.crop((0, 0, min(reach, sheet.width), min(reach, sheet.height)))
+
+
 def pairs_picture(samples: Tensor, nearest: Tensor) -> Image.Image:
     """Samples (N, C, H, W) in the upper row, below each the training image nearest to it."""
     return grid(torch.cat([samples, nearest]), columns=len(samples))

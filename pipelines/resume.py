@@ -12,8 +12,12 @@ from pipelines.settings import SearchExperiment, TrainExperiment, Where
 
 Placed = TypeVar("Placed", bound=Where)
 
-TRAIN_MAY_CHANGE = ("budget.rounds", "budget.images", "compute.workers", "compute.device", "tracking.uri")
-SEARCH_MAY_CHANGE = ("search.trials", "tracking.uri")
+TRAIN_MAY_CHANGE = (
+    *("budget.rounds", "budget.images", "tracking.uri"),
+    *("compute.workers", "compute.device", "compute.cpus", "compute.gpus"),
+)
+SEARCH_MAY_GROW = ("trials", "hours", "images", "confirm", "confirm_seeds")
+SEARCH_MAY_CHANGE = (*(f"search.{name}" for name in SEARCH_MAY_GROW), "tracking.uri")
 
 
 def resumed_train(name: str, assignments: Sequence[str]) -> tuple[TrainExperiment, RunFolder]:
@@ -43,9 +47,10 @@ def resumed_search(name: str, assignments: Sequence[str]) -> tuple[SearchExperim
     _check(changes, SEARCH_MAY_CHANGE)
     before = SearchExperiment.from_yaml(text)
     after = _in_place(before.override(*changes), folder)
-    if after.search.trials < before.search.trials:
-        fewer, right = after.search.trials, before.search.trials
-        raise SettingsError(f"search.trials={fewer} is less than before; nearest: search.trials={right}")
+    for name in SEARCH_MAY_GROW:
+        was, is_now = getattr(before.search, name), getattr(after.search, name)
+        if was is not None and is_now is not None and is_now < was:
+            raise SettingsError(f"search.{name}={is_now} is less than before; nearest: search.{name}={was}")
     return after, folder
 
 

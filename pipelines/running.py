@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import signal
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import typer
 from rich.console import Console
@@ -21,15 +21,21 @@ from pipelines.settings import SearchExperiment, TrainExperiment, Where
 INPUT, INTERRUPTED, FAILED = 2, 75, 1
 
 
-def begin(folder: RunFolder, experiment: SearchExperiment | TrainExperiment, resumed: bool) -> Callable[[], None]:
-    """Writes the run's settings. Returns what takes that back, should the run be refused after all."""
+def begin(
+    folder: RunFolder,
+    experiment: SearchExperiment | TrainExperiment,
+    resumed: bool,
+    origin: Mapping[str, str] | None = None,
+) -> Callable[[], None]:
+    """Writes the run's settings, and of a new one their `origin`. Returns what takes that back, should the run be
+    refused after all."""
     check_room(experiment)
     try:
         if resumed:
             before = folder.experiment.read_bytes()
             write_atomic(folder.experiment, experiment.to_yaml().encode())
         else:
-            folder.create(experiment.to_yaml())
+            folder.create(experiment.to_yaml(), origin)
     except OSError as error:
         raise SettingsError(
             f"storage.path={experiment.storage.path} cannot be written to: {error.strerror}; nearest: storage.path=runs"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,16 +33,32 @@ class RunFolder:
         return self.path / "run.log"
 
     @property
+    def journal(self) -> Path:
+        """What a search did, in order."""
+        return self.path / "journal.jsonl"
+
+    @property
     def best(self) -> Path:
         """A search's best settings, to train again; beside it best.json (FID, checkpoint) and best.png."""
         return self.path / "best.yaml"
+
+    @property
+    def lineage(self) -> Path:
+        """Whose weights a trial of population-based training took, and when."""
+        return self.path / "lineage.json"
+
+    @property
+    def writer(self) -> Path:
+        """What the one process that plays this run holds locked (`infra.files.alone`)."""
+        return self.path / "writer"
 
     def trial(self, trial_id: str) -> RunFolder:
         """One trial of a search."""
         return RunFolder(self.path / "trials" / trial_id)
 
-    def create(self, experiment_yaml: str) -> None:
-        """Makes the folder of a new run. Raises SettingsError if the name is taken."""
+    def create(self, experiment_yaml: str, origin: Mapping[str, str] | None = None) -> None:
+        """Makes the folder of a new run; `origin`: tags that say where its settings are from. Raises SettingsError if
+        the name is taken."""
         if self.experiment.exists():
             taken = {path.name for path in self.path.parent.iterdir()}
             free = next(name for n in range(2, len(taken) + 3) if (name := f"{self.path.name}-{n}") not in taken)
@@ -51,13 +67,13 @@ class RunFolder:
                 f" nearest: name={free}, or --resume {self.path.name} to go on with it"
             )
         self.path.mkdir(parents=True, exist_ok=True)
-        write_atomic(self.path / "id.json", json.dumps({"id": uuid.uuid4().hex}).encode())
+        write_atomic(self._identity, json.dumps({"id": uuid.uuid4().hex, "origin": dict(origin or {})}).encode())
         write_atomic(self.experiment, experiment_yaml.encode())
 
     def withdraw(self) -> None:
         """Takes back a run that never began: the same command, put right, may have the name. What else lies in the
         folder stays."""
-        for path in (self.experiment, self.path / "id.json", self.log):
+        for path in (self.experiment, self._identity, self.log, self.journal):
             path.unlink(missing_ok=True)
         with suppress(OSError):
             self.path.rmdir()
@@ -65,7 +81,16 @@ class RunFolder:
     @property
     def id(self) -> str:
         """What tells this run from an earlier one of the same name in a tracking store."""
-        return str(json.loads((self.path / "id.json").read_text())["id"])
+        return str(json.loads(self._identity.read_text())["id"])
+
+    @property
+    def origin(self) -> dict[str, str]:
+        """Tags that say where its settings are from; none if they are its own."""
+        return dict(json.loads(self._identity.read_text()).get("origin", {}))
+
+    @property
+    def _identity(self) -> Path:
+        return self.path / "id.json"
 
     def checkpoint(self, step: int) -> Path:
         """The folder of the checkpoint at a step."""
@@ -84,6 +109,12 @@ class RunFolder:
             with suppress(ValueError):  # a line that a crash cut off
                 return int(json.loads(line)["step"])
         return 0
+
+    def rows(self) -> list[dict[str, float]]:
+        """What metrics.jsonl holds, but for a last line that a crash cut off; nothing if there is no such file."""
+        file = self.path / "metrics.jsonl"
+        lines = file.read_text().splitlines(keepends=True) if file.is_file() else []
+        return [json.loads(line) for line in lines if line.endswith("\n")]
 
     def discard_after(self, step: int) -> list[Path]:
         """Deletes the checkpoints later than `step`; returns the others, oldest first."""

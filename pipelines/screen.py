@@ -1,4 +1,4 @@
-"""What a person sees: our lines and live tables on the screen, everything that Ray and MLflow say in a file."""
+"""What a person sees: our lines and bars on the screen, everything that Ray and MLflow say in a file."""
 
 from __future__ import annotations
 
@@ -11,11 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Console
-from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.table import Table
-
-from pipelines.outcome import Outcome, best_of, ranked
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -152,61 +148,3 @@ class TrainView:
     def warn(self, step: int, sign: Sign) -> None:
         """A warning sign that is told at a logged step."""
         say(self.console, f"{self.name}  step {step}  warning sign, {sign}")
-
-
-class SearchView:
-    """A live table of the trials, the best so far and the time left; without a terminal, lines."""
-
-    def __init__(self, console: Console, trials: int) -> None:
-        self.console, self.trials = console, trials
-        self.rows: dict[str, Outcome] = {}
-        self.began, self.printed = time.monotonic(), 0.0
-        self.live = Live(
-            console=console,
-            get_renderable=self._table,
-            refresh_per_second=2,
-            transient=True,
-            redirect_stdout=False,
-            redirect_stderr=False,
-        )
-
-    def __enter__(self) -> SearchView:
-        if self.console.is_terminal:
-            self.live.start()
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        if self.console.is_terminal:
-            self.live.stop()
-
-    def update(self, now: Outcome) -> None:
-        """A trial started, was evaluated or ended."""
-        before = self.rows.get(now.trial)
-        self.rows[now.trial] = now
-        news = now.ended and not (before and before.ended)
-        if not self.console.is_terminal and (news or time.monotonic() - self.printed > PLAIN_SECONDS):
-            self.printed = time.monotonic()
-            row = f"{now.trial}  {now.described}  step {now.step}/{now.last_step}  FID {number(now.fid)}  {now.state}"
-            signs = f"  ({now.signs})" if now.signs else ""
-            say(self.console, f"{row}{signs}  |  {self._status()}")
-
-    def _status(self) -> str:
-        rows = list(self.rows.values())
-        ended, seconds = sum(row.ended for row in rows), time.monotonic() - self.began
-        best = best_of(rows)
-        share = ended + sum(row.step / row.last_step for row in rows if not row.ended)
-        left = f", ETA {duration(max(seconds * (self.trials - share) / share, 0))}" if share else ""
-        fid = f"best FID {number(best.fid)}" if best else "no FID yet"
-        return f"{ended}/{self.trials} trials, {fid}, {duration(seconds)} elapsed{left}"
-
-    def _table(self) -> Table:
-        table = Table(title=self._status(), title_justify="left", box=None, padding=(0, 2, 0, 0))
-        for heading in ("trial", "settings", "step", "FID", "images/s", "state", "warning signs"):
-            table.add_column(heading, justify="right" if heading in ("step", "FID", "images/s") else "left")
-        room = max(self.console.height - 6, 4)
-        rows = sorted(ranked(list(self.rows.values())), key=lambda row: row.ended)
-        for row in rows[:room]:
-            rate = "-" if row.images_per_second is None else f"{row.images_per_second:.0f}"
-            step = f"{row.step}/{row.last_step}"
-            table.add_row(row.trial, row.described, step, number(row.fid), rate, row.state, row.signs)
-        return table

@@ -2,248 +2,135 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
-from typing import Any, ClassVar
 
-from ray import tune
+from ray.tune.schedulers import TrialScheduler
 from rich.console import Console
 
-from gan_core.settings import SettingsError
 from infra.cluster import Cluster, cluster
 from infra.mlflow_tracker import close_run, open_run, version_tags
-from pipelines.outcome import Outcome, best_of, outcome_of
+from pipelines.budget import Spending
+from pipelines.confirm import confirm
+from pipelines.families import say_families, write_families
+from pipelines.found import Found
+from pipelines.journal import Journal
+from pipelines.learned import try_to_draw
 from pipelines.reference import obtain_reference, say_reference
-from pipelines.report import say_outcomes, write_outcomes
-from pipelines.room import check_room, concurrent_trials, uses_gpu
+from pipelines.register import register_winner, track_winner
+from pipelines.report import say_found, write_found
+from pipelines.room import check_room, concurrent_trials, trial_shares
 from pipelines.runs import RunFolder
-from pipelines.screen import SearchView
+from pipelines.search_screen import SearchView
+from pipelines.search_watch import Watch, longest
 from pipelines.settings import SearchExperiment
-from pipelines.tracking import STATUS, State, close, prepare_tracking
+from pipelines.suggestions import Suggestions
+from pipelines.tracking import STATUS, State, prepare_tracking
 from pipelines.train import InterruptedRunError
-from pipelines.trial import SearchContext, Trial
+from pipelines.trial import SearchContext
+from pipelines.tuner import play_trials
 from pipelines.worker import flat
-from tune_spaces.domains import space
-from tune_spaces.engines import extensible, scheduler, searcher
+from tune_spaces.engines import IMAGES, TIME, scheduler, searcher
 
 
 class FailedSearchError(RuntimeError):
     """Every trial failed."""
 
 
-class Watch:
-    """Follows a search from its driver: the screen, and the end of each trial's run in MLflow."""
+def search(experiment: SearchExperiment, folder: RunFolder, console: Console) -> None:
+    """Runs the search, or goes on with it, to its last trial, and confirms its best settings; then prints the tables
+    and the best settings.
 
-    def __init__(self, context: SearchContext, view: SearchView) -> None:
-        self.context, self.view = context, view
-        self.trials: Sequence[Any] = ()
-        self.done: set[str] = set()
-        self.closed: set[str] = set()
-
-    def see(self, trials: Sequence[Any]) -> None:
-        """Keeps the trials; those that had ended when a search was restored count as done."""
-        if not self.trials:
-            self.done |= {trial.trial_id for trial in trials if trial.is_finished()}
-        self.trials = trials
-
-    def outcome(self, trial: Any) -> Outcome:
-        """How a trial stands."""
-        return outcome_of(trial, longest(self.context.experiment), self.context.folder)
-
-    def show(self, trial: Any, state: str | None = None) -> None:
-        """Brings a trial's row up to date; Tune changes a trial's own state only after it has called us."""
-        now = self.outcome(trial)
-        self.view.update(now if state is None else replace(now, state=state))
-
-    def finish(self, trial: Any, state: State) -> None:
-        """Ends a trial's run in MLflow, with its final checkpoint."""
-        if state != "interrupted":
-            self.done.add(trial.trial_id)
-        folder, saved = self.context.folder.trial(trial.trial_id), self.outcome(trial).checkpoint
-        experiment = self.context.experiment.trial(trial.config["settings"])
-        if not folder.experiment.is_file():
-            return
-        close(self.context.target(trial.trial_id), experiment, folder, state, saved)
-        if state != "interrupted":
-            self.closed.add(trial.trial_id)
-            folder.discard_after(self.outcome(trial).step)  # a group of workers runs ahead of what it reports
-            folder.prune(keep=1)
-
-    def settle(self) -> list[Outcome]:
-        """Ends the runs that are still open in MLflow, whoever left them so. Returns how each trial stands.
-
-        After Ctrl-C Tune calls a trial that was running terminated; for us it is interrupted, and will go on.
-        """
-        outcomes = []
-        for trial in self.trials:
-            now = self.outcome(trial)
-            if trial.trial_id not in self.done:
-                now = replace(now, state="interrupted")
-            if trial.trial_id not in self.closed and not (now.ended and self.context.target(trial.trial_id).ended()):
-                self.finish(trial, now.state)  # type: ignore[arg-type]
-            outcomes.append(now)
-        return outcomes
-
-
-class Relay(tune.Callback):
-    """What Tune calls. It is pickled and restored with the search; the watch of this process is not."""
-
-    watch: ClassVar[Watch]
-
-    def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
-        self.watch.see(trials)
-
-    def on_experiment_end(self, trials: list[Any], **info: Any) -> None:
-        """A finished search that is restored has no step."""
-        self.watch.see(trials)
-
-    def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        self.watch.show(trial, "running")
-
-    def on_trial_result(
-        self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
-    ) -> None:
-        self.watch.show(trial)
-
-    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        now = self.watch.outcome(trial)
-        state: State = "completed" if now.step >= now.last_step else "stopped"
-        self.watch.show(trial, state)
-        self.watch.finish(trial, state)
-
-    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        self.watch.show(trial, "failed")
-        self.watch.finish(trial, "failed")
-
-
-def longest(experiment: SearchExperiment) -> int:
-    """The generator update at which the longest trial's budget ends (one critic step a round)."""
-    return experiment.budget.last_round(experiment.data.batch_size)
-
-
-def search(experiment: SearchExperiment, folder: RunFolder, console: Console, resume: bool) -> None:
-    """Runs the search, or goes on with it, to its last trial; then prints the table and the best settings.
-
-    Raises InterruptedRunError on Ctrl-C; SettingsError if the cluster is too small.
+    Raises InterruptedRunError on Ctrl-C; SettingsError if the cluster is too small, or if the search is running.
     """
-    yardstick = obtain_reference(experiment.metrics, experiment.data, experiment.storage.path, console)
-    say_reference(console, yardstick)
-    tracking, tags = prepare_tracking(experiment), {**version_tags(), **yardstick.tags}
-    parent = open_run(
-        experiment.tracking_uri,
-        tracking,
-        {"ganfleet.id": folder.id},
-        folder.path.name,
-        None,
-        flat(experiment.model_dump(mode="json", include={"seed", "data", "budget", "search", "compute"})),
-        {"ganfleet.kind": "search", **tags},
-    )
-    try:
-        with SearchView(console, experiment.search.trials) as view, cluster() as room:
-            check_room(experiment, room)
-            gpu = uses_gpu(experiment, room)
-            where = (experiment.tracking_uri, tracking, parent)
-            context = SearchContext(experiment, folder, yardstick.content, *where, tags, gpu)
-            Relay.watch = watch = Watch(context, view)
-            tuner(context, room, resume).fit()
-            outcomes = watch.settle()
-    except BaseException as error:
-        state: State = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
-        close_run(experiment.tracking_uri, parent, STATUS[state], {"ganfleet.state": state}, {})
-        raise
-    interrupted = any(not one.ended for one in outcomes) or len(outcomes) < experiment.search.trials
-    files = write_outcomes(folder, experiment, outcomes)
-    failed = not interrupted and best_of(outcomes) is None
-    _close_parent(context, files, outcomes, "interrupted" if interrupted else "failed" if failed else "completed")
-    if interrupted:
-        raise InterruptedRunError
-    say_outcomes(console, folder, outcomes, experiment.storage)
-    if failed:
+    with Journal(folder.journal) as journal:
+        yardstick = obtain_reference(experiment.metrics, experiment.data, experiment.storage.path, console)
+        say_reference(console, yardstick)
+        tracking, tags = prepare_tracking(experiment), {**version_tags(), **yardstick.tags}
+        parent = _open_parent(experiment, folder, tracking, tags)
+        where = (experiment.tracking_uri, tracking, parent)
+        try:
+            with SearchView(console, experiment) as view, cluster() as room:
+                check_room(experiment, room)
+                shares = trial_shares(experiment, room)
+                context = SearchContext(experiment, folder, yardstick.content, *where, tags, shares)
+                found, whole = _played(context, journal, view, room)
+            _close_parent(context, found, whole, _written(context, found, console))
+        except BaseException as error:
+            state: State = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
+            close_run(experiment.tracking_uri, parent, STATUS[state], {"ganfleet.state": state}, {})
+            raise
+        if not whole:
+            raise InterruptedRunError
+        say_found(console, folder, found, experiment.storage)
+        if experiment.search.compare:
+            say_families(console, found.outcomes, found.confirmed)
+        register_winner(context, found, console)
+    if found.best is None:
         raise FailedSearchError("no trial came to an end with a FID")
 
 
-def _close_parent(context: SearchContext, files: list[Path], outcomes: list[Outcome], state: State) -> None:
-    best = best_of(outcomes)
+def _played(context: SearchContext, journal: Journal, view: SearchView, room: Cluster) -> tuple[Found, bool]:
+    """What there is once nothing is played any more, and whether the search is at its end."""
+    experiment, budget = context.experiment, context.experiment.search
+    watch = Watch(context, journal, Spending(journal, budget.hours, budget.images), view)
+    drawing = searcher(
+        budget.sampler,
+        experiment.spaces(),
+        experiment.seed,
+        compare=budget.compare,
+        points=experiment.points(),
+        defaults=experiment.defaults(),
+    )
+    # A population lives at once, in turns if there is no room for all.
+    at_once = budget.trials if budget.scheduler == "pbt" else concurrent_trials(experiment, room)
+    names = [f"t{number:04d}" for number in range(1, budget.trials + 1)]
+    trials = Suggestions(journal, drawing, watch.spending, context.folder, names, at_once)
+    play_trials(watch, room, trials, _scheduler(experiment, context.folder))
+    outcomes = watch.settle()
+    if not watch.whole(names):
+        return Found(outcomes, []), False
+    journal.stop_clock()
+    confirmed, whole = confirm(context, room, outcomes, view)
+    return Found(outcomes, confirmed), whole
+
+
+def _written(context: SearchContext, found: Found, console: Console) -> list[Path]:
+    """Writes all tables and pictures. Returns the files."""
+    experiment, folder = context.experiment, context.folder
+    files = write_found(folder, experiment, found)
+    if experiment.search.compare:
+        files += write_families(folder, found.outcomes, found.confirmed)
+    return [*files, *try_to_draw(console, folder, experiment, found.outcomes, found.confirmed)]
+
+
+def _open_parent(experiment: SearchExperiment, folder: RunFolder, tracking: str, tags: dict[str, str]) -> str:
+    shared = experiment.model_dump(mode="json", include={"seed", "data", "budget", "search", "compute"})
+    name, identity = folder.path.name, {"ganfleet.id": folder.id}
+    own = {"ganfleet.kind": "search", **tags}
+    return open_run(experiment.tracking_uri, tracking, identity, name, None, flat(shared), own)
+
+
+def _close_parent(context: SearchContext, found: Found, whole: bool, files: list[Path]) -> None:
+    state: State = "interrupted" if not whole else "completed" if found.best else "failed"
     tags: dict[str, str] = {"ganfleet.state": state}
-    if best is not None:
-        tags |= {"ganfleet.best.trial": best.trial, "ganfleet.best.fid": f"{best.fid:.4f}"}
-    artifacts = {path.name: path for path in [context.folder.experiment, *files]}
+    if found.best is not None and context.folder.best in files:
+        tags |= found.best.tags
+        track_winner(context, found)
+    artifacts = {str(path.relative_to(context.folder.path)): path for path in [context.folder.experiment, *files]}
     close_run(context.tracking_uri, context.parent, STATUS[state], tags, artifacts)
 
 
-def tuner(context: SearchContext, room: Cluster, resume: bool) -> tune.Tuner:
-    """A new tuner, or the one that the search's folder holds, with room for its trials counted."""
-    trainable, concurrent = _sized(context, room)
-    state = context.folder.path / "tune"
-    if resume and _has_state(state):
-        return tune.Tuner.restore(str(state), trainable, resume_unfinished=True, restart_errored=False)
-    experiment = context.experiment
-    spaces = {family.name: space(type(family), fixed=experiment.fixed) for family in experiment.families}
-    algorithm = extensible(
-        searcher(experiment.search.sampler, spaces, experiment.seed),
-        concurrent,
-        _trials_wanted,
+def _scheduler(experiment: SearchExperiment, folder: RunFolder) -> TrialScheduler:
+    """Trials of as many images but other numbers of critic steps are compared at the same images."""
+    by_images = experiment.budget.rounds is None
+    unit, time = (experiment.data.batch_size, IMAGES) if by_images else (1, TIME)
+    return scheduler(
+        experiment.search.scheduler,
+        longest(experiment) * unit,
+        experiment.budget.eval_every * unit,
+        sampler=experiment.search.sampler,
+        spaces=experiment.spaces(),
+        seed=experiment.seed,
+        time=time,
+        history=lambda trial: folder.trial(trial).rows(),
     )
-    return tune.Tuner(
-        trainable,
-        tune_config=tune.TuneConfig(
-            search_alg=algorithm,
-            scheduler=scheduler(experiment.search.scheduler, longest(experiment), experiment.budget.eval_every),
-            num_samples=experiment.search.trials,
-            reuse_actors=experiment.compute.workers == 1,
-            trial_dirname_creator=_trial_id,
-        ),
-        run_config=tune.RunConfig(
-            name=state.name,
-            storage_path=str(state.parent),
-            callbacks=[Relay()],
-            verbose=0,
-            failure_config=tune.FailureConfig(max_failures=0),
-            checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
-        ),
-    )
-
-
-def _sized(context: SearchContext, room: Cluster) -> tuple[Any, int]:
-    """The trainable with its resources, and how many trials run at once.
-
-    The actor of a trial with several workers holds no CPU of theirs, or both would wait for ever.
-    """
-    concurrent = concurrent_trials(context.experiment, room)
-    if context.experiment.compute.workers > 1:
-        resources: dict[str, float] = {"node:__internal_head__": round(0.99 / concurrent, 4)}
-    else:
-        resources = {"CPU": max(1, room.cpus // concurrent) if room.local else 1}
-        if context.use_gpu:
-            resources["GPU"] = 1
-    return tune.with_resources(tune.with_parameters(Trial, context=context), resources), concurrent
-
-
-def _trials_wanted() -> int:
-    """How many trials the search of this process asks for; a restored one may have been pickled with fewer."""
-    return Relay.watch.context.experiment.search.trials
-
-
-def _trial_id(trial: Any) -> str:
-    return str(trial.trial_id)
-
-
-def _has_state(folder: Path) -> bool:
-    """Whether Tune has anything to go on with. A killed driver can leave a torn newest state file, with which Tune
-    would silently begin anew: it is put aside for the one before it."""
-    states = list(folder.glob("experiment_state-*.json"))
-    torn = [path for path in states if not _is_json(path)]
-    if torn and len(torn) == len(states):
-        raise SettingsError(f"{folder} holds no readable state of the search; nearest: a new name")
-    for path in torn:
-        path.rename(path.with_suffix(".torn"))
-    return bool(states)
-
-
-def _is_json(path: Path) -> bool:
-    try:
-        return bool(json.loads(path.read_text()))
-    except ValueError:
-        return False

@@ -14,15 +14,45 @@ from gan_core.experiment import Budget, Data, Experiment, Metrics, Seed, check_p
 from gan_core.experiment import Compute as CoreCompute
 from gan_core.family import Family, build_family, family_names
 from gan_core.settings import Settings, SettingsError, assign, nearest, parse_yaml, paths, unknown
-from tune_spaces.engines import SamplerName, SchedulerName
+from pipelines.search_settings import (
+    Search,
+    SearchSpace,
+    assign_space,
+    built_points,
+    check_corners,
+    check_trials,
+    searched_fields,
+)
+from tune_spaces.domains import Searched
+from tune_spaces.domains import Space as FamilySpace
+from tune_spaces.engines import check_engines
 
 Workers = Annotated[int, Field(ge=1, le=4096)]
 
 
 class Compute(CoreCompute):
-    """How many workers share each global batch."""
+    """How many workers share each global batch, and what each of them takes."""
 
     workers: Workers = 1
+    gpus: Annotated[float, Field(ge=0.0, le=1.0)] | None = None
+    """Of each worker: 1, or less where one-worker trials share a GPU; null: one, if there are as many as workers."""
+    cpus: Annotated[int, Field(ge=1, le=4096)] | None = None
+    """Of each worker; null: an equal share of this machine, or one on a cluster that is not ours."""
+
+    @model_validator(mode="after")
+    def _gpus_apply(self) -> Compute:
+        if self.gpus and self.device == "cpu":
+            raise SettingsError(
+                f"compute.gpus={self.gpus:g} has no meaning with compute.device=cpu; nearest: compute.device=cuda"
+            )
+        if self.gpus == 0 and self.device == "cuda":
+            raise SettingsError("compute.device=cuda needs a GPU, compute.gpus=0; nearest: compute.gpus=1")
+        if self.gpus and self.gpus < 1 and self.workers > 1:
+            raise SettingsError(
+                f"compute.gpus={self.gpus:g} is a share of one GPU, on which compute.workers={self.workers} of the same"
+                " game cannot meet; nearest: compute.gpus=1"
+            )
+        return self
 
 
 class Tracking(Settings):
@@ -44,32 +74,6 @@ class Storage(Settings):
 
 
 _Named = TypeVar("_Named", bound="Where")
-
-
-def _auto(value: Any) -> Any:
-    if value == "auto" or value is None:
-        return None
-    try:
-        number = int(value)
-    except (TypeError, ValueError):
-        raise SettingsError(
-            f"search.max_concurrent={value!r} is not a whole number or 'auto'; nearest: search.max_concurrent=auto"
-        ) from None
-    if number < 1:
-        raise SettingsError(
-            f"search.max_concurrent={number} is out of range, at least 1; nearest: search.max_concurrent=1"
-        )
-    return number
-
-
-class Search(Settings):
-    """How hyper-parameters are searched; the objective is FID, lower is better."""
-
-    sampler: SamplerName = "tpe"
-    scheduler: SchedulerName = "asha"
-    trials: Annotated[int, Field(ge=1, le=1_000_000)] = 16
-    max_concurrent: Annotated[int | None, BeforeValidator(_auto)] = None
-    """Trials at once; null or auto: as many as the cluster has room for."""
 
 
 class Where(Settings):
@@ -126,6 +130,31 @@ class SearchExperiment(Where):
     budget: Budget = Budget()
     metrics: Metrics = Metrics()
     search: Search = Search()
+    space: SearchSpace = SearchSpace()
+
+    @model_validator(mode="after")
+    def _can_be_searched(self) -> SearchExperiment:
+        check_engines(self.search.sampler, self.search.scheduler)
+        check_trials(self.search, len(self.families))
+        for family in self.families:
+            check_corners(family, self.spaces()[family.name], self.data)
+        self.points()
+        return self
+
+    def spaces(self) -> dict[str, FamilySpace]:
+        """What is searched of each family."""
+        own = searched_fields(self.space, self.families, self.fixed)
+        searched = Searched(self.space.range, self.fixed, own)
+        return {family.name: searched.space(type(family)) for family in self.families}
+
+    def points(self) -> list[dict[str, Any]]:
+        """`search.points` as settings of a trial; what a point leaves out is the family's own."""
+        return built_points(self.search.points, self.families, self.spaces(), self.fixed)
+
+    def defaults(self) -> list[dict[str, Any]]:
+        """Each family's own settings (the papers', where nothing is fixed) as settings of a trial."""
+        nothing: list[dict[str, Any]] = [{"family": family.name} for family in self.families]
+        return built_points(nothing, self.families, self.spaces(), self.fixed)
 
     @model_validator(mode="after")
     def _plays(self) -> SearchExperiment:
@@ -138,8 +167,9 @@ class SearchExperiment(Where):
             check_plays(family, self.data)
         return self
 
-    def trial(self, family: dict[str, Any]) -> TrainExperiment:
-        """The experiment of one trial: a sampled `{"name": ..., field: ...}` over the search's own settings.
+    def trial(self, family: dict[str, Any], seed: int | None = None) -> TrainExperiment:
+        """The experiment of one trial: a sampled `{"name": ..., field: ...}` over the search's own settings, and
+        another seed than the search's if one is given.
 
         It is saved at each evaluation: where Tune may stop it, and go on from.
         """
@@ -147,6 +177,8 @@ class SearchExperiment(Where):
         values = self.chosen()
         shared = {key: values[key] for key in values.keys() & TrainExperiment.model_fields.keys()}
         budget = {**shared.get("budget", {}), "checkpoint_every": self.budget.eval_every}
+        if seed is not None:
+            shared["seed"] = seed
         return TrainExperiment.load({**shared, "budget": budget, "family": {**base.chosen(), **family}})
 
 
@@ -214,8 +246,10 @@ def search_experiment(families: Sequence[str], assignments: Sequence[str], confi
     listed = values["families"] if isinstance(values["families"], list) else [values["families"]]
     built = [build_family(family) for family in listed]
     own = [f"family.{field}" for family in built for field in type(family).model_fields]
-    known = [path for path in paths(SearchExperiment) if not path.startswith(("families", "fixed"))] + own
-    assign(values, [item for item in assignments if not item.startswith("family.")], known)
+    known = [path for path in paths(SearchExperiment) if not path.startswith(("families", "fixed", "space"))] + own
+    spaces = [item for item in assignments if item.partition("=")[0].split(".")[0] == "space"]
+    assign(values, [item for item in assignments if not item.startswith("family.") and item not in spaces], known)
+    assign_space(values, spaces)
     fields = assign({}, [item for item in assignments if item.startswith("family.")], known).get("family", {})
     if "name" in fields:
         raise SettingsError(f"family.name={fields['name']}: families are named as words; nearest: {fields['name']}")

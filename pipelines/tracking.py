@@ -52,12 +52,21 @@ def run_target(
 
 
 def close(
-    target: TrackingTarget, experiment: TrainExperiment, folder: RunFolder, state: State, saved: str | None
+    target: TrackingTarget,
+    experiment: TrainExperiment,
+    folder: RunFolder,
+    state: State,
+    saved: str | None,
+    reason: str | None = None,
 ) -> str:
-    """Ends a run with its experiment and its final checkpoint as artifacts. Returns the run's id."""
+    """Ends a run with its experiment, its lineage and its final checkpoint as artifacts. Returns the run's id.
+
+    `reason`: of a trial's end, empty if it needs none (it may have had one before it went on).
+    """
     run_id = target.open(experiment)
-    artifacts = {"experiment.yaml": folder.experiment}
+    artifacts = {path.name: path for path in (folder.experiment, folder.lineage) if path.is_file()}
     if saved is not None and Path(saved).is_dir() and state != "interrupted":
         artifacts["checkpoint"] = Path(saved)
-    close_run(target.uri, run_id, STATUS[state], {"ganfleet.state": state}, artifacts)
+    tags = {"ganfleet.state": state, **({} if reason is None else {"ganfleet.reason": reason})}
+    close_run(target.uri, run_id, STATUS[state], tags, artifacts)
     return run_id

@@ -33,7 +33,7 @@ def train(experiment: TrainExperiment, folder: RunFolder, console: Console) -> N
     _check_unfinished(experiment, folder)
     yardstick = obtain_reference(experiment.metrics, experiment.data, experiment.storage.path, console)
     say_reference(console, yardstick)
-    target = run_target(experiment, prepare_tracking(experiment), folder, yardstick.tags)
+    target = run_target(experiment, prepare_tracking(experiment), folder, {**yardstick.tags, **folder.origin})
     last: Event | None = None
     try:
         with TrainView(console, folder.path.name) as view, cluster() as room:

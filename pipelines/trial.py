@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import json
+import math
 from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,14 +12,20 @@ from typing import Any
 from ray import tune
 
 from gan_core import checkpoint
+from gan_core.collapse import Collapse
+from gan_core.loop import DivergedError
+from gan_core.settings import SettingsError
 from pipelines.group import Job, run_group
+from pipelines.lineage import Pointer, exploit, lineage_tags
 from pipelines.room import Shares
 from pipelines.rows import Event
 from pipelines.runs import RunFolder
 from pipelines.settings import SearchExperiment
-from pipelines.worker import TrackingTarget, play
+from pipelines.worker import TrackingTarget, play, sole_writer
 
-POINTER = "pointer.json"
+FAILED = "failed"
+"""A result's field that says why the trial failed. It ends the trial as Tune ends any other, so that the actor is
+kept and nothing is tried again: what failed would fail again."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +39,7 @@ class SearchContext:
     tracking_experiment: str
     parent: str
     tags: dict[str, str]
-    use_gpu: bool
+    shares: Shares
 
     def target(self, trial_id: str) -> TrackingTarget:
         """The child run of a trial."""
@@ -43,15 +50,26 @@ class SearchContext:
             identity=f"{self.folder.id}/{trial_id}",
             name=f"{self.folder.path.name}/{trial_id}",
             parent=self.parent,
-            tags={**self.tags, "ganfleet.trial": trial_id, "ganfleet.search": self.folder.path.name},
+            tags={
+                **self.tags,
+                "ganfleet.trial": trial_id,
+                "ganfleet.search": self.folder.path.name,
+                **lineage_tags(self.folder.trial(trial_id)),
+            },
         )
+
+    def constants(self, settings: dict[str, Any]) -> dict[str, float]:
+        """Under population-based training the settings of the time, as metrics: MLflow's params never change."""
+        if self.experiment.search.scheduler != "pbt":
+            return {}
+        return {f"hyper/{name}": value for name, value in settings.items() if isinstance(value, (int, float))}
 
 
 class Trial(tune.Trainable):
     """A single-worker trial plays in this actor, which the next trial reuses; more workers are a group of Ray
     Train's beside it."""
 
-    _events: Iterator[Event] | None
+    _events: Iterator[Event] | None = None
 
     def setup(self, config: dict[str, Any], context: SearchContext | None = None) -> None:
         """Called once an actor; `reset_config` begins each further trial."""
@@ -62,55 +80,96 @@ class Trial(tune.Trainable):
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         """Begins a trial at its first round."""
         self.cleanup()
-        self._experiment = self._context.experiment.trial(new_config["settings"])
+        self._settings = new_config["settings"]
+        self._experiment = self._context.experiment.trial(self._settings, new_config.get("seed"))
         self._folder = self._context.folder.trial(self.trial_id)
         self._folder.path.mkdir(parents=True, exist_ok=True)
         self._folder.experiment.write_text(self._experiment.to_yaml())
         self._reported = 0
         self._signs: list[str] = []
+        self._collapse: Collapse | None = None
         return True
 
     def step(self) -> dict[str, Any]:
-        """Plays on to the next evaluation."""
-        if self._events is None:
-            self._events = self._play()
-        events = map(self._noted, self._events)
-        event = next(event for event in events if "fid" in event.metrics and event.step > self._reported)
+        """Plays on to the next evaluation, or to what makes another impossible."""
+        try:
+            with self._writing():
+                if self._events is None:
+                    self._events = self._play()
+                event = next(event for event in map(self._noted, self._events) if self._is_next(event))
+        except (DivergedError, SettingsError, StopIteration) as error:
+            self.cleanup()
+            return {"step": self._reported, "fid": math.inf, "done": True, FAILED: _why(error)}
         self._reported = event.step
+        collapsed = self._seen(event)
         return {
             **event.metrics,
+            "training_iteration": -(-event.step // self._experiment.budget.eval_every),
             "signs": ", ".join(self._signs),
             "step": event.step,
             "last_step": event.last_step,
-            "done": event.step >= event.last_step,
+            "done": bool(collapsed) or event.step >= event.last_step,
             "should_checkpoint": True,
+            **({FAILED: f"collapsed: {collapsed}"} if collapsed else {}),
         }
+
+    def _is_next(self, event: Event) -> bool:
+        return "fid" in event.metrics and event.step > self._reported
 
     def _noted(self, event: Event) -> Event:
         self._signs += [sign.name for sign in event.signs if sign.name not in self._signs]
         return event
 
+    def _seen(self, event: Event) -> str:
+        """Whether the samples have collapsed for good, by all evaluations of this game until now."""
+        if self._collapse is None:
+            self._collapse = Collapse(event.last_step)
+            for row in self._folder.rows():
+                if row["step"] < event.step:
+                    self._collapse.see(int(row["step"]), row)
+        return self._collapse.see(event.step, event.metrics)
+
     def save_checkpoint(self, checkpoint_dir: str) -> None:
         """Tune keeps how far we were; the state itself is in the trial's own folder."""
-        Path(checkpoint_dir, POINTER).write_text(json.dumps({"step": self._reported, "signs": self._signs}))
+        Pointer(self.trial_id, self._reported, ", ".join(self._signs)).write(Path(checkpoint_dir))
 
     def load_checkpoint(self, checkpoint_dir: Any) -> None:
-        """Goes on from the pointer: what this trial did after it was never reported."""
+        """Goes on from the pointer: what this trial did after it was never reported. If it points at another trial,
+        takes that one's weights; their optimisers' state is loaded into this trial's settings."""
         self.cleanup()
-        pointer = json.loads(Path(checkpoint_dir, POINTER).read_text())
-        self._reported, self._signs = int(pointer["step"]), pointer["signs"]
+        pointer = Pointer.read(Path(checkpoint_dir))
+        self._reported = pointer.step
+        self._signs = pointer.signs.split(", ") if pointer.signs else []
+        if pointer.trial != self.trial_id:
+            with sole_writer(self._folder):
+                donor = self._context.folder.trial(pointer.trial)
+                self._reported = exploit(self._folder, donor, pointer.step, self._settings)
 
     def cleanup(self) -> None:
         """Ends the game in progress, if any."""
+        if self._events is not None:
+            self._events.close()  # type: ignore[attr-defined]
         self._events = None
+
+    def _writing(self) -> AbstractContextManager[None]:
+        """Held for a step only: a trial that is paused may go on in another actor. A group's first rank has its own."""
+        return sole_writer(self._folder) if self._experiment.compute.workers == 1 else nullcontext()
 
     def _play(self) -> Iterator[Event]:
         """From the newest checkpoint that Tune knows of; if it is gone, what lies between is played again."""
-        known = self._folder.discard_after(self._reported)
-        start = next((path for path in reversed(known) if checkpoint.is_whole(path)), None)
         context, target = self._context, self._context.target(self.trial_id)
-        if self._experiment.compute.workers > 1:
-            job = Job(self._experiment, self._folder, context.reference, target, Shares(context.use_gpu, 1))
-            return run_group(job)
-        device = "cuda" if context.use_gpu else "cpu"
-        return play(self._experiment, self._folder, context.reference, target, device, start)
+        constants = context.constants(self._settings)
+        if self._experiment.compute.workers == 1:
+            known = self._folder.discard_after(self._reported)
+            start = next((path for path in reversed(known) if checkpoint.is_whole(path)), None)
+            device = "cuda" if context.shares.use_gpu else "cpu"
+            return play(self._experiment, self._folder, context.reference, target, device, start, constants=constants)
+        with sole_writer(self._folder):
+            self._folder.discard_after(self._reported)
+        return run_group(Job(self._experiment, self._folder, context.reference, target, context.shares, constants))
+
+
+def _why(error: DivergedError | SettingsError | StopIteration) -> str:
+    if isinstance(error, StopIteration):  # the weights that it took had been played to the end
+        return "nothing is left to play"
+    return f"diverged: {error}" if isinstance(error, DivergedError) else str(error)

@@ -5,8 +5,10 @@ The same code runs in a Tune actor, in a Ray Train worker of a group, and in a t
 
 from __future__ import annotations
 
+import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -18,11 +20,14 @@ from gan_core.experiment import Data
 from gan_core.loop import DTYPES, DivergedError, Game, rounds
 from gan_core.metrics.reference import Reference
 from gan_core.signs import Watch, vitals
+from infra.files import alone
 from infra.tracker import FolderTracker, Tracker, Trackers
 from pipelines.pictures import game_picture, png
 from pipelines.rows import Evaluator, Event, Inline, Rows
 from pipelines.runs import RunFolder
 from pipelines.settings import TrainExperiment
+
+_LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -66,12 +71,13 @@ def play(
     device: torch.device | str = "cpu",
     start: Path | None = None,
     beside: Evaluator | None = None,
+    constants: Mapping[str, float] | None = None,
 ) -> Iterator[Event]:
     """Plays the experiment from a checkpoint, or from the start, to the end of its budget.
 
     Yields each logged step, on every rank; rank 0 alone writes to the folder and to MLflow (none without
     `target`). With `metrics.async` rank 0 gives its evaluations to `beside`, and a step is logged and yielded once
-    its own has ended. Raises DivergedError if a loss is not finite.
+    its own has ended. `constants` are part of each logged row. Raises DivergedError if a loss is not finite.
     """
     torch.manual_seed(experiment.seed)
     device = torch.device(device)
@@ -96,6 +102,7 @@ def play(
             **scalars,
             "images_per_second": meter.rate(),
             **vitals(game),
+            **(constants or {}),
         }
         if due.evaluation:  # one at a time beside training
             yield from rows.logged(wait=True)
@@ -110,6 +117,15 @@ def play(
         yield from rows.logged(wait=False)
         meter.restart()
     yield from rows.logged(wait=True)
+
+
+@contextmanager
+def sole_writer(folder: RunFolder) -> Iterator[None]:
+    """Waits for the process that still writes to the folder, if one does: a driver that was killed leaves workers
+    behind for a moment."""
+    folder.path.mkdir(parents=True, exist_ok=True)
+    with alone(folder.writer, lambda: _LOG.warning("%s: another process still writes; waiting for it", folder.path)):
+        yield
 
 
 def start_of(folder: RunFolder) -> Path | None:

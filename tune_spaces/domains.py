@@ -1,19 +1,23 @@
 """The domain of every searchable field. A family's space holds its own fields only, so that no trial is spent on
 a setting without meaning.
 
-The ranges of `wide` in the study "Are GANs Created Equal?" (Lucic et al. 2018, table 3) for beta1, n_critic and gamma;
-the others lie around the papers' settings, where a short budget can tell good from bad. Sizes, and options that make
-another game of a family (unrolled, minibatch_features, instance_noise, dropout, labelled, optimizer), have no domain:
-they are the user's to fix.
+`wide`: the ranges of "Are GANs Created Equal?" (Lucic et al. 2018, arXiv:1711.10337), as the study's code has them:
+google/compare_gan, compare_gan/src/params.py.
+`narrow`: around the papers' settings, where a short budget can tell good from bad. Sizes, averages and options that
+make another game of a family (unrolled, minibatch_features, instance_noise, dropout, labelled, optimizer, net) have no
+domain unless the user gives one.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Protocol
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
 
 from gan_core.family import Family
+from tune_spaces.fields import FieldRange, field_range
+
+RangeName = Literal["narrow", "wide"]
 
 
 class Suggests(Protocol):
@@ -21,6 +25,9 @@ class Suggests(Protocol):
 
     def suggest_float(self, name: str, low: float, high: float, *, log: bool = False) -> float:
         """A number from low to high, uniform or log-uniform."""
+
+    def suggest_int(self, name: str, low: int, high: int) -> int:
+        """A whole number from low to high, both of them included."""
 
     def suggest_categorical(self, name: str, choices: Sequence[Any]) -> Any:
         """One of the choices."""
@@ -38,8 +45,59 @@ class Range:
         """The sampler's choice."""
         return trial.suggest_float(name, self.low, self.high, log=self.log)
 
+    def __contains__(self, value: object) -> bool:
+        return isinstance(value, int | float) and self.low <= value <= self.high
+
+    def within(self, field: FieldRange) -> Range | None:
+        """What of it a field takes, if anything."""
+        low, high = max(self.low, field.low), min(self.high, field.high)
+        return Range(low, high, self.log) if field.kind == "number" and low < high else None
+
+    @property
+    def ends(self) -> tuple[float, float]:
+        """The lowest and the highest value."""
+        return self.low, self.high
+
+    @property
+    def expression(self) -> str:
+        """As a user writes it."""
+        return f"{'log' if self.log else ''}uniform({self.low:g},{self.high:g})"
+
     def __str__(self) -> str:
         return f"{self.low:g}..{self.high:g}{' (log)' if self.log else ''}"
+
+
+@dataclass(frozen=True)
+class Whole:
+    """Whole numbers from low to high, both included."""
+
+    low: int
+    high: int
+
+    def suggest(self, trial: Suggests, name: str) -> int:
+        """The sampler's choice."""
+        return trial.suggest_int(name, self.low, self.high)
+
+    def __contains__(self, value: object) -> bool:
+        return isinstance(value, int) and self.low <= value <= self.high
+
+    def within(self, field: FieldRange) -> Whole | None:
+        """What of it a field takes, if anything."""
+        low, high = int(max(self.low, field.low)), int(min(self.high, field.high))
+        return Whole(low, high) if field.kind == "whole" and low < high else None
+
+    @property
+    def ends(self) -> tuple[int, int]:
+        """The lowest and the highest value."""
+        return self.low, self.high
+
+    @property
+    def expression(self) -> str:
+        """As a user writes it."""
+        return f"randint({self.low},{self.high})"
+
+    def __str__(self) -> str:
+        return f"{self.low}..{self.high} (whole)"
 
 
 @dataclass(frozen=True)
@@ -52,33 +110,84 @@ class Choice:
         """The sampler's choice."""
         return trial.suggest_categorical(name, list(self.values))
 
+    def __contains__(self, value: object) -> bool:
+        return value in self.values
+
+    def within(self, field: FieldRange) -> Choice | None:
+        """What of it a field takes, if anything."""
+        values = tuple(value for value in self.values if value in field)
+        return Choice(values) if len(values) > 1 else None
+
+    @property
+    def ends(self) -> tuple[int | float | str, ...]:
+        """All values."""
+        return self.values
+
+    @property
+    def expression(self) -> str:
+        """As a user writes it."""
+        return f"choice({','.join(map(str, self.values))})"
+
     def __str__(self) -> str:
         return f"{{{', '.join(map(str, self.values))}}}"
 
 
-Domain = Range | Choice
+Domain = Range | Whole | Choice
+Space = Mapping[str, Domain]
+"""The domains of one family's searched fields."""
 
-DOMAINS: Mapping[str, Domain] = {
+NARROW: Space = {
     "lr": Range(5e-5, 2e-3, log=True),
     "beta1": Range(0.0, 0.9),
     "clip": Range(3e-3, 0.3, log=True),
     "gp_lambda": Range(0.3, 30.0, log=True),
     "n_critic": Choice((1, 2, 3, 5)),
     "gamma": Range(0.0, 1.0),
+    "lambda_k": Range(2e-4, 2e-2, log=True),
     "kl_weight": Range(1.0, 20.0, log=True),
 }
 
+WIDE: Space = {
+    "lr": Range(1e-5, 1e-2, log=True),
+    "beta1": Range(0.0, 0.9999),  # the study's 1 is a moment that never forgets; Adam needs less
+    "clip": Range(1e-3, 1.0, log=True),
+    "gp_lambda": Range(0.1, 100.0, log=True),
+    "n_critic": Choice((1, 5)),
+    "gamma": Range(0.0, 1.0),
+    "lambda_k": Range(1e-4, 1e-2, log=True),
+    "kl_weight": Range(0.03, 30.0, log=True),  # not in the study
+}
+
+DOMAINS: Mapping[RangeName, Space] = {"narrow": NARROW, "wide": WIDE}
+
+
+@dataclass(frozen=True)
+class Searched:
+    """What of the families' fields is searched, and where."""
+
+    range: RangeName = "narrow"
+    fixed: Sequence[str] = ()
+    """Fields set by hand: `lr` in all families, `wgan.lr` in one."""
+    own: Mapping[str, Space] = field(default_factory=dict)
+    """Each family's domains that are the user's; they go before those of the range."""
+
+    def space(self, family: type[Family]) -> dict[str, Domain]:
+        """The domains of a family's searched fields: the range's in their order, then the user's."""
+        fixed = set(self.fixed)
+        domains: dict[str, Domain] = {}
+        for name, domain in DOMAINS[self.range].items():
+            if name in family.model_fields and not {name, f"{family.name}.{name}"} & fixed:
+                known = domain.within(field_range(family, name))
+                domains |= {} if known is None else {name: known}
+        return {**domains, **self.own.get(family.name, {})}
+
 
 def space(family: type[Family], fixed: Sequence[str] = ()) -> dict[str, Domain]:
-    """The domains of a family's searchable fields, less those that the user fixed: `lr` for all, `wgan.lr` for one."""
-    return {
-        name: domain
-        for name, domain in DOMAINS.items()
-        if name in family.model_fields and not {name, f"{family.name}.{name}"} & set(fixed)
-    }
+    """The narrow domains of a family's searchable fields, less those that the user fixed."""
+    return Searched(fixed=fixed).space(family)
 
 
-def suggest(trial: Suggests, spaces: Mapping[str, Mapping[str, Domain]]) -> dict[str, Any]:
+def suggest(trial: Suggests, spaces: Mapping[str, Space]) -> dict[str, Any]:
     """One family of several, then its own fields: `{"settings": {"name": ..., field: ...}}`.
 
     Conditional by construction: each family's fields are parameters of their own (`wgan.lr`, `wgan_gp.lr`).

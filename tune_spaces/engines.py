@@ -1,72 +1,85 @@
-"""Samplers and schedulers of Ray Tune by name."""
+"""Samplers and schedulers of a search by name. Nothing here imports Ray before it is needed."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from functools import partial
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
-from tune_spaces.domains import Domain, suggest
+from gan_core.settings import SettingsError
+from tune_spaces import bohb
+from tune_spaces.domains import Space
 
 if TYPE_CHECKING:
-    from optuna.samplers import BaseSampler
     from ray.tune.schedulers import TrialScheduler
-    from ray.tune.search import SearchAlgorithm, Searcher
 
-SamplerName = Literal["tpe", "random"]
-SchedulerName = Literal["asha", "none"]
+    from tune_spaces.searcher import FamilySearcher
 
-METRIC, MODE, TIME = "fid", "min", "step"
+SamplerName = Literal["tpe", "random", "sobol", "gp", "bohb"]
+SchedulerName = Literal["asha", "hyperband", "median", "pbt", "none"]
 
+Rows = Sequence[Mapping[str, float]]
 
-def searcher(name: SamplerName, spaces: Mapping[str, Mapping[str, Domain]], seed: int) -> Searcher:
-    """A sampler over the spaces of one family or several, minimising FID."""
-    from ray.tune.search.optuna import OptunaSearch
-
-    return OptunaSearch(space=partial(suggest, spaces=spaces), metric=METRIC, mode=MODE, sampler=_SAMPLERS[name](seed))
+METRIC, TIME, IMAGES = "fid", "step", "images_seen"
 
 
-def extensible(searcher: Searcher, max_concurrent: int, trials: Callable[[], int]) -> SearchAlgorithm:
-    """A search of `trials()` trials, asked for again when a search is restored: so it can be extended."""
-    from ray.tune.search import ConcurrencyLimiter, SearchGenerator
+def check_engines(sampler: SamplerName, scheduler: SchedulerName) -> None:
+    """Raises SettingsError if the two cannot work together, or a package is missing."""
+    if sampler == "bohb" and scheduler != "hyperband":
+        raise SettingsError(
+            f"search.sampler=bohb learns at HyperBand's rungs, search.scheduler={scheduler} has none;"
+            " nearest: search.scheduler=hyperband"
+        )
+    if sampler == "bohb" and not bohb.installed():
+        raise SettingsError(
+            f"search.sampler=bohb needs {' and '.join(bohb.PACKAGES)}: pip install 'ganfleet[bohb]';"
+            " nearest: search.sampler=tpe"
+        )
+    if scheduler == "pbt" and sampler not in ("random", "sobol"):
+        raise SettingsError(
+            f"search.scheduler=pbt changes settings as it trains, of which search.sampler={sampler} would not know;"
+            " nearest: search.sampler=sobol"
+        )
 
-    class Extensible(SearchGenerator):
-        def set_state(self, state: dict[str, Any]) -> None:
-            super().set_state({**state, "total_samples": trials(), "finished": False})
 
-    return Extensible(ConcurrencyLimiter(searcher, max_concurrent=max_concurrent))
+def searcher(
+    name: SamplerName,
+    spaces: Mapping[str, Space],
+    seed: int,
+    *,
+    compare: bool = False,
+    points: Sequence[Mapping[str, Any]] = (),
+    defaults: Sequence[Mapping[str, Any]] = (),
+) -> FamilySearcher:
+    """A sampler over the spaces of one family or several, minimising FID.
 
-
-def scheduler(name: SchedulerName, last_step: int, first_rung: int) -> TrialScheduler:
-    """When trials are stopped early; rungs are counted in generator updates.
-
-    asha: Li et al. 2020, a third of the trials goes on at each rung. none: all trials run to the end.
+    `points`: settings to try first, `{"name": family, field: value}`, wherever they lie. `defaults`: the papers'
+    settings, tried next if the sampler has a model and they lie in the space. `compare`: each family gets as many
+    trials, whatever the sampler.
     """
-    from ray.tune.schedulers import ASHAScheduler, FIFOScheduler
+    from tune_spaces.searcher import MODELS, FamilySearcher
 
-    if name == "none":
-        return FIFOScheduler()
-    return ASHAScheduler(
-        time_attr=TIME,
-        metric=METRIC,
-        mode=MODE,
-        max_t=last_step,
-        grace_period=min(first_rung, last_step),
-        reduction_factor=3,
-    )
+    known = [one for one in defaults if all(one[field] in domain for field, domain in spaces[str(one["name"])].items())]
+    queue = [*points, *(known if name in MODELS else [])]
+    return FamilySearcher(name, spaces, seed, queue, compare, metric=METRIC, time=TIME)
 
 
-def _tpe(seed: int) -> BaseSampler:
-    """Tree-structured Parzen estimator (Bergstra et al. 2011), one tree for each family's own fields."""
-    from optuna.samplers import TPESampler
+def scheduler(
+    name: SchedulerName,
+    last_step: int,
+    first_rung: int,
+    *,
+    sampler: SamplerName = "tpe",
+    spaces: Mapping[str, Space] | None = None,
+    seed: int = 0,
+    time: str = TIME,
+    history: Callable[[str], Rows] | None = None,
+) -> TrialScheduler:
+    """When trials are stopped early, or (pbt) go on from another's weights.
 
-    return TPESampler(seed=seed, n_startup_trials=6, multivariate=True, group=True, constant_liar=True)
+    `last_step` is the end of the longest trial's budget and `first_rung` its first evaluation, in generator updates, or
+    both in images with `time=IMAGES`. `history`: a trial's rows so far, by its id, for a search that is gone on with.
+    """
+    from tune_spaces.schedulers import SCHEDULERS, Rungs, for_bohb
 
-
-def _random(seed: int) -> BaseSampler:
-    from optuna.samplers import RandomSampler
-
-    return RandomSampler(seed=seed)
-
-
-_SAMPLERS: Mapping[str, Callable[[int], Any]] = {"tpe": _tpe, "random": _random}
+    rungs = Rungs(last_step, first_rung, METRIC, time, history)
+    return for_bohb(rungs) if sampler == "bohb" else SCHEDULERS[name](rungs, spaces or {}, seed)

@@ -56,12 +56,18 @@ for line in sys.stdin:
 """
 
 
+WINNER = ("seed=483", "family.lr=0.00012", "family.n_critic=3", "budget.rounds=50")
+
+
 def furnished(place: Path) -> Path:
-    """A working folder with two runs, a search, a file of settings, and what is no such file."""
+    """A working folder with two runs, two searches (`sure` has its best), a file of settings, and what is none."""
     storage = place / "runs"
     created(small_train(storage, "wgan_gp", "first", "budget.rounds=40"))
     created(small_train(storage, "wgan_gp", "by-images", "budget.images=4000"))
-    created(small_search(storage, ["wgan", "wgan_gp"], "hunt", "search.trials=4"))
+    created(small_search(storage, ["wgan", "wgan_gp"], "hunt", "search.trials=4", "search.confirm=3"))
+    sure = created(small_search(storage, ["wgan_gp"], "sure"))
+    sure.best.write_text(small_train(storage, "wgan_gp", "none", *WINNER).model_copy(update={"name": None}).to_yaml())
+    sure.best.with_suffix(".json").write_text('{"trial": "0a1b", "checkpoint": "confirm/none"}')
     (place / "experiment.yaml").write_text("family: wgan\n")
     (place / "broken.yaml").write_text("family: [\n")
     (place / "binary.yaml").write_bytes(b"\xff\xfe\x00\x80")
@@ -136,6 +142,23 @@ MISTAKES = {
     "search --resume hunt search.trials=3": ["search.trials=3", "nearest: search.trials=4"],
     "search --resume hunt search.sampler=random": ["search.sampler cannot change", "nearest: search.trials"],
     "search --resume first": ["nearest: ganfleet train --resume first"],
+    "search --resume hunt search.confirm=2": ["search.confirm=2 is less", "nearest: search.confirm=3"],
+    "search --resume hunt search.confirm_seeds=2": [
+        "search.confirm_seeds=2 is less",
+        "nearest: search.confirm_seeds=3",
+    ],
+    # --from-search
+    "train --from-search hant": ["no search named 'hant'", "nearest: hunt"],
+    "train --from-search fist": ["no search named 'fist'", "nearest: hunt"],
+    "train --from-search first": ["'first' is a training run; nearest: ganfleet train --resume first"],
+    "train --from-search hunt": ["'hunt' has no best trial yet; nearest: ganfleet search --resume hunt"],
+    "train --from-search sure wgan": ["leave out 'wgan': ganfleet train --from-search sure"],
+    "train --from-search sure --config experiment.yaml": ["nearest: ganfleet train --from-search sure"],
+    "train --from-search sure --resume first": ["nearest: ganfleet train --resume first"],
+    "train --from-search sure family.clip=1": ["'family.clip' of wgan_gp"],
+    "train --from-search sure name=first": ["name=first", "nearest: name=first-2"],
+    "train --from-search sure storage.path=elsewhere": ["'sure'", "nearest: none, there is no search yet"],
+    "train --from-serch sure": ["'--from-serch'; nearest: --from-search"],
     # what this machine has
     "train wgan name=big compute.workers=64": ["compute.workers=64", "nearest: compute.workers="],
     "search wgan name=big compute.workers=64": ["compute.workers=64", "nearest: compute.workers="],
@@ -220,7 +243,7 @@ def test_help(place, verb):
     done = ganfleet(place, *verb, "--help")
     assert (done.returncode, done.stderr) == (0, "")
     assert "Usage" in done.stdout
-    for option in {"train": ["--config", "--dry-run", "--resume"], "sample": ["--out", "--count"]}.get(
+    for option in {"train": ["--config", "--dry-run", "--resume", "--from-search"], "sample": ["--out", "--count"]}.get(
         "".join(verb), []
     ):
         assert option in done.stdout
@@ -243,6 +266,16 @@ def test_a_dry_run_of_a_training_prints_it_and_makes_nothing(place, words):
     families = [word for word in words if word in ("wgan_gp", "gan")]
     config = (place / "experiment.yaml").read_text() if "--config" in words else ""
     asked = train_experiment(families, [word for word in words if "=" in word], config)
+    assert TrainExperiment.from_yaml(done.stdout) == asked
+    assert snapshot(place) == before
+
+
+def test_a_dry_run_from_a_search_prints_its_best_settings_with_what_is_changed(place):
+    before = snapshot(place)
+    words = ["name=x", "budget.rounds=900", "compute.workers=2"]
+    done = ganfleet(place, "train", "--from-search", "sure", *words, "--dry-run")
+    assert (done.returncode, done.stderr) == (0, "")
+    asked = small_train(Path("runs"), "wgan_gp", "none", *WINNER).override(*words)
     assert TrainExperiment.from_yaml(done.stdout) == asked
     assert snapshot(place) == before
 

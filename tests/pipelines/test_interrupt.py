@@ -85,6 +85,7 @@ def cut(storage, reference, tmp_path_factory) -> Ended:
         f"storage.path={storage}",
         f"search.trials={TRIALS}",
         "search.scheduler=none",
+        "search.confirm=0",
         f"budget.rounds={ROUNDS}",
         f"budget.eval_every={EVERY}",
         f"budget.log_every={EVERY}",

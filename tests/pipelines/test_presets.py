@@ -1,5 +1,6 @@
 """The experiments that come with us: each loads, can be built, says where it is from, and is found by its name."""
 
+import math
 import re
 from fnmatch import fnmatch
 from pathlib import Path
@@ -11,7 +12,7 @@ from setuptools import Distribution
 from gan_core.experiment import POINTS
 from gan_core.settings import SettingsError
 from pipelines.configs import PRESETS, preset_names, read_config
-from pipelines.settings import TrainExperiment, search_experiment, train_experiment
+from pipelines.settings import SearchExperiment, TrainExperiment, search_experiment, train_experiment
 
 SHAPES = {
     "mnist": ((1, 28, 28), 10),
@@ -23,7 +24,7 @@ SHAPES = {
 }
 """One sample of the data that the presets name, and its classes."""
 
-TRAINED = [name for name in preset_names() if name != "demo"]
+TRAINED = [name for name in preset_names() if name not in ("demo", "equal")]
 every_preset = pytest.mark.parametrize("name", TRAINED)
 
 
@@ -100,6 +101,43 @@ def test_dcgans_generator_is_the_papers():
 def test_the_demo_is_a_search():
     experiment = search_experiment([], [], read_config(Path("demo")))
     assert {family.name for family in experiment.families} == {"wgan", "wgan_gp"}
+
+
+def equal(*assignments: str) -> SearchExperiment:
+    return search_experiment([], assignments, read_config(Path("equal")))
+
+
+def test_equal_is_the_study_at_a_hundred_trials_a_family():
+    experiment = equal()
+    assert [family.name for family in experiment.families] == ["gan", "wgan", "wgan_gp", "began", "dcgan", "vae"]
+    search = experiment.search
+    assert search.compare
+    assert (search.sampler, search.scheduler, search.trials) == ("random", "none", 100 * len(experiment.families))
+    assert (search.confirm, search.confirm_seeds) == (1, 50)
+    assert {family.latent for family in experiment.families} == {64}
+    assert experiment.data.batch_size == 64
+
+
+def test_equals_ranges_are_those_of_compare_gan():
+    """src/params.py: powers of ten, both ends. Its beta1 goes to 1, which Adam refuses."""
+    wide = {"lr": (-5, -2), "clip": (-3, 0), "gp_lambda": (-1, 2), "lambda_k": (-4, -2)}
+    for name, space in equal().spaces().items():
+        for field, domain in space.items():
+            if field in wide:
+                assert [math.log10(end) for end in domain.ends] == pytest.approx(wide[field]), f"{name}.{field}"
+                assert domain.log
+            elif field == "n_critic":
+                assert set(domain.ends) == {1, 5}
+            else:
+                assert field in ("beta1", "gamma")
+                assert domain.ends == pytest.approx((0, 1), abs=1e-3)
+
+
+def test_equal_takes_any_budget():
+    experiment = equal("search.trials=60", "budget.rounds=500", "search.confirm_seeds=3")
+    assert (experiment.search.trials, experiment.budget.rounds, experiment.search.confirm_seeds) == (60, 500, 3)
+    mnist = ("data.name=mnist", "data.image_size=28", "data.download=true", "budget.rounds=15625")
+    assert equal(*mnist).data.image_size == 28
 
 
 # By name

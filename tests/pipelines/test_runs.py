@@ -5,8 +5,9 @@ import json
 import pytest
 
 from gan_core.settings import SettingsError
+from pipelines.found import Found
 from pipelines.outcome import Outcome
-from pipelines.report import write_outcomes
+from pipelines.report import write_found
 from pipelines.runs import RunFolder, find_checkpoint, find_run, run_names
 from pipelines.settings import SearchExperiment
 from tests.pipelines.tiny import small_search, small_train
@@ -132,7 +133,7 @@ def best_of_trials(runs) -> RunFolder:
         (folder.path / "samples" / "step-000020.png").write_bytes(b"a picture")
         saved = str(folder.checkpoint(20))
         outcomes.append(Outcome(trial, "completed", {"name": "wgan", "lr": 0.1}, 20, 20, fid, 1.0, saved))
-    write_outcomes(hunt, SearchExperiment.from_yaml(hunt.experiment.read_text()), outcomes)
+    write_found(hunt, SearchExperiment.from_yaml(hunt.experiment.read_text()), Found(outcomes, []))
     return hunt
 
 

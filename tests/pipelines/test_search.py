@@ -54,9 +54,9 @@ class Searched:
     """By the trial's id."""
 
 
-def searched(experiment: SearchExperiment, folder: RunFolder, resume: bool = False) -> Searched:
+def searched(experiment: SearchExperiment, folder: RunFolder) -> Searched:
     screen = io.StringIO()
-    search(experiment, folder, Console(file=screen, width=200), resume=resume)
+    search(experiment, folder, Console(file=screen, width=200))
     client = client_of(experiment.storage.path)
     with (folder.path / "trials.csv").open() as file:
         table = list(csv.DictReader(file))
@@ -95,7 +95,7 @@ def test_every_trial_has_a_row(found):
     ids = {row["trial"] for row in found.table}
     assert ids == {path.name for path in (found.folder.path / "trials").iterdir()}
     assert {row["family"] for row in found.table} == {"gan", "wgan"}
-    wanted = {"trial", "state", "fid", "step", "images_per_second", "family", "clip", "checkpoint"}
+    wanted = {"trial", "state", "reason", "fid", "step", "images_per_second", "family", "clip", "checkpoint"}
     assert set(found.table[0]) == wanted, "what is fixed is no column"
 
 
@@ -104,8 +104,11 @@ def test_a_trial_that_diverges_fails_and_the_search_goes_on(found):
         logged = rows(found.folder.trial(row["trial"]).path) if row["family"] == "wgan" else []
         if row["family"] == "gan":
             assert (row["state"], row["fid"], row["step"], row["checkpoint"]) == ("failed", "", "0", "")
+            assert row["reason"].startswith("diverged: loss/")
+            assert f"failed: {row['reason']}" in found.screen
             continue
-        assert row["state"] == ("completed" if logged[-1]["step"] == ROUNDS else "stopped")
+        ended = ("completed", "") if logged[-1]["step"] == ROUNDS else ("stopped", "early")
+        assert (row["state"], row["reason"]) == ended
         assert (float(row["fid"]), int(row["step"])) == (logged[-1]["fid"], logged[-1]["step"])
         assert (
             float(row["clip"])
@@ -191,6 +194,7 @@ def test_the_states_in_mlflow_are_those_of_the_table(found):
     for row in found.table:
         run = found.children[row["trial"]]
         assert run.data.tags["ganfleet.state"] == row["state"]
+        assert run.data.tags.get("ganfleet.reason", "") == row["reason"]
         assert run.info.status == STATUS[row["state"]]
         assert run.data.params["family.name"] == row["family"]
         if row["family"] == "wgan":
@@ -207,7 +211,10 @@ def test_mlflow_holds_each_value_once(found, client):
 
 
 def test_what_is_in_mlflow_besides(found, client):
-    assert listing(client, found.parent) == ["best.json", "best.png", "best.yaml", "experiment.yaml", "trials.csv"]
+    files = ["best.json", "best.png", "best.yaml", "experiment.yaml", "learned", "trials.csv"]
+    assert listing(client, found.parent) == files
+    drawn = ["parallel.png", "progress.png", "samples.png", "settings.png"]  # too few trials for importance
+    assert listing(client, found.parent, "learned") == [f"learned/{name}" for name in drawn]
     for run in found.children.values():
         lost = run.data.tags["ganfleet.state"] == "failed"
         assert listing(client, run) == (["experiment.yaml"] if lost else ["checkpoint", "experiment.yaml", "images"])
@@ -218,7 +225,7 @@ def test_what_is_in_mlflow_besides(found, client):
 
 @pytest.fixture(scope="module")
 def extended(found, storage) -> Searched:
-    return searched(*resumed("search", "hunt", storage, "search.trials=6"), resume=True)
+    return searched(*resumed("search", "hunt", storage, "search.trials=6"))
 
 
 def test_an_extended_search_has_more_trials_of_the_same_search(found, extended):
@@ -232,7 +239,7 @@ def test_an_extended_search_has_more_trials_of_the_same_search(found, extended):
 
 def test_a_finished_search_that_is_resumed_stays_as_it_is(extended, storage):
     """Tune then has no step to take, and so tells its callbacks of no trial until the end."""
-    again = searched(*resumed("search", "hunt", storage), resume=True)
+    again = searched(*resumed("search", "hunt", storage))
     assert again.table == extended.table
     assert again.best == extended.best
     assert again.parent.info.status == "FINISHED"
@@ -267,13 +274,26 @@ def test_the_table_and_the_best_are_those_of_all_trials(extended, storage):
     assert evaluated(find_checkpoint("hunt", storage), storage)["fid"] == min(fids)
 
 
+def test_ctrl_c_while_pictures_are_drawn_leaves_no_run_open(extended, storage, client, monkeypatch):
+    def pressed(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("pipelines.search.try_to_draw", pressed)
+    with pytest.raises(KeyboardInterrupt):
+        search(*resumed("search", "hunt", storage), Console(quiet=True))
+    parent = named(client, "hunt")
+    assert (parent.info.status, parent.data.tags["ganfleet.state"]) == ("KILLED", "interrupted")
+    monkeypatch.undo()
+    assert searched(*resumed("search", "hunt", storage)).best == extended.best
+
+
 def test_a_search_that_was_moved_is_gone_on_with(extended, storage, tmp_path):
     """The last test of this search: its folder is elsewhere afterwards."""
     kept = extended.table
     extended.folder.path.rename(tmp_path / "hunt")
     words = ["search.trials=7", f"tracking.uri=sqlite:///{storage}/mlflow.db"]
     experiment, folder = resumed("search", "hunt", tmp_path, *words)
-    search(experiment, folder, Console(quiet=True), resume=True)
+    search(experiment, folder, Console(quiet=True))
     with (tmp_path / "hunt" / "trials.csv").open() as file:
         table = list(csv.DictReader(file))
     assert len(table) == 7

@@ -49,7 +49,9 @@ def small_train(storage: Path, family: str, name: str, *assignments: str) -> Tra
 
 
 def small_search(storage: Path, families: Sequence[str], name: str, *assignments: str) -> SearchExperiment:
-    return search_experiment(families, [*SMALL, f"name={name}", f"storage.path={storage}", *assignments])
+    """Unconfirmed, unless a test asks for it."""
+    where = [f"name={name}", f"storage.path={storage}"]
+    return search_experiment(families, [*SMALL, *where, "search.confirm=0", *assignments])
 
 
 def created(experiment: TrainExperiment | SearchExperiment) -> RunFolder:

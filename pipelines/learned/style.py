@@ -1,0 +1,169 @@
+"""How the pictures look: colours that the colour-blind tell apart, axes of FID and of a setting's domain."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from matplotlib import rc_context
+from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.lines import Line2D
+from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
+
+from tune_spaces.domains import Choice, Domain, Range, Whole
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
+
+    from pipelines.settings import SearchExperiment
+
+DPI = 130
+
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7F3C8D", "#444444")
+"""Okabe and Ito's, less yellow, which is lost on white."""
+
+MARKERS = {"completed": "o", "stopped": "v", "interrupted": "s", "running": "s", "waiting": "s", "failed": "x"}
+
+STYLE: dict[Any, Any] = {
+    "font.size": 10,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.titlesize": 11,
+    "axes.titlelocation": "left",
+    "axes.grid": True,
+    "grid.color": "#e6e6e6",
+    "grid.linewidth": 0.7,
+    "axes.axisbelow": True,
+    "legend.frameon": False,
+}
+
+
+def figure(width: float, height: float) -> Figure:
+    """An empty figure, sides in inches; without pyplot, whose state is shared by all threads."""
+    return Figure(figsize=(width, height), dpi=DPI, layout=ConstrainedLayoutEngine(w_pad=0.1, h_pad=0.08))
+
+
+def styled() -> Any:
+    """A context in which figures are filled and saved."""
+    return rc_context(STYLE)
+
+
+def families_of(experiment: SearchExperiment) -> dict[str, str]:
+    """Each family's colour, the same in all pictures."""
+    return {family.name: COLOURS[index % len(COLOURS)] for index, family in enumerate(experiment.families)}
+
+
+def fid_axis(axes: Axes, values: Sequence[float], which: str = "y") -> None:
+    """A logarithmic axis of FID that holds the values, with ticks that can be read."""
+    low, high = min(values), max(values)
+    room = max((high / low) ** 0.06, 1.03)
+    log_axis(axes, low / room, high * room, which)
+
+
+def log_axis(axes: Axes, low: float, high: float, which: str) -> None:
+    """A logarithmic axis from low to high with three to six ticks."""
+    if which == "x":
+        axis: Axis = axes.xaxis
+        axes.set_xscale("log")
+        axes.set_xlim(low, high)
+    else:
+        axis = axes.yaxis
+        axes.set_yscale("log")
+        axes.set_ylim(low, high)
+    axis.set_major_locator(FixedLocator(log_ticks(low, high)))
+    axis.set_minor_locator(NullLocator())
+    axis.set_major_formatter(FuncFormatter(lambda value, _: plain(value)))
+
+
+def log_ticks(low: float, high: float) -> list[float]:
+    """Round numbers of a logarithmic range: powers of ten if there are enough, else what lies between them."""
+    decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    for parts in ((1,), (1, 3), (1, 2, 5)):
+        ticks = [part * 10.0**power for power in decades for part in parts]
+        inside = [tick for tick in ticks if low * 0.999 <= tick <= high * 1.001]
+        if len(inside) >= 3:
+            return inside[:: math.ceil(len(inside) / 6)]
+    return [float(tick) for tick in MaxNLocator(5).tick_values(low, high) if low <= tick <= high]
+
+
+def plain(value: float) -> str:
+    """A tick's label: 0.01, 3e-4, 2000."""
+    return f"{value:.4g}" if 1e-3 <= abs(value) < 1000 or not value else _small_or_large(value)
+
+
+def _small_or_large(value: float) -> str:
+    if abs(value) >= 1000:
+        return f"{value:.0f}"
+    mantissa, _, power = f"{value:.1e}".partition("e")
+    return f"{mantissa.removesuffix('.0')}e{int(power)}"
+
+
+def images_text(value: float) -> str:
+    """A number of images: 500, 20k, 1.5M."""
+    for size, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if abs(value) >= size:
+            return f"{value / size:.3g}{letter}"
+    return f"{value:.3g}"
+
+
+def state_handles(states: Sequence[str], colours: dict[str, str] | None = None) -> list[Line2D]:
+    """Legend entries of the markers of trials' states."""
+    return [
+        Line2D([], [], color=(colours or {}).get(state, "#666666"), marker=MARKERS[state], linestyle="", label=state)
+        for state in MARKERS
+        if state in states
+    ]
+
+
+def family_handles(colours: dict[str, str]) -> list[Line2D]:
+    """Legend entries of the families' colours."""
+    return [Line2D([], [], color=colour, marker="o", linestyle="", label=name) for name, colour in colours.items()]
+
+
+@dataclass(frozen=True)
+class Scale:
+    """Where the values of a setting lie on an axis from 0 to 1."""
+
+    domain: Domain
+    low: float
+    high: float
+
+    @staticmethod
+    def of(domain: Domain, values: Sequence[Any]) -> Scale:
+        """Of a domain, widened to the values that were tried: start points may lie outside."""
+        if isinstance(domain, Choice):
+            tried = [value for value in dict.fromkeys(values) if value not in domain.values]
+            return Scale(Choice((*domain.values, *tried)), 0.0, 1.0)
+        return Scale(domain, min([domain.low, *values]), max([domain.high, *values]))
+
+    def place(self, value: Any) -> float:
+        """From 0 to 1."""
+        if isinstance(self.domain, Choice):
+            return (self.domain.values.index(value) + 0.5) / len(self.domain.values)
+        if self.high == self.low:
+            return 0.5
+        if self.log:
+            return math.log(value / self.low) / math.log(self.high / self.low)
+        return float((value - self.low) / (self.high - self.low))
+
+    @property
+    def log(self) -> bool:
+        """Whether the axis is logarithmic; not if a zero was tried."""
+        return isinstance(self.domain, Range) and self.domain.log and self.low > 0
+
+    def ticks(self) -> list[tuple[float, str]]:
+        """Places with their labels."""
+        if isinstance(self.domain, Choice):
+            return [(self.place(value), str(value)) for value in self.domain.values]
+        if self.high == self.low:
+            return [(0.5, plain(self.low))]
+        if self.log:
+            found = log_ticks(self.low, self.high)
+        else:
+            marks = MaxNLocator(4, integer=isinstance(self.domain, Whole)).tick_values(self.low, self.high)
+            found = [float(one) for one in marks if self.low <= one <= self.high]
+        return [(self.place(one), plain(one)) for one in found]

@@ -1,0 +1,195 @@
+"""`search` and `space` as a user writes them: how it is searched, which fields and where, and what is tried first."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, Field, model_serializer, model_validator
+
+from gan_core.experiment import Data, check_plays
+from gan_core.family import Family, build_family
+from gan_core.settings import Settings, SettingsError, nearest, parse_yaml
+from tune_spaces.domains import Choice, Domain, RangeName, Space
+from tune_spaces.engines import SamplerName, SchedulerName
+from tune_spaces.expressions import parse_domain
+
+
+def _auto(value: Any) -> Any:
+    if value == "auto" or value is None:
+        return None
+    try:
+        number = int(value)
+    except (TypeError, ValueError):
+        raise SettingsError(
+            f"search.max_concurrent={value!r} is not a whole number or 'auto'; nearest: search.max_concurrent=auto"
+        ) from None
+    if number < 1:
+        raise SettingsError(
+            f"search.max_concurrent={number} is out of range, at least 1; nearest: search.max_concurrent=1"
+        )
+    return number
+
+
+class Search(Settings):
+    """How hyper-parameters are searched; the objective is FID, lower is better."""
+
+    sampler: SamplerName = "tpe"
+    scheduler: SchedulerName = "asha"
+    trials: Annotated[int, Field(ge=1, le=1_000_000)] = 16
+    hours: Annotated[float, Field(gt=0.0)] | None = None
+    """Wall-clock hours after which no trial goes on past its next evaluation; confirmation comes after."""
+    images: Annotated[int, Field(ge=1)] | None = None
+    """Real images that all trials together may see; then as `hours`."""
+    max_concurrent: Annotated[int | None, BeforeValidator(_auto)] = None
+    """Trials at once; null or auto: as many as the cluster has room for."""
+    confirm: Annotated[int, Field(ge=0, le=1000)] = 3
+    """How many of the best settings are played again, over fresh seeds and the full budget; 0: none."""
+    confirm_seeds: Annotated[int, Field(ge=1, le=1000)] = 3
+    """Fresh seeds for each of them; the winner is the best mean."""
+    compare: bool = False
+    """Whether families are compared rather than compete: each gets an equal share of the trials, and `confirm` counts
+    for each family."""
+    points: tuple[dict[str, Any], ...] = ()
+    """Settings to try first: `{family: wgan, lr: 1e-4, clip: 0.01}`; the family may be left out where there is one."""
+
+
+class SearchSpace(Settings):
+    """`wide`, or `{range: wide, lr: "loguniform(1e-5,1e-2)", wgan: {clip: "uniform(0.01,0.1)"}}`."""
+
+    range: RangeName = "narrow"
+    """narrow: the papers' neighbourhoods; wide: the ranges of "Are GANs Created Equal?"."""
+    domains: dict[str, str] = Field(default_factory=dict)
+    """The user's own domains, by field (`lr`) or a family's field (`wgan.clip`)."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_words(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            return {"range": value}
+        if isinstance(value, SearchSpace) or (isinstance(value, dict) and "domains" in value):
+            return value
+        if not isinstance(value, dict):
+            raise SettingsError(f"space={value} is neither a range nor domains by field; nearest: space=wide")
+        flat = _flat({key: text for key, text in value.items() if key != "range"})
+        return {**{key: value[key] for key in ("range",) if key in value}, "domains": flat}
+
+    @model_serializer
+    def _as_words(self) -> dict[str, str]:
+        return {"range": self.range, **self.domains}
+
+
+def check_trials(search: Search, families: int) -> None:
+    """Raises SettingsError for a number of trials that the families cannot share as they must."""
+    trials = search.trials
+    if search.compare and trials % families:
+        right = -(-trials // families) * families
+        raise SettingsError(
+            f"search.compare=true gives each of {families} families as many trials, search.trials={trials} cannot be"
+            f" shared equally; nearest: search.trials={right}"
+        )
+    if search.scheduler == "pbt" and trials < 2 * families:
+        raise SettingsError(
+            f"search.scheduler=pbt needs two trials or more of each family to learn from one another,"
+            f" search.trials={trials} are too few; nearest: search.trials={4 * families}"
+        )
+
+
+def assign_space(values: dict[str, Any], assignments: Sequence[str]) -> None:
+    """Puts `space=wide` and `space.lr=...` into a search's values, over what its file says."""
+    if not assignments:
+        return
+    given = values.get("space") or {}
+    space: dict[str, Any] = {"range": given} if isinstance(given, str) else _flat(given)
+    for assignment in assignments:
+        path, equals, text = assignment.partition("=")
+        if not equals:
+            raise SettingsError(f"'{assignment}' is not key=value; nearest: space=wide")
+        if path == "space" and text.startswith("{"):
+            space |= _flat(parse_yaml(f"value: {text}")["value"])
+        else:
+            space["range" if path == "space" else path.removeprefix("space.")] = text
+    values["space"] = space
+
+
+def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise SettingsError(f"space={value} is neither a range nor domains by field; nearest: space=wide")
+    found: dict[str, Any] = {}
+    for key, one in value.items():
+        found |= _flat(one, f"{prefix}{key}.") if isinstance(one, dict) else {f"{prefix}{key}": str(one)}
+    return found
+
+
+def searched_fields(space: SearchSpace, families: Sequence[Family], fixed: Sequence[str]) -> Mapping[str, Space]:
+    """Each family's domains that are the user's. Raises SettingsError."""
+    found: dict[str, dict[str, Domain]] = {family.name: {} for family in families}
+    for key, text in sorted(space.domains.items(), key=lambda item: item[0].count(".")):  # wgan.lr goes before lr
+        for family, field in _owners(key, families, fixed):
+            found[family.name][field] = parse_domain(f"space.{key}", text, type(family), field)
+    return found
+
+
+def _owners(key: str, families: Sequence[Family], fixed: Sequence[str]) -> list[tuple[Family, str]]:
+    """The families that a domain's key means, with the field's name."""
+    name, _, field = key.rpartition(".")
+    meant = [family for family in families if name in ("", family.name)]
+    owners = [family for family in meant if field in type(family).model_fields]
+    if not owners:
+        known = [f"space.{field}" for family in meant for field in type(family).model_fields]
+        known += [f"space.{family.name}.{field}" for family in families for field in type(family).model_fields if name]
+        raise SettingsError(
+            f"unknown setting 'space.{key}'; nearest: {nearest(f'space.{key}', {*known, 'space.range'})}"
+        )
+    free = [family for family in owners if not {field, f"{family.name}.{field}"} & set(fixed)]
+    if not free:
+        raise SettingsError(
+            f"space.{key} is searched and family.{field}={getattr(owners[0], field)} fixes it;"
+            f" nearest: leave out family.{field}"
+        )
+    return [(family, field) for family in free]
+
+
+def check_corners(family: Family, space: Space, data: Data) -> None:
+    """Raises SettingsError if a family cannot be played at the ends of its space."""
+    corners = [{name: domain.ends[end] for name, domain in space.items()} for end in (0, -1)]
+    alone = [{name: value} for name, domain in space.items() if isinstance(domain, Choice) for value in domain.values]
+    for corner in [*corners, *alone]:
+        check_plays(build_family({**family.chosen(), **corner}), data)
+
+
+def built_points(
+    points: Sequence[Mapping[str, Any]], families: Sequence[Family], spaces: Mapping[str, Space], fixed: Sequence[str]
+) -> list[dict[str, Any]]:
+    """Points as settings of a trial, `{"name": family, field: value}`: what they say, and of the searched fields that
+    they leave out the family's own value. Raises SettingsError."""
+    return [_built(place, point, families, spaces, fixed) for place, point in enumerate(points)]
+
+
+def _built(
+    place: int,
+    point: Mapping[str, Any],
+    families: Sequence[Family],
+    spaces: Mapping[str, Space],
+    fixed: Sequence[str],
+) -> dict[str, Any]:
+    said, names = f"search.points[{place}]", [family.name for family in families]
+    given = {key: value for key, value in point.items() if key not in ("family", "name")}
+    name = str(point.get("family", point.get("name", names[0] if len(names) == 1 else "")))
+    if name not in names:
+        right = nearest(name, names)
+        raise SettingsError(f"{said}: family '{name}' is none of the search's; nearest: family: {right}")
+    base = next(family for family in families if family.name == name)
+    for key in [str(key) for key, value in given.items() if ":" in str(key) and value is None]:
+        raise SettingsError(f"{said}: '{key}' lacks a space; nearest: {key.replace(':', ': ')}")
+    for field in given.keys() & type(base).model_fields.keys():
+        if {field, f"{name}.{field}"} & set(fixed):
+            raise SettingsError(
+                f"{said}: {field} is fixed by family.{field}={getattr(base, field)}; nearest: leave it out of the point"
+            )
+    try:
+        family = build_family({**base.chosen(), **given})
+    except SettingsError as error:
+        raise SettingsError(f"{said}: {error}") from None
+    fields = [*spaces[name], *(field for field in given if field not in spaces[name])]
+    return {"name": name, **{field: getattr(family, field) for field in fields}}

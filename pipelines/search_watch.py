@@ -1,0 +1,140 @@
+"""Follows a search from its driver: its rows on the screen, the end of each trial's run in MLflow."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, ClassVar
+
+from ray import tune
+
+from pipelines.budget import Spending
+from pipelines.journal import BUDGET, Journal, Record
+from pipelines.lineage import Pointer
+from pipelines.outcome import Outcome, outcome_of
+from pipelines.search_screen import SearchView
+from pipelines.settings import SearchExperiment
+from pipelines.tracking import State, close
+from pipelines.trial import SearchContext
+
+
+class Watch:
+    """What the driver knows of the trials, by the journal."""
+
+    def __init__(self, context: SearchContext, journal: Journal, spending: Spending, view: SearchView) -> None:
+        self.context, self.journal, self.spending, self.view = context, journal, spending, view
+        self.trials: Sequence[Any] = ()
+        """Tune's own, of this process."""
+        self.running: set[str] = set()
+        view.restore([self.outcome(trial) for trial in journal.records])
+
+    def outcome(self, trial: str) -> Outcome:
+        """How a trial stands."""
+        now = outcome_of(self.journal.records[trial], longest(self.context.experiment), self.context.folder)
+        return replace(now, state="running") if trial in self.running and not now.ended else now
+
+    def show(self, trial: str) -> None:
+        """Brings a trial's row up to date."""
+        self.view.update(self.outcome(trial))
+
+    def start(self, trial: Any) -> None:
+        """A trial of Tune's begins, or goes on: under population-based training perhaps as another."""
+        record = self.journal.records[trial.trial_id]
+        if trial.config != record.config:
+            self.journal.exploit(record.trial, trial.config, vars(_pointer(trial)))
+        self.running.add(record.trial)
+        self.show(record.trial)
+
+    def finish(self, trial: str) -> None:
+        """Ends a trial's run in MLflow, with its final checkpoint."""
+        self.running.discard(trial)
+        now, record = self.outcome(trial), self.journal.records[trial]
+        self.view.update(now)
+        folder = self.context.folder.trial(trial)
+        if folder.experiment.is_file():
+            self._close(record, now)
+        if now.ended:
+            folder.discard_after(now.step)  # a group of workers runs ahead of what it reports
+            if self.context.experiment.search.scheduler != "pbt":  # else others may still want its weights
+                folder.prune(keep=1)
+            self.journal.closed(trial)
+
+    def _close(self, record: Record, now: Outcome) -> None:
+        folder, experiment = self.context.folder.trial(record.trial), self.context.experiment
+        state: State = now.state if now.ended else "interrupted"  # type: ignore[assignment]
+        settings = experiment.trial(record.config["settings"], record.config.get("seed"))
+        close(self.context.target(record.trial), settings, folder, state, now.checkpoint, now.reason)
+
+    def settle(self) -> list[Outcome]:
+        """Ends the runs that are still open in MLflow, whoever left them so. Returns how each trial stands.
+
+        A trial that has not ended is interrupted, and will go on; when the budget is spent it is stopped.
+        """
+        self.running.clear()
+        outcomes = []
+        for record in list(self.journal.records.values()):
+            if not record.ended and self.spending.spent():
+                self.journal.end(record.trial, "stopped", BUDGET)
+            if not self.journal.records[record.trial].closed:
+                self.finish(record.trial)
+            now = self.outcome(record.trial)
+            if now.ended:
+                self.context.folder.trial(record.trial).prune(keep=1)
+            outcomes.append(now if now.ended else replace(now, state="interrupted"))
+        return outcomes
+
+    def whole(self, names: Sequence[str]) -> bool:
+        """Whether all trials of these names have ended, or, once the budget is spent, those of them that began."""
+        known = [self.journal.records[name] for name in names if name in self.journal.records]
+        return all(record.ended for record in known) and (len(known) == len(names) or self.spending.spent())
+
+
+def _pointer(trial: Any) -> Pointer:
+    """What a trial of Tune's goes on from."""
+    with trial.checkpoint.as_directory() as folder:
+        return Pointer.read(Path(folder))
+
+
+class Relay(tune.Callback):
+    """What Tune calls. Tune pickles it; the watch of this process is not."""
+
+    watch: ClassVar[Watch]
+
+    def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
+        self.watch.trials = trials
+        self.watch.journal.tick()
+        self.watch.view.tick(self.watch.journal.images, self.watch.journal.seconds)
+
+    def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        self.watch.start(trial)
+
+    def on_trial_result(
+        self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
+    ) -> None:
+        self.watch.show(trial.trial_id)
+
+    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        self.watch.finish(trial.trial_id)
+
+    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        self.watch.finish(trial.trial_id)
+
+
+class SpentBudget(tune.Stopper):
+    """Stops trials at their next evaluation once the budget is spent; those that are paused, once none runs."""
+
+    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+        spent = Relay.watch.spending.spent()
+        if spent and not result.get("done"):
+            Relay.watch.spending.stopped.add(trial_id)
+        return spent
+
+    def stop_all(self) -> bool:
+        watch = Relay.watch
+        return watch.spending.spent() and all(trial.status != "RUNNING" for trial in watch.trials)
+
+
+def longest(experiment: SearchExperiment) -> int:
+    """The generator update at which the longest trial's budget ends (one critic step a round)."""
+    return experiment.budget.last_round(experiment.data.batch_size)

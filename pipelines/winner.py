@@ -1,0 +1,106 @@
+"""`ganfleet train --from-search NAME`: a search's best settings, from its folder or from MLflow's model registry."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+
+from gan_core.settings import SettingsError, nearest, parse_yaml
+from pipelines.runs import RunFolder, find_run, run_names
+from pipelines.settings import TrainExperiment, Where, train_experiment
+
+
+@dataclass(frozen=True)
+class Origin:
+    """The search that settings come from, and its trial."""
+
+    search: str
+    trial: str
+
+    @property
+    def tags(self) -> dict[str, str]:
+        """Of the run in MLflow that plays them."""
+        return {"ganfleet.search": self.search, "ganfleet.trial": self.trial}
+
+
+def winner_experiment(
+    name: str, families: Sequence[str], assignments: Sequence[str], config: Path | None, resume: str | None
+) -> tuple[TrainExperiment, Origin]:
+    """The training run of a search's best settings, changed by the command line. Raises SettingsError."""
+    right = f"ganfleet train --from-search {name}"
+    if resume is not None:
+        raise SettingsError(
+            f"--from-search {name} begins a run, --resume {resume} goes on with one;"
+            f" nearest: ganfleet train --resume {resume}"
+        )
+    if config is not None:
+        raise SettingsError(f"--from-search {name} and --config {config} both give settings; nearest: {right}")
+    if families:
+        raise SettingsError(f"--from-search {name} knows its family; nearest: leave out '{families[0]}': {right}")
+    where = Where().override(*[word for word in assignments if word.startswith(("storage.path=", "tracking.uri="))])
+    text, origin, found_in = _settings(name, where)
+    values = parse_yaml(text)
+    values |= {"name": None, "storage": {"path": str(found_in)}}
+    if where.tracking.uri is not None:
+        values["tracking"] = {"uri": where.tracking.uri}
+    rest = [word for word in assignments if not word.startswith(("storage.path=", "tracking.uri="))]
+    return train_experiment([], rest, yaml.safe_dump(values)), origin
+
+
+def _settings(name: str, where: Where) -> tuple[str, Origin, Path]:
+    """The YAML of the best settings, where they are from, and the storage path to train in."""
+    storage = where.storage.path
+    try:
+        folder = find_run(name, storage)
+    except SettingsError:
+        text, origin = _registered(name, where)
+        return text, origin, storage
+    if not _is_search(folder):
+        raise SettingsError(
+            f"'{name}' is a training run; nearest: ganfleet train --resume {name}, or --from-search of a search"
+        )
+    if not folder.best.is_file():
+        raise SettingsError(
+            f"the search '{name}' has no best trial yet;"
+            f" nearest: ganfleet search --resume {name}{where.storage.argument}"
+        )
+    trial = json.loads(folder.best.with_suffix(".json").read_text())["trial"]
+    inside = folder.path.parent == storage.resolve()
+    return folder.best.read_text(), Origin(folder.path.name, trial), storage if inside else folder.path.parent
+
+
+def _registered(name: str, where: Where) -> tuple[str, Origin]:
+    """From the registry of the tracking store, if there is one to ask: MLflow is imported only then."""
+    folders = [one for one in run_names(where.storage.path) if _is_search(RunFolder(where.storage.path / one))]
+    if where.tracking.uri is None and not (where.storage.path / "mlflow.db").is_file():
+        raise _unknown(name, folders, where)
+    from infra.mlflow_registry import NoRegistryError, check_answers, model_names, newest, read
+
+    uri = where.tracking_uri
+    try:
+        check_answers(uri)
+        found = newest(uri, name)
+        if found is None:
+            raise _unknown(name, {*folders, *model_names(uri)}, where)
+        if "ganfleet.search" not in found.tags:
+            raise SettingsError(f"the model '{name}' in {uri} is of no search; nearest: {_near(name, folders)}")
+        text = read(uri, found, "experiment.yaml")
+    except NoRegistryError as error:
+        raise SettingsError(f"no search named '{name}' in {where.storage.path.resolve()}, and {error}") from None
+    return text, Origin(found.tags["ganfleet.search"], found.tags["ganfleet.trial"])
+
+
+def _is_search(folder: RunFolder) -> bool:
+    return "\nfamilies:" in folder.experiment.read_text()
+
+
+def _near(name: str, known: Sequence[str] | set[str]) -> str:
+    return nearest(name, known) if known else "none, there is no search yet"
+
+
+def _unknown(name: str, known: Sequence[str] | set[str], where: Where) -> SettingsError:
+    return SettingsError(f"no search named '{name}' in {where.storage.path.resolve()}; nearest: {_near(name, known)}")

@@ -1,0 +1,133 @@
+"""What a search costs beyond its trials' training, and what of it grows with the number of trials.
+
+One search of single-worker trials of about a second each, one at a time, without early stopping. A trial's own time is
+what its rows say it trained; evaluations, pictures, checkpoints, MLflow and Ray are all overhead.
+
+- `search_overhead_seconds`: the whole command less all trials' own time and less what each further trial costs: Ray's
+  start and end, the first actor. `further_trial_overhead`: the median over trials after the first three.
+- `growth`: overhead of a trial in the last quarter over that in the second quarter; 1 if nothing grows.
+- `driver_rss_mb`: of the driver after a tenth, a half and all of the trials.
+
+    python tests/benchmarks/search_overhead.py [--trials 200] [--profile]
+"""
+
+from __future__ import annotations
+
+import argparse
+import cProfile
+import json
+import os
+import pstats
+import statistics
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).parents[2]))
+
+from rich.console import Console
+
+from pipelines.reference import obtain_reference
+from pipelines.runs import RunFolder
+from pipelines.screen import quiet
+from pipelines.search import search
+from pipelines.settings import SearchExperiment, search_experiment
+
+ROUNDS, WARM_UP = 40, 3
+
+
+def asked(storage: str, trials: int) -> SearchExperiment:
+    """Trials of about a second on one core."""
+    return search_experiment(
+        ["wgan_gp"],
+        [
+            *("name=overhead", f"storage.path={storage}", f"search.trials={trials}", "search.max_concurrent=1"),
+            *("search.scheduler=none", "search.sampler=random", "search.confirm=0", "family.n_critic=2"),
+            *(f"budget.rounds={ROUNDS}", f"budget.log_every={ROUNDS // 2}", f"budget.eval_every={ROUNDS // 2}"),
+        ],
+    )
+
+
+def training_seconds(rows: Path) -> float:
+    """Seconds that a trial spent in its training loop, by its own metrics."""
+    seen, spent = 0, 0.0
+    for row in map(json.loads, rows.read_text().splitlines()):
+        spent += (row["images_seen"] - seen) / row["images_per_second"]
+        seen = row["images_seen"]
+    return spent
+
+
+class Memory(threading.Thread):
+    """Samples this process's resident memory, in MB, with the number of trials that have begun."""
+
+    def __init__(self, folder: RunFolder) -> None:
+        super().__init__(daemon=True)
+        self.folder, self.over = folder, threading.Event()
+        self.samples: list[tuple[int, float]] = []
+
+    def run(self) -> None:
+        while not self.over.wait(0.5):
+            pages = int(Path("/proc/self/statm").read_text().split()[1])
+            begun = sum(1 for _ in self.folder.path.glob("trials/*"))
+            self.samples.append((begun, pages * os.sysconf("SC_PAGE_SIZE") / 2**20))
+
+    def at(self, trials: int) -> float:
+        """When so many trials had begun; the last sample if there were never as many."""
+        return round(next((mb for begun, mb in self.samples if begun >= trials), self.samples[-1][1]), 1)
+
+
+def measured(trials: int, profiled: bool) -> dict[str, Any]:
+    """Runs the search and says what it cost."""
+    with tempfile.TemporaryDirectory() as storage:
+        experiment = asked(storage, trials)
+        obtain_reference(experiment.metrics, experiment.data, experiment.storage.path, Console(quiet=True))
+        folder = RunFolder(experiment.folder)
+        folder.create(experiment.to_yaml())
+        memory, profile = Memory(folder), cProfile.Profile()
+        memory.start()
+        began = time.time()
+        with quiet(folder.log):
+            if profiled:
+                profile.enable()
+            search(experiment, folder, Console(quiet=True))
+            profile.disable()
+        wall = time.time() - began
+        memory.over.set()
+        memory.join()
+        files = sorted(folder.path.glob("trials/*/metrics.jsonl"))
+        ends, loops = [file.stat().st_mtime for file in files], [training_seconds(file) for file in files]
+    if profiled:
+        pstats.Stats(profile, stream=sys.stderr).sort_stats("cumulative").print_stats(60)
+    over = [b - a - loop for a, b, loop in zip(ends[WARM_UP - 1 :], ends[WARM_UP:], loops[WARM_UP:], strict=False)]
+    further, quarter = statistics.median(over), len(over) // 4
+    return {
+        "trials": len(files),
+        "wall_seconds": round(wall, 1),
+        "training_seconds": round(sum(loops), 1),
+        "training_of_a_trial": round(statistics.median(loops), 3),
+        "further_trial_overhead": round(further, 3),
+        "search_overhead_seconds": round(wall - sum(loops) - further * len(files), 1),
+        "growth": round(statistics.median(over[-quarter:]) / statistics.median(over[quarter : 2 * quarter]), 2),
+        "driver_rss_mb": [
+            memory.at(max(trials // 10, WARM_UP)),
+            memory.at(trials // 2),
+            round(memory.samples[-1][1], 1),
+        ],
+    }
+
+
+def main() -> None:
+    """Prints one line of JSON; with --profile where the driver's time went, on stderr."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--trials", type=int, default=200)
+    parser.add_argument("--profile", action="store_true")
+    arguments = parser.parse_args()
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    print(json.dumps(measured(arguments.trials, arguments.profile)))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,211 @@
+"""A search whose driver is killed again and again comes to the same end as one that is left alone.
+
+The driver of a search of `--trials` tiny trials gets SIGKILL at `--kills` random moments, each time followed by
+`ganfleet search --resume NAME`. Then it is compared with the undisturbed search of the same seed: the same trials with
+the same settings, none lost, none twice, one MLflow run each, one value for each metric and step, the same winner.
+
+    python tests/faults/driver_kills.py [--kills 10] [--trials 12] [--seed 0] [--workers 1]
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).parents[2]))
+
+from pipelines.runs import RunFolder
+from tests.pipelines.tiny import SMALL, client_of, command, environment, history, named, rows, timeless, tracked
+
+ROUNDS, EVERY = 200, 20
+
+
+def words(name: str, storage: Path, trials: int, *settings: str) -> list[str]:
+    """The command of a search whose trials and end do not depend on timing."""
+    return [
+        *("search", "wgan_gp", *SMALL, f"name={name}", f"storage.path={storage}", f"search.trials={trials}"),
+        *("search.scheduler=none", "search.sampler=random", "search.confirm=0", "family.n_critic=1"),
+        *(f"budget.rounds={ROUNDS}", f"budget.eval_every={EVERY}", f"budget.log_every={EVERY // 2}", *settings),
+    ]
+
+
+def descendants(pid: int) -> set[int]:
+    """The processes below one, by /proc."""
+    parents: dict[int, int] = {}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                parents[int(entry.name)] = int((entry / "stat").read_text().rsplit(")", 1)[1].split()[1])
+            except (FileNotFoundError, ProcessLookupError):
+                continue
+    found, fresh = set(), {pid}
+    while fresh:
+        fresh = {child for child, parent in parents.items() if parent in fresh} - found
+        found |= fresh
+    return found
+
+
+def gone(pids: set[int], seconds: float = 30.0) -> float:
+    """Waits until none of the processes plays a trial any more. Returns how long that took. Raises if they stay.
+
+    Ray's agents (of the dashboard, of runtime environments) look for their parent every few seconds, five times, and
+    are not waited for.
+    """
+    began = time.monotonic()
+    while alive := [name for name in map(called, pids) if name and "Agent" not in name]:
+        if time.monotonic() - began > seconds:
+            raise AssertionError(f"outlive their driver: {', '.join(alive)}")
+        time.sleep(0.02)
+    return time.monotonic() - began
+
+
+def called(pid: int) -> str:
+    """What a process is called; nothing if it is no more, or only waits to be buried."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_text().replace("\0", " ").strip()[:60]
+    except (FileNotFoundError, ProcessLookupError):
+        return ""
+
+
+def kill_at(arguments: list[str], cwd: Path, journal: Path, delay: float, early: bool) -> tuple[bool, float]:
+    """Runs a command; SIGKILL of it alone `delay` seconds after it first wrote to the journal, or `early`, after its
+    start. Returns whether it was still running then, and how long its workers outlived it."""
+    size = journal.stat().st_size if journal.is_file() else 0
+    with (cwd / "out").open("a") as out:
+        process = subprocess.Popen(command(*arguments), cwd=cwd, env=environment(), stdout=out, stderr=out)
+    while not early and process.poll() is None and (journal.stat().st_size if journal.is_file() else 0) <= size:
+        time.sleep(0.02)
+    deadline = time.monotonic() + delay
+    while process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.01)
+    below = descendants(process.pid)
+    if process.poll() is not None:
+        return False, 0.0
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    return True, gone(below)
+
+
+def finish(arguments: list[str], cwd: Path) -> None:
+    """Runs a command to its end."""
+    done = subprocess.run(command(*arguments), cwd=cwd, env=environment(), capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def table(folder: Path) -> list[dict[str, str]]:
+    """trials.csv by trial, without what depends on the clock or the place."""
+    with (folder / "trials.csv").open() as file:
+        found = [
+            {k: v for k, v in row.items() if k not in ("images_per_second", "checkpoint")}
+            for row in csv.DictReader(file)
+        ]
+    return sorted(found, key=lambda row: row["trial"])
+
+
+def differences(disturbed: Path, quiet: Path, storage: Path, trials: int) -> list[str]:
+    """What is not as it is in the undisturbed search."""
+    wrong = []
+    ours, theirs = table(disturbed), table(quiet)
+    if len({row["trial"] for row in ours}) != trials or len(ours) != trials:
+        wrong.append(f"{len(ours)} rows of {trials} trials")
+    wrong += [f"{a['trial']}: {a} was {b}" for a, b in zip(ours, theirs, strict=False) if a != b]
+    best = [json.loads((folder / "best.json").read_text())["trial"] for folder in (disturbed, quiet)]
+    if best[0] != best[1]:
+        wrong.append(f"the winner is {best[0]}, was {best[1]}")
+    wrong += _in_files(disturbed, quiet)
+    return wrong + _in_mlflow(disturbed, storage, trials)
+
+
+def _in_files(disturbed: Path, quiet: Path) -> list[str]:
+    wrong = []
+    for folder in sorted((disturbed / "trials").iterdir()):
+        mine, right = ([timeless(row) for row in rows(one)] for one in (folder, quiet / "trials" / folder.name))
+        if mine != right:
+            wrong.append(f"{folder.name}: rows differ")
+        if len(RunFolder(folder).checkpoints()) != 1:
+            wrong.append(f"{folder.name}: {len(RunFolder(folder).checkpoints())} checkpoints")
+    return wrong
+
+
+def _in_mlflow(disturbed: Path, storage: Path, trials: int) -> list[str]:
+    client = client_of(storage)
+    children = tracked(client, kind="trial", search=disturbed.name)
+    wrong = [] if len(children) == trials else [f"{len(children)} runs in MLflow"]
+    if named(client, disturbed.name).info.status != "FINISHED":
+        wrong.append("the parent run is not finished")
+    for child in children:
+        trial = child.data.tags["ganfleet.trial"]
+        try:
+            values = history(client, child)
+        except AssertionError as error:
+            wrong.append(str(error))
+            continue
+        ours = {row["step"]: timeless(row) for row in rows(disturbed / "trials" / trial)}
+        if {step: timeless({"step": step, **row}) for step, row in values.items()} != ours:
+            wrong.append(f"{trial}: MLflow differs from metrics.jsonl")
+        if child.info.status != "FINISHED":
+            wrong.append(f"{trial}: {child.info.status}")
+    return wrong
+
+
+def played(journal: Path) -> tuple[float, float]:
+    """Seconds until a search's first trial and from there to its end, by its journal."""
+    seconds = [json.loads(line)["seconds"] for line in journal.read_text().splitlines()]
+    return seconds[0], seconds[-1] - seconds[0]
+
+
+def disturb(storage: Path, kills: int, trials: int, seed: int, *settings: str) -> dict[str, Any]:
+    """Both searches. Returns what was seen; `wrong` is empty if all is well."""
+    draw = random.Random(seed)
+    finish(words("quiet", storage, trials, *settings), storage)
+    starting, playing = played(storage / "quiet" / "journal.jsonl")
+    disturbed = storage / "disturbed"
+    resume = ["search", "--resume", "disturbed", f"storage.path={storage}"]
+    hit, outlived = 0, []
+    while hit < kills:
+        begin = resume if (disturbed / "id.json").is_file() else words("disturbed", storage, trials, *settings)
+        early = hit % 4 == 3  # while Ray starts, or before
+        delay = draw.uniform(0, starting if early else 2 * playing / (kills + 1))
+        killed, seconds = kill_at(begin, storage, disturbed / "journal.jsonl", delay, early)
+        if not killed:
+            break
+        hit += 1
+        outlived.append(seconds)
+    finish(resume, storage)
+    return {
+        "kills": hit,
+        "trials": trials,
+        "workers_outlived_seconds": round(max(outlived, default=0.0), 2),
+        "seconds_undisturbed": [round(starting, 1), round(playing, 1)],
+        "wrong": differences(disturbed, storage / "quiet", storage, trials),
+    }
+
+
+def main() -> None:
+    """Prints one line of JSON; exit code 1 if anything is wrong."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--kills", type=int, default=10)
+    parser.add_argument("--trials", type=int, default=12)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--workers", type=int, default=1)
+    asked = parser.parse_args()
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    with tempfile.TemporaryDirectory() as storage:
+        workers = f"compute.workers={asked.workers}"
+        result = disturb(Path(storage), asked.kills, asked.trials, asked.seed, workers)
+    print(json.dumps(result))
+    raise SystemExit(bool(result["wrong"]))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,223 @@
+"""Stopping rules by name: what they say to trials that arrive at rungs, and after a search is restored."""
+
+import math
+import pickle
+
+import pytest
+from ray import cloudpickle
+from ray.tune.experiment import Trial
+from ray.tune.schedulers import TrialScheduler
+
+from gan_core.settings import SettingsError
+from tune_spaces import bohb
+from tune_spaces.engines import IMAGES, check_engines, scheduler
+
+GO, STOP, PAUSE = TrialScheduler.CONTINUE, TrialScheduler.STOP, TrialScheduler.PAUSE
+RULES = ["asha", "hyperband", "median"]
+
+
+def trial(name: str, **last) -> Trial:
+    made = Trial("nothing", stub=True, trial_id=name)
+    made.run_metadata.last_result = last
+    return made
+
+
+def added(of, *names: str) -> list[Trial]:
+    trials = [trial(name) for name in names]
+    for one in trials:
+        of.on_trial_add(None, one)
+    return trials
+
+
+def tell(of, one: Trial, step: int, fid: float | None, controller=None) -> str:
+    result = {"step": step} | ({} if fid is None else {"fid": fid})
+    return of.on_trial_result(controller, one, result)
+
+
+@pytest.mark.parametrize("name", RULES)
+def test_a_row_without_a_fid_decides_nothing_and_a_fid_that_is_no_number_ends_a_trial(name):
+    of = scheduler(name, 2000, 200)
+    for one in added(of, *"abcdef"):
+        assert tell(of, one, 200, None) == GO
+    for bad in (math.nan, math.inf):
+        assert tell(of, added(of, f"bad{bad}")[0], 200, bad) == STOP
+    good = added(of, "good")[0]
+    assert tell(of, good, 200, 5.0) == GO
+
+
+@pytest.mark.parametrize("name", [*RULES, "none"])
+def test_a_trial_that_fails_before_any_row_is_no_ones_problem(name):
+    of = scheduler(name, 2000, 200)
+    first, second = added(of, "first", "second")
+    of.on_trial_error(None, first)
+    of.on_trial_complete(None, second, {})
+    assert tell(of, added(of, "third")[0], 200, 5.0) == GO
+
+
+def test_the_median_ends_a_trial_whose_best_is_worse_than_the_median_of_the_others_means():
+    of = scheduler("median", 2000, 200)
+    means = {"a": (50.0, 30.0), "b": (60.0, 40.0), "c": (90.0, 70.0)}  # 40, 50, 80: median 50
+    for one in added(of, *means):
+        assert [tell(of, one, step, fid) for step, fid in zip((200, 400), means[one.trial_id], strict=True)] == [GO, GO]
+    better, worse = added(of, "better", "worse")
+    assert tell(of, worse, 100, 1e6) == GO, "no evaluation of the first rung yet"
+    assert [tell(of, better, 400, 49.0), tell(of, worse, 400, 51.0)] == [GO, STOP]
+
+
+def test_hyperband_gives_trials_to_brackets_as_the_paper_does():
+    """First rungs 200, 600, 1800 of a budget of 5400: of n trials 3^s / (s + 1) go to bracket s = 3, 2, 1, 0."""
+    of = scheduler("hyperband", 5400, 200)
+    first_rungs = [
+        min(rung for rung, _ in of._trial_info[one.trial_id]._rungs) for one in added(of, *map(str, range(1000)))
+    ]
+    found = [first_rungs.count(rung) / 1000 for rung in (200, 600, 1800, 5400)]
+    weights = [27 / 4, 9 / 3, 3 / 2, 1]
+    assert found == pytest.approx([weight / sum(weights) for weight in weights], abs=0.05)
+
+
+def test_hyperband_is_seeded():
+    def brackets(seed):
+        of = scheduler("hyperband", 5400, 200, seed=seed)
+        return [of._brackets.index(of._trial_info[one.trial_id]) for one in added(of, *map(str, range(30)))]
+
+    assert brackets(1) == brackets(1)
+    assert brackets(1) != brackets(2)
+
+
+def test_trials_of_so_many_images_are_compared_at_the_same_images():
+    """A critic of 5 steps a round sees in 200 rounds what one of 1 sees in 1,000."""
+    asha = scheduler("asha", 64 * 2000, 64 * 200, time=IMAGES)
+    slow, quick, late = added(asha, "slow", "quick", "late")
+
+    def at(one, images, fid):
+        return asha.on_trial_result(None, one, {"step": 200, "images_seen": images, "fid": fid})
+
+    assert at(quick, 5 * 64 * 200, 10.0) == GO
+    assert at(slow, 64 * 200, 90.0) == GO, "far behind it, and not compared with it"
+    assert at(late, 64 * 200, 95.0) == STOP
+
+
+@pytest.mark.parametrize("name", ["asha", "median"])
+def test_a_restored_rule_remembers_the_rungs(name):
+    """Tune restores its trials, but the scheduler of the search's first hour."""
+    rows = {
+        key: [{"step": 100, "loss": 1.0}, {"step": 200, "fid": fid}, {"step": 400, "fid": fid}]
+        for key, fid in zip("abcd", (10.0, 20.0, 30.0, 40.0), strict=True)
+    }
+    fresh, again = (scheduler(name, 2000, 200, history=history) for history in (None, rows.get))
+    for of, said in ((fresh, GO), (again, STOP)):
+        for key in rows:
+            of.on_trial_add(None, trial(key, step=400, fid=rows[key][-1]["fid"]))
+        assert tell(of, added(of, "new")[0], 200, 35.0) == said
+    good = added(again, "good")[0]
+    assert tell(again, good, 200, 5.0) == GO
+
+
+def test_what_was_logged_after_the_last_report_is_not_remembered():
+    rows = {"a": [{"step": 200, "fid": 1.0}, {"step": 400, "fid": 1.0}]}
+    asha = scheduler("asha", 2000, 200, history=rows.get)
+    asha.on_trial_add(None, trial("a"))
+    assert tell(asha, added(asha, "new")[0], 200, 35.0) == GO
+
+
+@pytest.mark.parametrize("name", [*RULES, "none"])
+def test_a_scheduler_is_stored_with_a_search(name):
+    assert pickle.loads(cloudpickle.dumps(scheduler(name, 2000, 200)))
+
+
+# BOHB's
+
+
+class Controller:
+    """What Tune's HyperBand asks of the controller."""
+
+    def __init__(self, rule: TrialScheduler, trials: list[Trial]) -> None:
+        self.rule = rule
+        self.trials, self.paused, self.unpaused, self.stopped = trials, [], [], []
+        self.search_alg = self.searcher = self
+        self.written: list[str] = []
+
+    def get_trials(self) -> list[Trial]:
+        return self.trials
+
+    def on_pause(self, trial_id: str) -> None:
+        self.paused.append(trial_id)
+
+    def on_unpause(self, trial_id: str) -> None:
+        self.unpaused.append(trial_id)
+
+    def stop_trial(self, one: Trial) -> None:
+        self.stopped.append(one.trial_id)
+        self.rule.on_trial_remove(self, one)
+        one.set_status(Trial.TERMINATED)
+
+    def _mark_trial_to_checkpoint(self, one: Trial) -> None:
+        self.written.append(one.trial_id)
+
+
+def for_bohb(last=1800, first=200):
+    return scheduler("hyperband", last, first, sampler="bohb")
+
+
+def test_hyperband_for_bohb_halves_at_evaluations():
+    """Li et al. 2017: a bracket of 9 trials from the first rung, of which 3 go on to the next."""
+    of = for_bohb()
+    trials = added(of, *"abcdefghi")
+    controller = Controller(of, trials)
+    for number, one in enumerate(trials):
+        one.set_status(Trial.RUNNING)
+        said = tell(of, one, 200, float(number), controller)
+        one.set_status(Trial.PAUSED if said == PAUSE else Trial.TERMINATED)
+    assert said == STOP, "the last is the worst"
+    assert controller.paused == list("abcdefgh")
+    assert sorted(controller.unpaused) == list("abc")
+    assert sorted(controller.stopped) == list("defgh")
+    assert sorted(controller.written) == list("defgh"), "else they would run again in a restored search"
+
+
+@pytest.mark.parametrize(("last", "first"), [(1, 200), (200, 200), (300, 200), (1400, 200), (5400, 200), (2000, 1)])
+def test_no_rung_of_bohbs_hyperband_is_before_an_evaluation(last, first):
+    of = for_bohb(last, first)
+    for one in added(of, *map(str, range(60))):
+        assert of._trial_info[one][0]._cumul_r >= min(first, last)
+
+
+def test_bohbs_hyperband_does_not_wait_for_trials_that_had_ended_when_it_was_restored():
+    of = for_bohb(200, 200)
+    ended = trial("ended", step=200, fid=3.0)
+    ended.set_status(Trial.TERMINATED)
+    of.on_trial_add(None, ended)
+    live = added(of, "live")[0]
+    live.set_status(Trial.RUNNING)
+    controller = Controller(of, [ended, live])
+    assert tell(of, live, 200, 5.0, controller) in (STOP, PAUSE)
+    of.on_trial_complete(controller, ended, {})
+
+
+# What fits together
+
+
+@pytest.mark.parametrize(
+    ("sampler", "rule", "nearest"),
+    [
+        ("bohb", "asha", "search.scheduler=hyperband"),
+        ("bohb", "pbt", "search.scheduler=hyperband"),
+        ("tpe", "pbt", "search.sampler=sobol"),
+        ("gp", "pbt", "search.sampler=sobol"),
+    ],
+)
+def test_what_does_not_fit_together_is_refused(sampler, rule, nearest):
+    with pytest.raises(SettingsError, match=f"nearest: {nearest}$"):
+        check_engines(sampler, rule)
+
+
+def test_bohb_that_is_not_installed_says_what_to_install(monkeypatch):
+    monkeypatch.setattr(bohb, "PACKAGES", ("no_such_package",))
+    with pytest.raises(SettingsError, match="pip install 'ganfleet\\[bohb\\]'; nearest: search.sampler=tpe"):
+        check_engines("bohb", "hyperband")
+
+
+@pytest.mark.parametrize("sampler", ["random", "sobol", "tpe", "gp"])
+@pytest.mark.parametrize("rule", ["asha", "hyperband", "median", "none"])
+def test_what_fits_together(sampler, rule):
+    check_engines(sampler, rule)

@@ -1,0 +1,111 @@
+"""Domains as a user writes them, `loguniform(1e-5,1e-2)`, checked against the field that they are for."""
+
+from __future__ import annotations
+
+import math
+import re
+from typing import Any
+
+from gan_core.family import Family
+from gan_core.settings import SettingsError, nearest
+from tune_spaces.domains import NARROW, Choice, Domain, Range, Whole
+from tune_spaces.fields import FieldRange, field_range
+
+KINDS = ("uniform", "loguniform", "randint", "choice")
+
+
+def parse_domain(path: str, text: object, family: type[Family], name: str) -> Domain:
+    """The domain that `text` says, for a family's field that is told as `path`. Raises SettingsError."""
+    field = field_range(family, name)
+    if field.kind == "other":
+        raise SettingsError(f"{path}: {name} is neither a number nor a choice; nearest: family.{name}={field.default}")
+    found = re.fullmatch(r"\s*(\w+)\s*\(([^()]*)\)\s*", str(text))
+    if found is None:
+        raise SettingsError(f"{path}={text} is no domain; nearest: {path}={example(family, name)}")
+    kind, values = found[1], [_value(word) for word in found[2].split(",")]
+    if kind not in KINDS:
+        right = f"{nearest(kind, KINDS)}({found[2]})"
+        try:
+            parse_domain(path, right, family, name)
+        except SettingsError:
+            right = example(family, name)
+        raise SettingsError(f"{path}={text} is no domain; nearest: {path}={right} (known: {', '.join(KINDS)})")
+    right = example(family, name)
+    if kind == "choice":
+        return _choice(f"{path}={text}", path, values, field, right)
+    if field.kind == "words":
+        raise SettingsError(f"{path}={text}: {name} is {field}; nearest: {path}={right}")
+    return _between(f"{path}={text}", path, kind, values, field, right)
+
+
+def example(family: type[Family], name: str) -> str:
+    """An expression that fits: the narrow domain, or half to twice the field's default, or all that it takes."""
+    field = field_range(family, name)
+    known = NARROW[name].within(field) if name in NARROW else None
+    if known is not None:
+        return known.expression
+    if field.kind == "words":
+        return Choice(field.words).expression
+    low, high = max(field.low, field.default / 2), min(field.high, field.default * 2)
+    if low >= high:
+        low, high = field.low, field.high
+    return (Whole(math.ceil(low), int(high)) if field.kind == "whole" else Range(low, high)).expression
+
+
+def _value(word: str) -> int | float | str:
+    word = word.strip().strip("'\"")
+    for number in (int, float):
+        try:
+            return number(word)
+        except ValueError:
+            continue
+    return word
+
+
+def _choice(said: str, path: str, values: list[Any], field: FieldRange, right: str) -> Domain:
+    values = [int(value) if _is_whole(value) and field.kind == "whole" else value for value in values]
+    strange = [value for value in values if value not in field]
+    if strange and field.kind == "words":
+        values = list(dict.fromkeys(nearest(str(value), field.words) for value in values))
+    elif strange:
+        values = [value for value in values if value in field]
+    if strange:
+        near = Choice(tuple(values)).expression if len(values) > 1 else right
+        raise SettingsError(f"{said}: {strange[0]} does not fit, {path} takes {field}; nearest: {path}={near}")
+    values = list(dict.fromkeys(values))
+    if len(values) == 1:
+        name = path.rpartition(".")[2]
+        raise SettingsError(f"{said} is one value, nothing to search; nearest: family.{name}={values[0]}")
+    return Choice(tuple(values))
+
+
+def _between(said: str, path: str, kind: str, values: list[Any], field: FieldRange, right: str) -> Domain:
+    if len(values) != 2 or any(isinstance(value, str) or not math.isfinite(value) for value in values):
+        raise SettingsError(f"{said} needs a lowest and a highest number; nearest: {path}={right}")
+    low, high = values
+    if low == high:
+        name = path.rpartition(".")[2]
+        raise SettingsError(f"{said} is one value, nothing to search; nearest: family.{name}={low}")
+    wanted = "randint" if field.kind == "whole" else "uniform" if kind == "randint" else kind
+    low, high = min(low, high), max(low, high)
+    if wanted == "loguniform" and low <= 0:
+        low = max(field.low, high / 1000) if high > 0 else 0
+        fitting: Domain | None = Range(low, high, log=True).within(field) if low > 0 else None
+        near = right if fitting is None else fitting.expression
+        raise SettingsError(f"{said}: a logarithm needs more than 0; nearest: {path}={near}")
+    domain: Range | Whole = (
+        Whole(math.ceil(low), math.floor(high)) if wanted == "randint" else Range(low, high, wanted == "loguniform")
+    )
+    fitting = domain.within(field)
+    near = right if fitting is None else fitting.expression
+    if wanted != kind or (wanted == "randint" and not all(_is_whole(value) for value in values)):
+        raise SettingsError(f"{said}: {path} takes {field}; nearest: {path}={near}")
+    if any(end not in field for end in domain.ends):
+        raise SettingsError(f"{said} is outside the field's range, {field}; nearest: {path}={near}")
+    if values[0] > values[1]:
+        raise SettingsError(f"{said} goes from high to low; nearest: {path}={near}")
+    return domain
+
+
+def _is_whole(value: object) -> bool:
+    return isinstance(value, int) or (isinstance(value, float) and value.is_integer())

@@ -1,0 +1,44 @@
+"""What a family's field takes, read from its own declaration."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal, get_args, get_origin
+
+from annotated_types import Ge, Le
+
+from gan_core.family import Family
+
+
+@dataclass(frozen=True)
+class FieldRange:
+    """The kind of a field's values and its bounds, both included; or its words."""
+
+    kind: Literal["number", "whole", "words", "other"]
+    default: Any
+    low: float = float("-inf")
+    high: float = float("inf")
+    words: tuple[str, ...] = ()
+
+    def __contains__(self, value: object) -> bool:
+        if self.kind == "words":
+            return value in self.words
+        right = isinstance(value, int) if self.kind == "whole" else isinstance(value, int | float)
+        return right and self.low <= value <= self.high  # type: ignore[operator]
+
+    def __str__(self) -> str:
+        if self.kind == "words":
+            return f"one of {', '.join(self.words)}"
+        return f"{'whole numbers ' if self.kind == 'whole' else ''}from {self.low:g} to {self.high:g}"
+
+
+def field_range(family: type[Family], name: str) -> FieldRange:
+    """The range of a family's field; kind `other` if its values can be neither drawn nor listed."""
+    field = family.model_fields[name]
+    if get_origin(field.annotation) is Literal:
+        return FieldRange("words", field.default, words=get_args(field.annotation))
+    if field.annotation not in (int, float):
+        return FieldRange("other", field.default)
+    low = max([float(one.ge) for one in field.metadata if isinstance(one, Ge)], default=float("-inf"))  # type: ignore[arg-type]
+    high = min([float(one.le) for one in field.metadata if isinstance(one, Le)], default=float("inf"))  # type: ignore[arg-type]
+    return FieldRange("whole" if field.annotation is int else "number", field.default, low, high)
