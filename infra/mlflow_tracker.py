@@ -29,7 +29,7 @@ from mlflow.utils.mlflow_tags import MLFLOW_LOGGED_IMAGES, MLFLOW_PARENT_RUN_ID
 from mlflow.utils.validation import MAX_PARAM_VAL_LENGTH, MAX_PARAMS_TAGS_PER_BATCH, MAX_TAG_VAL_LENGTH
 from PIL import Image
 
-__all__ = ["MlflowTracker", "close_run", "has_ended", "open_run", "prepare", "run_of", "version_tags"]
+__all__ = ["MlflowTracker", "close_run", "open_run", "prepare", "run_of", "version_tags"]
 
 MARKER = "images_seen"  # the metric that every row has
 PICTURES = "samples"
@@ -79,12 +79,6 @@ def run_of(uri: str, experiment_id: str, identity: Mapping[str, str]) -> str | N
     """The id of the active run whose tags equal all of `identity`, left as it is; None if there is none."""
     run = _find(client_of(uri), experiment_id, identity)
     return None if run is None else str(run.info.run_id)
-
-
-def has_ended(uri: str, experiment_id: str, identity: Mapping[str, str]) -> bool:
-    """Whether the active run whose tags equal all of `identity` is there and closed."""
-    run = _find(client_of(uri), experiment_id, identity)
-    return run is not None and run.info.status != "RUNNING"
 
 
 def close_run(

@@ -56,12 +56,6 @@ class TrackingTarget:
             {"ganfleet.kind": self.kind, **self.tags},
         )
 
-    def ended(self) -> bool:
-        """Whether the run is there and closed."""
-        from infra.mlflow_tracker import has_ended
-
-        return has_ended(self.uri, self.experiment_id, {"ganfleet.id": self.identity})
-
 
 def play(
     experiment: TrainExperiment,

@@ -58,11 +58,10 @@ def descendants(pid: int) -> set[int]:
 def gone(pids: set[int], seconds: float = 30.0) -> float:
     """Waits until none of the processes plays a trial any more. Returns how long that took. Raises if they stay.
 
-    Ray's agents (of the dashboard, of runtime environments) look for their parent every few seconds, five times, and
-    are not waited for.
+    Others of Ray's (its agents, the dashboard) look for their parent now and then, and are not waited for.
     """
     began = time.monotonic()
-    while alive := [name for name in map(called, pids) if name and "Agent" not in name]:
+    while alive := [name for name in map(called, pids) if name.startswith("ray::") and "Agent" not in name]:
         if time.monotonic() - began > seconds:
             raise AssertionError(f"outlive their driver: {', '.join(alive)}")
         time.sleep(0.02)

@@ -140,7 +140,7 @@ MISTAKES = {
     "train --resume first compute.workers=3": ["nearest: data.batch_size", "compute.workers=3"],
     "train --resume hunt": ["nearest: ganfleet search --resume hunt"],
     "search --resume hunt search.trials=3": ["search.trials=3", "nearest: search.trials=4"],
-    "search --resume hunt search.sampler=random": ["search.sampler cannot change", "nearest: search.trials"],
+    "search --resume hunt search.sampler=random": ["search.sampler cannot change", "may change: search.trials,"],
     "search --resume first": ["nearest: ganfleet train --resume first"],
     "search --resume hunt search.confirm=2": ["search.confirm=2 is less", "nearest: search.confirm=3"],
     "search --resume hunt search.confirm_seeds=2": [
