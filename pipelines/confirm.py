@@ -75,11 +75,12 @@ def confirm(
     """Plays what of the confirmation was not yet played. Returns the settings, the winner first, and whether all has
     come to an end."""
     experiment, folder = context.experiment, RunFolder(context.folder.path / "confirm")
-    if not to_repeat(experiment, outcomes, begun=()):
+    if not to_repeat(experiment, outcomes, begun={}):
         return [], True
     folder.path.mkdir(exist_ok=True)
     with Journal(folder.journal) as journal:
-        repeats = to_repeat(experiment, outcomes, begun={name.rpartition("-")[0] for name in journal.records})
+        begun = {name.rpartition("-")[0]: one.config["settings"] for name, one in journal.records.items()}
+        repeats = to_repeat(experiment, outcomes, begun)
         names = [one.id for one in repeats]
         shared = {field.name: getattr(context, field.name) for field in fields(SearchContext)}
         view.confirm(len({one.trial.trial for one in repeats}), experiment.search.confirm_seeds)

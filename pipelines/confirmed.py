@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import random
 import statistics
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
-from pipelines.outcome import Outcome, ranked, short
+from pipelines.outcome import ENDED, Outcome, ranked, short
 from pipelines.runs import RunFolder
 from pipelines.settings import SearchExperiment
 
@@ -41,6 +42,11 @@ class Repeated:
     """The lowest of the run."""
     checkpoint: str | None
 
+    @property
+    def ended(self) -> bool:
+        """Whether it will not go on."""
+        return self.state in ENDED
+
 
 @dataclass(frozen=True)
 class Confirmed:
@@ -52,12 +58,12 @@ class Confirmed:
     @property
     def whole(self) -> bool:
         """Whether every seed has come to an end."""
-        return all(run.state in ("completed", "stopped", "failed") for run in self.runs)
+        return all(run.ended for run in self.runs)
 
     @property
     def lost(self) -> list[int]:
         """The seeds that did not reach the last round: they diverged or failed."""
-        return [run.seed for run in self.runs if run.fid is None]
+        return [run.seed for run in self.runs if run.fid is None and run.ended]
 
     @property
     def fids(self) -> list[float]:
@@ -122,18 +128,24 @@ def fresh_seeds(seed: int, count: int) -> list[int]:
     return found
 
 
-def to_repeat(experiment: SearchExperiment, outcomes: Sequence[Outcome], begun: Iterable[str]) -> list[Repeat]:
+def to_repeat(
+    experiment: SearchExperiment, outcomes: Sequence[Outcome], begun: Mapping[str, dict[str, Any]]
+) -> list[Repeat]:
     """What confirmation plays: the best settings (of each family with `search.compare`), each with every fresh seed.
 
-    `begun`: trials whose settings were confirmed before, or began to be. They stay, so that all that is compared has
-    the same seeds. Equal settings are confirmed once.
+    `begun`: trials whose settings were confirmed before, or began to be, with these settings. They stay, so that all
+    that is compared has the same seeds. (A population that went on since may have given the trial others.) Equal
+    settings are confirmed once.
     """
     if experiment.search.confirm == 0:
         return []
     groups = [family.name for family in experiment.families] if experiment.search.compare else [None]
-    sound = [one for one in ranked(outcomes) if one.fid is not None and one.state != "failed"]
-    known = set(begun)
-    chosen = {json.dumps(one.settings, sort_keys=True): one for one in sound if one.trial in known}
+    sound = [
+        replace(one, settings=begun.get(one.trial, one.settings))
+        for one in ranked(outcomes)
+        if one.fid is not None and one.state != "failed"
+    ]
+    chosen = {json.dumps(one.settings, sort_keys=True): one for one in sound if one.trial in begun}
     for group in groups:
         of_group: dict[str, Outcome] = {}
         for one in sound:

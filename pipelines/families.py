@@ -41,11 +41,11 @@ class FamilyRow:
 
 
 def family_table(outcomes: Sequence[Outcome], confirmed: Sequence[Confirmed]) -> list[FamilyRow]:
-    """A row for each family: the best confirmed mean first, then the best FID of the search. `confirmed`: the best
-    settings first."""
+    """A row for each family: the best confirmed mean first, of those that lost no seed; then by the best FID of the
+    search. `confirmed`: the best settings first."""
     names = list(dict.fromkeys(one.settings["name"] for one in outcomes))
     rows = [_row(name, [one for one in outcomes if one.settings["name"] == name], confirmed) for name in names]
-    return sorted(rows, key=lambda row: (_last(row.mean), _last(row.best), row.family))
+    return sorted(rows, key=_rank)
 
 
 def fids_of(outcomes: Sequence[Outcome], family: str) -> list[float]:
@@ -76,7 +76,7 @@ def say_families(console: Console, outcomes: Sequence[Outcome], confirmed: Seque
 def _row(family: str, outcomes: Sequence[Outcome], confirmed: Sequence[Confirmed]) -> FamilyRow:
     fids = fids_of(outcomes, family)
     lower, upper = _quartiles(fids)
-    best = next((one for one in confirmed if one.family == family and one.mean is not None), None)
+    best = next((one for one in confirmed if one.family == family and one.whole and one.mean is not None), None)
     return FamilyRow(
         family,
         trials=len(outcomes),
@@ -103,8 +103,9 @@ def _quartiles(values: Sequence[float]) -> tuple[float | None, float | None]:
     return lower, upper
 
 
-def _last(value: float | None) -> tuple[bool, float]:
-    return value is None, value or 0.0
+def _rank(row: FamilyRow) -> tuple[object, ...]:
+    """As settings are ranked: those that lost a seed come after those that lost none."""
+    return (row.mean is None, row.lost or 0, row.mean or 0.0, row.best is None, row.best or 0.0, row.family)
 
 
 _HEADINGS = ("family", "trials", "completed", "stopped", "failed", "best FID", "median FID", "quartiles", "confirmed")

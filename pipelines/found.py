@@ -60,8 +60,8 @@ class Found:
 
     @property
     def best(self) -> Best | None:
-        """The confirmed winner; where no setting is confirmed, the trial of the lowest FID."""
-        winner = winner_of(self.confirmed)
+        """The confirmed winner; where no setting is confirmed, or not yet all of them, the trial of the lowest FID."""
+        winner = winner_of(self.confirmed) if all(one.whole for one in self.confirmed) else None
         if winner is not None:
             run = winner.typical
             assert run.fid is not None

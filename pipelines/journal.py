@@ -41,7 +41,7 @@ class Record:
     reason: str = ""
     """Why it was stopped or failed."""
     lost: bool = False
-    """Whether it failed for no fault of its settings."""
+    """Whether it failed for no fault of its settings: it goes on when the search does."""
     result: Mapping[str, Any] | None = None
     """Its last evaluation."""
     pointer: Mapping[str, Any] | None = None
@@ -176,7 +176,7 @@ def _after(record: Record, line: Mapping[str, Any]) -> Record:
     if line["event"] == "end":
         return replace(record, state=line["state"], reason=line["reason"], lost=line["lost"])
     if line["event"] == "reopen":
-        return replace(record, state="waiting", reason="", closed=False)
+        return replace(record, state="waiting", reason="", lost=False, closed=False)
     return replace(record, closed=True) if line["event"] == "closed" else record
 
 

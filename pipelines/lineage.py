@@ -79,6 +79,7 @@ def exploit(folder: RunFolder, donor: RunFolder, step: int, settings: Mapping[st
         if checkpoint.is_whole(folder.checkpoint(taken)):
             folder.discard_after(taken)
             return taken
+        known.pop()  # noted, but not done
     aside, taken = _copy(donor, step, folder.path / "checkpoints")
     known.append({"step": folder.logged() or 0, "parent_step": taken, **about})
     write_atomic(folder.lineage, json.dumps(known, indent=1).encode())
@@ -90,6 +91,8 @@ def exploit(folder: RunFolder, donor: RunFolder, step: int, settings: Mapping[st
 def _copy(donor: RunFolder, step: int, into: Path) -> tuple[Path, int]:
     """A whole copy under a name that no one takes for a checkpoint. The donor may delete what is being copied."""
     into.mkdir(parents=True, exist_ok=True)
+    for left in into.glob(".*-new"):  # by a process that died here
+        shutil.rmtree(left, ignore_errors=True)
     later = [path for path in donor.checkpoints() if int(path.name[5:]) >= step]
     for path in later or donor.checkpoints()[-1:]:
         aside = into / f".{path.name}-{uuid.uuid4().hex}-new"

@@ -9,6 +9,9 @@ from typing import Any
 from pipelines.journal import Record
 from pipelines.runs import RunFolder
 
+ENDED = ("completed", "stopped", "failed")
+"""States of what will not go on."""
+
 
 @dataclass(frozen=True)
 class Outcome:
@@ -34,7 +37,7 @@ class Outcome:
     @property
     def ended(self) -> bool:
         """Whether the trial will not go on."""
-        return self.state in ("completed", "stopped", "failed")
+        return self.state in ENDED
 
     @property
     def ending(self) -> str:

@@ -33,7 +33,9 @@ def register_winner(context: SearchContext, found: Found, console: Console) -> N
         return
     identity = {"ganfleet.id": f"{context.folder.id}/confirm/{best.confirmed.typical.id}"}
     run = run_of(context.tracking_uri, context.tracking_experiment, identity)
-    assert run is not None, "the driver has closed it"
+    if run is None:
+        say(console, f"model     not registered: its run is not in tracking.uri={context.tracking_uri}")
+        return
     model = context.folder.path.name
     try:
         made = register(context.tracking_uri, model, run, _tags(context, best.trial, best.confirmed))

@@ -12,12 +12,10 @@ from pipelines.settings import SearchExperiment, TrainExperiment, Where
 
 Placed = TypeVar("Placed", bound=Where)
 
-TRAIN_MAY_CHANGE = (
-    *("budget.rounds", "budget.images", "tracking.uri"),
-    *("compute.workers", "compute.device", "compute.cpus", "compute.gpus"),
-)
+WHERE = ("tracking.uri", "compute.workers", "compute.device", "compute.cpus", "compute.gpus")
+TRAIN_MAY_CHANGE = ("budget.rounds", "budget.images", *WHERE)
 SEARCH_MAY_GROW = ("trials", "hours", "images", "confirm", "confirm_seeds")
-SEARCH_MAY_CHANGE = (*(f"search.{name}" for name in SEARCH_MAY_GROW), "tracking.uri")
+SEARCH_MAY_CHANGE = (*(f"search.{name}" for name in SEARCH_MAY_GROW), "search.max_concurrent", *WHERE)
 
 
 def resumed_train(name: str, assignments: Sequence[str]) -> tuple[TrainExperiment, RunFolder]:

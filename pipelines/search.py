@@ -80,6 +80,7 @@ def _played(context: SearchContext, journal: Journal, view: SearchView, room: Cl
         compare=budget.compare,
         points=experiment.points(),
         defaults=experiment.defaults(),
+        time=_unit(experiment)[1],
     )
     # A population lives at once, in turns if there is no room for all.
     at_once = budget.trials if budget.scheduler == "pbt" else concurrent_trials(experiment, room)
@@ -121,9 +122,7 @@ def _close_parent(context: SearchContext, found: Found, whole: bool, files: list
 
 
 def _scheduler(experiment: SearchExperiment, folder: RunFolder) -> TrialScheduler:
-    """Trials of as many images but other numbers of critic steps are compared at the same images."""
-    by_images = experiment.budget.rounds is None
-    unit, time = (experiment.data.batch_size, IMAGES) if by_images else (1, TIME)
+    unit, time = _unit(experiment)
     return scheduler(
         experiment.search.scheduler,
         longest(experiment) * unit,
@@ -134,3 +133,9 @@ def _scheduler(experiment: SearchExperiment, folder: RunFolder) -> TrialSchedule
         time=time,
         history=lambda trial: folder.trial(trial).rows(),
     )
+
+
+def _unit(experiment: SearchExperiment) -> tuple[int, str]:
+    """How many of which a generator update counts: trials of as many images but other numbers of critic steps are
+    compared at the same images."""
+    return (experiment.data.batch_size, IMAGES) if experiment.budget.rounds is None else (1, TIME)

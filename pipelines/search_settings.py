@@ -79,9 +79,28 @@ class SearchSpace(Settings):
         return {"range": self.range, **self.domains}
 
 
-def check_trials(search: Search, families: int) -> None:
-    """Raises SettingsError for a number of trials that the families cannot share as they must."""
-    trials = search.trials
+def check_trials(search: Search, names: Sequence[str], spaces: Mapping[str, Space]) -> None:
+    """Raises SettingsError for a number of trials that the families cannot share as they must, or for which there is
+    nothing to try."""
+    trials, families, points = search.trials, len(names), len(search.points)
+    for name in {name for name in names if names.count(name) > 1}:
+        raise SettingsError(f"family {name} is named twice; nearest: {' '.join(dict.fromkeys(names))}")
+    if points > trials:
+        raise SettingsError(
+            f"search.points has {points} points for search.trials={trials}; nearest: search.trials={points}"
+        )
+    for name in names:
+        own = sum(point.get("family", point.get("name", names[0])) == name for point in search.points)
+        if search.compare and own * families > trials:
+            raise SettingsError(
+                f"search.points has {own} points of {name}, whose share of search.trials={trials} is"
+                f" {trials // families}; nearest: search.trials={own * families}"
+            )
+    if not any(spaces.values()) and trials > max(families, points):
+        raise SettingsError(
+            f"nothing is left to search, and search.trials={trials} would all be alike; nearest:"
+            f" ganfleet train {names[0]}"
+        )
     if search.compare and trials % families:
         right = -(-trials // families) * families
         raise SettingsError(

@@ -135,7 +135,7 @@ class SearchExperiment(Where):
     @model_validator(mode="after")
     def _can_be_searched(self) -> SearchExperiment:
         check_engines(self.search.sampler, self.search.scheduler)
-        check_trials(self.search, len(self.families))
+        check_trials(self.search, [family.name for family in self.families], self.spaces())
         for family in self.families:
             check_corners(family, self.spaces()[family.name], self.data)
         self.points()

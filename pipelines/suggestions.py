@@ -49,11 +49,11 @@ class Suggestions(SearchAlgorithm):
         self._live: dict[str, TuneTrial] = {}
         self._parser = _make_parser()
         searcher.set_max_concurrency(len(names))  # how many run at once is decided here
-        _tell_again(searcher, journal.past)
-        if not spending.spent():
-            for record in journal.records.values():
-                if record.state == "stopped" and record.reason == BUDGET:
-                    journal.reopen(record.trial)
+        self._strangers = _tell_again(searcher, journal.past)
+        for record in list(journal.records.values()):
+            goes_on = record.lost or (record.state == "stopped" and record.reason == BUDGET)
+            if goes_on and not spending.spent():
+                journal.reopen(record.trial)
         begun = [record for record in journal.records.values() if record.trial in self._names]
         self._unfinished = deque(record for record in begun if not record.ended)
         self._fresh = deque(name for name in names if name not in journal.records)
@@ -94,7 +94,8 @@ class Suggestions(SearchAlgorithm):
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         kept = scalars(result)
         self._journal.result(trial_id, kept)
-        self.searcher.on_trial_result(trial_id, kept)
+        if trial_id not in self._strangers:
+            self.searcher.on_trial_result(trial_id, kept)
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         trial, record = self._live.pop(trial_id), self._journal.records[trial_id]
@@ -109,7 +110,8 @@ class Suggestions(SearchAlgorithm):
             last = scalars(result) if result else record.result or {}
             done = last.get("step", 0) >= last.get("last_step", math.inf)
             self._journal.end(trial_id, "completed" if done else "stopped", "" if done else EARLY, last or None)
-        _tell_end(self.searcher, self._journal.records[trial_id])
+        if trial_id not in self._strangers:
+            _tell_end(self.searcher, self._journal.records[trial_id])
 
     def _tunes(self, record: Record) -> TuneTrial:
         """Tune's trial, which goes on from where the record points."""
@@ -127,26 +129,36 @@ class Suggestions(SearchAlgorithm):
 
 def _tell_end(searcher: Searcher, record: Record) -> None:
     """Failing is the worst that settings can do. (Optuna forgets a trial that it is told has failed, and would draw
-    its neighbours again.)"""
+    its neighbours again.) Of a trial that goes on when it can, nothing is said."""
+    if record.lost or record.reason == BUDGET:
+        return
     if record.state == "failed":
-        searcher.on_trial_complete(record.trial, None if record.lost else {METRIC: math.inf}, error=record.lost)
-    elif record.reason != BUDGET:
+        searcher.on_trial_complete(record.trial, {METRIC: math.inf})
+    else:
         searcher.on_trial_complete(record.trial, dict(record.result) if record.result else None)
 
 
-def _tell_again(searcher: Searcher, past: Iterable[Mapping[str, Any]]) -> None:
+def _tell_again(searcher: Searcher, past: Iterable[Mapping[str, Any]]) -> set[str]:
+    """Returns the trials that are drawn with other settings now, as by another version of a sampler's package: it is
+    told no more of them, for it would learn what was never played."""
     results: dict[str, Any] = {}
+    strangers: set[str] = set()
     for line in past:
+        trial = str(line.get("trial"))
         if line["event"] == "trial":
-            again = searcher.suggest(line["trial"])
+            again = searcher.suggest(trial)
             if again != line["config"]:
-                _LOG.warning("%s was drawn as %s, is now %s", line["trial"], line["config"], again)
+                _LOG.warning("%s was drawn as %s, is now %s", trial, line["config"], again)
+                strangers.add(trial)
+        elif trial in strangers:
+            continue
         elif line["event"] == "result":
-            results[line["trial"]] = line["result"]
-            searcher.on_trial_result(line["trial"], line["result"])
+            results[trial] = line["result"]
+            searcher.on_trial_result(trial, line["result"])
         elif line["event"] == "end":
-            result = line["result"] or results.get(line["trial"])
-            _tell_end(searcher, Record(line["trial"], {}, line["state"], line["reason"], line["lost"], result))
+            result = line["result"] or results.get(trial)
+            _tell_end(searcher, Record(trial, {}, line["state"], line["reason"], line["lost"], result))
+    return strangers
 
 
 def _said(trial: TuneTrial) -> str:
@@ -155,7 +167,7 @@ def _said(trial: TuneTrial) -> str:
     return " ".join(lines[-1].split())[:300] if lines else "lost"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # schedulers have trials as keys
 class _Past:
     """A trial that had ended, as far as a scheduler looks at it."""
 

@@ -49,6 +49,7 @@ def searcher(
     compare: bool = False,
     points: Sequence[Mapping[str, Any]] = (),
     defaults: Sequence[Mapping[str, Any]] = (),
+    time: str = TIME,
 ) -> FamilySearcher:
     """A sampler over the spaces of one family or several, minimising FID.
 
@@ -60,7 +61,7 @@ def searcher(
 
     known = [one for one in defaults if all(one[field] in domain for field, domain in spaces[str(one["name"])].items())]
     queue = [*points, *(known if name in MODELS else [])]
-    return FamilySearcher(name, spaces, seed, queue, compare, metric=METRIC, time=TIME)
+    return FamilySearcher(name, spaces, seed, queue, compare, metric=METRIC, time=time)
 
 
 def scheduler(

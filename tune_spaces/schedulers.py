@@ -90,12 +90,12 @@ class _Asha(_Sound, AsyncHyperBandScheduler):
         self.rungs = rungs
 
     def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
-        self._trial_info[trial.trial_id] = bracket = self.bracket()
+        self._trial_info[trial.trial_id] = bracket = self.bracket(trial.trial_id)
         for row in self.rows(trial):
             bracket.on_result(trial, row[self.rungs.time], -row[self.rungs.metric])
 
-    def bracket(self) -> Any:
-        """The rungs of the next trial."""
+    def bracket(self, trial: str) -> Any:
+        """The rungs of a trial."""
         return self._brackets[0]
 
 
@@ -105,11 +105,12 @@ class _HyperBand(_Asha):
 
     def __init__(self, rungs: Rungs, seed: int) -> None:
         super().__init__(rungs, rungs.halvings + 1)
-        self._random = random.Random(seed)
+        self._seed = seed
 
-    def bracket(self) -> Any:
+    def bracket(self, trial: str) -> Any:
+        """By its name, so that it is the same whenever and in whatever order trials are added."""
         sizes = [REDUCTION**level / (level + 1) for level in reversed(range(len(self._brackets)))]
-        return self._random.choices(self._brackets, sizes)[0]
+        return random.Random(f"{self._seed}/{trial}").choices(self._brackets, sizes)[0]
 
 
 class _Median(_Sound, MedianStoppingRule):

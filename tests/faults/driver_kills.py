@@ -191,7 +191,7 @@ def disturb(storage: Path, kills: int, trials: int, seed: int, *settings: str) -
 
 
 def main() -> None:
-    """Prints one line of JSON; exit code 1 if anything is wrong."""
+    """Prints one line of JSON; exit code 1 if anything is wrong, or the search ended before all kills."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kills", type=int, default=10)
     parser.add_argument("--trials", type=int, default=12)
@@ -203,7 +203,7 @@ def main() -> None:
         workers = f"compute.workers={asked.workers}"
         result = disturb(Path(storage), asked.kills, asked.trials, asked.seed, workers)
     print(json.dumps(result))
-    raise SystemExit(bool(result["wrong"]))
+    raise SystemExit(bool(result["wrong"]) or result["kills"] < asked.kills)
 
 
 if __name__ == "__main__":

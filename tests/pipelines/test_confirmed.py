@@ -31,7 +31,7 @@ def confirmed_of(folder, fids: dict[str, dict[int, list[float] | None]]) -> list
     repeats = [
         dataclasses.replace(one, seed=seed)
         for name in fids
-        for one in to_repeat(experiment("search.confirm=1", "search.confirm_seeds=1"), [trial(name, 1.0)], [])
+        for one in to_repeat(experiment("search.confirm=1", "search.confirm_seeds=1"), [trial(name, 1.0)], {})
         for seed in seeds
     ]
     outcomes = []
@@ -73,29 +73,37 @@ def test_the_best_settings_are_chosen_once_each_and_never_a_failed_one():
         trial("f", None),
     ]
     asked = experiment("search.confirm=3", "search.confirm_seeds=2")
-    repeats = to_repeat(asked, found, [])
+    repeats = to_repeat(asked, found, {})
     assert [(one.trial.trial, one.seed) for one in repeats] == [
         (name, seed) for name in ("c", "d", "a") for seed in fresh_seeds(0, 2)
     ]
-    many = to_repeat(asked.override("search.confirm=1000"), found, [])
+    many = to_repeat(asked.override("search.confirm=1000"), found, {})
     assert len(many) == 6, "as many as there are"
-    assert to_repeat(asked.override("search.confirm=0"), found, []) == []
-    assert to_repeat(asked, [trial("f", None)], []) == []
+    assert to_repeat(asked.override("search.confirm=0"), found, {}) == []
+    assert to_repeat(asked, [trial("f", None)], {}) == []
 
 
 def test_families_that_are_compared_are_confirmed_each():
     found = [trial("a", 1.0), trial("b", 2.0), trial("c", 3.0), trial("d", 9.0, "vae"), trial("e", 8.0, "vae")]
     words = ["search.confirm=2", "search.confirm_seeds=1"]
-    together = to_repeat(experiment(*words, families=("wgan", "vae")), found, [])
+    together = to_repeat(experiment(*words, families=("wgan", "vae")), found, {})
     assert [one.trial.trial for one in together] == ["a", "b"]
-    apart = to_repeat(experiment(*words, "search.compare=true", families=("wgan", "vae")), found, [])
+    apart = to_repeat(experiment(*words, "search.compare=true", families=("wgan", "vae")), found, {})
     assert [one.trial.trial for one in apart] == ["a", "b", "e", "d"]
 
 
 def test_what_was_begun_stays_with_all_seeds():
     found = [trial("a", 1.0), trial("b", 2.0), trial("c", 3.0)]
     asked = experiment("search.confirm=1", "search.confirm_seeds=2")
-    assert [one.trial.trial for one in to_repeat(asked, found, ["c", "gone"])] == ["a", "a", "c", "c"]
+    begun = {"c": found[2].settings, "gone": {"name": "wgan", "lr": 1.0}}
+    assert [one.trial.trial for one in to_repeat(asked, found, begun)] == ["a", "a", "c", "c"]
+
+
+def test_what_was_played_is_said_of_the_settings_it_was_played_with():
+    """A population's trial was confirmed, then went on with more budget, and has other settings now."""
+    begun = {"a": {"name": "wgan", "lr": 1e-3}}
+    found = to_repeat(experiment("search.confirm=1", "search.confirm_seeds=1"), [trial("a", 1.0, lr=5e-3)], begun)
+    assert [(one.trial.trial, one.trial.settings["lr"]) for one in found] == [("a", 1e-3)]
 
 
 def test_the_best_mean_wins_not_the_best_run(folder):
@@ -135,7 +143,19 @@ def test_where_all_lost_a_seed_the_best_of_the_rest_wins_and_where_all_is_lost_n
 def test_a_setting_whose_seeds_have_not_all_ended_does_not_win_yet(folder):
     (one,) = confirmed_of(folder, {"a": {1: [5.0], 2: [6.0]}})
     cut = dataclasses.replace(one.runs[1], state="interrupted", fid=None)
-    assert winner_of([dataclasses.replace(one, runs=(one.runs[0], cut))]) is None
+    begun = dataclasses.replace(one, runs=(one.runs[0], cut))
+    assert winner_of([begun]) is None
+    assert begun.lost == [], "it may still come to its end"
+
+
+def test_no_setting_wins_before_all_are_confirmed(folder):
+    """Else whichever came to its end first would, if the search was interrupted."""
+    good, bad = confirmed_of(folder, {"a": {1: [5.0]}, "b": {1: [6.0]}})
+    saved = dataclasses.replace(bad, runs=tuple(dataclasses.replace(run, checkpoint="x") for run in bad.runs))
+    waiting = dataclasses.replace(good, runs=(dataclasses.replace(good.runs[0], state="waiting", fid=None),))
+    found = Found([trial("a", 1.0), trial("b", 2.0)], [saved, waiting])
+    assert found.best.trial == "a", "the search's own best"
+    assert found.best.confirmed is None
 
 
 def test_a_search_that_is_cut_short_before_it_confirms_anew_keeps_its_winner(folder):

@@ -61,6 +61,8 @@ def test_the_best_confirmed_mean_is_first_then_the_best_of_the_search():
     assert (rows[0].mean, rows[0].sd, rows[0].lowest, rows[0].highest) == (31.0, 1.5, 29.5, 32.5)
     assert (rows[0].lost, rows[1].lost) == (0, 1), "of the first that is given, not of the lowest mean"
     assert (rows[2].mean, rows[2].lost) == (None, None)
+    lucky = [again("gan", 29.5, 31.0, 32.5), again("wgan", 1.0, None, None)]
+    assert [row.family for row in family_table(OUTCOMES, lucky)] == ["gan", "wgan", "vae"], "what lost a seed is after"
 
 
 def test_both_files_and_the_screen_tell_the_same(tmp_path):

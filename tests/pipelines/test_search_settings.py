@@ -87,6 +87,18 @@ def test_what_is_fixed_for_one_family_is_searched_for_the_other():
         (["wgan"], ["search.scheduler=pbt"], "nearest: search.sampler=sobol"),
         (["wgan", "gan"], ["search.scheduler=pbt", "search.sampler=sobol", "search.trials=3"], "search.trials=8"),
         (["wgan", "gan", "vae"], ["search.compare=true", "search.trials=16"], "nearest: search.trials=18"),
+        (["wgan", "gan", "wgan"], [], "named twice; nearest: wgan gan"),
+        (["wgan"], ["family.lr=1e-4", "family.clip=0.01", "family.n_critic=2"], "nearest: ganfleet train wgan"),
+        (["wgan"], ["search.trials=1", "search.points=[{lr: 1e-3}, {lr: 1e-4}]"], "nearest: search.trials=2"),
+        (
+            ["wgan", "gan"],
+            [
+                "search.compare=true",
+                "search.trials=2",
+                "search.points=[{family: gan, lr: 1e-3}, {family: gan, lr: 1e-4}]",
+            ],
+            "nearest: search.trials=4",
+        ),
     ],
 )
 def test_a_mistake_is_told_with_the_nearest_right_one(families, words, told):

@@ -1,6 +1,7 @@
 """Where a search's trials come from, and that after the driver's death they are the same: Ray Tune's own objects, no
 cluster."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ from ray.tune.experiment import Experiment
 from ray.tune.schedulers import TrialScheduler
 
 from gan_core.family import family_class
+from pipelines import suggestions
 from pipelines.budget import Spending
 from pipelines.confirm import Listed
 from pipelines.confirmed import Repeat
@@ -186,6 +188,43 @@ def test_how_a_trial_ended(tmp_path):
     assert records["t0003"].result["fid"] == row(diverged, 10)["fid"], "the last that there was"
 
 
+def test_what_was_lost_goes_on_with_the_search_and_no_model_learns_from_it(tmp_path, monkeypatch):
+    """Its process died again and again: no fault of its settings."""
+    search = Search(tmp_path, "tpe", wanted=2, concurrent=2)
+    lost, done = search.next(), search.next()
+    monkeypatch.setattr(suggestions, "_said", lambda trial: "its process died")  # Tune has no folder for it here
+    search.evaluate(lost, 10)
+    search.trials.on_trial_complete(lost.trial_id, error=True)
+    search.end(done)
+    assert search.journal.records[lost.trial_id].lost
+    studied = search.trials.searcher._state.live
+    assert list(studied) == [lost.trial_id], "still open to the sampler"
+    killed(search.journal)
+    again = Search(tmp_path, "tpe", wanted=2, concurrent=2)
+    assert again.next().trial_id == lost.trial_id
+    assert again.next() is None
+    again.end(again.trials._live[lost.trial_id])
+    record = again.journal.records[lost.trial_id]
+    assert (record.state, record.lost) == ("completed", False)
+
+
+def test_a_sampler_that_draws_otherwise_now_learns_nothing_that_was_not_played(tmp_path):
+    """Another version of its package, say."""
+    search = Search(tmp_path, "tpe", wanted=3, concurrent=1)
+    for _ in range(2):
+        search.end(search.next())
+    killed(search.journal)
+    file = tmp_path / "journal.jsonl"
+    lines = [json.loads(line) for line in file.read_text().splitlines()]
+    drawn = next(line for line in lines if line.get("trial") == "t0002" and line["event"] == "trial")
+    drawn["config"]["settings"]["lr"] *= 1.01
+    file.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    again = Search(tmp_path, "tpe", wanted=3, concurrent=1)
+    assert again.journal.records["t0002"].config == drawn["config"], "what was played stays"
+    assert list(again.trials.searcher._state.live) == ["t0002"], "told of t0001 alone"
+    assert again.next().trial_id == "t0003"
+
+
 def test_what_the_budget_stopped_goes_on_when_there_is_more(tmp_path):
     search = Search(tmp_path, wanted=3, images=16 * 40)
     first, second = search.next(), search.next()
@@ -231,3 +270,14 @@ def test_asha_remembers_the_rungs_of_an_earlier_driver(tmp_path):
         one.on_trial_add(None, new)
     assert forgetful.on_trial_result(None, new, worst) == TrialScheduler.CONTINUE
     assert asha.on_trial_result(None, new, worst) == TrialScheduler.STOP
+
+
+@pytest.mark.parametrize("rule", ["asha", "hyperband", "median", "none"])
+def test_every_rule_can_be_reminded(tmp_path, rule):
+    search = Search(tmp_path, wanted=2, concurrent=2)
+    search.end(search.next())
+    new = search.next()
+    made = scheduler(rule, 30, 10, history=lambda trial: [{"step": 30, "fid": 1.0}])
+    remind(made, search.journal.records.values())
+    made.on_trial_add(None, new)
+    assert made.on_trial_result(None, new, {"step": 10, "fid": 1.0}) == TrialScheduler.CONTINUE

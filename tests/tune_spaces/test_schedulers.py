@@ -84,6 +84,16 @@ def test_hyperband_is_seeded():
     assert brackets(1) != brackets(2)
 
 
+def test_a_trial_keeps_its_bracket_in_whatever_order_trials_come():
+    def brackets(names):
+        of = scheduler("hyperband", 5400, 200, seed=1)
+        return {one.trial_id: of._brackets.index(of._trial_info[one.trial_id]) for one in added(of, *names)}
+
+    names = [*map(str, range(20))]
+    assert brackets(names) == brackets(names[::2] + names[1::2])
+    assert len(set(brackets(names).values())) > 1
+
+
 def test_trials_of_so_many_images_are_compared_at_the_same_images():
     """A critic of 5 steps a round sees in 200 rounds what one of 1 sees in 1,000."""
     asha = scheduler("asha", 64 * 2000, 64 * 200, time=IMAGES)
