@@ -119,7 +119,7 @@ CORE_SECONDS = 360.0
 """Three minutes of two cores."""
 
 PLANS: dict[str, Plan] = {
-    "digits-gan": Plan("gan", (HALF, "family.lr=5e-4"), CORE_SECONDS),
+    "digits-gan": Plan("gan", (HALF, *NOISE, "family.lr=5e-4"), CORE_SECONDS),
     "digits-dcgan": Plan("dcgan", (HALF, *NOISE), CORE_SECONDS),
     "digits-wgan": Plan("wgan", (HALF, "family.lr=5e-4", "family.clip=0.05"), CORE_SECONDS),
     "digits-wgan_gp": Plan("wgan_gp", (HALF, "family.lr=5e-4", "family.beta1=0.5", "family.n_critic=3"), CORE_SECONDS),
@@ -130,7 +130,7 @@ PLANS: dict[str, Plan] = {
     ),
     "digits-autoencoder": Plan("autoencoder", (HALF,), CORE_SECONDS, reconstructions),
     "digits-vae": Plan("vae", (HALF, "family.kl_weight=10"), CORE_SECONDS, likelihood),
-    "digits-sgan": Plan("sgan", (HALF,), CORE_SECONDS, accuracy),
+    "digits-sgan": Plan("sgan", (HALF, *NOISE), CORE_SECONDS, accuracy),
     "digits-bigan": Plan("bigan", (HALF,), CORE_SECONDS, reconstructions),
     "grid25-wgan_gp": Plan("wgan_gp", GRID, CORE_SECONDS),
     "ring8-gan": Plan("gan", (*RING,), 40.0),
