@@ -87,7 +87,7 @@ def test_trials_that_collapse_fail_and_the_search_ends_well(ray_cluster, storage
         storage,
         ["gan"],
         "pointless",
-        *("search.scheduler=none", "search.trials=2", "search.confirm=0", "data.name=ring8", "family.lr=0.1"),
+        *("search.scheduler=none", "search.trials=1", "search.confirm=0", "data.name=ring8", "family.lr=0.1"),
         *("family.beta1=0", "family.n_critic=1", "family.width=16", "data.batch_size=64"),
         *("budget.rounds=600", "budget.eval_every=50", "budget.log_every=50"),
     )
@@ -110,8 +110,9 @@ def test_trials_that_collapse_fail_and_the_search_ends_well(ray_cluster, storage
 
 @pytest.fixture(scope="module")
 def spent(ray_cluster, storage) -> RunFolder:
-    """A search of four trials that may see the images of one and a half."""
-    experiment = small(storage, "poor", "search.trials=4", f"search.images={IMAGES * 3 // 2}")
+    """A search of four trials, one after the other, that may see the images of one and a half."""
+    one_by_one = ("search.trials=4", "search.max_concurrent=1", "budget.eval_every=10")
+    experiment = small(storage, "poor", *one_by_one, f"search.images={IMAGES * 3 // 2}")
     folder = created(experiment)
     search(experiment, folder, Console(quiet=True))
     return folder
@@ -128,7 +129,7 @@ def test_a_search_whose_budget_is_spent_ends_well(before, spent, storage):
     assert states["stopped", "budget"] >= 1
     assert len(before) < 4
     seen = sum(16 * int(row["step"]) for row in before)
-    in_flight = 3 * 16 * EVERY  # the evaluation that spends it, and the next of two trials
+    in_flight = 2 * 16 * 10  # the evaluation that spends it, and the next
     assert IMAGES * 3 // 2 <= seen < IMAGES * 3 // 2 + in_flight
     assert named(client_of(storage), "poor").info.status == "FINISHED"
     for run in tracked(client_of(storage), kind="trial", search="poor"):
@@ -158,7 +159,7 @@ def test_it_goes_on_when_there_is_more(before, spent, storage, reference, tmp_pa
 
 def test_no_hours_left_no_trial(ray_cluster, storage):
     """The clock counts from before Ray starts, and every trial has its next evaluation."""
-    experiment = small(storage, "late", "search.trials=3", "search.hours=1e-9")
+    experiment = small(storage, "out-of-hours", "search.trials=3", "search.hours=1e-9")
     folder = created(experiment)
     with pytest.raises(RuntimeError, match="no trial came to an end"):
         search(experiment, folder, Console(quiet=True))
