@@ -37,16 +37,8 @@ class ConfirmContext(SearchContext):
     def target(self, trial_id: str) -> TrackingTarget:
         """The child run of one setting with one seed."""
         trial, _, seed = trial_id.rpartition("-")
-        name = self.search.path.name
-        own = {"ganfleet.trial": trial, "ganfleet.seed": seed, "ganfleet.search": name}
-        return TrackingTarget(
-            self.tracking_uri,
-            self.tracking_experiment,
-            kind="confirm",
-            identity=f"{self.search.id}/confirm/{trial_id}",
-            name=f"{name}/confirm/{trial_id}",
-            parent=self.parent,
-            tags={**self.tags, **own},
+        return self.child(
+            "confirm", self.search, f"confirm/{trial_id}", {"ganfleet.trial": trial, "ganfleet.seed": seed}
         )
 
     def constants(self, settings: dict[str, Any]) -> dict[str, float]:

@@ -48,7 +48,6 @@ class Suggestions(SearchAlgorithm):
         self._names, self._concurrent = set(names), concurrent
         self._live: dict[str, TuneTrial] = {}
         self._parser = _make_parser()
-        searcher.set_max_concurrency(len(names))  # how many run at once is decided here
         self._strangers = _tell_again(searcher, journal.past)
         for record in list(journal.records.values()):
             goes_on = record.lost or (record.state == "stopped" and record.reason == BUDGET)

@@ -43,19 +43,20 @@ class SearchContext:
 
     def target(self, trial_id: str) -> TrackingTarget:
         """The child run of a trial."""
+        own = {"ganfleet.trial": trial_id, **lineage_tags(self.folder.trial(trial_id))}
+        return self.child("trial", self.folder, trial_id, own)
+
+    def child(self, kind: str, search: RunFolder, path: str, own: dict[str, str]) -> TrackingTarget:
+        """A child of the search's run, with tags of its own."""
+        name = search.path.name
         return TrackingTarget(
             self.tracking_uri,
             self.tracking_experiment,
-            kind="trial",
-            identity=f"{self.folder.id}/{trial_id}",
-            name=f"{self.folder.path.name}/{trial_id}",
+            kind=kind,
+            identity=f"{search.id}/{path}",
+            name=f"{name}/{path}",
             parent=self.parent,
-            tags={
-                **self.tags,
-                "ganfleet.trial": trial_id,
-                "ganfleet.search": self.folder.path.name,
-                **lineage_tags(self.folder.trial(trial_id)),
-            },
+            tags={**self.tags, "ganfleet.search": name, **own},
         )
 
     def constants(self, settings: dict[str, Any]) -> dict[str, float]:

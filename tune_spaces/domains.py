@@ -182,11 +182,6 @@ class Searched:
         return {**domains, **self.own.get(family.name, {})}
 
 
-def space(family: type[Family], fixed: Sequence[str] = ()) -> dict[str, Domain]:
-    """The narrow domains of a family's searchable fields, less those that the user fixed."""
-    return Searched(fixed=fixed).space(family)
-
-
 def suggest(trial: Suggests, spaces: Mapping[str, Space]) -> dict[str, Any]:
     """One family of several, then its own fields: `{"settings": {"name": ..., field: ...}}`.
 

@@ -37,7 +37,7 @@ class Rungs:
     metric: str
     time: str
     history: Callable[[str], Rows] | None = None
-    """The rows so far of a trial that a restored search goes on with or has ended."""
+    """The rows of a trial that an earlier driver left or ended."""
 
     @property
     def grace(self) -> int:
@@ -52,7 +52,7 @@ class Rungs:
 
 class _Sound(FIFOScheduler):
     """What all rules share: a row without a FID is no moment to compare, a FID that is no number ends a trial, and a
-    restored search remembers."""
+    search that is gone on with remembers."""
 
     rungs: Rungs
 
@@ -64,7 +64,7 @@ class _Sound(FIFOScheduler):
         return super().on_trial_result(tune_controller, trial, result)
 
     def rows(self, trial: Any) -> Rows:
-        """What a restored trial had reported: Tune restores its trials with a scheduler that knows nothing of them."""
+        """What a trial had reported under an earlier driver: this driver's scheduler knows nothing of it."""
         last = trial.run_metadata.last_result.get(self.rungs.time)
         if last is None or self.rungs.history is None:
             return ()
@@ -149,15 +149,12 @@ class _HyperBandForBohb(_Sound, HyperBandForBOHB):
         self._s_max_1 = rungs.halvings + 1
 
     def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
-        """A trial that had ended when its search was restored would be waited for by its bracket for ever."""
+        """A trial that ended under an earlier driver would be waited for by its bracket for ever."""
         if not trial.is_finished():
             super().on_trial_add(tune_controller, trial)
 
     def on_trial_remove(self, tune_controller: Any, trial: Any) -> None:
-        """Also told of a paused trial that is stopped. Tune does not write that down: a restored search would let it
-        run on."""
-        if trial.status == trial.PAUSED:
-            tune_controller._mark_trial_to_checkpoint(trial)
+        """Also told of a trial that ended under an earlier driver, which it does not know."""
         if trial in self._trial_info:
             super().on_trial_remove(tune_controller, trial)
 

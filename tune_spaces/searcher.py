@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any, Protocol
 from zlib import crc32
 
@@ -34,27 +33,8 @@ class Sampler(Protocol):
         """The end of a trial; no FID: it failed."""
 
 
-@dataclass
-class _State:
-    """What changes as a search goes on."""
-
-    samplers: dict[str, Sampler]
-    """For each family its own, or for all the same."""
-    chooser: Study | None
-    """Chooses the family; None: the one with the fewest trials is next (or the one sampler chooses by itself)."""
-    queue: list[dict[str, Any]]
-    """Settings to try first."""
-    turns: dict[str, int]
-    """How many trials each family has had."""
-    live: dict[str, Sampler | None] = field(default_factory=dict)
-    """Who asked for each live trial; None: a point that no sampler learns from."""
-    last: dict[str, dict[str, Any]] = field(default_factory=dict)
-    """The last result of each live trial."""
-    paused: set[str] = field(default_factory=set)
-
-
 class FamilySearcher(Searcher):
-    """Points, then samplers that minimise FID; at most `max_concurrent` trials at once, paused ones not counted."""
+    """Points, then samplers that minimise FID. How many trials run at once is for others to say."""
 
     def __init__(
         self,
@@ -69,86 +49,77 @@ class FamilySearcher(Searcher):
     ) -> None:
         super().__init__(metric=metric, mode="min")
         self._spaces, self._time, self._learns = spaces, time, sampler in MODELS
-        self.max_concurrent = 1
-        chooser = None
+        # Of each family its own, or of all the same.
+        self._samplers: dict[str, Sampler]
+        # Chooses the family; None: the one with the fewest trials is next (or the one sampler chooses by itself).
+        self._chooser: Study | None = None
         if len(spaces) == 1 or not (in_turn or sampler in ("sobol", "gp")):
-            samplers = dict.fromkeys(spaces, _sampler(sampler, spaces, seed))
+            self._samplers = dict.fromkeys(spaces, _sampler(sampler, spaces, seed))
         else:
-            samplers = {name: _sampler(sampler, {name: own}, _seed_of(seed, name)) for name, own in spaces.items()}
+            self._samplers = {n: _sampler(sampler, {n: own}, _seed_of(seed, n)) for n, own in spaces.items()}
             if sampler == "gp" and not in_turn:
-                chooser = Study("tpe", {name: {} for name in spaces}, seed)
-        self._state = _State(samplers, chooser, [dict(point) for point in queue], dict.fromkeys(spaces, 0))
+                self._chooser = Study("tpe", {name: {} for name in spaces}, seed)
+        self._queue = [dict(point) for point in queue]
+        self._turns = dict.fromkeys(spaces, 0)
+        self._live: dict[str, Sampler | None] = {}  # who asked for each; None: a point that no sampler learns from
+        self._last: dict[str, dict[str, Any]] = {}  # the last result of each live trial
 
-    def set_max_concurrency(self, max_concurrent: int) -> bool:
-        """Told by Tune's limiter, which leaves it to us: it would count paused trials."""
-        self.max_concurrent = max_concurrent
-        return True
+    @property
+    def live(self) -> list[str]:
+        """The trials whose end has not been told."""
+        return list(self._live)
 
-    def suggest(self, trial_id: str) -> dict[str, Any] | None:
-        """`{"settings": {"name": family, field: value}}`, or None while as many run as may."""
-        state = self._state
-        if len(state.live.keys() - state.paused) >= self.max_concurrent:
-            return None
-        return {"settings": self._next(trial_id)}
-
-    def _next(self, trial: str) -> dict[str, Any]:
-        state = self._state
-        settings = self._point(trial) if state.queue else self._sampled(trial)
-        state.turns[settings["name"]] += 1
-        return settings
+    def suggest(self, trial_id: str) -> dict[str, Any]:
+        """`{"settings": {"name": family, field: value}}`."""
+        settings = self._point(trial_id) if self._queue else self._sampled(trial_id)
+        self._turns[settings["name"]] += 1
+        return {"settings": settings}
 
     def _point(self, trial: str) -> dict[str, Any]:
         """The next of the queue. A model learns from it if it lies in its space."""
-        state = self._state
-        point = state.queue.pop(0)
+        point = self._queue.pop(0)
         name = point["name"]
         learns = self._learns and all(point[field] in domain for field, domain in self._spaces[name].items())
-        state.live[trial] = state.samplers[name] if learns else None
+        self._live[trial] = self._samplers[name] if learns else None
         if learns:
-            state.samplers[name].ask(trial, point)
-            if state.chooser is not None:
-                state.chooser.ask(trial, {"name": name})
+            self._samplers[name].ask(trial, point)
+            if self._chooser is not None:
+                self._chooser.ask(trial, {"name": name})
         return point
 
     def _sampled(self, trial: str) -> dict[str, Any]:
-        state = self._state
-        name = state.chooser.ask(trial)["name"] if state.chooser else min(state.turns, key=lambda one: state.turns[one])
-        state.live[trial] = sampler = state.samplers[name]
+        chooser, turns = self._chooser, self._turns
+        name = chooser.ask(trial)["name"] if chooser else min(turns, key=lambda one: turns[one])
+        self._live[trial] = sampler = self._samplers[name]
         return sampler.ask(trial)
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         """A FID on the way; a scheduler of rungs says whether it is of one."""
-        trial, fid = trial_id, _finite(result.get(self.metric))
-        if trial in self._state.live:
-            self._state.last[trial] = {key: result[key] for key in (self.metric, self._time) if key in result}
-        sampler = self._state.live.get(trial)
+        fid = _finite(result.get(self.metric))
+        if trial_id in self._live:
+            self._last[trial_id] = {key: result[key] for key in (self.metric, self._time) if key in result}
+        sampler = self._live.get(trial_id)
         if sampler is not None and fid is not None and "budget" in result.get("hyperband_info", {}):
-            sampler.reached(trial, int(result[self._time]), fid)
+            sampler.reached(trial_id, int(result[self._time]), fid)
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """The end of a trial, by itself, by a scheduler or by a failure. Tune gives no result of one that is stopped
         while it is paused."""
-        state, trial = self._state, trial_id
-        if trial not in state.live:
-            return
-        sampler, last = state.live.pop(trial), state.last.pop(trial, {})
-        state.paused.discard(trial)
+        sampler, last = self._live.pop(trial_id, None), self._last.pop(trial_id, {})
         if sampler is None:
             return
         result = last if result is None else result
         fid = None if error else _finite(result.get(self.metric))
         step = int(result.get(self._time, 0))
-        sampler.tell(trial, step, fid)
-        if state.chooser is not None:
-            state.chooser.tell(trial, step, fid)
+        sampler.tell(trial_id, step, fid)
+        if self._chooser is not None:
+            self._chooser.tell(trial_id, step, fid)
 
     def on_pause(self, trial_id: str) -> None:
-        """Told by Tune's HyperBand for BOHB: another trial may run meanwhile."""
-        self._state.paused.add(trial_id)
+        """Told by Tune's HyperBand for BOHB. A paused trial is live."""
 
     def on_unpause(self, trial_id: str) -> None:
-        """Told by Tune's HyperBand for BOHB."""
-        self._state.paused.discard(trial_id)
+        """Told by the same."""
 
 
 def _sampler(name: str, spaces: Mapping[str, Space], seed: int) -> Sampler:

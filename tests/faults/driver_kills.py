@@ -10,7 +10,6 @@ the same settings, none lost, none twice, one MLflow run each, one value for eac
 from __future__ import annotations
 
 import argparse
-import csv
 import json
 import os
 import random
@@ -25,7 +24,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from pipelines.runs import RunFolder
-from tests.pipelines.tiny import SMALL, client_of, command, environment, history, named, rows, timeless, tracked
+from tests.pipelines.tiny import SMALL, client_of, command, environment, history, named, rows, table, timeless, tracked
 
 ROUNDS, EVERY = 200, 20
 
@@ -101,20 +100,16 @@ def finish(arguments: list[str], cwd: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def table(folder: Path) -> list[dict[str, str]]:
+def ended(folder: Path) -> list[dict[str, str]]:
     """trials.csv by trial, without what depends on the clock or the place."""
-    with (folder / "trials.csv").open() as file:
-        found = [
-            {k: v for k, v in row.items() if k not in ("images_per_second", "checkpoint")}
-            for row in csv.DictReader(file)
-        ]
+    found = [{k: v for k, v in row.items() if k not in ("images_per_second", "checkpoint")} for row in table(folder)]
     return sorted(found, key=lambda row: row["trial"])
 
 
 def differences(disturbed: Path, quiet: Path, storage: Path, trials: int) -> list[str]:
     """What is not as it is in the undisturbed search."""
     wrong = []
-    ours, theirs = table(disturbed), table(quiet)
+    ours, theirs = ended(disturbed), ended(quiet)
     if len({row["trial"] for row in ours}) != trials or len(ours) != trials:
         wrong.append(f"{len(ours)} rows of {trials} trials")
     wrong += [f"{a['trial']}: {a} was {b}" for a, b in zip(ours, theirs, strict=False) if a != b]

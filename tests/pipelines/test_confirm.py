@@ -1,7 +1,6 @@
 """Confirmation: a search's best settings played again over fresh seeds. What is claimed is worked out anew from the
 runs' own files, with numpy."""
 
-import csv
 import io
 import json
 import os
@@ -40,6 +39,7 @@ from tests.pipelines.tiny import (
     resumed,
     rows,
     small_search,
+    table,
     timeless,
     tracked,
 )
@@ -75,7 +75,7 @@ class Sure:
 def ended(client: MlflowClient, experiment: SearchExperiment, folder: RunFolder) -> Sure:
     screen = io.StringIO()
     search(experiment, folder, Console(file=screen, width=200))
-    tables = [list(csv.DictReader((folder.path / f"{name}.csv").open())) for name in ("trials", "confirmed")]
+    tables = [table(folder.path, name) for name in ("trials", "confirmed")]
     children = tracked(client, kind="confirm", search=NAME)
     by_id = {run.info.run_name.rpartition("/")[2]: run for run in children}
     assert len(by_id) == len(children), "a confirmed run that is tracked twice"

@@ -1,6 +1,5 @@
 """The table whose rows are families."""
 
-import csv
 import io
 
 import numpy as np
@@ -11,6 +10,7 @@ from pipelines.confirmed import Confirmed, Repeated
 from pipelines.families import family_table, say_families, write_families
 from pipelines.outcome import Outcome
 from pipelines.runs import RunFolder
+from tests.pipelines.tiny import table
 
 
 def outcome(family: str, fid: float | None, state: str = "completed") -> Outcome:
@@ -68,9 +68,8 @@ def test_the_best_confirmed_mean_is_first_then_the_best_of_the_search():
 def test_both_files_and_the_screen_tell_the_same(tmp_path):
     files = write_families(RunFolder(tmp_path), OUTCOMES, CONFIRMED)
     assert [path.name for path in files] == ["families.csv", "families.md"]
-    with files[0].open() as file:
-        table = list(csv.DictReader(file))
-    assert [(row["family"], row["trials"], row["best"], row["mean"]) for row in table] == [
+    rows = table(tmp_path, "families")
+    assert [(row["family"], row["trials"], row["best"], row["mean"]) for row in rows] == [
         ("gan", "1", "30.0", "31.0"),
         ("wgan", "5", "12.0", "41.0"),
         ("vae", "1", "", ""),

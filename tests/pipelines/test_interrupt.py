@@ -1,6 +1,5 @@
 """Ctrl-C in the middle of a search, and going on with the command that it names, as a user does both."""
 
-import csv
 import json
 import os
 import shlex
@@ -26,6 +25,7 @@ from tests.pipelines.tiny import (
     listing,
     named,
     rows,
+    table,
     timeless,
     tracked,
 )
@@ -66,13 +66,11 @@ def run(words: list[object], storage: Path, cwd: Path, interrupted: bool) -> End
                 time.sleep(0.02)
             os.killpg(process.pid, signal.SIGINT)  # a terminal's Ctrl-C reaches Ray's processes too
         code = process.wait()
-    with (storage / NAME / "trials.csv").open() as file:
-        table = list(csv.DictReader(file))
     client = client_of(storage)
     children = tracked(client, kind="trial", search=NAME)
     by_trial = {run.data.tags["ganfleet.trial"]: run for run in children}
     assert len(by_trial) == len(children), "a trial with two runs"
-    return Ended(code, said[0].read_text(), said[1].read_text(), table, named(client, NAME), by_trial)
+    return Ended(code, said[0].read_text(), said[1].read_text(), table(storage / NAME), named(client, NAME), by_trial)
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,6 @@ import pytest
 from gan_core.family import build_family, family_class
 from gan_core.settings import SettingsError
 from pipelines.settings import SearchExperiment, TrainExperiment, search_experiment, train_experiment
-from tune_spaces.domains import space
 
 
 def refusal(make, *args) -> str:
@@ -142,9 +141,8 @@ def test_a_search_from_a_file_and_the_command_line():
 def test_a_field_fixed_for_one_family_in_a_file_is_searched_for_the_other():
     config = "families: [{name: wgan, lr: 0.01}, wgan_gp]\n"
     experiment = search_experiment([], [], config)
-    spaces = {family.name: space(type(family), experiment.fixed) for family in experiment.families}
-    assert "lr" not in spaces["wgan"]
-    assert "lr" in spaces["wgan_gp"]
+    assert "lr" not in experiment.spaces()["wgan"]
+    assert "lr" in experiment.spaces()["wgan_gp"]
 
 
 def test_a_search_with_the_settings_of_a_best_yaml():

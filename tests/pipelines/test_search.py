@@ -1,6 +1,5 @@
 """A search on Ray Tune over a family that diverges and one that does not: files, runs in MLflow, extension."""
 
-import csv
 import io
 import json
 from collections import Counter
@@ -30,6 +29,7 @@ from tests.pipelines.tiny import (
     resumed,
     rows,
     small_search,
+    table,
     timeless,
     tracked,
 )
@@ -58,14 +58,12 @@ def searched(experiment: SearchExperiment, folder: RunFolder) -> Searched:
     screen = io.StringIO()
     search(experiment, folder, Console(file=screen, width=200))
     client = client_of(experiment.storage.path)
-    with (folder.path / "trials.csv").open() as file:
-        table = list(csv.DictReader(file))
     best = json.loads((folder.path / "best.json").read_text())
     children = tracked(client, kind="trial", search=folder.path.name)
     parent = named(client, folder.path.name)
     by_trial = {run.data.tags["ganfleet.trial"]: run for run in children}
     assert len(by_trial) == len(children), "a trial with two runs"
-    return Searched(experiment, folder, screen.getvalue(), table, best, parent, by_trial)
+    return Searched(experiment, folder, screen.getvalue(), table(folder.path), best, parent, by_trial)
 
 
 @pytest.fixture(scope="module")
@@ -294,10 +292,8 @@ def test_a_search_that_was_moved_is_gone_on_with(extended, storage, tmp_path):
     words = ["search.trials=7", f"tracking.uri=sqlite:///{storage}/mlflow.db"]
     experiment, folder = resumed("search", "hunt", tmp_path, *words)
     search(experiment, folder, Console(quiet=True))
-    with (tmp_path / "hunt" / "trials.csv").open() as file:
-        table = list(csv.DictReader(file))
-    assert len(table) == 7
-    now = {row["trial"]: row for row in table}
+    now = {row["trial"]: row for row in table(tmp_path / "hunt")}
+    assert len(now) == 7
     for row in kept:
         before = row["checkpoint"].replace(str(extended.folder.path), str(tmp_path / "hunt"))
         assert now[row["trial"]] == {**row, "checkpoint": before}

@@ -1,6 +1,5 @@
 """How trials end that do not simply play to the end: their worker dies, the budget is spent."""
 
-import csv
 import os
 import signal
 import threading
@@ -18,7 +17,7 @@ from pipelines.search import search
 from pipelines.settings import TrainExperiment
 from pipelines.worker import play
 from tests.faults.driver_kills import called, descendants
-from tests.pipelines.tiny import agree, client_of, created, named, resumed, rows, small_search, timeless, tracked
+from tests.pipelines.tiny import agree, client_of, created, named, resumed, rows, small_search, table, timeless, tracked
 
 pytestmark = pytest.mark.cluster
 
@@ -37,9 +36,9 @@ def small(storage: Path, name: str, *settings: str):
     )
 
 
-def table(folder: RunFolder) -> list[dict[str, str]]:
-    with (folder.path / "trials.csv").open() as file:
-        return sorted(csv.DictReader(file), key=lambda row: row["trial"])
+def ended(folder: RunFolder) -> list[dict[str, str]]:
+    """The trials by name."""
+    return sorted(table(folder.path), key=lambda row: row["trial"])
 
 
 def as_at_one_go(folder: RunFolder, reference: bytes, aside: Path) -> bool:
@@ -70,7 +69,7 @@ def test_a_trial_whose_worker_dies_goes_on_from_its_checkpoint(ray_cluster, stor
     search(experiment, folder, Console(quiet=True))
     killer.join()
     assert len(killed) == 1
-    assert [(row["trial"], row["state"], row["step"]) for row in table(folder)] == [
+    assert [(row["trial"], row["state"], row["step"]) for row in ended(folder)] == [
         ("t0001", "completed", str(ROUNDS)),
         ("t0002", "completed", str(ROUNDS)),
     ]
@@ -97,7 +96,7 @@ def test_trials_that_collapse_fail_and_the_search_ends_well(ray_cluster, storage
     children = {
         run.data.tags["ganfleet.trial"]: run for run in tracked(client_of(storage), kind="trial", search="pointless")
     }
-    for row in table(folder):
+    for row in ended(folder):
         assert (row["state"], row["step"]) == ("failed", "300")
         assert row["reason"].startswith("collapsed: variety of the samples")
         logged = rows(folder.trial(row["trial"]).path)
@@ -120,7 +119,7 @@ def spent(ray_cluster, storage) -> RunFolder:
 
 @pytest.fixture(scope="module")
 def before(spent) -> list[dict[str, str]]:
-    return table(spent)
+    return ended(spent)
 
 
 def test_a_search_whose_budget_is_spent_ends_well(before, spent, storage):
@@ -143,9 +142,9 @@ def test_it_goes_on_when_there_is_more(before, spent, storage, reference, tmp_pa
     with pytest.raises(SettingsError, match=f"search.images=1 is less than before; nearest: .*={IMAGES * 3 // 2}"):
         resumed("search", "poor", storage, "search.images=1")
     search(*resumed("search", "poor", storage), Console(quiet=True))
-    assert table(spent) == before, "nothing is left to spend"
+    assert ended(spent) == before, "nothing is left to spend"
     search(*resumed("search", "poor", storage, "search.images=null"), Console(quiet=True))
-    after = table(spent)
+    after = ended(spent)
     assert {(row["state"], row["reason"], row["step"]) for row in after} == {("completed", "", str(ROUNDS))}
     assert len(after) == 4
     client = client_of(storage)
@@ -163,7 +162,7 @@ def test_no_hours_left_no_trial(ray_cluster, storage):
     folder = created(experiment)
     with pytest.raises(RuntimeError, match="no trial came to an end"):
         search(experiment, folder, Console(quiet=True))
-    assert table(folder) == []
+    assert ended(folder) == []
 
 
 def test_a_search_that_runs_cannot_be_gone_on_with(spent, storage):

@@ -21,7 +21,7 @@ from pipelines.suggestions import Suggestions, remind
 from pipelines.trial import FAILED
 from tests.pipelines.test_journal import killed
 from tune_spaces.bohb import installed
-from tune_spaces.domains import space
+from tune_spaces.domains import Searched
 from tune_spaces.engines import scheduler, searcher
 
 BOHB = pytest.param("bohb", marks=pytest.mark.skipif(not installed(), reason="hpbandster is not installed"))
@@ -35,11 +35,11 @@ class Search:
     """The driver's side of a search, without trials that run."""
 
     def __init__(self, folder: Path, sampler: str = "random", wanted: int = 8, concurrent: int = 3, **budget) -> None:
-        families = [family_class(name) for name in ("wgan", "wgan_gp")]
         folder.mkdir(exist_ok=True)
         self.journal = Journal(folder / "journal.jsonl")
         self.spending = Spending(self.journal, **budget)
-        drawing = searcher(sampler, {"wgan": space(families[0]), "wgan_gp": space(families[1])}, seed=3)
+        spaces = {name: Searched().space(family_class(name)) for name in ("wgan", "wgan_gp")}
+        drawing = searcher(sampler, spaces, seed=3)
         names = [f"t{number:04d}" for number in range(1, wanted + 1)]
         self.trials = Suggestions(self.journal, drawing, self.spending, RunFolder(folder), names, concurrent)
         self.trials.add_configurations([Experiment("of-few", never)])
@@ -197,8 +197,7 @@ def test_what_was_lost_goes_on_with_the_search_and_no_model_learns_from_it(tmp_p
     search.trials.on_trial_complete(lost.trial_id, error=True)
     search.end(done)
     assert search.journal.records[lost.trial_id].lost
-    studied = search.trials.searcher._state.live
-    assert list(studied) == [lost.trial_id], "still open to the sampler"
+    assert search.trials.searcher.live == [lost.trial_id], "still open to the sampler"
     killed(search.journal)
     again = Search(tmp_path, "tpe", wanted=2, concurrent=2)
     assert again.next().trial_id == lost.trial_id
@@ -221,7 +220,7 @@ def test_a_sampler_that_draws_otherwise_now_learns_nothing_that_was_not_played(t
     file.write_text("".join(json.dumps(line) + "\n" for line in lines))
     again = Search(tmp_path, "tpe", wanted=3, concurrent=1)
     assert again.journal.records["t0002"].config == drawn["config"], "what was played stays"
-    assert list(again.trials.searcher._state.live) == ["t0002"], "told of t0001 alone"
+    assert again.trials.searcher.live == ["t0002"], "told of t0001 alone"
     assert again.next().trial_id == "t0003"
 
 

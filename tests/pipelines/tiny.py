@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 import subprocess
@@ -88,6 +89,12 @@ def rows(folder: Path) -> list[dict]:
     """The lines of `metrics.jsonl`, none of them NaN or infinite."""
     lines = (folder / "metrics.jsonl").read_text().splitlines()
     return [json.loads(line, parse_constant=_refuse) for line in lines]
+
+
+def table(folder: Path, name: str = "trials") -> list[dict[str, str]]:
+    """The rows of a CSV file of a search's."""
+    with (folder / f"{name}.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
 
 
 def timeless(row: Mapping[str, float]) -> dict[str, float]:

@@ -6,7 +6,7 @@ from ray.tune.experiment import Trial
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 
 from gan_core.family import build_family, family_class, family_names
-from tune_spaces.domains import WIDE, Choice, Range, Searched, Whole, space, suggest
+from tune_spaces.domains import WIDE, Choice, Range, Searched, Whole, suggest
 from tune_spaces.engines import scheduler
 from tune_spaces.fields import FieldRange
 
@@ -29,12 +29,12 @@ SEARCHED = {
 
 
 def spaces(fixed=()):
-    return {name: space(family_class(name), fixed) for name in family_names()}
+    return {name: Searched(fixed=fixed).space(family_class(name)) for name in family_names()}
 
 
 @pytest.mark.parametrize("name", family_names())
 def test_a_space_holds_the_familys_own_fields_only(name):
-    found = space(family_class(name))
+    found = Searched().space(family_class(name))
     assert set(found) <= set(family_class(name).model_fields)
     assert set(found) == SEARCHED.get(name, set(found))
     assert found, "a family that cannot be searched"
@@ -42,11 +42,11 @@ def test_a_space_holds_the_familys_own_fields_only(name):
 
 @pytest.mark.parametrize("name", family_names())
 def test_fixed_fields_are_left_out(name):
-    whole = space(family_class(name))
+    whole = Searched().space(family_class(name))
     for field in whole:
-        assert set(space(family_class(name), fixed=[field])) == set(whole) - {field}
-    assert set(space(family_class(name), fixed=["width", "clip"])) == set(whole) - {"clip"}
-    assert space(family_class(name), fixed=list(whole)) == {}
+        assert set(Searched(fixed=[field]).space(family_class(name))) == set(whole) - {field}
+    assert set(Searched(fixed=["width", "clip"]).space(family_class(name))) == set(whole) - {"clip"}
+    assert Searched(fixed=list(whole)).space(family_class(name)) == {}
 
 
 @pytest.mark.parametrize("width", ["narrow", "wide"])
@@ -54,7 +54,7 @@ def test_fixed_fields_are_left_out(name):
 def test_each_searched_field_has_a_domain_inside_its_own_range(name, width):
     """The range as pydantic keeps it; and the family itself takes both ends."""
     found = Searched(range=width).space(family_class(name))
-    assert set(found) == set(space(family_class(name))), "both ranges are of the same fields"
+    assert set(found) == set(Searched().space(family_class(name))), "both ranges are of the same fields"
     for field, domain in found.items():
         declared = family_class(name).model_fields[field].metadata
         low = next(one.ge for one in declared if hasattr(one, "ge"))
@@ -129,8 +129,8 @@ def test_each_suggestion_is_a_family_with_its_own_fields_and_no_others():
         trial = study.ask()
         settings = suggest(trial, spaces())["settings"]
         name = settings["name"]
-        assert set(settings) == {"name", *space(family_class(name))}
-        assert set(trial.params) == {"family", *(f"{name}.{field}" for field in space(family_class(name)))}
+        assert set(settings) == {"name", *Searched().space(family_class(name))}
+        assert set(trial.params) == {"family", *(f"{name}.{field}" for field in Searched().space(family_class(name)))}
         family = build_family(settings)
         assert {"name": family.name, **family.model_dump(include=settings.keys())} == settings
         study.tell(trial, 1.0)
@@ -140,7 +140,7 @@ def test_each_suggestion_is_a_family_with_its_own_fields_and_no_others():
 
 def test_one_family_needs_no_choice_of_a_family():
     trial = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0)).ask()
-    settings = suggest(trial, {"wgan": space(family_class("wgan"), fixed=["lr"])})["settings"]
+    settings = suggest(trial, {"wgan": Searched(fixed=["lr"]).space(family_class("wgan"))})["settings"]
     assert set(settings) == {"name", "clip", "n_critic"}
     assert set(trial.params) == {"wgan.clip", "wgan.n_critic"}
 

@@ -45,7 +45,6 @@ def population(count: int, families=("wgan", "wgan_gp"), seed=0):
     """`count` running trials of each family, and their scheduler."""
     of = scheduler("pbt", 2000, 200, sampler="sobol", spaces=SPACES, seed=seed)
     engine = searcher("sobol", {name: SPACES[name] for name in families}, seed)
-    engine.set_max_concurrency(100)
     trials = []
     for number in range(count * len(families)):
         trial = Trial("nothing", stub=True, trial_id=f"t{number}", config=engine.suggest(str(number)))
