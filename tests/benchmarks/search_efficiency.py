@@ -14,6 +14,7 @@ import json
 import statistics
 import sys
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,9 +28,8 @@ from pipelines.screen import quiet
 from pipelines.search import search
 from pipelines.settings import search_experiment
 
-TRIALS, SHARE = 32, 4
-IMAGES, EVERY = 81 * 3 * 64, 9
-"""Of a trial of full length; rounds between two evaluations."""
+SHARE, EVERY = 4, 9
+"""Of the random trials' images the second search may see one in so many; rounds between two evaluations."""
 
 Curve = list[tuple[int, float]]
 """Images that all trials have seen, and the best FID until then."""
@@ -50,14 +50,25 @@ def curve_of(journal: Path) -> Curve:
     return curve
 
 
-def searched(storage: Path, name: str, seed: int, image_size: int, *words: str) -> Curve:
+@dataclass(frozen=True)
+class Plan:
+    """What both searches share."""
+
+    storage: Path
+    image_size: int = 8
+    trials: int = 32
+    rounds: int = 243
+    """Critic steps of a trial of full length, each of 64 images."""
+
+
+def searched(plan: Plan, name: str, seed: int, *words: str) -> Curve:
     """One search's curve."""
     experiment = search_experiment(
         ["wgan_gp"],
         [
-            *(f"name={name}-{seed}", f"storage.path={storage}", f"seed={seed}", "search.confirm=0"),
-            *(f"data.image_size={image_size}", "family.width=8", "family.latent=16", "metrics.samples=500"),
-            *(f"budget.images={IMAGES}", f"budget.eval_every={EVERY}", f"budget.log_every={EVERY}"),
+            *(f"name={name}-{seed}", f"storage.path={plan.storage}", f"seed={seed}", "search.confirm=0"),
+            *(f"data.image_size={plan.image_size}", "family.width=8", "family.latent=16", "metrics.samples=500"),
+            *(f"budget.images={64 * plan.rounds}", f"budget.eval_every={EVERY}", f"budget.log_every={EVERY}"),
             "space=wide",
             *words,
         ],
@@ -69,18 +80,13 @@ def searched(storage: Path, name: str, seed: int, image_size: int, *words: str) 
     return curve_of(folder.journal)
 
 
-def compared(storage: Path, seed: int, image_size: int) -> tuple[Curve, Curve]:
+def compared(plan: Plan, seed: int) -> tuple[Curve, Curve]:
     """Random trials of full length, and TPE with ASHA on a quarter of their images."""
-    random = searched(
-        *(storage, "random", seed, image_size),
-        *("search.sampler=random", "search.scheduler=none", f"search.trials={TRIALS}"),
-    )
-    quarter = random[-1][0] // SHARE
-    early = searched(
-        *(storage, "early", seed, image_size),
-        *("search.sampler=tpe", "search.scheduler=asha", f"search.trials={10 * TRIALS}", f"search.images={quarter}"),
-    )
-    return random, early
+    of_random = ("search.sampler=random", "search.scheduler=none", f"search.trials={plan.trials}")
+    random = searched(plan, "random", seed, *of_random)
+    quarter = f"search.images={random[-1][0] // SHARE}"
+    of_early = ("search.sampler=tpe", "search.scheduler=asha", f"search.trials={10 * plan.trials}", quarter)
+    return random, searched(plan, "early", seed, *of_early)
 
 
 def draw(file: Path, curves: list[tuple[Curve, Curve]]) -> None:
@@ -113,7 +119,7 @@ def main() -> None:
     curves = []
     with tempfile.TemporaryDirectory() as storage, quiet(Path(storage, "log")), cluster():
         for seed in range(asked.seeds):
-            random, early = compared(Path(storage), seed, asked.image_size)
+            random, early = compared(Plan(Path(storage), asked.image_size), seed)
             curves.append((random, early))
             as_good = next((images for images, fid in early if fid <= random[-1][1]), None)
             rows.append(
