@@ -24,7 +24,7 @@ from rich.console import Console
 
 from infra.cluster import cluster
 from pipelines.runs import RunFolder
-from pipelines.screen import quiet
+from pipelines.screen import quiet, say
 from pipelines.search import search
 from pipelines.settings import search_experiment
 
@@ -117,7 +117,7 @@ def main() -> None:
     asked = parser.parse_args()
     rows: list[dict[str, Any]] = []
     curves = []
-    with tempfile.TemporaryDirectory() as storage, quiet(Path(storage, "log")), cluster():
+    with tempfile.TemporaryDirectory() as storage, quiet(Path(storage, "log")) as screen, cluster():
         for seed in range(asked.seeds):
             random, early = compared(Plan(Path(storage), asked.image_size), seed)
             curves.append((random, early))
@@ -131,7 +131,7 @@ def main() -> None:
                     "share_to_be_as_good": None if as_good is None else as_good / random[-1][0],
                 }
             )
-            print(json.dumps(rows[-1]), file=sys.stderr, flush=True)
+            say(screen, json.dumps(rows[-1]))
     if asked.picture:
         draw(asked.picture, curves)
     shares = [row["share_to_be_as_good"] or float("inf") for row in rows]
