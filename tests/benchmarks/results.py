@@ -1,8 +1,8 @@
 """What each family is shown to be, over several seeds: writes docs/RESULTS.md and its pictures.
 
-    python tests/benchmarks/results.py play [SEEDS]        # what is missing, two at a time; may be stopped
-    python tests/benchmarks/results.py search              # five families over wide ranges; goes on if it was stopped
-    python tests/benchmarks/results.py report              # docs/RESULTS.md from what there is
+    python tests/benchmarks/results.py play [SEEDS [GAME ...]]     # what is missing, two at a time; may be stopped
+    python tests/benchmarks/results.py search                      # five families over wide ranges; may be stopped
+    python tests/benchmarks/results.py report                      # docs/RESULTS.md from what there is
 
 All of it takes about two and a half hours of two cores. Results are kept in docs/results/, one file a game and seed.
 """
@@ -29,11 +29,11 @@ AT_ONCE = 2
 Found = dict[str, list[dict[str, Any]]]
 
 
-def play(seeds: int) -> None:
-    """Plays every game and seed that has no result yet, shown as it goes."""
+def play(seeds: int, names: Sequence[str]) -> None:
+    """Plays every game and seed that has no result yet, shown as it goes; of all games if none is named."""
     from results_games import PLANS
 
-    missing = [(name, seed) for seed in range(seeds) for name in PLANS if not kept(name, seed).exists()]
+    missing = [(name, seed) for seed in range(seeds) for name in names or PLANS if not kept(name, seed).exists()]
     print(f"{len(missing)} games to play, {sum(PLANS[name].seconds for name, _ in missing) / 3600:.1f} core-hours")
     with ThreadPoolExecutor(AT_ONCE) as pool:
         for done, line in enumerate(pool.map(one, missing), start=1):
@@ -221,7 +221,7 @@ def report() -> None:
 
 if __name__ == "__main__":
     if sys.argv[1:2] == ["play"]:
-        play(int(sys.argv[2]) if len(sys.argv) > 2 else SEEDS)
+        play(int(sys.argv[2]) if len(sys.argv) > 2 else SEEDS, sys.argv[3:])
     elif sys.argv[1:] == ["search"]:
         search()
     elif sys.argv[1:] == ["report"]:
