@@ -19,7 +19,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from results_search import DOCS, KEPT, search, searched
+from results_search import DOCS, KEPT, efficiency, overhead, search, searched
 from scipy.stats import spearmanr
 
 HERE = Path(__file__).resolve().parent
@@ -214,6 +214,8 @@ def report() -> None:
         *piles,
         "",
         *searched(),
+        *efficiency(),
+        *overhead(),
     ]
     (DOCS / "RESULTS.md").write_text("\n".join(text))
     print(DOCS / "RESULTS.md")
