@@ -77,8 +77,8 @@ def efficiency() -> list[str]:
         "## Early stopping and a model against random trials",
         "",
         "WGAN-GP on 8x8 digits, `space=wide`: 32 random trials of full length, and TPE with ASHA on a quarter of the"
-        " images that they saw. The last column is the share of those images after which the second search was as good as"
-        f" the first at its end; median over {len(rows)} seeds: {_share(found['median_share_to_be_as_good'])}.",
+        " images that they saw. The last column is the share of those images after which the second search was as good"
+        f" as the first at its end; median over {len(rows)} seeds: {_share(found['median_share_to_be_as_good'])}.",
         "",
         *_table(("seed", "FID, random", "FID, TPE and ASHA", "images to be as good"), rows),
         "",
