@@ -130,6 +130,7 @@ def _scheduler(experiment: SearchExperiment, folder: RunFolder) -> TrialSchedule
         sampler=experiment.search.sampler,
         spaces=experiment.spaces(),
         seed=experiment.seed,
+        compare=experiment.search.compare,
         time=time,
         history=lambda trial: folder.trial(trial).rows(),
     )

@@ -171,6 +171,7 @@ class _Past:
     """A trial that had ended, as far as a scheduler looks at it."""
 
     trial_id: str
+    config: dict[str, Any]
     run_metadata: Any
 
     def is_finished(self) -> bool:
@@ -187,4 +188,4 @@ def remind(scheduler: TrialScheduler, records: Iterable[Record]) -> None:
     for record in records:
         if record.ended:
             known: Any = SimpleNamespace(last_result=dict(record.result or {}))
-            scheduler.on_trial_add(None, _Past(record.trial, known))  # type: ignore[arg-type]
+            scheduler.on_trial_add(None, _Past(record.trial, record.config, known))  # type: ignore[arg-type]

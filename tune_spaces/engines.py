@@ -72,6 +72,7 @@ def scheduler(
     sampler: SamplerName = "tpe",
     spaces: Mapping[str, Space] | None = None,
     seed: int = 0,
+    compare: bool = False,
     time: str = TIME,
     history: Callable[[str], Rows] | None = None,
 ) -> TrialScheduler:
@@ -79,8 +80,15 @@ def scheduler(
 
     `last_step` is the end of the longest trial's budget and `first_rung` its first evaluation, in generator updates, or
     both in images with `time=IMAGES`. `history`: a trial's rows so far, by its id, for a search that is gone on with.
+    `compare`: trials are compared with those of their own family alone. (A population is of one family in any case.)
     """
-    from tune_spaces.schedulers import SCHEDULERS, Rungs, for_bohb
+    from tune_spaces.schedulers import SCHEDULERS, PerFamily, Rungs, for_bohb
 
     rungs = Rungs(last_step, first_rung, METRIC, time, history)
-    return for_bohb(rungs) if sampler == "bohb" else SCHEDULERS[name](rungs, spaces or {}, seed)
+
+    def made(known: Mapping[str, Space]) -> TrialScheduler:
+        return for_bohb(rungs) if sampler == "bohb" else SCHEDULERS[name](rungs, known, seed)
+
+    if compare and name != "pbt":
+        return PerFamily({family: made({family: space}) for family, space in (spaces or {}).items()})
+    return made(spaces or {})

@@ -159,6 +159,37 @@ class _HyperBandForBohb(_Sound, HyperBandForBOHB):
             super().on_trial_remove(tune_controller, trial)
 
 
+class PerFamily(FIFOScheduler):
+    """A rule for each family, of families that are compared: if they had their rungs in common, one that begins slowly
+    would end at the first."""
+
+    def __init__(self, rules: Mapping[str, TrialScheduler]) -> None:
+        self._rules = rules
+
+    def _of(self, trial: Any) -> TrialScheduler:
+        return self._rules[trial.config["settings"]["name"]]
+
+    def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
+        self._of(trial).on_trial_add(tune_controller, trial)
+
+    def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
+        return self._of(trial).on_trial_result(tune_controller, trial, result)
+
+    def on_trial_complete(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> None:
+        self._of(trial).on_trial_complete(tune_controller, trial, result)
+
+    def on_trial_error(self, tune_controller: Any, trial: Any) -> None:
+        self._of(trial).on_trial_error(tune_controller, trial)
+
+    def on_trial_remove(self, tune_controller: Any, trial: Any) -> None:
+        self._of(trial).on_trial_remove(tune_controller, trial)
+
+    def choose_trial_to_run(self, tune_controller: Any) -> Any:
+        """Of the first rule that has one."""
+        found = (rule.choose_trial_to_run(tune_controller) for rule in self._rules.values())
+        return next((trial for trial in found if trial is not None), None)
+
+
 Made = Callable[[Rungs, Mapping[str, Space], int], TrialScheduler]
 
 SCHEDULERS: Mapping[str, Made] = {

@@ -272,11 +272,14 @@ def test_asha_remembers_the_rungs_of_an_earlier_driver(tmp_path):
 
 
 @pytest.mark.parametrize("rule", ["asha", "hyperband", "median", "none"])
-def test_every_rule_can_be_reminded(tmp_path, rule):
+@pytest.mark.parametrize("compare", [True, False])
+def test_every_rule_can_be_reminded(tmp_path, rule, compare):
     search = Search(tmp_path, wanted=2, concurrent=2)
     search.end(search.next())
     new = search.next()
-    made = scheduler(rule, 30, 10, history=lambda trial: [{"step": 30, "fid": 1.0}])
+    spaces = {"wgan": {}, "wgan_gp": {}}
+    history = [{"step": 30, "fid": 1.0}]
+    made = scheduler(rule, 30, 10, spaces=spaces, compare=compare, history=lambda trial: history)
     remind(made, search.journal.records.values())
     made.on_trial_add(None, new)
     assert made.on_trial_result(None, new, {"step": 10, "fid": 1.0}) == TrialScheduler.CONTINUE

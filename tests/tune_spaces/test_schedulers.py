@@ -107,6 +107,54 @@ def test_trials_of_so_many_images_are_compared_at_the_same_images():
     assert at(late, 64 * 200, 95.0) == STOP
 
 
+TWO = {"quick": {}, "slow": {}}
+
+
+def of_family(name: str, family: str) -> Trial:
+    made = trial(name)
+    made.config = {"settings": {"name": family}}
+    return made
+
+
+@pytest.mark.parametrize("name", ["asha", "median"])
+@pytest.mark.parametrize("compare", [True, False])
+def test_families_that_are_compared_have_rungs_of_their_own(name, compare):
+    of = scheduler(name, 2000, 200, spaces=TWO, compare=compare)
+
+    def told(trial_id, family, fid):
+        one = of_family(trial_id, family)
+        of.on_trial_add(None, one)
+        return tell(of, one, 200, fid)
+
+    for number, fid in enumerate((10.0, 20.0, 30.0, 40.0)):
+        told(f"q{number}", "quick", fid)
+    first = told("s0", "slow", 5000.0)
+    assert first == (GO if compare else STOP), "the best of its family so far"
+    for number, fid in enumerate((6000.0, 7000.0, 8000.0), start=1):
+        told(f"s{number}", "slow", fid)
+    assert told("late", "slow", 9000.0) == STOP
+    assert told("late too", "quick", 90.0) == STOP or not compare, "worse than all but the other family"
+
+
+def test_compared_families_fill_bohbs_brackets_apart_and_none_waits_for_ever():
+    of = scheduler("hyperband", 1800, 200, sampler="bohb", spaces=TWO, compare=True)
+    trials = [of_family(f"{family}{number}", family) for number in range(9) for family in TWO]
+    controller = Controller(of, trials)
+    for one in trials:
+        of.on_trial_add(controller, one)
+        one.set_status(Trial.RUNNING)
+    for number, one in enumerate(trials):
+        said = tell(of, one, 200, float(number), controller)
+        one.set_status(Trial.PAUSED if said == PAUSE else Trial.TERMINATED)
+    assert sorted(controller.unpaused) == sorted(f"{family}{number}" for family in TWO for number in range(3))
+    waiting = [one for one in trials if one.status == Trial.PAUSED]
+    while (one := of.choose_trial_to_run(controller)) is not None:
+        assert one in waiting
+        waiting.remove(one)
+        one.set_status(Trial.RUNNING)
+    assert not waiting
+
+
 @pytest.mark.parametrize("name", ["asha", "median"])
 def test_a_rule_is_reminded_of_the_rungs_before(name):
     """Each driver has a scheduler of its own, which knows nothing yet."""
