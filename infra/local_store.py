@@ -14,6 +14,7 @@ from typing import IO
 from infra.store import (
     CHUNK,
     About,
+    NoPlaceError,
     NotThereError,
     Progress,
     RefusedError,
@@ -82,9 +83,9 @@ class LocalStore:
         with self._told(key):
             return digest_of(self._file(key), progress)
 
-    def keys(self, prefix: str = "") -> Iterator[tuple[str, int]]:
+    def listed(self, prefix: str = "") -> Iterator[tuple[str, int]]:
         if not self._folder.is_dir():
-            raise NotThereError(f"there is no folder {self._folder}")
+            raise self._absent()
         files = [path for path in self._folder.rglob("*") if path.is_file() and not path.name.startswith(".")]
         named = {path.relative_to(self._folder).as_posix(): path for path in files}
         for key in sorted(named, key=str.encode):
@@ -95,6 +96,9 @@ class LocalStore:
         with self._told(key):
             self._file(key).unlink(missing_ok=True)
 
+    def _absent(self) -> NoPlaceError:
+        return NoPlaceError(f"there is no folder {self._folder}")
+
     def _file(self, key: str) -> Path:
         return self._folder / checked_key(key)
 
@@ -103,6 +107,8 @@ class LocalStore:
         try:
             yield
         except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
+            if not self._folder.is_dir():
+                raise self._absent() from None
             raise NotThereError(f"there is no file {error.filename or self._folder / key}") from None
         except PermissionError as error:
             raise RefusedError(f"{error.filename or self._folder / key}: {error.strerror}") from None

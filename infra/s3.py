@@ -108,7 +108,7 @@ class S3Store:
                 progress(len(chunk))
         return content.hexdigest()
 
-    def keys(self, prefix: str = "") -> Iterator[tuple[str, int]]:
+    def listed(self, prefix: str = "") -> Iterator[tuple[str, int]]:
         return self._bucket.listed(prefix)
 
     def delete(self, key: str) -> None:

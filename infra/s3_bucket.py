@@ -13,8 +13,8 @@ from typing import Any, TypeVar
 import boto3
 from botocore.client import Config
 
-from infra.s3_errors import BROKEN_OFF, NoBucketError, told
-from infra.store import CHUNK, About, NotThereError, StoreError, StoreOptions, checked_key
+from infra.s3_errors import BROKEN_OFF, told
+from infra.store import CHUNK, About, NoPlaceError, NotThereError, StoreError, StoreOptions, checked_key
 
 SHA256 = "sha256"
 """The object's metadata that holds its digest."""
@@ -83,7 +83,7 @@ class Bucket:
             with self.asking(""):
                 self.client.head_bucket(Bucket=self._name)
         except NotThereError:
-            raise NoBucketError(f"there is no bucket {self._name}") from None
+            raise NoPlaceError(f"there is no bucket {self._name}") from None
 
     def stream(self, key: str, etag: str, at: int, stop: int) -> Iterator[bytes]:
         """The bytes from `at` to before `stop`; where an answer breaks off, the rest is asked for again."""

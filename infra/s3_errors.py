@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 from botocore import exceptions as boto
 
-from infra.store import NotThereError, RefusedError, StoreError, UnreachableError
+from infra.store import NoPlaceError, NotThereError, RefusedError, StoreError, UnreachableError
 
 BROKEN_OFF = (boto.HTTPClientError, boto.ConnectionError, boto.IncompleteReadError)
 """An answer that did not come, or not whole: asking again may help."""
@@ -22,10 +22,6 @@ _REFUSED = (
     boto.SSOError,
     boto.UnauthorizedSSOTokenError,
 )
-
-
-class NoBucketError(NotThereError):
-    """There is no such bucket."""
 
 
 @contextmanager
@@ -58,7 +54,7 @@ def _answered(error: boto.ClientError, where: str) -> StoreError:
     message = " ".join(str(error.response.get("Error", {}).get("Message", "")).split())
     told = f"{number} {name}" + (f", {message}" if message and message != name else "")
     if name == "NoSuchBucket":
-        return NoBucketError(f"there is no bucket {where.removeprefix('s3://').partition('/')[0]}")
+        return NoPlaceError(f"there is no bucket {where.removeprefix('s3://').partition('/')[0]}")
     if number in (401, 403) or name in ("ExpiredToken", "InvalidToken"):
         return RefusedError(f"{where}: access denied ({told})")
     if number == 404:

@@ -19,7 +19,11 @@ class StoreError(ValueError):
 
 
 class NotThereError(StoreError):
-    """There is no such key, bucket or folder."""
+    """There is no such key."""
+
+
+class NoPlaceError(NotThereError):
+    """Not even the bucket or folder is there."""
 
 
 class RefusedError(StoreError):
@@ -80,7 +84,7 @@ class Store(Protocol):
     def digest(self, key: str, progress: Progress = silent) -> str:
         """sha256 of the bytes as they lie there now."""
 
-    def keys(self, prefix: str = "") -> Iterator[tuple[str, int]]:
+    def listed(self, prefix: str = "") -> Iterator[tuple[str, int]]:
         """All keys that begin with `prefix`, and their sizes in bytes, in order of the keys' bytes."""
 
     def delete(self, key: str) -> None:

@@ -13,10 +13,12 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+
+import pytest
 
 ROOT = Path(__file__).parents[1]
 SECONDS = 30
@@ -31,10 +33,11 @@ class Server:
     key: str
     secret: str
 
-    @property
-    def environment(self) -> dict[str, str]:
-        """Of a process that asks it; nothing of the user's own is left."""
-        return {
+    def be_asked(self, patch: pytest.MonkeyPatch) -> None:
+        """Sets the environment of whoever asks; nothing of the user's own is left."""
+        for name in [name for name in os.environ if name.startswith("AWS_")]:
+            patch.delenv(name)
+        ours = {
             "AWS_ACCESS_KEY_ID": self.key,
             "AWS_SECRET_ACCESS_KEY": self.secret,
             "AWS_DEFAULT_REGION": "us-east-1",
@@ -42,6 +45,8 @@ class Server:
             "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
             "AWS_EC2_METADATA_DISABLED": "true",
         }
+        for name, value in ours.items():
+            patch.setenv(name, value)
 
 
 def free_ports(count: int) -> list[int]:
@@ -223,8 +228,3 @@ class Cable:
                 return True
             self.carried += more
             return False
-
-
-def cleaned(environment: Mapping[str, str]) -> dict[str, str]:
-    """Without anything that AWS's tools read."""
-    return {name: value for name, value in environment.items() if not name.startswith("AWS_")}

@@ -5,7 +5,6 @@ import pytest
 from mlflow import MlflowClient
 
 from infra.mlflow_tracker import prepare
-from tests.servers import moto, swift, swift_commands
 
 
 @pytest.fixture(scope="session")
@@ -43,18 +42,3 @@ def spawned():
         return [process.exitcode for process in processes]
 
     return run
-
-
-@pytest.fixture(scope="session")
-def moto_server(tmp_path_factory):
-    with moto(tmp_path_factory.mktemp("moto")) as server:
-        yield server
-
-
-@pytest.fixture(scope="session")
-def swift_server(tmp_path_factory):
-    commands = swift_commands()
-    if commands is None:
-        pytest.skip("OpenStack Swift is not installed: python -m venv .venv-swift; .venv-swift/bin/pip install swift")
-    with swift(tmp_path_factory.mktemp("swift"), commands) as server:
-        yield server

@@ -60,10 +60,7 @@ def place_of(kind: str, request, tmp_path, monkeypatch) -> Place:
         (tmp_path / "store").mkdir()
         return Place(kind, str(tmp_path / "store"), options)
     server: Server = request.getfixturevalue(f"{kind}_server")
-    for name in [name for name in os.environ if name.startswith("AWS_")]:
-        monkeypatch.delenv(name)
-    for name, value in server.environment.items():
-        monkeypatch.setenv(name, value)
+    server.be_asked(monkeypatch)
     if kind == "moto":  # says of every upload that it was begun in 2010
         monkeypatch.setattr(s3_upload, "FORGOTTEN", timedelta(days=36500))
     bucket = f"b{hashlib.sha256(str(tmp_path).encode()).hexdigest()[:20]}"
@@ -121,7 +118,7 @@ def test_what_was_put_is_got(place, tmp_path, size):
     assert (sum(sent), sum(got)) == (size, size)
     assert left(target.parent) == {"target"}
     assert place.store.digest("some/key") == digest
-    assert list(place.store.keys()) == [("some/key", size)]
+    assert list(place.store.listed()) == [("some/key", size)]
 
 
 def test_a_large_file_goes_in_pieces(place, tmp_path):
@@ -151,7 +148,7 @@ def test_unusual_keys(place, tmp_path):
     place.store.put(source, UNUSUAL)
     place.store.get(UNUSUAL, tmp_path / "target")
     assert (tmp_path / "target").read_bytes() == source.read_bytes()
-    assert [key for key, _ in place.store.keys("a f")] == [UNUSUAL]
+    assert [key for key, _ in place.store.listed("a f")] == [UNUSUAL]
 
 
 @pytest.mark.parametrize("key", ["", "/etc/passwd", "../up", "a/../../up", "a//b", "./a", "a/"])
@@ -167,15 +164,15 @@ def test_more_keys_than_an_answer_has(place):
     wanted = sorted(f"many/{index:04d}" for index in range(1005))
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(lambda key: store.write(key, b"1"), [*wanted, "other/0"]))
-    assert [key for key, size in store.keys("many/")] == wanted
-    assert len(list(store.keys())) == 1006
+    assert [key for key, size in store.listed("many/")] == wanted
+    assert len(list(store.listed())) == 1006
 
 
 def test_what_is_deleted_is_gone(place):
     place.store.write("key", b"1")
     place.store.delete("key")
     place.store.delete("key")
-    assert list(place.store.keys()) == []
+    assert list(place.store.listed()) == []
     with pytest.raises(NotThereError, match="key"):
         place.store.about("key")
 
@@ -194,7 +191,7 @@ def test_a_missing_bucket(place, tmp_path):
     with pytest.raises(NotThereError, match="no bucket c|no f.*stare"):
         absent.read("key")
     with pytest.raises(NotThereError, match="no bucket c|no folder .*stare"):
-        list(absent.keys())
+        list(absent.listed())
 
 
 def altered(place: Place, key: str, content: bytes) -> None:
@@ -360,7 +357,7 @@ def test_an_upload_that_fails_leaves_nothing(remote, tmp_path):
     with pytest.raises(StoppedError):
         remote.store.put(source, "key", stop)
     assert remote.unfinished() == []
-    assert list(remote.store.keys()) == []
+    assert list(remote.store.listed()) == []
     assert left(tmp_path / "uploads") == set()
 
 
@@ -420,7 +417,7 @@ def test_a_wrong_secret_is_refused(request, tmp_path, monkeypatch):
         lambda store: store.read("key"),
         lambda store: store.write("key", b"2"),
         lambda store: store.put(source, "key"),
-        lambda store: list(store.keys()),
+        lambda store: list(store.listed()),
         lambda store: store.get("key", tmp_path / "target"),
         lambda store: store.delete("key"),
     ):
