@@ -208,7 +208,7 @@ def test_the_cache_is_bounded(tmp_path, cache):
     with pytest.raises(SettingsError) as error:
         at_hand(sources[0], small)
     assert "storage.cache_gb=0.0002, but data.path=" in str(error.value)
-    assert "packs of 0.000154 GB are in use; nearest: storage.cache_gb=0.01" in str(error.value)
+    assert "packs of 0.000161 GB are in use; nearest: storage.cache_gb=0.01" in str(error.value)
     forget()
     at_hand(sources[0], small)
     assert kept[0] in entries(cache)
@@ -217,7 +217,7 @@ def test_the_cache_is_bounded(tmp_path, cache):
 
 def test_a_pack_larger_than_the_cache_is_told(tmp_path, cache):
     pack = packed(of_folder(tmp_path, "set", 400), tmp_path / "pack")
-    with pytest.raises(SettingsError, match="takes 7.7e-05 GB; nearest: storage.cache_gb=0.01$"):
+    with pytest.raises(SettingsError, match="takes 8.03e-05 GB; nearest: storage.cache_gb=0.01$"):
         at_hand(pack, Storage().model_copy(update={"cache_gb": 0.00001}))
     assert entries(cache) == []
 
