@@ -58,7 +58,7 @@ class Bucket:
 
     def where(self, key: str) -> str:
         """A key as a person writes it."""
-        return f"{self.url}/{key}"
+        return f"{self.url}/{key}".rstrip("/")
 
     def at(self, key: str) -> dict[str, str]:
         """A key as boto3 takes it."""

@@ -42,11 +42,14 @@ def told(setting: str) -> Iterator[None]:
     try:
         yield
     except StoreError as error:
-        raise SettingsError(f"{setting}: {error}; nearest: {_nearest(error, setting)}") from None
+        place = setting.partition("=")[2] or setting
+        why = str(error).removeprefix(f"{place}: ")
+        raise SettingsError(f"{setting}: {why}; nearest: {_nearest(error, place)}") from None
 
 
-def _nearest(error: StoreError, setting: str) -> str:
-    place = setting.partition("=")[2] or setting
+def _nearest(error: StoreError, place: str) -> str:
+    if isinstance(error, RefusedError) and not place.startswith("s3://"):
+        return "a folder that is yours"
     if isinstance(error, RefusedError):
         return "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE, of somebody who may"
     if isinstance(error, UnreachableError):

@@ -134,7 +134,7 @@ def test_a_pack_is_fetched_once(tmp_path, cache, moto_server, monkeypatch):
 
 def fetch_in_a_process(pack: Data, storage: Storage) -> None:
     here = at_hand(pack, storage)
-    assert len(data.load(here).images) == 2000
+    assert len(data.load(here).images) == 1797
 
 
 def test_processes_of_a_machine_share_one_download(tmp_path, cache, moto_server, monkeypatch):
@@ -142,7 +142,7 @@ def test_processes_of_a_machine_share_one_download(tmp_path, cache, moto_server,
     boto3.session.Session().client("s3", endpoint_url=moto_server.url).create_bucket(Bucket="shared")
     cable = Cable(moto_server.url)
     storage = Storage(endpoint_url=cable.url)
-    pack = packed(of_folder(tmp_path, "set", 2000), "s3://shared/pack", storage, 50_000)
+    pack = packed(Data(image_size=16), "s3://shared/pack", storage, 400_000)
     before = cable.carried
     spawn = multiprocessing.get_context("spawn")
     processes = [spawn.Process(target=fetch_in_a_process, args=(pack, storage)) for _ in range(2)]
@@ -151,7 +151,8 @@ def test_processes_of_a_machine_share_one_download(tmp_path, cache, moto_server,
     for process in processes:
         process.join()
     assert [process.exitcode for process in processes] == [0, 0]
-    assert 2000 * 192 < cable.carried - before < 1.3 * 2000 * 192
+    size = 1797 * 16 * 16 * 4
+    assert size < cable.carried - before < 1.3 * size
     cable.close()
 
 
