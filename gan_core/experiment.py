@@ -15,7 +15,9 @@ POINTS = ("ring8", "grid25")
 FETCHABLE = ("mnist", "fashion_mnist", "cifar10", "celeba")
 ONE_BY_ONE = ("celeba", "lsun", "folder")
 """A file or entry an image: some of them may be damaged."""
-FROM_PATH = (*FETCHABLE, "lsun", "folder", "npz")
+BY_PATH = {"folder": "FOLDER", "npz": "FILE.npz", "packed": "FOLDER, or s3://bucket/prefix"}
+"""Have no place of their own: what `data.path` must name."""
+FROM_PATH = (*FETCHABLE, "lsun", *BY_PATH)
 DATA_NAMES = ("digits", *POINTS, "photos", *FROM_PATH)
 IMAGE_SIZES = (8, 16, 28, 32, 64, 128, 256)
 Seed = Annotated[int, Field(ge=0, le=2**31 - 1)]
@@ -32,8 +34,9 @@ class Data(Settings):
     """The *global* batch: all workers together."""
     held_out: Annotated[float, Field(ge=0.0, le=0.5)] = 0.0
     """Share of the real images that is withheld from training to measure with; the same images for every seed."""
-    path: Path | None = None
-    """A folder of images, an .npz file, or where torchvision's sets lie (null: `downloads` in the cache)."""
+    path: Path | str | None = None
+    """A folder of images, an .npz file, a pack, or where torchvision's sets lie (null: `downloads` in the cache). Text
+    only of a pack in S3."""
     download: bool = False
     """Whether torchvision may fetch what is missing."""
     max_bad: Annotated[int, Field(ge=0)] = 0
@@ -57,19 +60,22 @@ class Data(Settings):
             )
         return size
 
-    @field_validator("path")
+    @field_validator("path", mode="before")
     @classmethod
-    def _from_anywhere(cls, path: Path | None) -> Path | None:
-        return None if path is None else path.expanduser().absolute()
+    def _from_anywhere(cls, path: Any) -> Any:
+        if isinstance(path, str) and path.startswith("s3://"):
+            return path
+        return Path(path).expanduser().absolute() if isinstance(path, str | Path) else path
 
     @model_validator(mode="after")
     def _all_apply(self) -> Data:
         if self.path is not None and self.name not in FROM_PATH:
-            right = "npz" if self.path.suffix == ".npz" else "folder"
+            right = "npz" if str(self.path).endswith(".npz") else "folder" if isinstance(self.path, Path) else "packed"
             raise SettingsError(f"data.path has no meaning for data.name={self.name}; nearest: data.name={right}")
-        if self.path is None and self.name in ("folder", "npz"):
-            right = "FILE.npz" if self.name == "npz" else "FOLDER"
-            raise SettingsError(f"data.name={self.name} needs data.path; nearest: data.path={right}")
+        if self.path is None and self.name in BY_PATH:
+            raise SettingsError(f"data.name={self.name} needs data.path; nearest: data.path={BY_PATH[self.name]}")
+        if isinstance(self.path, str) and self.name != "packed":
+            raise SettingsError(f"data.path={self.path}: S3 holds packs; nearest: data.name=packed")
         if self.download and self.name not in FETCHABLE:
             raise SettingsError(f"data.download=true: {self.name} cannot be fetched; nearest: data.download=false")
         if self.max_bad and self.name not in ONE_BY_ONE:

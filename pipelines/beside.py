@@ -15,6 +15,7 @@ from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from gan_core.loop import Game
 from gan_core.metrics.scores import scores
+from pipelines.fetch import at_hand
 from pipelines.settings import TrainExperiment
 from pipelines.worker import dataset_of, reference_of
 
@@ -60,8 +61,9 @@ class BesideTraining:
 def _measure(
     experiment: TrainExperiment, average: dict[str, torch.Tensor], step: int, reference: bytes, device: str
 ) -> dict[str, float]:
-    dataset = dataset_of(experiment.data)
+    source = at_hand(experiment.data, experiment.storage)
+    dataset = dataset_of(source)
     game = Game(experiment, dataset.shape, device, dataset.classes)
     game.average.load_state_dict(average)
     game.step = step
-    return scores(game, reference_of(reference, experiment.data).to(device))
+    return scores(game, reference_of(reference, source).to(device))

@@ -15,8 +15,9 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from gan_core.settings import Settings, SettingsError, nearest, paths
+from gan_core.settings import SettingsError, nearest
 from infra.files import write_atomic
+from pipelines import data_cli
 from pipelines.configs import preset_names, read_config
 from pipelines.resume import resumed_search, resumed_train
 from pipelines.running import FAILED, INPUT, INTERRUPTED, begin, run
@@ -28,8 +29,9 @@ from pipelines.settings import (
     search_experiment,
     train_experiment,
 )
-from pipelines.targets import as_trained, checked_targets, drawing_file, pictures_beside
+from pipelines.targets import as_trained, checked_targets, drawing_file, packs_of, pictures_beside
 from pipelines.winner import winner_experiment
+from pipelines.words import only, split
 
 _UsageError: type[Exception] = typer.BadParameter.__mro__[1]  # click's, or the copy of it inside newer typers
 
@@ -39,6 +41,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+app.add_typer(data_cli.app, name="data")
 
 Words = Annotated[list[str] | None, typer.Argument(metavar="[FAMILY...] [key=value ...]", show_default=False)]
 Config = Annotated[
@@ -63,7 +66,7 @@ def train(
     from_search: Annotated[str | None, typer.Option(metavar="NAME", help="Train a search's best settings.")] = None,
 ) -> None:
     """Train one family: ganfleet train wgan_gp family.lr=3e-4 budget.rounds=2000."""
-    families, assignments = _split(words)
+    families, assignments = split(words)
     origin: dict[str, str] = {}
     if from_search is not None:
         experiment, of_search = winner_experiment(from_search, families, assignments, config, resume)
@@ -89,7 +92,7 @@ def train(
 @app.command()
 def search(words: Words = None, config: Config = None, dry_run: DryRun = False, resume: Resume = None) -> None:
     """Search one family or several: ganfleet search wgan wgan_gp search.trials=32."""
-    families, assignments = _split(words)
+    families, assignments = split(words)
     if resume is not None:
         experiment, folder = resumed_search(resume, _without(families, resume, assignments))
     else:
@@ -120,8 +123,8 @@ def evaluate(
     ] = None,
 ) -> None:
     """Measure a run's newest checkpoint, a search's best one, a checkpoint folder, or a folder of images."""
-    targets, assignments = _split(words)
-    where = _only(Measuring, assignments, "storage", "metrics")
+    targets, assignments = split(words)
+    where = only(Measuring, assignments, "storage", "metrics")
     check_files(where.metrics)
     saved = checked_targets(targets, where, save_stats)
     for option, file in (("--json", json_file), ("--save-stats", save_stats)):
@@ -134,7 +137,8 @@ def evaluate(
 
     from pipelines.evaluate import Asked, evaluate_checkpoint, evaluate_images, folder_statistics
 
-    asked = Asked(where.storage.path, Console(stderr=True), bootstrap, save_stats)
+    packs = where.storage if saved is None else packs_of(saved, where.storage)
+    asked = Asked(where.storage.path, Console(stderr=True), bootstrap, save_stats, packs)
     try:
         if saved is not None:
             result = evaluate_checkpoint(saved, as_trained(saved, assignments), asked)
@@ -178,7 +182,7 @@ def sample(
     animated: Annotated[bool, typer.Option("--animate", help="The run's sample grids, first to last.")] = False,
 ) -> None:
     """Draw samples of a run's newest checkpoint, a search's best one, or a checkpoint folder."""
-    storage = _only(Where, assignments, "storage").storage
+    storage = only(Where, assignments, "storage").storage
     out = drawing_file(out, {"--interpolate": interpolate, "--reconstruct": reconstruct, "--animate": animated}, label)
     folder = find_checkpoint(target, storage.path)
 
@@ -193,6 +197,7 @@ def sample(
             count,
             label,
             "interpolations" if interpolate else "reconstructions" if reconstruct else "samples",
+            packs_of(folder, storage),
         )
     typer.echo(out)
 
@@ -203,7 +208,7 @@ def ui(
     port: Annotated[int, typer.Option(min=1, max=65535)] = 5000,
 ) -> None:
     """Open MLflow on the store where runs are tracked."""
-    where = _only(Where, assignments, "storage", "tracking")
+    where = only(Where, assignments, "storage", "tracking")
     database = where.storage.path.resolve() / "mlflow.db"
     if where.tracking.uri is None and not database.is_file():
         raise SettingsError(f"storage.path={where.storage.path} has no runs yet; nearest: ganfleet train wgan_gp")
@@ -213,25 +218,10 @@ def ui(
     os.execv(sys.executable, [*command, "--backend-store-uri", where.tracking_uri])
 
 
-def _split(words: Sequence[str] | None) -> tuple[list[str], list[str]]:
-    """Families and key=value settings; a word that is neither is named with the nearest of both."""
-    words = list(words or [])
-    return [word for word in words if "=" not in word], [word for word in words if "=" in word]
-
-
 def _without(families: Sequence[str], resume: str, assignments: Sequence[str]) -> Sequence[str]:
     if families:
         raise SettingsError(f"--resume {resume} knows its family; nearest: leave out '{families[0]}'")
     return assignments
-
-
-def _only(model: type[Settings], assignments: Sequence[str] | None, *allowed: str) -> Any:
-    """A command that reads runs takes only the settings that say where they are."""
-    known = [path for path in paths(model) if path.split(".")[0] in allowed]
-    for word in assignments or []:
-        if word.partition("=")[0] not in known:
-            raise SettingsError(f"unknown setting '{word}'; nearest: {nearest(word, known)}=...")
-    return model().override(*(assignments or []))
 
 
 def _space(experiment: Any) -> str:
@@ -264,7 +254,7 @@ def _usage(error: Any) -> str:
     message = " ".join(error.format_message().split()).removesuffix(".")
     words = [word.strip("'.") for word in message.split()]
     if "No such command" in message:
-        verbs = [command.callback.__name__ for command in app.registered_commands if command.callback]
+        verbs = list(error.ctx.command.commands)
         return f"unknown verb '{words[3]}'; nearest: {nearest(words[3], verbs)} (known: {', '.join(verbs)})"
     if "No such option" in message:
         return f"unknown option '{words[3]}'; nearest: {nearest(words[3], _OPTIONS)}"
@@ -283,6 +273,7 @@ _OPTIONS = (
     "--port",
     "--bootstrap",
     "--save-stats",
+    "--shard-mb",
     "--help",
 )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,9 @@ from gan_core.metrics.scores import sample_count, sample_range, shares
 from gan_core.metrics.tally import KEPT
 from gan_core.settings import SettingsError
 from infra.files import write_atomic
+from pipelines.fetch import at_hand
 from pipelines.pictures import pairs_picture, png
+from pipelines.places import Storage
 from pipelines.reference import best_device, doubts, obtain_reference, with_weights
 from pipelines.sides import Side, cached_side, compare, side_key, tallied
 
@@ -47,6 +49,8 @@ class Asked:
     """A confidence interval of FID by the bootstrap."""
     statistics: Path | None = None
     """Where to write the real side's mean and covariance, in the form of published ones."""
+    packs: Storage = field(default_factory=Storage)
+    """How packs are fetched, if the checkpoint's data is one."""
 
 
 def evaluate_checkpoint(folder: Path, settings: Metrics, asked: Asked) -> dict[str, Any]:
@@ -56,8 +60,9 @@ def evaluate_checkpoint(folder: Path, settings: Metrics, asked: Asked) -> dict[s
     with held-out data memorisation and Parzen's log-likelihood.
     """
     game = checkpoint.open_game(folder, best_device())
-    dataset = data.load(game.experiment.data)
-    yardstick = obtain_reference(settings, game.experiment.data, asked.storage, asked.console)
+    source = at_hand(game.experiment.data, asked.packs, asked.console)
+    dataset = data.load(source)
+    yardstick = obtain_reference(settings, source, asked.storage, asked.console)
     reference = Reference.from_bytes(yardstick.content, dataset).to(best_device())
     extractor = reference.extractor
     count = sample_count(settings.samples, reference)

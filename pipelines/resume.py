@@ -13,9 +13,10 @@ from pipelines.settings import SearchExperiment, TrainExperiment, Where
 Placed = TypeVar("Placed", bound=Where)
 
 WHERE = ("tracking.uri", "compute.workers", "compute.device", "compute.cpus", "compute.gpus")
-TRAIN_MAY_CHANGE = ("budget.rounds", "budget.images", *WHERE)
+PACKS = ("storage.endpoint_url", "storage.cache_gb")
+TRAIN_MAY_CHANGE = ("budget.rounds", "budget.images", *WHERE, *PACKS)
 SEARCH_MAY_GROW = ("trials", "hours", "images", "confirm", "confirm_seeds")
-SEARCH_MAY_CHANGE = (*(f"search.{name}" for name in SEARCH_MAY_GROW), "search.max_concurrent", *WHERE)
+SEARCH_MAY_CHANGE = (*(f"search.{name}" for name in SEARCH_MAY_GROW), "search.max_concurrent", *WHERE, *PACKS)
 
 
 def resumed_train(name: str, assignments: Sequence[str]) -> tuple[TrainExperiment, RunFolder]:

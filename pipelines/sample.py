@@ -14,7 +14,9 @@ from gan_core import checkpoint, data, streams
 from gan_core.loop import Game
 from gan_core.settings import SettingsError
 from infra.files import write_atomic
+from pipelines.fetch import at_hand
 from pipelines.pictures import PICTURED_SAMPLES, game_picture, grid, pairs_picture, png, samples_picture
+from pipelines.places import Storage
 
 Kind = Literal["samples", "interpolations", "reconstructions"]
 
@@ -27,14 +29,16 @@ ROWS = 8
 FRAME_MILLISECONDS, LAST_MILLISECONDS = 200, 2000
 
 
-def sample(folder: Path, out: Path, count: int | None, label: int | None, kind: Kind = "samples") -> None:
+def sample(
+    folder: Path, out: Path, count: int | None, label: int | None, kind: Kind = "samples", packs: Storage | None = None
+) -> None:
     """Draws a checkpoint's averaged generator as one PNG: `count` samples, rows of interpolations, or pairs of a real
     image (one never trained on, if there are such) and its reconstruction.
 
-    Raises SettingsError for what the family cannot do.
+    `packs`: how the data is fetched, if it is a pack. Raises SettingsError for what the family cannot do.
     """
     game = checkpoint.open_game(folder)
-    dataset = data.load(game.experiment.data)
+    dataset = data.load(at_hand(game.experiment.data, packs or Storage()))
     if label is not None:
         _check_label(game, label)
     if kind == "reconstructions":

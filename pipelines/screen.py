@@ -11,7 +11,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeRemainingColumn,
+    TransferSpeedColumn,
+)
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -88,6 +96,29 @@ def ticking(console: Console, about: str, total: int) -> Iterator[Callable[[int]
         return
     with progress:
         yield tick
+
+
+@contextmanager
+def moving(console: Console, about: str, total: int) -> Iterator[Callable[[int], None]]:
+    """A bar of `total` bytes, moved by any thread; without a terminal, a line at times."""
+    columns = (TextColumn(about), BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
+    progress = Progress(*columns, console=console, transient=True, redirect_stdout=False, redirect_stderr=False)
+    task = progress.add_task(about, total=total)
+    told = time.monotonic()
+
+    def move(more: int) -> None:
+        nonlocal told
+        progress.advance(task, more)
+        now = time.monotonic()
+        if not console.is_terminal and now - told > PLAIN_SECONDS:
+            told = now
+            say(console, f"{about}: {progress.tasks[0].completed / 1e6:.0f} of {total / 1e6:.0f} MB")
+
+    if not console.is_terminal:
+        yield move
+        return
+    with progress:
+        yield move
 
 
 def counted(console: Console, about: str, batches: Iterable[Tensor], total: int) -> Iterator[Tensor]:

@@ -12,6 +12,7 @@ from infra.mlflow_tracker import close_run, open_run, version_tags
 from pipelines.budget import Spending
 from pipelines.confirm import confirm
 from pipelines.families import say_families, write_families
+from pipelines.fetch import at_hand
 from pipelines.found import Found
 from pipelines.journal import Journal
 from pipelines.learned import try_to_draw
@@ -43,7 +44,8 @@ def search(experiment: SearchExperiment, folder: RunFolder, console: Console) ->
     Raises InterruptedRunError on Ctrl-C; SettingsError if the cluster is too small, or if the search is running.
     """
     with Journal(folder.journal) as journal:
-        yardstick = obtain_reference(experiment.metrics, experiment.data, experiment.storage.path, console)
+        source = at_hand(experiment.data, experiment.storage, console)
+        yardstick = obtain_reference(experiment.metrics, source, experiment.storage.path, console)
         say_reference(console, yardstick)
         tracking, tags = prepare_tracking(experiment), {**version_tags(), **yardstick.tags}
         parent = _open_parent(experiment, folder, tracking, tags)

@@ -14,6 +14,7 @@ from gan_core.experiment import Budget, Data, Experiment, Metrics, Seed, check_p
 from gan_core.experiment import Compute as CoreCompute
 from gan_core.family import Family, build_family, family_names
 from gan_core.settings import Settings, SettingsError, assign, nearest, parse_yaml, paths, unknown
+from pipelines.places import Storage, Tracking
 from pipelines.search_settings import (
     Search,
     SearchSpace,
@@ -53,24 +54,6 @@ class Compute(CoreCompute):
                 " game cannot meet; nearest: compute.gpus=1"
             )
         return self
-
-
-class Tracking(Settings):
-    """Where MLflow keeps runs."""
-
-    uri: str | None = None
-    """null: `sqlite:///<storage.path>/mlflow.db`."""
-
-
-class Storage(Settings):
-    """Where runs, checkpoints and pictures are kept."""
-
-    path: Path = Path("runs")
-
-    @property
-    def argument(self) -> str:
-        """What a further command needs to find it: nothing if it is where the default is."""
-        return "" if self.path.resolve() == Path("runs").resolve() else f" storage.path={self.path}"
 
 
 _Named = TypeVar("_Named", bound="Where")

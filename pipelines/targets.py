@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from gan_core.experiment import Metrics
-from gan_core.settings import SettingsError, assign, nearest, paths
+from gan_core.settings import SettingsError, assign, nearest, parse_yaml, paths
+from pipelines.places import Storage
 from pipelines.runs import RunFolder, find_checkpoint
 from pipelines.settings import Measuring
 
@@ -60,6 +61,15 @@ def as_trained(checkpoint: Path, assignments: Sequence[str]) -> Metrics:
     if any(word.startswith("extractor=") for word in asked):  # weights and statistics were the other extractor's
         trained = {key: value for key, value in trained.items() if key not in ("weights", "download", "statistics")}
     return Metrics.load(assign(trained, asked, paths(Metrics)), prefix="metrics.")
+
+
+def packs_of(checkpoint: Path, given: Storage) -> Storage:
+    """How packs are fetched: as the checkpoint's run does, unless the command line says otherwise."""
+    run = RunFolder(checkpoint.parent.parent).experiment
+    if given.endpoint_url is not None or not run.is_file():
+        return given
+    url = (parse_yaml(run.read_text()).get("storage") or {}).get("endpoint_url")
+    return given.model_copy(update={"endpoint_url": url})
 
 
 def drawing_file(out: Path | None, kinds: dict[str, bool], label: int | None) -> Path:

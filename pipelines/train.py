@@ -9,6 +9,7 @@ from rich.console import Console
 from gan_core import checkpoint
 from gan_core.settings import SettingsError
 from infra.cluster import cluster
+from pipelines.fetch import at_hand
 from pipelines.reference import obtain_reference, say_reference
 from pipelines.room import check_room, shares
 from pipelines.rows import Event
@@ -31,7 +32,8 @@ def train(experiment: TrainExperiment, folder: RunFolder, console: Console) -> N
     from pipelines.group import Job, run_group
 
     _check_unfinished(experiment, folder)
-    yardstick = obtain_reference(experiment.metrics, experiment.data, experiment.storage.path, console)
+    source = at_hand(experiment.data, experiment.storage, console)
+    yardstick = obtain_reference(experiment.metrics, source, experiment.storage.path, console)
     say_reference(console, yardstick)
     target = run_target(experiment, prepare_tracking(experiment), folder, {**yardstick.tags, **folder.origin})
     last: Event | None = None

@@ -44,7 +44,7 @@ def winner_experiment(
     where = Where().override(*[word for word in assignments if word.startswith(("storage.path=", "tracking.uri="))])
     text, origin, found_in = _settings(name, where)
     values = parse_yaml(text)
-    values |= {"name": None, "storage": {"path": str(found_in)}}
+    values |= {"name": None, "storage": {**(values.get("storage") or {}), "path": str(found_in)}}
     if where.tracking.uri is not None:
         values["tracking"] = {"uri": where.tracking.uri}
     rest = [word for word in assignments if not word.startswith(("storage.path=", "tracking.uri="))]

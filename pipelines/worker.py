@@ -22,6 +22,7 @@ from gan_core.metrics.reference import Reference
 from gan_core.signs import Watch, vitals
 from infra.files import alone
 from infra.tracker import FolderTracker, Tracker, Trackers
+from pipelines.fetch import at_hand
 from pipelines.pictures import game_picture, png
 from pipelines.rows import Evaluator, Event, Inline, Rows
 from pipelines.runs import RunFolder
@@ -75,11 +76,12 @@ def play(
     """
     torch.manual_seed(experiment.seed)
     device = torch.device(device)
-    dataset = dataset_of(experiment.data).to(device, DTYPES[experiment.compute.precision])
+    source = at_hand(experiment.data, experiment.storage)
+    dataset = dataset_of(source).to(device, DTYPES[experiment.compute.precision])
     game = Game(experiment, dataset.shape, device, dataset.classes)
     if start is not None:
         checkpoint.load(game, start)
-    evaluator = beside if experiment.metrics.beside else Inline(reference_of(reference, experiment.data).to(device))
+    evaluator = beside if experiment.metrics.beside else Inline(reference_of(reference, source).to(device))
     rows = Rows(_tracker(experiment, folder, target), Watch(game))
     meter = Meter(game)
     for turn in rounds(game, dataset.images, dataset.labels):
@@ -205,7 +207,7 @@ def _picture(game: Game, dataset: data.Dataset) -> bytes:
 
 @lru_cache(maxsize=2)
 def dataset_of(settings: Data) -> data.Dataset:
-    """The train set; a process plays many trials on one."""
+    """The train set, which is at hand; a process plays many trials on one."""
     return data.load(settings)
 
 

@@ -16,6 +16,8 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 import pytest
 import torch
 
+from tests.servers import Server, moto, swift, swift_commands
+
 torch.set_num_threads(1)
 
 REQUIRE_ALL = os.environ.get("GANFLEET_REQUIRE_ALL", "") not in ("", "0")
@@ -63,3 +65,20 @@ def ray_cluster() -> Iterator[object]:
         patch.delenv("RAY_ADDRESS", raising=False)
         with cluster() as started:
             yield started
+
+
+@pytest.fixture(scope="session")
+def moto_server(tmp_path_factory) -> Iterator[Server]:
+    """An S3 that checks no signature."""
+    with moto(tmp_path_factory.mktemp("moto")) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def swift_server(tmp_path_factory) -> Iterator[Server]:
+    """An S3 that does, and really stores."""
+    commands = swift_commands()
+    if commands is None:
+        pytest.skip("OpenStack Swift is not installed: python -m venv .venv-swift; .venv-swift/bin/pip install swift")
+    with swift(tmp_path_factory.mktemp("swift"), commands) as server:
+        yield server

@@ -6,11 +6,13 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from gan_core.data.built_in import BUILT_IN
 from gan_core.data.dataset import Dataset, Modes
 from gan_core.data.fetched import FETCHED
+from gan_core.data.packed import packed
 from gan_core.data.pixels import Pixels
 from gan_core.data.sources import SOURCES
 from gan_core.data.store import Stored, stored
@@ -29,7 +31,7 @@ def load(settings: Data, cache: Path | None = None) -> Dataset:
 
     Images that come in files are decoded once, into `cache` (`$GANFLEET_CACHE` or ~/.cache/ganfleet), and from then on
     memory-mapped: the first of several processes decodes, the others wait, and all share its pages. Their order is
-    random, the same at every load.
+    random, the same at every load. A pack must be on this machine.
 
     Raises SettingsError if files are missing, or more of them than `settings.max_bad` cannot be used.
     """
@@ -38,11 +40,22 @@ def load(settings: Data, cache: Path | None = None) -> Dataset:
         if settings.held_out == 0 or found.held_out is not None:
             return found
         return _withheld(found, _count(settings, len(found.images)))
+    if settings.name == "packed":
+        return _unpacked(settings)
     cache = cache or Path(os.environ.get("GANFLEET_CACHE") or Path.home() / ".cache" / "ganfleet")
-    source = {**SOURCES, **FETCHED}[settings.name](settings, settings.path or cache / "downloads")
+    source = {**SOURCES, **FETCHED}[settings.name](settings, Path(settings.path or cache / "downloads"))
     decoded = stored(source, settings.name, settings.image_size, cache / "decoded")
     _check_bad(settings, decoded)
-    return _dataset(settings, decoded)
+    return _dataset(settings, settings.name, decoded)
+
+
+def _unpacked(settings: Data) -> Dataset:
+    """As its source would be loaded: under the same name, the same samples withheld."""
+    name, rows = packed(settings)
+    if rows.images.dtype == np.uint8:
+        return _dataset(settings, name, rows)
+    whole = Dataset(name, torch.from_numpy(rows.images), torch.from_numpy(rows.labels), rows.classes)
+    return _withheld(whole, _count(settings, len(whole.images))) if settings.held_out else whole
 
 
 def _count(settings: Data, whole: int) -> int:
@@ -62,11 +75,11 @@ def _withheld(whole: Dataset, count: int) -> Dataset:
     )
 
 
-def _dataset(settings: Data, decoded: Stored) -> Dataset:
+def _dataset(settings: Data, name: str, decoded: Stored) -> Dataset:
     """Its rows are in random order, so that what is withheld is a slice of the same mapped pages."""
     images, labels = torch.from_numpy(decoded.images), torch.from_numpy(decoded.labels)
     count = _count(settings, len(images))
-    train = Dataset(settings.name, Pixels(images[count:]), labels[count:], decoded.classes)
+    train = Dataset(name, Pixels(images[count:]), labels[count:], decoded.classes)
     if count == 0:
         return train
     return replace(train, held_out=Pixels(images[:count]), held_out_labels=labels[:count])

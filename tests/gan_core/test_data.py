@@ -43,6 +43,9 @@ REFUSED = {
     "data.name=photos data.path=/a": ["data.path", "data.name=photos", "nearest: data.name=folder"],
     "data.name=ring8 data.path=/a": ["data.path", "data.name=ring8", "nearest: data.name=folder"],
     "data.name=folder": ["data.name=folder needs data.path", "nearest: data.path=FOLDER"],
+    "data.name=packed": ["data.name=packed needs data.path", "nearest: data.path=FOLDER, or s3://bucket/prefix"],
+    "data.name=folder data.path=s3://a/b": ["data.path=s3://a/b: S3 holds packs; nearest: data.name=packed"],
+    "data.path=s3://a/b": ["data.path has no meaning", "nearest: data.name=packed"],
     "data.name=npz": ["data.name=npz needs data.path", "nearest: data.path=FILE.npz"],
     "data.download=true": ["data.download=true", "digits", "nearest: data.download=false"],
     "data.name=lsun data.download=true": ["data.download=true", "lsun", "nearest: data.download=false"],
@@ -75,7 +78,7 @@ def test_a_path_means_the_same_from_everywhere(tmp_path, monkeypatch):
 
 
 def test_every_name_has_one_loader():
-    assert sorted([*BUILT_IN, *SOURCES, *FETCHED]) == sorted(DATA_NAMES)
+    assert sorted([*BUILT_IN, *SOURCES, *FETCHED, "packed"]) == sorted(DATA_NAMES)
     assert set(POINTS) < set(BUILT_IN)
 
 

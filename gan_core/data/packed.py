@@ -1,0 +1,62 @@
+"""A pack in a folder, as `ganfleet data pack` writes it or `data pull` brings it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from gan_core.data.store import Stored
+from gan_core.experiment import Data
+from gan_core.manifest import MANIFEST, Manifest
+from gan_core.settings import SettingsError
+
+JOINED = "images.npy"
+"""All shards as one file, which can be mapped into memory whole."""
+
+
+def packed(settings: Data) -> tuple[str, Stored]:
+    """The name of the dataset that was packed, and its images: bytes, or float32 in [-1, 1].
+
+    One file is memory-mapped; several shards are read into memory. Raises SettingsError if the folder holds no whole
+    pack, or one of another image size. Files' lengths are checked, not their digests.
+    """
+    if not isinstance(settings.path, Path):
+        raise SettingsError(
+            f"data.path={settings.path} is not on this machine; nearest: ganfleet data pull {settings.path} FOLDER"
+        )
+    manifest = _manifest(settings.path)
+    manifest.check(settings)
+    try:
+        images, labels = _images(settings.path, manifest), _array(settings.path / manifest.labels.name)
+    except (OSError, ValueError, EOFError) as error:
+        raise _damaged(settings.path, error) from None
+    if (images.shape, str(images.dtype)) != (manifest.shape, manifest.values) or len(labels) != len(images):
+        raise _damaged(settings.path, f"{images.dtype} {images.shape}, {len(labels)} labels")
+    return manifest.name, Stored(images, labels, manifest.classes, [])
+
+
+def _manifest(folder: Path) -> Manifest:
+    try:
+        return Manifest.from_json((folder / MANIFEST).read_bytes())
+    except (FileNotFoundError, NotADirectoryError):
+        raise SettingsError(
+            f"data.path={folder} is no pack: it has no {MANIFEST}; nearest: ganfleet data pack SOURCE {folder}"
+        ) from None
+    except (OSError, ValueError) as error:
+        raise _damaged(folder, f"{MANIFEST}: {error}") from None
+
+
+def _damaged(folder: Path, why: object) -> SettingsError:
+    return SettingsError(f"data.path={folder} is damaged: {why}; nearest: ganfleet data verify {folder}")
+
+
+def _images(folder: Path, manifest: Manifest) -> np.ndarray:
+    if (folder / JOINED).is_file():
+        return _array(folder / JOINED)
+    shards = [_array(folder / shard.name) for shard in manifest.shards]
+    return shards[0] if len(shards) == 1 else np.concatenate(shards)
+
+
+def _array(file: Path) -> np.ndarray:
+    return np.load(file, mmap_mode="c")  # may be written to, which changes no file

@@ -1,0 +1,105 @@
+"""What a packed dataset consists of: a JSON file that is written last, so that half a pack has none."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from gan_core.experiment import Data
+from gan_core.settings import SettingsError
+
+MANIFEST = "manifest.json"
+Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+
+class Shard(BaseModel):
+    """One .npy file of a pack."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: Annotated[str, Field(pattern=r"^[a-z]+(-[0-9a-z]+)*\.npy$")]
+    """Has part of the digest, so that no two shards of other contents have the same name."""
+    sha256: Digest
+    size: Annotated[int, Field(ge=1)]
+    """Bytes."""
+    images: Annotated[int, Field(ge=1)]
+
+
+class Manifest(BaseModel):
+    """Images in the order in which a game sees them, cut into shards, and their labels."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    format: Literal[1] = 1
+    name: str
+    """Of the dataset that was packed."""
+    images: Annotated[int, Field(ge=2)]
+    classes: Annotated[int, Field(ge=1)]
+    channels: Literal[1, 3]
+    image_size: Annotated[int, Field(ge=1)]
+    """Side in pixels."""
+    values: Literal["uint8", "float32"]
+    """Bytes 0..255; or floats in [-1, 1], where the dataset's images are no bytes."""
+    shards: Annotated[tuple[Shard, ...], Field(min_length=1)]
+    """Each an array (n, channels, image_size, image_size)."""
+    labels: Shard
+    """int64 (images,)."""
+    content: str = ""
+    """sha256 of all of the above, the shards' digests among them: equal for equal packs, and for no others."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _with_content(cls, values: Any) -> Any:
+        if isinstance(values, dict) and "content" not in values:
+            known = cls.model_validate({**values, "content": ""})
+            return {**values, "content": known.content_hash()}
+        return values
+
+    def content_hash(self) -> str:
+        """What `content` must be."""
+        rest = self.model_dump(mode="json", exclude={"content"})
+        return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
+
+    @property
+    def files(self) -> tuple[Shard, ...]:
+        """All that there is beside the manifest."""
+        return (*self.shards, self.labels)
+
+    @property
+    def size(self) -> int:
+        """Bytes of all files."""
+        return sum(file.size for file in self.files)
+
+    @property
+    def shape(self) -> tuple[int, int, int, int]:
+        """Of all images together."""
+        return (self.images, self.channels, self.image_size, self.image_size)
+
+    def to_json(self) -> bytes:
+        """As it is kept: the same bytes for the same pack."""
+        return json.dumps(self.model_dump(mode="json"), indent=1).encode() + b"\n"
+
+    @staticmethod
+    def from_json(content: bytes) -> Manifest:
+        """Raises ValueError, in one line, for anything that `to_json` did not write."""
+        try:
+            found = Manifest.model_validate({"content": "", **json.loads(content)})
+        except ValidationError as error:
+            first = error.errors()[0]
+            raise ValueError(f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from None
+        except (ValueError, TypeError) as error:
+            raise ValueError(" ".join(str(error).split())) from None
+        if found.content != found.content_hash() or sum(one.images for one in found.shards) != found.images:
+            raise ValueError("its content hash does not match")
+        return found
+
+    def check(self, settings: Data) -> None:
+        """Raises SettingsError if the images are of another size than the settings say."""
+        if settings.image_size != self.image_size:
+            raise SettingsError(
+                f"data.image_size={settings.image_size}, but data.path={settings.path} holds images of"
+                f" {self.image_size}; nearest: data.image_size={self.image_size}"
+            )

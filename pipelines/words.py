@@ -1,0 +1,25 @@
+"""The words of a command line."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TypeVar
+
+from gan_core.settings import Settings, SettingsError, nearest, paths
+
+Known = TypeVar("Known", bound=Settings)
+
+
+def split(words: Sequence[str] | None) -> tuple[list[str], list[str]]:
+    """Names and key=value settings, each in their order."""
+    words = list(words or [])
+    return [word for word in words if "=" not in word], [word for word in words if "=" in word]
+
+
+def only(model: type[Known], assignments: Sequence[str] | None, *allowed: str) -> Known:
+    """The settings of a command that takes but some sections of a tree. Raises SettingsError."""
+    known = [path for path in paths(model) if path.split(".")[0] in allowed]
+    for word in assignments or []:
+        if word.partition("=")[0] not in known:
+            raise SettingsError(f"unknown setting '{word}'; nearest: {nearest(word, known)}=...")
+    return model().override(*(assignments or []))
