@@ -12,8 +12,8 @@ from gan_core.experiment import DATA_NAMES, Data
 from gan_core.manifest import Manifest
 from gan_core.settings import Settings, SettingsError, nearest
 from pipelines.packs import damages, found_below, pull, read_manifest
-from pipelines.places import Storage
 from pipelines.screen import moving
+from pipelines.storage import Storage
 from pipelines.stores import open_store
 from pipelines.words import only
 

@@ -31,9 +31,9 @@ from gan_core.settings import SettingsError
 from infra.files import write_atomic
 from pipelines.fetch import at_hand
 from pipelines.pictures import pairs_picture, png
-from pipelines.places import Storage
 from pipelines.reference import best_device, doubts, obtain_reference, with_weights
 from pipelines.sides import Side, cached_side, compare, side_key, tallied
+from pipelines.storage import Storage
 
 FOLDER_BATCH = 64
 """Images of a folder, of any size, that are measured at once."""

@@ -20,8 +20,8 @@ from infra.bounded import BoundedFolder, FullError
 from infra.files import write_atomic
 from infra.store import Progress, Store, silent
 from pipelines.packs import bring
-from pipelines.places import Storage
 from pipelines.screen import moving, say
+from pipelines.storage import Storage
 from pipelines.stores import cache_folder, open_store, read_manifest, told
 
 _LOG = logging.getLogger(__name__)

@@ -16,10 +16,10 @@ from infra.files import write_atomic
 from pipelines.confirmed import Confirmed
 from pipelines.found import Found
 from pipelines.outcome import Outcome, ranked, short
-from pipelines.places import Storage
 from pipelines.runs import RunFolder
 from pipelines.screen import number, say
 from pipelines.settings import SearchExperiment
+from pipelines.storage import Storage
 
 
 def write_found(folder: RunFolder, experiment: SearchExperiment, found: Found) -> list[Path]:

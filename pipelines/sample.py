@@ -16,7 +16,7 @@ from gan_core.settings import SettingsError
 from infra.files import write_atomic
 from pipelines.fetch import at_hand
 from pipelines.pictures import PICTURED_SAMPLES, game_picture, grid, pairs_picture, png, samples_picture
-from pipelines.places import Storage
+from pipelines.storage import Storage
 
 Kind = Literal["samples", "interpolations", "reconstructions"]
 

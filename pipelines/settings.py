@@ -14,7 +14,6 @@ from gan_core.experiment import Budget, Data, Experiment, Metrics, Seed, check_p
 from gan_core.experiment import Compute as CoreCompute
 from gan_core.family import Family, build_family, family_names
 from gan_core.settings import Settings, SettingsError, assign, nearest, parse_yaml, paths, unknown
-from pipelines.places import Storage, Tracking
 from pipelines.search_settings import (
     Search,
     SearchSpace,
@@ -24,6 +23,7 @@ from pipelines.search_settings import (
     check_trials,
     searched_fields,
 )
+from pipelines.storage import Storage, Tracking
 from tune_spaces.domains import Searched
 from tune_spaces.domains import Space as FamilySpace
 from tune_spaces.engines import check_engines

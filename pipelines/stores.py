@@ -20,7 +20,7 @@ from infra.store import (
     UnreachableError,
 )
 from infra.store import open_store as opened
-from pipelines.places import Storage
+from pipelines.storage import Storage
 
 
 def cache_folder() -> Path:

@@ -8,9 +8,9 @@ from pathlib import Path
 
 from gan_core.experiment import Metrics
 from gan_core.settings import SettingsError, assign, nearest, parse_yaml, paths
-from pipelines.places import Storage
 from pipelines.runs import RunFolder, find_checkpoint
 from pipelines.settings import Measuring
+from pipelines.storage import Storage
 
 
 def checked_targets(targets: Sequence[str], where: Measuring, save_stats: Path | None) -> Path | None:

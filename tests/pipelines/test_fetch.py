@@ -19,9 +19,9 @@ from pipelines import fetch
 from pipelines.evaluate import Asked, evaluate_checkpoint
 from pipelines.fetch import at_hand
 from pipelines.pack import planned, write
-from pipelines.places import Storage
 from pipelines.reference import obtain_reference
 from pipelines.sample import sample
+from pipelines.storage import Storage
 from pipelines.stores import open_store
 from pipelines.targets import packs_of
 from pipelines.worker import dataset_of, play, reference_of
