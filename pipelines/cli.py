@@ -8,28 +8,21 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 
-from gan_core.settings import Settings, SettingsError, nearest, paths
+from gan_core.settings import SettingsError, nearest
 from infra.files import write_atomic
-from pipelines.configs import preset_names, read_config
-from pipelines.resume import resumed_search, resumed_train
+from pipelines import commands
+from pipelines.configs import preset_names
+from pipelines.order import Line, only, search_order, split_words, train_order
 from pipelines.running import FAILED, INPUT, INTERRUPTED, begin, run
-from pipelines.runs import RunFolder, find_checkpoint
-from pipelines.settings import (
-    Measuring,
-    Where,
-    check_files,
-    search_experiment,
-    train_experiment,
-)
+from pipelines.runs import find_checkpoint
+from pipelines.settings import Measuring, Where, check_files
 from pipelines.targets import as_trained, checked_targets, drawing_file, pictures_beside
-from pipelines.winner import winner_experiment
 
 _UsageError: type[Exception] = typer.BadParameter.__mro__[1]  # click's, or the copy of it inside newer typers
 
@@ -63,20 +56,12 @@ def train(
     from_search: Annotated[str | None, typer.Option(metavar="NAME", help="Train a search's best settings.")] = None,
 ) -> None:
     """Train one family: ganfleet train wgan_gp family.lr=3e-4 budget.rounds=2000."""
-    families, assignments = _split(words)
-    origin: dict[str, str] = {}
-    if from_search is not None:
-        experiment, of_search = winner_experiment(from_search, families, assignments, config, resume)
-        folder, origin = RunFolder(experiment.folder), of_search.tags
-    elif resume is not None:
-        experiment, folder = resumed_train(resume, _without(families, resume, assignments))
-    else:
-        experiment = train_experiment(families, assignments, read_config(config))
-        folder = RunFolder(experiment.folder)
+    order = train_order(Line.of(words, config, resume, from_search))
+    experiment, folder = order.experiment, order.folder
     if dry_run:
         typer.echo(experiment.to_yaml(), nl=False)
         return
-    undo = begin(folder, experiment, resume is not None, origin)
+    undo = begin(folder, experiment, order.resumed, order.origin)
 
     def play(console: Console) -> None:
         from pipelines.train import train
@@ -89,16 +74,12 @@ def train(
 @app.command()
 def search(words: Words = None, config: Config = None, dry_run: DryRun = False, resume: Resume = None) -> None:
     """Search one family or several: ganfleet search wgan wgan_gp search.trials=32."""
-    families, assignments = _split(words)
-    if resume is not None:
-        experiment, folder = resumed_search(resume, _without(families, resume, assignments))
-    else:
-        experiment = search_experiment(families, assignments, read_config(config))
-        folder = RunFolder(experiment.folder)
+    order = search_order(Line.of(words, config, resume))
+    experiment, folder = order.experiment, order.folder
     if dry_run:
         typer.echo(experiment.to_yaml() + _space(experiment), nl=False)
         return
-    undo = begin(folder, experiment, resume is not None)
+    undo = begin(folder, experiment, order.resumed)
 
     def play(console: Console) -> None:
         from pipelines.search import search
@@ -120,8 +101,8 @@ def evaluate(
     ] = None,
 ) -> None:
     """Measure a run's newest checkpoint, a search's best one, a checkpoint folder, or a folder of images."""
-    targets, assignments = _split(words)
-    where = _only(Measuring, assignments, "storage", "metrics")
+    targets, assignments = split_words(words)
+    where = only(Measuring, assignments, "storage", "metrics")
     check_files(where.metrics)
     saved = checked_targets(targets, where, save_stats)
     for option, file in (("--json", json_file), ("--save-stats", save_stats)):
@@ -178,7 +159,7 @@ def sample(
     animated: Annotated[bool, typer.Option("--animate", help="The run's sample grids, first to last.")] = False,
 ) -> None:
     """Draw samples of a run's newest checkpoint, a search's best one, or a checkpoint folder."""
-    storage = _only(Where, assignments, "storage").storage
+    storage = only(Where, assignments, "storage").storage
     out = drawing_file(out, {"--interpolate": interpolate, "--reconstruct": reconstruct, "--animate": animated}, label)
     folder = find_checkpoint(target, storage.path)
 
@@ -203,7 +184,7 @@ def ui(
     port: Annotated[int, typer.Option(min=1, max=65535)] = 5000,
 ) -> None:
     """Open MLflow on the store where runs are tracked."""
-    where = _only(Where, assignments, "storage", "tracking")
+    where = only(Where, assignments, "storage", "tracking")
     database = where.storage.path.resolve() / "mlflow.db"
     if where.tracking.uri is None and not database.is_file():
         raise SettingsError(f"storage.path={where.storage.path} has no runs yet; nearest: ganfleet train wgan_gp")
@@ -213,25 +194,7 @@ def ui(
     os.execv(sys.executable, [*command, "--backend-store-uri", where.tracking_uri])
 
 
-def _split(words: Sequence[str] | None) -> tuple[list[str], list[str]]:
-    """Families and key=value settings; a word that is neither is named with the nearest of both."""
-    words = list(words or [])
-    return [word for word in words if "=" not in word], [word for word in words if "=" in word]
-
-
-def _without(families: Sequence[str], resume: str, assignments: Sequence[str]) -> Sequence[str]:
-    if families:
-        raise SettingsError(f"--resume {resume} knows its family; nearest: leave out '{families[0]}'")
-    return assignments
-
-
-def _only(model: type[Settings], assignments: Sequence[str] | None, *allowed: str) -> Any:
-    """A command that reads runs takes only the settings that say where they are."""
-    known = [path for path in paths(model) if path.split(".")[0] in allowed]
-    for word in assignments or []:
-        if word.partition("=")[0] not in known:
-            raise SettingsError(f"unknown setting '{word}'; nearest: {nearest(word, known)}=...")
-    return model().override(*(assignments or []))
+commands.register(app)
 
 
 def _space(experiment: Any) -> str:
@@ -283,6 +246,9 @@ _OPTIONS = (
     "--port",
     "--bootstrap",
     "--save-stats",
+    "--to",
+    "--apply",
+    "--address",
     "--help",
 )
 
