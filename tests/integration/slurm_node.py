@@ -1,10 +1,9 @@
-"""A Slurm of one node, real daemons in a network of its own that has loopback only; needs root and Debian's slurm-wlm."""
+"""A Slurm of one node: real daemons in a network of its own that has loopback only. Needs root and slurm-wlm."""
 
 from __future__ import annotations
 
 import os
 import shutil
-import socket
 import subprocess
 import time
 from collections.abc import Iterator
@@ -45,6 +44,9 @@ NodeName={host} NodeAddr=127.0.0.1 CPUs={cpus} RealMemory=1000 State=UNKNOWN
 PartitionName=debug Nodes={host} Default=YES MaxTime=INFINITE State=UP OverSubscribe=NO
 """
 
+HOLD = "hostname localhost && ip link set lo up && ip addr add 10.77.0.1/32 dev lo && echo up && exec sleep infinity"
+"""With 127.0.0.1 alone getaddrinfo(AI_ADDRCONFIG), which Slurm asks, resolves nothing at all."""
+
 
 def missing() -> str:
     """Why it cannot be started here; nothing if it can."""
@@ -79,8 +81,8 @@ class SlurmNode:
         )
 
     def inside(self, command: tuple[str, ...]) -> list[str]:
-        """The command, in the node's network."""
-        return ["nsenter", f"--net=/proc/{self.network}/ns/net", *command]
+        """The command, in the node's network and under its name."""
+        return ["nsenter", "--target", str(self.network), "--net", "--uts", *command]
 
     def environment(self) -> dict[str, str]:
         """With which Slurm's programs find it."""
@@ -101,10 +103,10 @@ def slurm_node(folder: Path) -> Iterator[SlurmNode]:
     (folder / "munge.key").chmod(0o400)
     for name in ("state", "spool"):
         (folder / name).mkdir()
-    conf = CONF.format(folder=folder, host=socket.gethostname().partition(".")[0], cpus=os.cpu_count())
-    (folder / "slurm.conf").write_text(conf)
+    # A name that resolves without a network, whatever this machine is called.
+    (folder / "slurm.conf").write_text(CONF.format(folder=folder, host="localhost", cpus=os.cpu_count()))
     holder = subprocess.Popen(
-        ["unshare", "--net", "bash", "-c", "ip link set lo up && echo up && exec sleep infinity"],
+        ["unshare", "--net", "--uts", "bash", "-c", HOLD],
         stdout=subprocess.PIPE,
         env={**os.environ, "PATH": _path()},
     )
@@ -129,23 +131,33 @@ def slurm_node(folder: Path) -> Iterator[SlurmNode]:
                 inside = node.inside(tuple(command))
                 daemons.append(subprocess.Popen(inside, env=node.environment(), stdout=out, stderr=out))
             time.sleep(0.3)
-        _wait_idle(node)
+        _wait_idle(node, daemons)
         yield node
+        _cancel_all(node)
     finally:
-        for number in node.run("squeue", "--noheader", "--format=%i").stdout.split():
-            node.run("scancel", number)
-        with suppress(subprocess.TimeoutExpired):
-            node.run("bash", "-c", 'while [ -n "$(squeue --noheader)" ]; do sleep 0.5; done', seconds=90)
         for daemon in reversed(daemons):
             daemon.terminate()
         for daemon in reversed(daemons):
-            daemon.wait(20)
+            try:
+                daemon.wait(20)
+            except subprocess.TimeoutExpired:
+                daemon.kill()
+                daemon.wait()
 
 
-def _wait_idle(node: SlurmNode) -> None:
-    for _ in range(100):
-        if "idle" in node.run("sinfo", "--noheader", "--format=%T").stdout:
-            return
+def _wait_idle(node: SlurmNode, daemons: list[subprocess.Popen[bytes]]) -> None:
+    deadline = time.monotonic() + 30
+    while all(daemon.poll() is None for daemon in daemons) and time.monotonic() < deadline:
+        with suppress(subprocess.TimeoutExpired):
+            if "idle" in node.run("sinfo", "--noheader", "--format=%T", seconds=5).stdout:
+                return
         time.sleep(0.2)
-    logs = [file.read_text()[-1500:] for file in sorted(node.folder.glob("slurm*.log"))]
+    logs = [f"{file}:\n{file.read_text()[-1500:]}" for file in sorted(node.folder.glob("*.out"))]
     raise AssertionError("no idle node:\n" + "\n".join(logs))
+
+
+def _cancel_all(node: SlurmNode) -> None:
+    deadline = time.monotonic() + 60
+    while (jobs := node.run("squeue", "--noheader", "--format=%i").stdout.split()) and time.monotonic() < deadline:
+        node.run("scancel", *jobs)
+        time.sleep(0.5)
