@@ -3,18 +3,22 @@ RAY_AUTH_MODE=token with RAY_AUTH_TOKEN, RAY_AUTH_TOKEN_PATH or ~/.ray/auth_toke
 
 from __future__ import annotations
 
-import asyncio
+import logging
 import os
+import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any, TypeVar
 
-from infra.batch import BatchError, State
+from infra.batch import POLL_SECONDS, BatchError, State
 
 ADDRESSES = ("RAY_API_SERVER_ADDRESS", "RAY_DASHBOARD_ADDRESS", "RAY_ADDRESS")
 """Where an address is looked for, in this order."""
 
 STOP_SECONDS = "60"
 """From TERM to KILL: Ray's own three are too few to close runs and save what there is."""
+
+START_SECONDS = 30
+"""How long a cluster that has just started may have nobody to take jobs."""
 
 _STATES: dict[str, State] = {
     "PENDING": "waiting",
@@ -41,9 +45,16 @@ class RayJobs:
     def submit(self, text: str, job: str) -> str:
         """Runs a shell command on the cluster's head."""
         environment = {"env_vars": {"RAY_JOB_STOP_WAIT_TIME_S": STOP_SECONDS}}
-        return self._asked(
-            lambda client: client.submit_job(entrypoint=text, submission_id=job, runtime_env=environment)
-        )
+        deadline = time.monotonic() + START_SECONDS
+        while True:
+            try:
+                return self._asked(
+                    lambda client: client.submit_job(entrypoint=text, submission_id=job, runtime_env=environment)
+                )
+            except BatchError as error:
+                if "No available agent" not in str(error) or time.monotonic() > deadline:
+                    raise
+            time.sleep(POLL_SECONDS)
 
     def state(self, job: str) -> State:
         """What the cluster says of it."""
@@ -57,6 +68,8 @@ class RayJobs:
 
     def follow(self, job: str) -> Iterator[str]:
         """The driver's output as it comes."""
+        import asyncio
+
         pieces: AsyncIterator[str] = self._asked(lambda client: client.tail_job_logs(job))
         with asyncio.Runner() as runner:
             while True:
@@ -85,6 +98,7 @@ class RayJobs:
         os.environ["RAY_API_SERVER_ADDRESS"] = self.address
         from ray.job_submission import JobSubmissionClient
 
+        logging.getLogger("ray.dashboard.modules.job.sdk").setLevel(logging.WARNING)
         return JobSubmissionClient(self.address)
 
 

@@ -107,8 +107,19 @@ class KuberayPlace(Settings):
 
     def pods(self) -> Pods:
         """As the manifest takes it."""
-        size = (self.cpus, self.gpus, self.memory, self.retries)
-        return Pods(self.image, self.workers, *self.bounds, *size, self.secret, self.claim)
+        low, high = self.bounds
+        return Pods(
+            self.image,
+            self.workers,
+            low,
+            high,
+            self.cpus,
+            self.gpus,
+            self.memory,
+            self.retries,
+            self.secret,
+            self.claim,
+        )
 
 
 class Asked(Settings):

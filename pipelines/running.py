@@ -62,8 +62,7 @@ def run(
     from pipelines.screen import quiet
     from pipelines.train import InterruptedRunError
 
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job starts with it ignored
-    signal.signal(signal.SIGTERM, _end_once)
+    hear_signals()
     failure = ""
     with (screen or quiet)(folder.log) as console:
         try:
@@ -86,6 +85,13 @@ def run(
     else:
         typer.echo(f"error: {failure}" + (f"   (log: {folder.log})" if code == FAILED else ""), err=True)
     raise SystemExit(code)
+
+
+def hear_signals() -> None:
+    """Ctrl-C and TERM raise KeyboardInterrupt, or what a library makes of SIGINT."""
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT, signal.SIGTERM})  # Ray blocks SIGINT in its jobs
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job starts with it ignored
+    signal.signal(signal.SIGTERM, _end_once)
 
 
 def _end_once(*_: object) -> None:

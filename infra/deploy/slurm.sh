@@ -47,6 +47,7 @@ export RAY_AUTH_TOKEN RAY_AUTH_MODE=token RAY_USAGE_STATS_ENABLED=0
 unset RAY_ADDRESS RAY_AUTH_TOKEN_PATH
 
 ray start --head --block --node-ip-address="$(address_of "$first")" --port=0 --dashboard-port=0 \
+    --dashboard-agent-listen-port=0 --ray-client-server-port="$((20000 + SLURM_JOB_ID % 20000))" \
     --num-cpus="$SLURM_CPUS_ON_NODE" --num-gpus="${SLURM_GPUS_ON_NODE:-0}" --temp-dir="$folder" \
     >"$folder/head.out" 2>&1 &
 head=$!
@@ -66,7 +67,7 @@ workers=""
 if [ "$nodes" -gt 1 ] && [ "$ending" = 0 ]; then
     srun --nodes="$((nodes - 1))" --ntasks="$((nodes - 1))" --ntasks-per-node=1 --exclude="$first" \
         --cpus-per-task="$SLURM_CPUS_ON_NODE" --kill-on-bad-exit=0 bash -c '
-            ray start --block --address="$RAY_ADDRESS" \
+            ray start --block --address="$RAY_ADDRESS" --dashboard-agent-listen-port=0 \
                 --num-cpus="$SLURM_CPUS_ON_NODE" --num-gpus="${SLURM_GPUS_ON_NODE:-0}"
             rm -rf "$folder"' >>"$folder/workers.out" 2>&1 &
     workers=$!
