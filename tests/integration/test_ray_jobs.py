@@ -30,11 +30,14 @@ class Remote:
     """A cluster that is reached with a token only, and the folder of whoever submits to it."""
 
     url: str
+    gcs: str
+    """The address that RAY_ADDRESS takes."""
     token: str
     place: Path
 
-    def ganfleet(self, *words: str, token: str | None = None) -> subprocess.CompletedProcess[str]:
-        environment = {**clean(token or self.token), "RAY_DASHBOARD_ADDRESS": self.url}
+    def ganfleet(self, *words: str, token: str | None = None, joined: bool = False) -> subprocess.CompletedProcess[str]:
+        where = {"RAY_ADDRESS": self.gcs} if joined else {"RAY_DASHBOARD_ADDRESS": self.url}
+        environment = {**clean(token or self.token), **where}
         return subprocess.run(
             command(*words), cwd=self.place, env=environment, capture_output=True, text=True, check=False, timeout=200
         )
@@ -67,7 +70,8 @@ def remote(tmp_path_factory) -> Iterator[Remote]:
             for word in (folder / "out").read_text().replace("'", " ").split()
             if word.startswith(("http://127.0.0.1", "127.0.0.1")) and "RAY" not in word and word.count(":") >= 1
         )
-        yield Remote(url if "://" in url else f"http://{url}", token, tmp_path_factory.mktemp("place"))
+        url, gcs = url if "://" in url else f"http://{url}", (folder / "ray_current_cluster").read_text()
+        yield Remote(url, gcs, token, tmp_path_factory.mktemp("place"))
     finally:
         head.terminate()
         head.wait(60)
@@ -109,3 +113,15 @@ def test_a_job_is_submitted_stopped_and_gone_on_with(remote):
     assert f"after {ROUNDS} generator updates" in told.stdout, told.stdout + told.stderr
     assert remote.ganfleet("jobs").stdout.splitlines()[1].split()[:4] == [NAME, "ray", f"{NAME}-2", "done"]
     assert [row["step"] for row in rows(folder.path)] == list(range(EVERY, ROUNDS + 1, EVERY))
+
+
+def test_the_doctor_looks_at_every_node(remote):
+    told = remote.ganfleet("doctor", joined=True)
+    assert told.returncode == 0, told.stdout + told.stderr
+    lines = {line.split()[1]: line for line in told.stdout.splitlines()}
+    assert f"{remote.gcs}: 1 nodes, 2 CPUs, 0 GPUs" in lines["ray"]
+    assert "equal on all 1 nodes" in lines["versions"]
+    refused = remote.ganfleet("doctor", joined=True, token="0" * 64)
+    assert refused.returncode == 1
+    (wrong,) = [line for line in refused.stdout.splitlines() if line.startswith("WRONG")]
+    assert "set RAY_AUTH_MODE=token and the cluster's RAY_AUTH_TOKEN" in wrong
