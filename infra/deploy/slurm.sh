@@ -95,8 +95,9 @@ if [ "$ending" = 0 ]; then
         wait "$driver"
         code=$?
     done
-    # 128 + TERM: it had not come as far as to be interrupted.
-    if [ "$ending" = 1 ] && [ "$code" = 143 ]; then code=$INTERRUPTED; fi
+    # Told to end, it may die of a signal: of TERM before it listens, or at its exit, when Slurm has sent TERM to all of
+    # Ray's processes too. It goes on from its checkpoint all the same.
+    if [ "$ending" = 1 ] && [ "$code" -gt 128 ]; then code=$INTERRUPTED; fi
 else
     code=$INTERRUPTED
 fi
