@@ -9,8 +9,9 @@ import sys
 import urllib.error
 import urllib.request
 import uuid
-from pathlib import Path
 from typing import Any
+
+from infra.store import DamagedError, Store, StoreError
 
 SECONDS = 60
 """How long a cluster may take to answer; a store and a server half a minute less."""
@@ -51,61 +52,20 @@ class UnwellError(Exception):
     """What is wrong, and what to do: one line."""
 
 
-def check_bucket(bucket: str, prefix: str) -> str:
-    """Writes, reads and deletes a small key below s3://BUCKET/PREFIX, as AWS_* and its files say."""
-    import boto3
-    from botocore.config import Config
-    from botocore.exceptions import BotoCoreError, ClientError
-
-    key = "/".join(filter(None, [prefix.strip("/"), f".ganfleet-doctor-{uuid.uuid4().hex}"]))
-    doing = "connect"
+def check_store(store: Store) -> str:
+    """Writes, reads and deletes a small key. Raises StoreError, of its own kind, with what could not be done."""
+    key, content, doing = f".ganfleet-doctor-{uuid.uuid4().hex}", b"ganfleet", "write"
     try:
-        quick = Config(connect_timeout=5, read_timeout=10, retries={"max_attempts": 2})
-        s3 = boto3.client("s3", config=quick)
-        doing = "head the bucket"
-        s3.head_bucket(Bucket=bucket)
-        doing = "put"
-        s3.put_object(Bucket=bucket, Key=key, Body=b"ganfleet")
-        doing = "get"
-        same = s3.get_object(Bucket=bucket, Key=key)["Body"].read() == b"ganfleet"
+        store.write(key, content)
+        doing = "read"
+        found = store.read(key)
         doing = "delete"
-        s3.delete_object(Bucket=bucket, Key=key)
-    except ClientError as error:
-        raise UnwellError(_s3_advice(bucket, doing, error.response.get("Error", {}))) from None
-    except (BotoCoreError, ValueError) as error:
-        said = " ".join(str(error).split())
-        raise UnwellError(
-            f"s3://{bucket}: could not {doing}: {said}; set AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_ENDPOINT_URL"
-        ) from None
-    if not same:
-        raise UnwellError(f"s3://{bucket} gave back other bytes than were put; nearest: another store")
-    return f"s3://{bucket}: put, got and deleted a key"
-
-
-def _s3_advice(bucket: str, doing: str, error: dict[str, Any]) -> str:
-    code = str(error.get("Code"))
-    if code in ("404", "NoSuchBucket"):
-        return f"there is no bucket {bucket}; make it, or name another in storage.path"
-    if code in ("403", "AccessDenied", "SignatureDoesNotMatch", "InvalidAccessKeyId"):
-        return f"s3://{bucket} refuses to {doing} ({code}); check the key, its secret and its rights to {doing}"
-    return f"s3://{bucket}: could not {doing}: {code} {error.get('Message', '')}; see the store's own log"
-
-
-def check_folder(folder: Path) -> str:
-    """Writes, reads and deletes a small file below a storage path; makes the folder if it is not there."""
-    file = folder / f".ganfleet-doctor-{uuid.uuid4().hex}"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        file.write_bytes(b"ganfleet")
-        same = file.read_bytes() == b"ganfleet"
-        file.unlink()
-    except OSError as error:
-        raise UnwellError(
-            f"{folder} cannot be written to: {error.strerror}; make it yours, or name another storage.path"
-        ) from None
-    if not same:
-        raise UnwellError(f"{folder} gave back other bytes than were written; name another storage.path")
-    return f"{folder}: wrote, read and deleted a file"
+        store.delete(key)
+    except StoreError as error:
+        raise type(error)(f"could not {doing}: {error}") from None
+    if found != content:
+        raise DamagedError(f"{store.url} gave back other bytes than were put")
+    return f"{store.url}: wrote, read and deleted a key"
 
 
 def check_server(uri: str) -> str:

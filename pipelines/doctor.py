@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import os
 import platform
-import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from typing import Any
 
+from gan_core.settings import SettingsError
 from infra.cluster import expected
-from infra.health import UnwellError, check_bucket, check_folder, check_server, cluster_nodes
+from infra.health import UnwellError, check_server, check_store, cluster_nodes
 from pipelines.settings import Where
+from pipelines.stores import open_store, told
 
 
 @dataclass(frozen=True)
@@ -112,10 +113,12 @@ def _cuda() -> str:
 
 def _storage(where: Where, assignments: Sequence[str]) -> str:
     given = [word.partition("=")[2] for word in assignments if word.startswith("storage.path=")]
-    remote = re.fullmatch(r"s3:/+([^/]+)/?(.*)", given[-1]) if given else None
-    if remote:
-        return check_bucket(remote[1], remote[2])
-    return check_folder(where.storage.path.resolve())
+    place = given[-1] if given and given[-1].startswith("s3://") else where.storage.path.resolve()
+    try:
+        with told(f"storage.path={place}"):
+            return check_store(open_store(place, where.storage))
+    except SettingsError as error:
+        raise UnwellError(str(error)) from None
 
 
 def _tracking(where: Where) -> str:

@@ -4,14 +4,19 @@ import re
 import subprocess
 import sys
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
 from threading import Thread
 
+import boto3
 import pytest
 
-from infra import health
-from infra.health import UnwellError, check_bucket, check_folder, check_server, cluster_nodes
+from infra import health, s3_bucket
+from infra.health import UnwellError, check_server, check_store, cluster_nodes
+from infra.local_store import LocalStore
+from infra.store import RefusedError, open_store
 from infra.versions import version_of
-from pipelines.doctor import Finding, same_versions
+from pipelines.doctor import Finding, _storage, same_versions
+from pipelines.settings import Where
 from tests.pipelines.tiny import command, environment
 
 
@@ -32,7 +37,8 @@ def test_what_is_wrong_is_told_and_the_exit_code_says_so(tmp_path):
     assert done.returncode == 1
     wrong = {line.split()[1]: line for line in done.stdout.splitlines() if line.startswith("WRONG")}
     assert wrong.keys() == {"storage", "tracking"}
-    assert "name another storage.path" in wrong["storage"]
+    assert "storage.path=" in wrong["storage"]
+    assert "nearest:" in wrong["storage"]
     assert "start it, or name another tracking.uri" in wrong["tracking"]
 
 
@@ -73,74 +79,52 @@ def test_a_tracking_server_is_asked_for_its_version(answering):
         check_server(answering(404, ""))
 
 
+def stored(place: str, **more: str) -> str:
+    """What doctor says of a storage path."""
+    where = Where().override(*(f"storage.{name}={value}" for name, value in more.items()))
+    return _storage(where, [f"storage.path={place}"])
+
+
 def test_a_folder_is_left_as_it_was(tmp_path):
-    assert "wrote, read and deleted" in check_folder(tmp_path / "new")
+    assert check_store(open_store(str(tmp_path / "new"))).endswith("wrote, read and deleted a key")
     assert list((tmp_path / "new").iterdir()) == []
 
 
-class Refusing:
-    """boto3's client, whose `at` is refused with `code`."""
-
-    def __init__(self, at: str = "", code: str = "") -> None:
-        self.at, self.code, self.keys = at, code, {}
-
-    def _do(self, what: str) -> None:
-        from botocore.exceptions import ClientError
-
-        if what == self.at:
-            raise ClientError({"Error": {"Code": self.code, "Message": "no"}}, what)
-
-    def head_bucket(self, Bucket: str) -> None:
-        self._do("head")
-
-    def put_object(self, Bucket: str, Key: str, Body: bytes) -> None:
-        self._do("put")
-        self.keys[Key] = Body
-
-    def get_object(self, Bucket: str, Key: str) -> dict:
-        import io
-
-        self._do("get")
-        return {"Body": io.BytesIO(self.keys[Key])}
-
-    def delete_object(self, Bucket: str, Key: str) -> None:
-        self._do("delete")
-        del self.keys[Key]
+def test_a_bucket_is_left_as_it_was(moto_server, monkeypatch):
+    moto_server.be_asked(monkeypatch)
+    client = boto3.session.Session().client("s3", endpoint_url=moto_server.url)
+    client.create_bucket(Bucket="examined")
+    monkeypatch.delenv("AWS_ENDPOINT_URL", raising=False)
+    said = stored("s3://examined/runs", endpoint_url=moto_server.url)
+    assert said == "s3://examined/runs: wrote, read and deleted a key"
+    assert client.list_objects_v2(Bucket="examined")["KeyCount"] == 0
+    with pytest.raises(UnwellError, match="could not write: there is no bucket absent; nearest: a bucket or folder"):
+        stored("s3://absent", endpoint_url=moto_server.url)
 
 
-@pytest.mark.parametrize(
-    ("at", "code", "said"),
-    [
-        ("head", "404", "there is no bucket gans; make it"),
-        ("head", "403", "refuses to head the bucket"),
-        ("put", "AccessDenied", "its rights to put"),
-        ("delete", "AccessDenied", "its rights to delete"),
-        ("get", "SlowDown", "could not get: SlowDown no"),
-    ],
-)
-def test_a_bucket_that_refuses_is_told_with_what_it_refuses(monkeypatch, at, code, said):
-    import boto3
+class Refusing(LocalStore):
+    """Lets nobody do one thing."""
 
-    monkeypatch.setattr(boto3, "client", lambda *_, **__: Refusing(at, code))
-    with pytest.raises(UnwellError, match=said):
-        check_bucket("gans", "runs")
+    def __init__(self, folder: Path, what: str) -> None:
+        super().__init__(folder)
+        setattr(self, what, self._no)
+
+    def _no(self, *_: object) -> None:
+        raise RefusedError(f"{self.url}: access denied (403)")
 
 
-def test_a_bucket_is_left_as_it_was(monkeypatch):
-    import boto3
-
-    store = Refusing()
-    monkeypatch.setattr(boto3, "client", lambda *_, **__: store)
-    assert check_bucket("gans", "runs/") == "s3://gans: put, got and deleted a key"
-    assert store.keys == {}
+@pytest.mark.parametrize("what", ["write", "read", "delete"])
+def test_what_a_store_refuses_is_named(tmp_path, what):
+    with pytest.raises(RefusedError, match=rf"could not {what}: .* access denied \(403\)"):
+        check_store(Refusing(tmp_path, what))
 
 
 def test_a_store_that_is_not_there_is_told_with_what_to_set(monkeypatch):
-    for name, value in {"ACCESS_KEY_ID": "a", "SECRET_ACCESS_KEY": "b", "ENDPOINT_URL": "http://127.0.0.1:9"}.items():
+    for name, value in {"ACCESS_KEY_ID": "a", "SECRET_ACCESS_KEY": "b", "DEFAULT_REGION": "us-east-1"}.items():
         monkeypatch.setenv(f"AWS_{name}", value)
-    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-    with pytest.raises(UnwellError, match="set AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_ENDPOINT_URL"):
-        check_bucket("gans", "")
+    monkeypatch.setattr(s3_bucket, "_PAUSE", 0.01)
+    with pytest.raises(UnwellError, match="no answer from http://127.0.0.1:9.*nearest: storage.endpoint_url="):
+        stored("s3://gans", endpoint_url="http://127.0.0.1:9")
 
 
 def test_other_versions_on_a_node_are_named():

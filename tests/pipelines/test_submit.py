@@ -95,7 +95,7 @@ MISTAKES = {
     "jobs logs": ["jobs logs takes one name; nearest: jobs logs NAME"],
     "jobs list first": ["jobs list takes no name"],
     "jobs stop frist": ["no job named 'frist'", "nothing was submitted yet"],
-    "jobs list family.lr=1": ["'family.lr=1'; nearest: storage.path"],
+    "jobs list family.lr=1": ["'family.lr=1'; nearest: storage."],
     "doctor storage.pth=x": ["nearest: storage.path"],
 }
 
