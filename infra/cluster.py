@@ -71,11 +71,23 @@ def cluster() -> Iterator[Cluster]:
             signal.signal(signal.SIGTERM, ours)  # ray.init takes it to end the process at once
     try:
         found = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-        sizes = tuple((int(node.get("CPU", 0)), int(node.get("GPU", 0))) for node in found)
+        sizes = promised() or tuple((int(node.get("CPU", 0)), int(node.get("GPU", 0))) for node in found)
         yield Cluster(sum(cpus for cpus, _ in sizes), sum(gpus for _, gpus in sizes), address == "local", sizes)
     finally:
         if not joined:
             ray.shutdown()
+
+
+def promised() -> tuple[tuple[int, int], ...]:
+    """CPUs and GPUs of each node that an autoscaler can bring, from GANFLEET_NODES=NODESxCPUSxGPUS; none without it.
+
+    A cluster that grows with what is asked of it would otherwise be held for as small as it begins.
+    """
+    text = os.environ.get("GANFLEET_NODES", "")
+    if not text:
+        return ()
+    nodes, cpus, gpus = (int(number) for number in text.split("x"))
+    return ((cpus, gpus),) * nodes
 
 
 def _usable_cpus() -> int:

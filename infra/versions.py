@@ -22,6 +22,11 @@ def version_tags() -> dict[str, str]:
     return tags | ({"mlflow.source.git.commit": commit} if commit else {})
 
 
+def version_of(package: str) -> str:
+    """The installed version, without importing it; a local part ("+cu130") left out."""
+    return metadata.version(package).partition("+")[0]
+
+
 def _commit(folder: Path) -> str | None:
     command = ["git", "-C", str(folder), "rev-parse", "--verify", "--quiet", "HEAD"]
     try:

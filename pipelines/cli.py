@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -17,20 +16,13 @@ from rich.console import Console
 
 from gan_core.settings import SettingsError, nearest
 from infra.files import write_atomic
-from pipelines import data_cli
-from pipelines.configs import preset_names, read_config
-from pipelines.resume import resumed_search, resumed_train
+from pipelines import commands, data_cli
+from pipelines.configs import preset_names
+from pipelines.order import Line, search_order, train_order
 from pipelines.running import FAILED, INPUT, INTERRUPTED, begin, run
-from pipelines.runs import RunFolder, find_checkpoint
-from pipelines.settings import (
-    Measuring,
-    Where,
-    check_files,
-    search_experiment,
-    train_experiment,
-)
+from pipelines.runs import find_checkpoint
+from pipelines.settings import Measuring, Where, check_files
 from pipelines.targets import as_trained, checked_targets, drawing_file, packs_of, pictures_beside
-from pipelines.winner import winner_experiment
 from pipelines.words import only, split
 
 _UsageError: type[Exception] = typer.BadParameter.__mro__[1]  # click's, or the copy of it inside newer typers
@@ -66,20 +58,12 @@ def train(
     from_search: Annotated[str | None, typer.Option(metavar="NAME", help="Train a search's best settings.")] = None,
 ) -> None:
     """Train one family: ganfleet train wgan_gp family.lr=3e-4 budget.rounds=2000."""
-    families, assignments = split(words)
-    origin: dict[str, str] = {}
-    if from_search is not None:
-        experiment, of_search = winner_experiment(from_search, families, assignments, config, resume)
-        folder, origin = RunFolder(experiment.folder), of_search.tags
-    elif resume is not None:
-        experiment, folder = resumed_train(resume, _without(families, resume, assignments))
-    else:
-        experiment = train_experiment(families, assignments, read_config(config))
-        folder = RunFolder(experiment.folder)
+    order = train_order(Line.of(words, config, resume, from_search))
+    experiment, folder = order.experiment, order.folder
     if dry_run:
         typer.echo(experiment.to_yaml(), nl=False)
         return
-    undo = begin(folder, experiment, resume is not None, origin)
+    undo = begin(folder, experiment, order.resumed, order.origin)
 
     def play(console: Console) -> None:
         from pipelines.train import train
@@ -92,16 +76,12 @@ def train(
 @app.command()
 def search(words: Words = None, config: Config = None, dry_run: DryRun = False, resume: Resume = None) -> None:
     """Search one family or several: ganfleet search wgan wgan_gp search.trials=32."""
-    families, assignments = split(words)
-    if resume is not None:
-        experiment, folder = resumed_search(resume, _without(families, resume, assignments))
-    else:
-        experiment = search_experiment(families, assignments, read_config(config))
-        folder = RunFolder(experiment.folder)
+    order = search_order(Line.of(words, config, resume))
+    experiment, folder = order.experiment, order.folder
     if dry_run:
         typer.echo(experiment.to_yaml() + _space(experiment), nl=False)
         return
-    undo = begin(folder, experiment, resume is not None)
+    undo = begin(folder, experiment, order.resumed)
 
     def play(console: Console) -> None:
         from pipelines.search import search
@@ -218,10 +198,7 @@ def ui(
     os.execv(sys.executable, [*command, "--backend-store-uri", where.tracking_uri])
 
 
-def _without(families: Sequence[str], resume: str, assignments: Sequence[str]) -> Sequence[str]:
-    if families:
-        raise SettingsError(f"--resume {resume} knows its family; nearest: leave out '{families[0]}'")
-    return assignments
+commands.register(app)
 
 
 def _space(experiment: Any) -> str:
@@ -274,6 +251,9 @@ _OPTIONS = (
     "--bootstrap",
     "--save-stats",
     "--shard-mb",
+    "--to",
+    "--apply",
+    "--address",
     "--help",
 )
 

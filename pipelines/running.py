@@ -8,6 +8,8 @@ from __future__ import annotations
 import signal
 import traceback
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from pathlib import Path
 
 import typer
 from rich.console import Console
@@ -45,17 +47,24 @@ def begin(
 
 
 def run(
-    verb: str, experiment: Where, folder: RunFolder, undo: Callable[[], None], play: Callable[[Console], None]
+    verb: str,
+    experiment: Where,
+    folder: RunFolder,
+    undo: Callable[[], None],
+    play: Callable[[Console], None],
+    screen: Callable[[Path], AbstractContextManager[Console]] | None = None,
 ) -> None:
-    """Runs with the screen to ourselves; turns what can happen into an exit code and one line."""
+    """Runs with the screen to ourselves; turns what can happen into an exit code and one line.
+
+    `screen`: what to show it on, given the log; None: ours alone, all that libraries say goes to the log.
+    """
     from gan_core.loop import DivergedError
     from pipelines.screen import quiet
     from pipelines.train import InterruptedRunError
 
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job starts with it ignored
-    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+    hear_signals()
     failure = ""
-    with quiet(folder.log) as console:
+    with (screen or quiet)(folder.log) as console:
         try:
             play(console)
             return
@@ -76,3 +85,17 @@ def run(
     else:
         typer.echo(f"error: {failure}" + (f"   (log: {folder.log})" if code == FAILED else ""), err=True)
     raise SystemExit(code)
+
+
+def hear_signals() -> None:
+    """Ctrl-C and TERM raise KeyboardInterrupt, or what a library makes of SIGINT."""
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT, signal.SIGTERM})  # Ray blocks SIGINT in its jobs
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job starts with it ignored
+    signal.signal(signal.SIGTERM, _end_once)
+
+
+def _end_once(*_: object) -> None:
+    """The first TERM is Ctrl-C; others are not heard. Slurm sends it to every process of a job, whose script passes it
+    on: the second would cut short what the first began."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    signal.raise_signal(signal.SIGINT)

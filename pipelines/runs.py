@@ -52,6 +52,21 @@ class RunFolder:
         """What the one process that plays this run holds locked (`infra.files.alone`)."""
         return self.path / "writer"
 
+    @property
+    def job(self) -> Path:
+        """What is known of the batch job that plays it (`pipelines.jobs.Job`)."""
+        return self.path / "job.json"
+
+    @property
+    def begun(self) -> Path:
+        """The file that is there once it has begun."""
+        return self._identity
+
+    def free_name(self) -> str:
+        """The nearest name beside it that is not taken."""
+        taken = {path.name for path in self.path.parent.iterdir()}
+        return next(name for n in range(2, len(taken) + 3) if (name := f"{self.path.name}-{n}") not in taken)
+
     def trial(self, trial_id: str) -> RunFolder:
         """One trial of a search."""
         return RunFolder(self.path / "trials" / trial_id)
@@ -60,11 +75,9 @@ class RunFolder:
         """Makes the folder of a new run; `origin`: tags that say where its settings are from. Raises SettingsError if
         the name is taken."""
         if self.experiment.exists():
-            taken = {path.name for path in self.path.parent.iterdir()}
-            free = next(name for n in range(2, len(taken) + 3) if (name := f"{self.path.name}-{n}") not in taken)
             raise SettingsError(
                 f"name={self.path.name} exists in {self.path.parent};"
-                f" nearest: name={free}, or --resume {self.path.name} to go on with it"
+                f" nearest: name={self.free_name()}, or --resume {self.path.name} to go on with it"
             )
         self.path.mkdir(parents=True, exist_ok=True)
         write_atomic(self._identity, json.dumps({"id": uuid.uuid4().hex, "origin": dict(origin or {})}).encode())

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
+from collections.abc import Callable, Generator
+from contextlib import closing, suppress
 
 from rich.console import Console
 
@@ -17,20 +18,33 @@ from pipelines.runs import RunFolder
 from pipelines.screen import TrainView, number, say
 from pipelines.settings import TrainExperiment
 from pipelines.tracking import close, prepare_tracking, run_target
-from pipelines.worker import start_of
+from pipelines.worker import TrackingTarget, start_of
 
 
 class InterruptedRunError(Exception):
     """Ctrl-C: what there is can be gone on with."""
 
 
-def train(experiment: TrainExperiment, folder: RunFolder, console: Console) -> None:
+Played = Callable[[TrainExperiment, RunFolder, bytes, TrackingTarget], Generator[Event, None, None]]
+"""Plays an experiment in its folder with a reference, tracked; yields its logged steps."""
+
+
+def on_cluster(
+    experiment: TrainExperiment, folder: RunFolder, reference: bytes, target: TrackingTarget
+) -> Generator[Event, None, None]:
+    """Plays on a group of Ray Train workers."""
+    from pipelines.group import Job, run_group
+
+    with cluster() as room:
+        check_room(experiment, room)
+        yield from run_group(Job(experiment, folder, reference, target, shares(experiment, room)))
+
+
+def train(experiment: TrainExperiment, folder: RunFolder, console: Console, played: Played = on_cluster) -> None:
     """Plays the experiment to the end of its budget, from the folder's newest checkpoint if there is one.
 
     Raises InterruptedRunError on Ctrl-C; SettingsError if the cluster is too small or the run is finished already.
     """
-    from pipelines.group import Job, run_group
-
     _check_unfinished(experiment, folder)
     source = at_hand(experiment.data, experiment.storage, console)
     yardstick = obtain_reference(experiment.metrics, source, experiment.storage.path, console)
@@ -38,10 +52,9 @@ def train(experiment: TrainExperiment, folder: RunFolder, console: Console) -> N
     target = run_target(experiment, prepare_tracking(experiment), folder, {**yardstick.tags, **folder.origin})
     last: Event | None = None
     try:
-        with TrainView(console, folder.path.name) as view, cluster() as room:
-            check_room(experiment, room)
-            job = Job(experiment, folder, yardstick.content, target, shares(experiment, room))
-            for event in run_group(job):
+        steps = played(experiment, folder, yardstick.content, target)
+        with TrainView(console, folder.path.name) as view, closing(steps):
+            for event in steps:
                 view.show(event.step, event.last_step, event.metrics)
                 for sign in event.signs:
                     view.warn(event.step, sign)

@@ -237,7 +237,11 @@ def test_no_words_at_all_print_the_help(place):
     assert snapshot(place) == before
 
 
-@pytest.mark.parametrize("verb", [[], ["train"], ["search"], ["evaluate"], ["sample"], ["ui"]], ids=" ".join)
+@pytest.mark.parametrize(
+    "verb",
+    [[], *([verb] for verb in ("train", "search", "evaluate", "sample", "ui", "submit", "jobs", "doctor"))],
+    ids=" ".join,
+)
 def test_help(place, verb):
     before = snapshot(place)
     done = ganfleet(place, *verb, "--help")

@@ -1,0 +1,105 @@
+"""Whether the outside answers: an S3 store, a tracking server, a Ray cluster. Each check is a function that returns
+what it found, or raises UnwellError with what to do."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+import uuid
+from typing import Any
+
+from infra.store import DamagedError, Store, StoreError
+
+SECONDS = 60
+"""How long a cluster may take to answer; a store and a server half a minute less."""
+
+PACKAGES = ("ganfleet", "torch", "ray", "mlflow", "numpy")
+"""Their versions must be equal on all nodes: what is pickled on one is read on another."""
+
+PROBE = f"""
+import json, os, platform, sys
+import ray
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy as On
+
+def versions():
+    from importlib import metadata
+    found = {{"python": platform.python_version()}}
+    for package in {PACKAGES!r}:
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            found[package] = "missing"
+    return found
+
+ray.init(address=os.environ["RAY_ADDRESS"], log_to_driver=False, logging_level="error")
+nodes = [node for node in ray.nodes() if node["Alive"]]
+task = ray.remote(num_cpus=0)(versions)
+asked = [task.options(scheduling_strategy=On(node["NodeID"], soft=False)).remote() for node in nodes]
+told = ray.get(asked, timeout={SECONDS - 20})
+found = [
+    {{"node": node["NodeManagerAddress"], "resources": node["Resources"], "versions": versions}}
+    for node, versions in zip(nodes, told)
+]
+sys.stdout.write("\\n" + json.dumps({{"nodes": found, "driver": versions()}}) + "\\n")
+"""
+"""Run in a process of its own: what it says, and a cluster that does not answer, stay there."""
+
+
+class UnwellError(Exception):
+    """What is wrong, and what to do: one line."""
+
+
+def check_store(store: Store) -> str:
+    """Writes, reads and deletes a small key. Raises StoreError, of its own kind, with what could not be done."""
+    key, content, doing = f".ganfleet-doctor-{uuid.uuid4().hex}", b"ganfleet", "write"
+    try:
+        store.write(key, content)
+        doing = "read"
+        found = store.read(key)
+        doing = "delete"
+        store.delete(key)
+    except StoreError as error:
+        raise type(error)(f"could not {doing}: {error}") from None
+    if found != content:
+        raise DamagedError(f"{store.url} gave back other bytes than were put")
+    return f"{store.url}: wrote, read and deleted a key"
+
+
+def check_server(uri: str) -> str:
+    """The version of the MLflow server at http(s)://..., which must be as new as our client's major version."""
+    from infra.versions import version_of
+
+    ours = version_of("mlflow")
+    try:
+        with urllib.request.urlopen(f"{uri.rstrip('/')}/version", timeout=30) as reply:
+            theirs = reply.read().decode(errors="replace").strip()
+    except urllib.error.HTTPError as error:
+        known = "; give the server --allowed-hosts with this name" if error.code == 403 else "; is it MLflow?"
+        raise UnwellError(f"{uri} answers {error.code}{known}") from None
+    except (OSError, ValueError) as error:
+        said = getattr(error, "reason", error)
+        raise UnwellError(f"{uri} does not answer ({said}); start it, or name another tracking.uri") from None
+    if theirs.partition(".")[0] != ours.partition(".")[0]:
+        raise UnwellError(f"{uri} is MLflow {theirs[:40]}, here is {ours}; install the same major version on both")
+    return f"{uri}: MLflow {theirs} (here {ours})"
+
+
+def cluster_nodes() -> tuple[list[dict[str, Any]], dict[str, str]]:
+    """Of the cluster that RAY_ADDRESS names: each node's address, resources and versions; and the versions here."""
+    command = [sys.executable, "-c", PROBE]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS, check=False)
+    except subprocess.TimeoutExpired:
+        raise UnwellError(
+            f"the Ray cluster did not answer in {SECONDS} s; check RAY_ADDRESS, the network, RAY_AUTH_TOKEN"
+        ) from None
+    if done.returncode:
+        last = next((line for line in reversed(done.stderr.splitlines()) if line.strip()), "no word")
+        token = "auth" in done.stderr.lower() and "token" in done.stderr.lower()
+        advice = "set RAY_AUTH_MODE=token and the cluster's RAY_AUTH_TOKEN" if token else "check RAY_ADDRESS"
+        raise UnwellError(f"the Ray cluster cannot be joined: {last.strip()[:200]}; {advice}")
+    found = json.loads(done.stdout.splitlines()[-1])
+    return found["nodes"], found["driver"]
