@@ -13,7 +13,7 @@ from pipelines.resume import resumed_search, resumed_train
 from pipelines.runs import RunFolder
 from pipelines.settings import SearchExperiment, TrainExperiment, search_experiment, train_experiment
 from pipelines.winner import winner_experiment
-from pipelines.words import split
+from pipelines.words import spelled, split
 
 Ordered = TypeVar("Ordered", TrainExperiment, SearchExperiment)
 
@@ -34,7 +34,7 @@ class Line:
     ) -> Line:
         """From its words: those with `=` are settings."""
         families, assignments = split(words)
-        return Line(families, assignments, config, resume, from_search)
+        return Line(families, spelled(assignments), config, resume, from_search)
 
 
 @dataclass(frozen=True)

@@ -23,3 +23,15 @@ def only(model: type[Known], assignments: Sequence[str] | None, *allowed: str) -
         if word.partition("=")[0] not in known:
             raise SettingsError(f"unknown setting '{word}'; nearest: {nearest(word, known)}=...")
     return model().override(*(assignments or []))
+
+
+def spelled(assignments: Sequence[str]) -> list[str]:
+    """`data=NAME` is short for `data.name=NAME`, `data=s3://...` for a pack there."""
+    found = []
+    for word in assignments:
+        key, _, value = word.partition("=")
+        if key == "data":
+            found += ["data.name=packed", f"data.path={value}"] if value.startswith("s3://") else [f"data.name={value}"]
+        else:
+            found.append(word)
+    return found

@@ -10,6 +10,7 @@ import pytest
 import yaml
 from PIL import Image
 
+from gan_core.experiment import Data
 from gan_core.family import family_names
 from pipelines.runs import RunFolder
 from pipelines.settings import SearchExperiment, TrainExperiment, search_experiment, train_experiment
@@ -91,6 +92,7 @@ MISTAKES = {
     "train wgan --dryrun": ["'--dryrun'; nearest: --dry-run"],
     "train --resum first": ["'--resum'; nearest: --resume"],
     "train --dry-run --config": ["--config"],
+    "train wgan data=digitz": ["'digitz'; nearest: digits"],
     "evaluate": ["evaluate takes one or two targets", "nearest: evaluate RUN"],
     # settings
     "search wgan_gp family.clip=0.01": ["'family.clip' of wgan_gp (a setting of wgan); nearest: family.gp_lambda"],
@@ -272,6 +274,13 @@ def test_a_dry_run_of_a_training_prints_it_and_makes_nothing(place, words):
     asked = train_experiment(families, [word for word in words if "=" in word], config)
     assert TrainExperiment.from_yaml(done.stdout) == asked
     assert snapshot(place) == before
+
+
+def test_data_may_be_said_in_a_word(place):
+    pack = ganfleet(place, "train", "wgan_gp", "name=x", "data=s3://bucket/a b", "--dry-run")
+    assert TrainExperiment.from_yaml(pack.stdout).data == Data(name="packed", path="s3://bucket/a b")
+    by_name = ganfleet(place, "search", "wgan", "name=x", "data=photos", "--dry-run")
+    assert SearchExperiment.from_yaml(by_name.stdout).data.name == "photos"
 
 
 def test_a_dry_run_from_a_search_prints_its_best_settings_with_what_is_changed(place):
