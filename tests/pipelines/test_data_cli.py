@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import signal
 import sys
 import time
 from pathlib import Path
@@ -37,7 +38,8 @@ class Said:
 
 @pytest.fixture
 def ganfleet(tmp_path, monkeypatch, capsys):
-    """A command in this process, in an empty folder."""
+    """A command in this process, in an empty folder; handlers of signals stay as they are."""
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     (tmp_path / "place").mkdir()
     monkeypatch.chdir(tmp_path / "place")
     monkeypatch.setenv("GANFLEET_CACHE", str(tmp_path / "cache"))
@@ -49,6 +51,9 @@ def ganfleet(tmp_path, monkeypatch, capsys):
             main()
         except SystemExit as end:
             code = int(end.code or 0)
+        finally:
+            for number, handler in handlers.items():
+                signal.signal(number, handler)
         return Said(code, *capsys.readouterr())
 
     return run
