@@ -99,6 +99,7 @@ def overhead() -> list[str]:
         ["trials", found["trials"]],
         ["training of a trial, s", f"{found['training_of_a_trial']:.2f}"],
         ["overhead of a trial, s", f"{found['further_trial_overhead']:.2f}"],
+        ["of that, two evaluations, s", f"{2 * found['evaluation_seconds']:.2f}"],
         ["overhead of the search, s", f"{found['search_overhead_seconds']:.1f}"],
         ["overhead of a trial, last quarter over second", f"{found['growth']:.2f}"],
         ["memory of the driver after a tenth, a half, all, MB", memory],

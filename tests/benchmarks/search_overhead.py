@@ -3,6 +3,8 @@
 One search of single-worker trials of about a second each, one at a time, without early stopping. A trial's own time is
 what its rows say it trained; evaluations, pictures, checkpoints, MLflow and Ray are all overhead.
 
+- `evaluation_seconds`: of that, what measuring one FID takes (by itself, in this process, one thread); a trial has two.
+
 - `search_overhead_seconds`: the whole command less all trials' own time and less what each further trial costs: Ray's
   start and end, the first actor. `further_trial_overhead`: the median over trials after the first three.
 - `growth`: overhead of a trial in the last quarter over that in the second quarter; 1 if nothing grows.
@@ -28,8 +30,12 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
+import torch
 from rich.console import Console
 
+from gan_core import checkpoint, data
+from gan_core.metrics.reference import Reference
+from gan_core.metrics.scores import scores
 from pipelines.reference import obtain_reference
 from pipelines.runs import RunFolder
 from pipelines.screen import quiet
@@ -79,11 +85,25 @@ class Memory(threading.Thread):
         return round(next((mb for begun, mb in self.samples if begun >= trials), self.samples[-1][1]), 1)
 
 
+def evaluation_seconds(experiment: SearchExperiment, content: bytes, trial: RunFolder) -> float:
+    """The median over five evaluations of a trial's newest checkpoint."""
+    torch.set_num_threads(1)
+    game = checkpoint.open_game(trial.checkpoints()[-1])
+    reference = Reference.from_bytes(content, data.load(experiment.data))
+    found = []
+    for _ in range(5):
+        began = time.perf_counter()
+        scores(game, reference)
+        found.append(time.perf_counter() - began)
+    return statistics.median(found)
+
+
 def measured(trials: int, profiled: bool) -> dict[str, Any]:
     """Runs the search and says what it cost."""
     with tempfile.TemporaryDirectory() as storage:
         experiment = asked(storage, trials)
-        obtain_reference(experiment.metrics, experiment.data, experiment.storage.path, Console(quiet=True))
+        where = (experiment.metrics, experiment.data, experiment.storage.path)
+        yardstick = obtain_reference(*where, Console(quiet=True))
         folder = RunFolder(experiment.folder)
         folder.create(experiment.to_yaml())
         memory, profile = Memory(folder), cProfile.Profile()
@@ -98,6 +118,7 @@ def measured(trials: int, profiled: bool) -> dict[str, Any]:
         memory.over.set()
         memory.join()
         files = sorted(folder.path.glob("trials/*/metrics.jsonl"))
+        evaluation = evaluation_seconds(experiment, yardstick.content, RunFolder(files[-1].parent))
         ends, loops = [file.stat().st_mtime for file in files], [training_seconds(file) for file in files]
     if profiled:
         pstats.Stats(profile, stream=sys.stderr).sort_stats("cumulative").print_stats(60)
@@ -109,6 +130,7 @@ def measured(trials: int, profiled: bool) -> dict[str, Any]:
         "training_seconds": round(sum(loops), 1),
         "training_of_a_trial": round(statistics.median(loops), 3),
         "further_trial_overhead": round(further, 3),
+        "evaluation_seconds": round(evaluation, 3),
         "search_overhead_seconds": round(wall - sum(loops) - further * len(files), 1),
         "growth": round(statistics.median(over[-quarter:]) / statistics.median(over[quarter : 2 * quarter]), 2),
         "driver_rss_mb": [
