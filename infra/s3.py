@@ -23,6 +23,7 @@ from infra.store import (
     is_whole,
     silent,
 )
+from infra.threads import each
 
 
 class S3Store:
@@ -83,7 +84,7 @@ class S3Store:
             part.finished(piece[0])
 
         with self._bucket.asking(key):
-            self._bucket.each(bring, missing)
+            each(bring, missing, self._bucket.options.threads)
         return there > 0
 
     def write(self, key: str, content: bytes) -> None:

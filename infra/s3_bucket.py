@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from functools import cached_property
-from typing import Any, TypeVar
+from typing import Any
 
 import boto3
 from botocore.client import Config
@@ -22,8 +21,6 @@ SHA256 = "sha256"
 CONNECT_SECONDS, READ_SECONDS = 5, 60
 _PAUSE, _LONGEST_PAUSE = 0.2, 20.0
 """Seconds, before an answer that broke off is asked for again."""
-
-T = TypeVar("T")
 
 
 class Bucket:
@@ -109,12 +106,3 @@ class Bucket:
             for page in pages.paginate(Bucket=self._name, Prefix=self._prefix + prefix):
                 for found in page.get("Contents", ()):
                     yield found["Key"].removeprefix(self._prefix), found["Size"]
-
-    def each(self, work: Callable[[T], None], items: Iterable[T]) -> None:
-        """By several threads. After the first error, or Ctrl-C, no other is begun; those under way are waited for."""
-        pool = ThreadPoolExecutor(self.options.threads, thread_name_prefix="s3")
-        try:
-            for done in [pool.submit(work, item) for item in items]:
-                done.result()
-        finally:
-            pool.shutdown(cancel_futures=True)

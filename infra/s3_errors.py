@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -68,8 +67,3 @@ def _answered(error: boto.ClientError, where: str) -> StoreError:
 
 def _line(error: Exception) -> str:
     return " ".join(str(error).split())[:300]
-
-
-def md5(content: bytes) -> bytes:
-    """What S3 compares the bytes of a request with."""
-    return hashlib.md5(content, usedforsecurity=False).digest()

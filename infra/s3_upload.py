@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from base64 import b64encode
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -12,8 +13,9 @@ from pathlib import Path
 from botocore.exceptions import ClientError
 
 from infra.s3_bucket import SHA256, Bucket
-from infra.s3_errors import BROKEN_OFF, code, md5
+from infra.s3_errors import BROKEN_OFF, code
 from infra.store import Progress
+from infra.threads import each
 from infra.uploads import Notes, Upload
 
 MOST_PIECES = 10_000
@@ -25,9 +27,12 @@ was lost, so that nobody knows of it."""
 def put_bytes(bucket: Bucket, key: str, content: bytes, sha256: str) -> None:
     """In one request, as a whole."""
     with bucket.asking(key):
-        bucket.client.put_object(
-            **bucket.at(key), Body=content, Metadata={SHA256: sha256}, ContentMD5=b64encode(md5(content)).decode()
-        )
+        bucket.client.put_object(**bucket.at(key), Body=content, Metadata={SHA256: sha256}, ContentMD5=_md5(content))
+
+
+def _md5(content: bytes) -> str:
+    """What S3 compares the bytes of a request with."""
+    return b64encode(hashlib.md5(content, usedforsecurity=False).digest()).decode()
 
 
 @dataclass(frozen=True)
@@ -90,7 +95,7 @@ class Pieces:
             self.progress(sum(self._length(number) for number in self.parts))
         numbers = range(1, -(-self.size // self._piece) + 1)
         missing = [number for number in numbers if number not in self.parts]
-        self.bucket.each(lambda number: self._send_one(upload, number), missing)
+        each(lambda number: self._send_one(upload, number), missing, self.bucket.options.threads)
         listed = [{"PartNumber": number, "ETag": self.parts[number]} for number in numbers]
         try:
             self.bucket.client.complete_multipart_upload(**self._at(upload), MultipartUpload={"Parts": listed})
@@ -103,8 +108,9 @@ class Pieces:
         with self.file.open("rb") as source:
             source.seek((number - 1) * self._piece)
             content = source.read(self._piece)
-        mark = b64encode(md5(content)).decode()
-        answer = self.bucket.client.upload_part(**self._at(upload), PartNumber=number, Body=content, ContentMD5=mark)
+        answer = self.bucket.client.upload_part(
+            **self._at(upload), PartNumber=number, Body=content, ContentMD5=_md5(content)
+        )
         self.parts[number] = answer["ETag"]
         self.progress(len(content))
 

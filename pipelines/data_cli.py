@@ -11,10 +11,10 @@ from rich.console import Console
 from gan_core.experiment import DATA_NAMES, Data
 from gan_core.manifest import Manifest
 from gan_core.settings import Settings, SettingsError, nearest
-from pipelines.packs import damages, found_below, pull, read_manifest
+from pipelines.packs import damages, found_below, pull
 from pipelines.screen import moving
 from pipelines.storage import Storage
-from pipelines.stores import open_store
+from pipelines.stores import open_store, read_manifest
 from pipelines.words import only
 
 DAMAGED = 1

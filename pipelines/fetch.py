@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 from rich.console import Console
 
+from gan_core.caches import cache_folder
 from gan_core.data.packed import JOINED
 from gan_core.experiment import Data
 from gan_core.manifest import MANIFEST, Manifest
@@ -22,7 +23,7 @@ from infra.store import Progress, Store, silent
 from pipelines.packs import bring
 from pipelines.screen import moving, say
 from pipelines.storage import Storage
-from pipelines.stores import cache_folder, open_store, read_manifest, told
+from pipelines.stores import open_store, read_manifest, told
 
 _LOG = logging.getLogger(__name__)
 _found: dict[tuple[Data, Storage], Data] = {}

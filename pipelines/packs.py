@@ -10,7 +10,8 @@ from gan_core.manifest import MANIFEST, Manifest, Shard
 from gan_core.settings import SettingsError
 from infra.files import write_atomic
 from infra.store import NotThereError, Progress, Store
-from pipelines.stores import read_manifest, told
+from infra.threads import each
+from pipelines.stores import told
 
 AT_ONCE = 4
 """Shards that are moved at the same time."""
@@ -18,12 +19,7 @@ AT_ONCE = 4
 
 def bring(store: Store, files: Sequence[Shard], folder: Path, progress: Progress) -> None:
     """Those files of a pack to a folder; what is there whole is not fetched again. Raises StoreError or OSError."""
-    pool = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="pack")
-    try:
-        for one in [pool.submit(store.get, file.name, folder / file.name, file.sha256, progress) for file in files]:
-            one.result()
-    finally:
-        pool.shutdown(cancel_futures=True)
+    each(lambda file: store.get(file.name, folder / file.name, file.sha256, progress), files, AT_ONCE)
 
 
 def pull(store: Store, folder: Path, setting: str, manifest: Manifest, progress: Progress) -> None:
@@ -71,6 +67,3 @@ def damages(store: Store, setting: str, manifest: Manifest, progress: Progress) 
 
     with told(setting), ThreadPoolExecutor(AT_ONCE, thread_name_prefix="verify") as pool:
         return [line for line in pool.map(look, manifest.files) if line]
-
-
-__all__ = ["bring", "damages", "found_below", "pull", "read_manifest"]

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from gan_core.caches import cache_folder
 from gan_core.manifest import MANIFEST, Manifest
 from gan_core.settings import SettingsError
 from infra.store import (
@@ -21,11 +21,6 @@ from infra.store import (
 )
 from infra.store import open_store as opened
 from pipelines.storage import Storage
-
-
-def cache_folder() -> Path:
-    """What can be made or fetched again, of all runs of this machine."""
-    return Path(os.environ.get("GANFLEET_CACHE") or Path.home() / ".cache" / "ganfleet")
 
 
 def open_store(place: str | Path, storage: Storage) -> Store:

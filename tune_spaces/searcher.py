@@ -64,11 +64,6 @@ class FamilySearcher(Searcher):
         self._live: dict[str, Sampler | None] = {}  # who asked for each; None: a point that no sampler learns from
         self._last: dict[str, dict[str, Any]] = {}  # the last result of each live trial
 
-    @property
-    def live(self) -> list[str]:
-        """The trials whose end has not been told."""
-        return list(self._live)
-
     def suggest(self, trial_id: str) -> dict[str, Any]:
         """`{"settings": {"name": family, field: value}}`."""
         settings = self._point(trial_id) if self._queue else self._sampled(trial_id)

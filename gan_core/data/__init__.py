@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
 
+from gan_core.caches import cache_folder
 from gan_core.data.built_in import BUILT_IN
 from gan_core.data.dataset import Dataset, Modes
 from gan_core.data.fetched import FETCHED
@@ -42,7 +42,7 @@ def load(settings: Data, cache: Path | None = None) -> Dataset:
         return _withheld(found, _count(settings, len(found.images)))
     if settings.name == "packed":
         return _unpacked(settings)
-    cache = cache or Path(os.environ.get("GANFLEET_CACHE") or Path.home() / ".cache" / "ganfleet")
+    cache = cache or cache_folder()
     source = {**SOURCES, **FETCHED}[settings.name](settings, Path(settings.path or cache / "downloads"))
     decoded = stored(source, settings.name, settings.image_size, cache / "decoded")
     _check_bad(settings, decoded)

@@ -19,7 +19,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from results_search import DOCS, KEPT, efficiency, overhead, search, searched
+from results_search import DOCS, KEPT, efficiency, overhead, search, searched, table
 from scipy.stats import spearmanr
 
 HERE = Path(__file__).resolve().parent
@@ -83,14 +83,13 @@ def correlation(runs: list[dict[str, Any]], loss: str, warm: bool) -> str:
 
 def families(found: Found) -> list[str]:
     """The table of all families on digits."""
-    columns = ("family", "FID", "Inception Score", "core-seconds", "generator updates", "settings")
-    lines = ["| " + " | ".join(columns) + " |", "|---" * len(columns) + "|"]
+    rows = []
     for name, runs in found.items():
         if name.startswith("digits-"):
             asked = (("fid", 1), ("inception_score", 2), ("seconds", 0), ("step", 0))
             numbers = [spread([run[key] for run in runs], digits) for key, digits in asked]
-            lines.append(f"| `{name[7:]}` | {' | '.join(numbers)} | {settings(runs)} |")
-    return lines
+            rows.append([f"`{name[7:]}`", *numbers, settings(runs)])
+    return table(("family", "FID", "Inception Score", "core-seconds", "generator updates", "settings"), rows)
 
 
 def settings(runs: list[dict[str, Any]]) -> str:
@@ -137,23 +136,23 @@ def extras(found: Found) -> list[str]:
         "digits-bigan": [("right_class", "reconstructions whose nearest training image has the right class")],
         "digits-autoencoder": [("right_class", "the same")],
     }
-    lines = ["| family | what | mean (lowest-highest) |", "|---|---|---|"]
+    rows = []
     for name, items in asked.items():
         for key, what in items:
             if name in found:
-                lines.append(f"| `{name[7:]}` | {what} | {spread([run[key] for run in found[name]], 3)} |")
-    return lines
+                rows.append([f"`{name[7:]}`", what, spread([run[key] for run in found[name]], 3)])
+    return table(("family", "what", "mean (lowest-highest)"), rows)
 
 
 def modes(found: Found) -> list[str]:
     """Mixtures: modes covered and share of high quality, by seed."""
-    lines = ["| game | modes by seed | share of high quality by seed | settings |", "|---|---|---|---|"]
+    rows = []
     for name, runs in found.items():
         if name.startswith(("ring8", "grid25")):
             numbers = [", ".join(f"{run['modes']:.0f}" for run in runs)]
             numbers.append(", ".join(f"{run['high_quality']:.2f}" for run in runs))
-            lines.append(f"| {name} | {numbers[0]} | {numbers[1]} | {settings(runs)} |")
-    return lines
+            rows.append([name, *numbers, settings(runs)])
+    return table(("game", "modes by seed", "share of high quality by seed", "settings"), rows)
 
 
 def report() -> None:
@@ -163,7 +162,7 @@ def report() -> None:
         found.setdefault(file.parent.name, []).append(json.loads(file.read_text()))
     seeds = sorted({len(runs) for runs in found.values()})
     piles = [
-        f"| {name.removeprefix('pile-')} | {spread([run['at_the_bound'] for run in runs], 3)} |"
+        [name.removeprefix("pile-"), spread([run["at_the_bound"] for run in runs], 3)]
         for name, runs in found.items()
         if name.startswith("pile-")
     ]
@@ -176,8 +175,7 @@ def report() -> None:
         ("digits-wgan_gp", "wasserstein_estimate"),
     )
     rising = [
-        f"| {name} | `{loss}` | {correlation(found[name], loss, False)} | {correlation(found[name], loss, True)} |"
-        f" {settings(found[name])} |"
+        [name, f"`{loss}`", *(correlation(found[name], loss, warm) for warm in (False, True)), settings(found[name])]
         for name, loss in losses
         if name in found
     ]
@@ -213,17 +211,13 @@ def report() -> None:
         " learn the distance that it then measures. The runs `estimate-` are of 60 core-seconds, while FID falls fast;"
         " those of 360 show what is left once it falls slowly.",
         "",
-        "| run | value | correlation | from its highest on | settings |",
-        "|---|---|---|---|---|",
-        *rising,
+        *table(("run", "value", "correlation", "from its highest on", "settings"), rising),
         "",
         "## Weights at the bound",
         "",
         "Share of the critic's weights within 1% of c (of the largest weight, where none is clipped).",
         "",
-        "| game | share |",
-        "|---|---|",
-        *piles,
+        *table(("game", "share"), piles),
         "",
         *searched(),
         *efficiency(),

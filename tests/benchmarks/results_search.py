@@ -56,7 +56,7 @@ def searched() -> list[str]:
         " used. What won by luck is seen in how far the mean lies above the FID in the search. BEGAN gets nowhere in so"
         " few updates: its k, which moves by lambda_k (0.01 at most) an update, hardly leaves 0.",
         "",
-        *_table(("family", "FID mean (lowest-highest)", "seeds", "in the search", "settings"), rows),
+        *table(("family", "FID mean (lowest-highest)", "seeds", "in the search", "settings"), rows),
         "",
         (there / "families.md").read_text(),
         *pictures,
@@ -81,7 +81,7 @@ def efficiency() -> list[str]:
         " images that they saw. The last column is the share of those images after which the second search was as good"
         f" as the first at its end; median over {len(rows)} seeds: {_share(found['median_share_to_be_as_good'])}.",
         "",
-        *_table(("seed", "FID, random", "FID, TPE and ASHA", "images to be as good"), rows),
+        *table(("seed", "FID, random", "FID, TPE and ASHA", "images to be as good"), rows),
         "",
         "![best FID so far against images](results/search/efficiency.png)",
         "",
@@ -104,7 +104,7 @@ def overhead() -> list[str]:
         ["overhead of a trial, last quarter over second", f"{found['growth']:.2f}"],
         ["memory of the driver after a tenth, a half, all, MB", memory],
     ]
-    return ["## What a search costs beside its trials", "", *_table(("what", "measured"), rows), ""]
+    return ["## What a search costs beside its trials", "", *table(("what", "measured"), rows), ""]
 
 
 def _share(share: float | None) -> str:
@@ -112,7 +112,8 @@ def _share(share: float | None) -> str:
     return "-" if share is None or share == float("inf") else f"{100 * share:.0f}%"
 
 
-def _table(headings: Iterable[str], rows: Iterable[Iterable[object]]) -> list[str]:
+def table(headings: Iterable[str], rows: Iterable[Iterable[object]]) -> list[str]:
+    """Lines of Markdown."""
     lines = [[*headings], *([str(cell) for cell in row] for row in rows)]
     marked = [f"| {' | '.join(line)} |" for line in lines]
     return [marked[0], "|---" * len(lines[0]) + "|", *marked[1:]]

@@ -3,10 +3,9 @@
 One search of single-worker trials of about a second each, one at a time, without early stopping. A trial's own time is
 what its rows say it trained; evaluations, pictures, checkpoints, MLflow and Ray are all overhead.
 
-- `evaluation_seconds`: of that, what measuring one FID takes (by itself, in this process, one thread); a trial has two.
-
 - `search_overhead_seconds`: the whole command less all trials' own time and less what each further trial costs: Ray's
   start and end, the first actor. `further_trial_overhead`: the median over trials after the first three.
+- `evaluation_seconds`: what measuring one FID takes (by itself, in this process, one thread); a trial has two.
 - `growth`: overhead of a trial in the last quarter over that in the second quarter; 1 if nothing grows.
 - `driver_rss_mb`: of the driver after a tenth, a half and all of the trials.
 

@@ -2,8 +2,6 @@
 
 import hashlib
 import json
-import signal
-import sys
 import time
 from pathlib import Path
 
@@ -11,9 +9,8 @@ import boto3
 import pytest
 
 from pipelines import packs
-from pipelines.cli import main
 from tests.gan_core.written_files import class_folders, pictures
-from tests.pipelines.tiny import snapshot
+from tests.pipelines.tiny import ganfleet_here, snapshot
 from tests.servers import Cable, free_ports
 
 IMAGES = pictures(12, 8, 8, 3)
@@ -38,23 +35,14 @@ class Said:
 
 @pytest.fixture
 def ganfleet(tmp_path, monkeypatch, capsys):
-    """A command in this process, in an empty folder; handlers of signals stay as they are."""
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    """A command in this process, in an empty folder."""
     (tmp_path / "place").mkdir()
     monkeypatch.chdir(tmp_path / "place")
     monkeypatch.setenv("GANFLEET_CACHE", str(tmp_path / "cache"))
 
     def run(*words: object) -> Said:
-        monkeypatch.setattr(sys, "argv", ["ganfleet", *map(str, words)])
-        code = 0
-        try:
-            main()
-        except SystemExit as end:
-            code = int(end.code or 0)
-        finally:
-            for number, handler in handlers.items():
-                signal.signal(number, handler)
-        return Said(code, *capsys.readouterr())
+        done = ganfleet_here(monkeypatch, capsys, *words)
+        return Said(done.returncode, done.stdout, done.stderr)
 
     return run
 

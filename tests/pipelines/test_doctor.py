@@ -1,7 +1,6 @@
 """`ganfleet doctor`: each thing that a run stands on, and what is said where it is wrong."""
 
 import re
-import subprocess
 import sys
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
@@ -17,12 +16,11 @@ from infra.store import RefusedError, open_store
 from infra.versions import version_of
 from pipelines.doctor import Finding, _storage, same_versions
 from pipelines.settings import Where
-from tests.pipelines.tiny import command, environment
+from tests.pipelines.tiny import ganfleet
 
 
 def test_this_machine_is_well(tmp_path):
-    words = command("doctor", f"storage.path={tmp_path / 'runs'}")
-    done = subprocess.run(words, cwd=tmp_path, env=environment(), capture_output=True, text=True, check=False)
+    done = ganfleet(tmp_path, "doctor", f"storage.path={tmp_path / 'runs'}")
     lines = done.stdout.splitlines()
     assert done.returncode == 0, done.stdout + done.stderr
     assert all(line.startswith("ok ") for line in lines)
@@ -32,8 +30,7 @@ def test_this_machine_is_well(tmp_path):
 
 def test_what_is_wrong_is_told_and_the_exit_code_says_so(tmp_path):
     (tmp_path / "file").write_text("")
-    words = command("doctor", "storage.path=file", "tracking.uri=http://127.0.0.1:9")
-    done = subprocess.run(words, cwd=tmp_path, env=environment(), capture_output=True, text=True, check=False)
+    done = ganfleet(tmp_path, "doctor", "storage.path=file", "tracking.uri=http://127.0.0.1:9")
     assert done.returncode == 1
     wrong = {line.split()[1]: line for line in done.stdout.splitlines() if line.startswith("WRONG")}
     assert wrong.keys() == {"storage", "tracking"}

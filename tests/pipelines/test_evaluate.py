@@ -2,8 +2,7 @@
 
 import json
 import multiprocessing
-import sys
-from dataclasses import dataclass
+import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -20,11 +19,10 @@ from gan_core.metrics.parzen import parzen
 from gan_core.metrics.reference import Reference
 from gan_core.metrics.scores import sample_range
 from gan_core.settings import SettingsError
-from pipelines.cli import main
 from pipelines.evaluate import Asked, evaluate_images
 from pipelines.reference import obtain_reference
 from tests.benchmarks.evaluation_memory import peak
-from tests.pipelines.tiny import evaluated
+from tests.pipelines.tiny import evaluated, ganfleet_here
 
 QUIET = Console(quiet=True)
 
@@ -62,26 +60,13 @@ def wanted(pixels) -> float:
     ]
 
 
-@dataclass(frozen=True)
-class Answer:
-    returncode: int
-    stdout: str
-    stderr: str
-
-
 @pytest.fixture
 def ganfleet(monkeypatch, capsys):
     """Runs a command in this process, which has torch imported already."""
 
-    def run(cwd: Path, *words: object) -> Answer:
+    def run(cwd: Path, *words: object) -> subprocess.CompletedProcess[str]:
         monkeypatch.chdir(cwd)
-        monkeypatch.setattr(sys, "argv", ["ganfleet", *map(str, words)])
-        code = 0
-        try:
-            main()
-        except SystemExit as end:
-            code = int(end.code or 0)
-        return Answer(code, *capsys.readouterr())
+        return ganfleet_here(monkeypatch, capsys, *words)
 
     return run
 

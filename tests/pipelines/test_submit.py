@@ -17,7 +17,7 @@ from pipelines.order import Line
 from pipelines.places import PLACES
 from pipelines.submit import Submission, checked, next_job, rendered, send
 from tests.pipelines.test_cli import forked, furnished
-from tests.pipelines.tiny import command, created, environment, small_search, small_train, snapshot
+from tests.pipelines.tiny import created, ganfleet, small_search, small_train, snapshot
 
 CONFIG = """family: wgan_gp
 data:
@@ -123,8 +123,7 @@ MISSING = {"slurm": "sbatch is not installed here", "kuberay": "kubectl is not i
 @pytest.mark.parametrize("to", MISSING)
 def test_a_missing_program_is_one_line_and_leaves_nothing(place, to):
     before = snapshot(place)
-    words = ["submit", "--to", to, "--apply", "train", "wgan", "name=new"]
-    done = subprocess.run(command(*words), cwd=place, env=environment(), capture_output=True, text=True, check=False)
+    done = ganfleet(place, "submit", "--to", to, "--apply", "train", "wgan", "name=new")
     assert (done.returncode, done.stdout) == (2, "")
     (line,) = done.stderr.splitlines()
     assert line.startswith(f"error: {MISSING[to]}; nearest: ")
@@ -133,14 +132,8 @@ def test_a_missing_program_is_one_line_and_leaves_nothing(place, to):
 
 def test_what_is_printed_is_not_remembered_and_its_name_is_told(place):
     before = snapshot(place)
-    done = subprocess.run(
-        command("submit", "--to", "slurm", "search", "wgan"),
-        cwd=place,
-        env=environment(),
-        capture_output=True,
-        text=True,
-        check=True,
-    )
+    done = ganfleet(place, "submit", "--to", "slurm", "search", "wgan")
+    assert done.returncode == 0, done.stderr
     name = done.stderr.partition(";")[0].removeprefix("name=")
     assert name.startswith("wgan-")
     assert f"#SBATCH --job-name={name}" in done.stdout

@@ -197,7 +197,7 @@ def test_what_was_lost_goes_on_with_the_search_and_no_model_learns_from_it(tmp_p
     search.trials.on_trial_complete(lost.trial_id, error=True)
     search.end(done)
     assert search.journal.records[lost.trial_id].lost
-    assert search.trials.searcher.live == [lost.trial_id], "still open to the sampler"
+    assert list(search.trials.searcher._live) == [lost.trial_id], "still open to the sampler"
     killed(search.journal)
     again = Search(tmp_path, "tpe", wanted=2, concurrent=2)
     assert again.next().trial_id == lost.trial_id
@@ -220,7 +220,7 @@ def test_a_sampler_that_draws_otherwise_now_learns_nothing_that_was_not_played(t
     file.write_text("".join(json.dumps(line) + "\n" for line in lines))
     again = Search(tmp_path, "tpe", wanted=3, concurrent=1)
     assert again.journal.records["t0002"].config == drawn["config"], "what was played stays"
-    assert again.trials.searcher.live == ["t0002"], "told of t0001 alone"
+    assert list(again.trials.searcher._live) == ["t0002"], "told of t0001 alone"
     assert again.next().trial_id == "t0003"
 
 

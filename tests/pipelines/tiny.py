@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -12,12 +13,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Run
 from rich.console import Console
 
 from gan_core import checkpoint
 from gan_core.experiment import Metrics
+from pipelines.cli import main
 from pipelines.evaluate import Asked, evaluate_checkpoint
 from pipelines.resume import resumed_search, resumed_train
 from pipelines.rows import Event
@@ -165,6 +168,23 @@ def environment() -> dict[str, str]:
 def ganfleet(cwd: Path, *words: object) -> subprocess.CompletedProcess[str]:
     """Runs a command to its end, in a working folder of its own."""
     return subprocess.run(command(*words), cwd=cwd, env=environment(), capture_output=True, text=True, check=False)
+
+
+def ganfleet_here(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *words: object
+) -> subprocess.CompletedProcess[str]:
+    """Runs a command in this process, whose handlers of signals stay as they are."""
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    monkeypatch.setattr(sys, "argv", ["ganfleet", *map(str, words)])
+    code = 0
+    try:
+        main()
+    except SystemExit as end:
+        code = int(end.code or 0)
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+    return subprocess.CompletedProcess(words, code, *capsys.readouterr())
 
 
 def evaluated(folder: Path, storage: Path, *metrics: str, resampled: bool = False) -> dict[str, Any]:

@@ -1,0 +1,19 @@
+"""Several transfers at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+T = TypeVar("T")
+
+
+def each(work: Callable[[T], None], items: Iterable[T], threads: int) -> None:
+    """By several threads. After the first error, or Ctrl-C, no other is begun; those under way are waited for."""
+    pool = ThreadPoolExecutor(threads, thread_name_prefix="transfer")
+    try:
+        for done in [pool.submit(work, item) for item in items]:
+            done.result()
+    finally:
+        pool.shutdown(cancel_futures=True)
