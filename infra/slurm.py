@@ -131,8 +131,9 @@ class Slurm:
             time.sleep(POLL_SECONDS)
 
     def stop(self, job: str) -> None:
-        """Cancels it: TERM, and KILL after Slurm's KillWait."""
-        answer([found("scancel", "a login node of the cluster"), job])
+        """Ends it for good: one that runs is told by its script, which cancels the job once the driver has ended."""
+        scancel = found("scancel", "a login node of the cluster")
+        answer([scancel, "--signal=USR1", "--batch", job] if self.state(job) == "running" else [scancel, job])
 
 
 def programs_of(python: str) -> Path:

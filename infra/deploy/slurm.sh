@@ -5,7 +5,9 @@
 # Going on: preempted, out of time or lost with its node, the job is requeued, and then goes on by its name.
 #   Slurm sends TERM to this script 120 s before the time is up; a partition that preempts does so too with
 #   PreemptParameters=send_user_signal. The driver is told, ends as interrupted (75), and the job is requeued.
-#   `scancel JOB` ends it for good. `scancel --signal=TERM --batch JOB` sends it back to the queue.
+#   `scancel --signal=TERM --batch JOB` sends it back to the queue. `scancel --signal=USR1 --batch JOB` ends it for good.
+#   `scancel JOB` does so too, but sends TERM to Ray's processes with all others: the driver may die of that before it
+#   can end well, and the run then goes on from its last checkpoint.
 #SBATCH --requeue
 #SBATCH --open-mode=append
 #SBATCH --signal=B:TERM@120
@@ -15,7 +17,7 @@
 set -u
 #@PATH
 
-INTERRUPTED=75
+INTERRUPTED=75 REFUSED=2
 
 play() {
     :
@@ -35,8 +37,16 @@ address_of() {
     echo "$ip"
 }
 
-driver="" ending=0 told=0
-trap 'ending=1; if [ -n "$driver" ]; then told=1; kill -TERM "$driver" 2>/dev/null; fi' TERM
+driver="" ending=0 told=0 cancelled=0
+tell() {
+    ending=1
+    if [ -n "$driver" ]; then
+        told=1
+        kill -TERM "$driver" 2>/dev/null
+    fi
+}
+trap tell TERM
+trap 'cancelled=1; tell' USR1
 
 # A cluster of this job alone: others on these nodes have no token for it, and its ports are free ones.
 nodes=$SLURM_JOB_NUM_NODES
@@ -95,9 +105,9 @@ if [ "$ending" = 0 ]; then
         wait "$driver"
         code=$?
     done
-    # Told to end, it may die of a signal: of TERM before it listens, or at its exit, when Slurm has sent TERM to all of
-    # Ray's processes too. It goes on from its checkpoint all the same.
-    if [ "$ending" = 1 ] && [ "$code" -gt 128 ]; then code=$INTERRUPTED; fi
+    # Told to end, it may die of it: of TERM before it listens, or by Ray's own hand (exit code 1, or a signal) once Slurm
+    # has sent TERM to all of Ray's processes too. It goes on from its checkpoint all the same.
+    if [ "$ending" = 1 ] && [ "$code" != 0 ] && [ "$code" != "$REFUSED" ]; then code=$INTERRUPTED; fi
 else
     code=$INTERRUPTED
 fi
@@ -110,7 +120,9 @@ wait $head $workers
 rm -rf "$folder"
 
 # A job that was cancelled is not RUNNING any more, and one that Slurm has requeued already is not either.
-if [ "$code" = "$INTERRUPTED" ] && scontrol show job --oneliner "$SLURM_JOB_ID" | grep -q ' JobState=RUNNING '; then
+if [ "$cancelled" = 1 ]; then
+    scancel "$SLURM_JOB_ID"
+elif [ "$code" = "$INTERRUPTED" ] && scontrol show job --oneliner "$SLURM_JOB_ID" | grep -q ' JobState=RUNNING '; then
     say "back into the queue; it goes on from its checkpoint"
     scontrol requeue "$SLURM_JOB_ID"
 fi
