@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
+import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,6 +23,10 @@ SETTINGS = {
 }
 """What Ray reads from the environment of the driver; the user's own values stay. Tune's own state is not asked for: a
 search has its journal, and it takes time in proportion to all trials."""
+
+
+ANSWER_SECONDS = 10.0
+"""Within which a cluster's address must answer."""
 
 
 @dataclass(frozen=True)
@@ -46,11 +52,15 @@ def expected() -> Cluster | None:
     return Cluster(_usable_cpus(), _local_gpus(), local=True)
 
 
+class ClusterError(Exception):
+    """The cluster that the environment names cannot be joined: why, and what to do, in one line."""
+
+
 @contextmanager
 def cluster() -> Iterator[Cluster]:
     """Connects, or starts a cluster of our own on loopback and ends it afterwards; one that runs is joined.
 
-    The dashboard is on: without it Ray Train never frees a stopped trial's placement group.
+    The dashboard is on: without it Ray Train never frees a stopped trial's placement group. Raises ClusterError.
     """
     for name, value in SETTINGS.items():
         os.environ.setdefault(name, value)
@@ -59,14 +69,18 @@ def cluster() -> Iterator[Cluster]:
     address = os.environ.get("RAY_ADDRESS", "local")
     joined = ray.is_initialized()
     if not joined:
+        _check_answers(address)
         ours = signal.getsignal(signal.SIGTERM)
-        ray.init(
-            address=address,
-            num_cpus=_usable_cpus() if address == "local" else None,
-            include_dashboard=True if address == "local" else None,
-            log_to_driver=True,
-            runtime_env={"env_vars": SETTINGS} if address != "local" else None,
-        )
+        try:
+            ray.init(
+                address=address,
+                num_cpus=_usable_cpus() if address == "local" else None,
+                include_dashboard=True if address == "local" else None,
+                log_to_driver=True,
+                runtime_env={"env_vars": SETTINGS} if address != "local" else None,
+            )
+        except ConnectionError as error:
+            raise ClusterError(f"RAY_ADDRESS={address}: {_why(error)}") from error
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, ours)  # ray.init takes it to end the process at once
     try:
@@ -78,14 +92,39 @@ def cluster() -> Iterator[Cluster]:
             ray.shutdown()
 
 
+def _check_answers(address: str) -> None:
+    """Ray itself asks for minutes, and says nothing. Raises ClusterError."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not (host and port.isdigit()):
+        return  # `auto` and the like: Ray's own to find
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=ANSWER_SECONDS).close()
+    except OSError as error:
+        raise ClusterError(
+            f"RAY_ADDRESS={address}: nobody answers there ({error.strerror or error}); nearest: the address that"
+            " `ray start --head` printed"
+        ) from None
+
+
+def _why(error: ConnectionError) -> str:
+    if "AuthenticationError" in str(error.__cause__):
+        mode = os.environ.get("RAY_AUTH_MODE", "disabled")
+        known = "refuses the token" if mode == "token" else f"wants a token, RAY_AUTH_MODE is {mode}"
+        return f"the Ray cluster {known}; nearest: RAY_AUTH_MODE=token with the RAY_AUTH_TOKEN of that cluster"
+    return f"{' '.join(str(error).split())[:200]}; nearest: the address that `ray start --head` printed"
+
+
 def promised() -> tuple[tuple[int, int], ...]:
     """CPUs and GPUs of each node that an autoscaler can bring, from GANFLEET_NODES=NODESxCPUSxGPUS; none without it.
 
-    A cluster that grows with what is asked of it would otherwise be held for as small as it begins.
+    A cluster that grows with what is asked of it would otherwise be held for as small as it begins. Raises
+    ClusterError.
     """
     text = os.environ.get("GANFLEET_NODES", "")
     if not text:
         return ()
+    if not re.fullmatch(r"\d+x\d+x\d+", text):
+        raise ClusterError(f"GANFLEET_NODES={text} is not NODESxCPUSxGPUS; nearest: GANFLEET_NODES=1x4x0")
     nodes, cpus, gpus = (int(number) for number in text.split("x"))
     return ((cpus, gpus),) * nodes
 

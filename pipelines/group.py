@@ -41,7 +41,8 @@ class GroupError(RuntimeError):
 def run_group(job: Job) -> Iterator[Event]:
     """Plays a job on `compute.workers` workers, from its folder's newest checkpoint; yields rank 0's events.
 
-    A lost worker restarts the group from there. Raises DivergedError or GroupError.
+    A lost worker restarts the group from there, with fewer if `compute.min_workers` has it so. Raises DivergedError or
+    GroupError.
     """
     from ray.util.queue import Empty, Queue
 
@@ -84,13 +85,14 @@ def _trainer(job: Job, queue: Any) -> Any:
     from ray.train.torch import TorchTrainer
     from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
 
-    workers = job.experiment.compute.workers
+    workers, fewest = job.experiment.compute.workers, job.experiment.compute.fewest
+    count: Any = workers if fewest == workers else (fewest, workers)  # ScalingConfig's hints are those of Train's V1
     trainer = TorchTrainer if workers > 1 else DataParallelTrainer
     resources = {"CPU": job.shares.cpus_per_worker, **({"GPU": job.shares.gpus} if job.shares.use_gpu else {})}
     return trainer(
         _work,
         train_loop_config={"job": job, "queue": queue},
-        scaling_config=ScalingConfig(num_workers=workers, use_gpu=job.shares.use_gpu, resources_per_worker=resources),
+        scaling_config=ScalingConfig(num_workers=count, use_gpu=job.shares.use_gpu, resources_per_worker=resources),
         run_config=RunConfig(
             name=f"start-{time.time_ns()}",
             storage_path=str(job.folder.path / "ray"),

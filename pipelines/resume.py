@@ -12,7 +12,7 @@ from pipelines.settings import SearchExperiment, TrainExperiment, Where
 
 Placed = TypeVar("Placed", bound=Where)
 
-WHERE = ("tracking.uri", "compute.workers", "compute.device", "compute.cpus", "compute.gpus")
+WHERE = ("tracking.uri", "compute.workers", "compute.min_workers", "compute.device", "compute.cpus", "compute.gpus")
 PACKS = ("storage.endpoint_url", "storage.cache_gb")
 TRAIN_MAY_CHANGE = ("budget.rounds", "budget.images", *WHERE, *PACKS)
 SEARCH_MAY_GROW = ("trials", "hours", "images", "confirm", "confirm_seeds")

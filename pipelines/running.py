@@ -15,6 +15,7 @@ import typer
 from rich.console import Console
 
 from gan_core.settings import SettingsError
+from infra.cluster import ClusterError
 from infra.files import write_atomic
 from pipelines.room import check_room
 from pipelines.runs import RunFolder
@@ -70,7 +71,7 @@ def run(
             return
         except (InterruptedRunError, KeyboardInterrupt):
             code = INTERRUPTED
-        except SettingsError as error:
+        except (SettingsError, ClusterError) as error:
             code, failure = INPUT, str(error)
         except DivergedError as error:
             code, failure = FAILED, f"the game diverged: {error}; nearest: a smaller family.lr"

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import re
 import time
 from collections.abc import Callable, Sequence
+from itertools import takewhile
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -35,10 +37,26 @@ class Compute(CoreCompute):
     """How many workers share each global batch, and what each of them takes."""
 
     workers: Workers = 1
+    min_workers: Workers | None = None
+    """With fewer, but at least so many, a training run goes on while machines are lost; null: it waits for all."""
     gpus: Annotated[float, Field(ge=0.0, le=1.0)] | None = None
     """Of each worker: 1, or less where one-worker trials share a GPU; null: one, if there are as many as workers."""
     cpus: Annotated[int, Field(ge=1, le=4096)] | None = None
     """Of each worker; null: an equal share of this machine, or one on a cluster that is not ours."""
+
+    @property
+    def fewest(self) -> int:
+        """Workers that there must be."""
+        return self.workers if self.min_workers is None else self.min_workers
+
+    @model_validator(mode="after")
+    def _fewest_of_all(self) -> Compute:
+        if self.fewest > self.workers:
+            raise SettingsError(
+                f"compute.min_workers={self.min_workers} is more than compute.workers={self.workers};"
+                f" nearest: compute.min_workers={self.workers}"
+            )
+        return self
 
     @model_validator(mode="after")
     def _gpus_apply(self) -> Compute:
@@ -117,6 +135,11 @@ class SearchExperiment(Where):
 
     @model_validator(mode="after")
     def _can_be_searched(self) -> SearchExperiment:
+        if self.compute.min_workers is not None:
+            raise SettingsError(
+                f"compute.min_workers={self.compute.min_workers} is of a training run, a trial waits for all of its"
+                " workers; nearest: compute.min_workers=null"
+            )
         check_engines(self.search.sampler, self.search.scheduler)
         check_trials(self.search, [family.name for family in self.families], self.spaces())
         for family in self.families:
@@ -166,12 +189,22 @@ class SearchExperiment(Where):
 
 
 def _check_shares(data: Data, compute: Compute) -> None:
-    if data.batch_size % compute.workers:
-        right = max(round(data.batch_size / compute.workers), 1) * compute.workers
-        raise SettingsError(
-            f"data.batch_size={data.batch_size} cannot be shared equally by compute.workers={compute.workers};"
-            f" nearest: data.batch_size={right}"
-        )
+    """Every number of workers that the run may have must divide the batch."""
+    batch, counts = data.batch_size, range(compute.fewest, compute.workers + 1)
+    if not any(batch % count for count in counts):
+        return
+    common = math.lcm(*counts)
+    right = max(round(batch / common), 1) * common
+    fewer, nearest_one = "", f"data.batch_size={right}"
+    if batch % compute.workers == 0:
+        fewer = f", nor by what may be left of them with compute.min_workers={compute.fewest}"
+        if right > 2 * batch:
+            fitting = takewhile(lambda count: batch % count == 0, reversed(counts))
+            nearest_one = f"compute.min_workers={min(fitting)}"
+    raise SettingsError(
+        f"data.batch_size={batch} cannot be shared equally by compute.workers={compute.workers}{fewer};"
+        f" nearest: {nearest_one}"
+    )
 
 
 def _check_names(families: Sequence[str], with_known: Callable[[Sequence[str]], object]) -> None:

@@ -9,7 +9,7 @@ from rich.console import Console
 
 from gan_core import checkpoint
 from gan_core.settings import SettingsError
-from infra.cluster import cluster
+from infra.cluster import ClusterError, cluster
 from pipelines.fetch import at_hand
 from pipelines.reference import obtain_reference, say_reference
 from pipelines.room import check_room, shares
@@ -63,7 +63,7 @@ def train(experiment: TrainExperiment, folder: RunFolder, console: Console, play
         with suppress(KeyboardInterrupt):
             close(target, experiment, folder, "interrupted", None)
         raise InterruptedRunError from None
-    except SettingsError:
+    except (SettingsError, ClusterError):
         raise
     except Exception:
         close(target, experiment, folder, "failed", None)

@@ -1,6 +1,5 @@
 """A training run on a real Slurm: submitted, cancelled, submitted again, told to end and requeued; the same bits."""
 
-import hashlib
 import sys
 import time
 from collections.abc import Callable
@@ -16,7 +15,7 @@ from pipelines.runs import RunFolder
 from pipelines.settings import TrainExperiment
 from pipelines.worker import play
 from tests.integration.slurm_node import SlurmNode, missing, slurm_node
-from tests.pipelines.tiny import SMALL, rows, timeless
+from tests.pipelines.tiny import SMALL, digest, rows, timeless
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow]
 
@@ -131,7 +130,3 @@ def test_it_has_the_bits_of_a_run_that_nobody_disturbed(story, tmp_path):
     assert alone.checkpoints()[-1].name == f"step-{ROUNDS:06d}"
     ours, theirs = ([timeless(row) for row in rows(folder.path)] for folder in (alone, story.folder))
     assert ours == theirs
-
-
-def digest(checkpoint: Path) -> str:
-    return hashlib.sha256((checkpoint / "state.safetensors").read_bytes()).hexdigest()

@@ -249,6 +249,35 @@ def test_a_batch_that_cannot_be_shared_equally(batch, workers, right):
 
 
 @pytest.mark.parametrize(
+    ("batch", "workers", "fewest", "right"),
+    [
+        (64, 2, 3, "compute.min_workers=2"),
+        (64, 4, 2, "data.batch_size=60"),
+        (63, 2, 1, "data.batch_size=64"),
+        (64, 64, 1, "compute.min_workers=64"),
+        (60, 12, 3, "compute.min_workers=12"),
+        (12, 6, 3, "compute.min_workers=6"),
+    ],
+)
+def test_fewer_workers_must_be_able_to_share_the_batch_too(batch, workers, fewest, right):
+    def words(*others):
+        return ["name=x", f"data.batch_size={batch}", f"compute.workers={workers}", *others]
+
+    message = refusal(train_experiment, ["wgan"], words(f"compute.min_workers={fewest}"))
+    assert message.endswith(f"nearest: {right}")
+    put_right = words(f"compute.min_workers={fewest}", right)
+    compute = train_experiment(["wgan"], put_right).compute
+    assert compute.fewest <= compute.workers == workers
+
+
+def test_fewer_workers_are_for_training_runs():
+    assert train_experiment(["wgan"], ["name=x", "compute.workers=2"]).compute.fewest == 2
+    message = refusal(search_experiment, ["wgan"], ["compute.workers=2", "compute.min_workers=1"])
+    assert message.endswith("nearest: compute.min_workers=null")
+    search_experiment(["wgan"], ["compute.workers=2", "compute.min_workers=null"])
+
+
+@pytest.mark.parametrize(
     ("make", "families", "words", "told"),
     [
         (train_experiment, ["wgan-gp"], ["lr=fast"], ["'wgan-gp'", "wgan_gp", "'lr'", "family.lr"]),

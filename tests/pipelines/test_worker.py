@@ -15,16 +15,11 @@ from gan_core.loop import DivergedError, Game
 from pipelines.reference import obtain_reference
 from pipelines.runs import RunFolder
 from pipelines.worker import Due, flat, play
-from tests.pipelines.tiny import DIVERGING, created, evaluated, rows, small_train, timeless
+from tests.pipelines.tiny import DIVERGING, created, digest, evaluated, rows, small_train, timeless
 
 
 def saved_steps(folder: RunFolder) -> list[int]:
     return [int(path.name.removeprefix("step-")) for path in folder.checkpoints()]
-
-
-def digest(checkpoint_folder) -> str:
-    """Of all state of the game."""
-    return json.loads((checkpoint_folder / "checkpoint.json").read_text())["sha256"]
 
 
 # A whole run: 12 rounds, logged every 2, evaluated every 4, saved every 3

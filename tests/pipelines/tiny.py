@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import json
 import os
 import signal
@@ -92,6 +93,11 @@ def rows(folder: Path) -> list[dict]:
     """The lines of `metrics.jsonl`, none of them NaN or infinite."""
     lines = (folder / "metrics.jsonl").read_text().splitlines()
     return [json.loads(line, parse_constant=_refuse) for line in lines]
+
+
+def digest(folder: Path) -> str:
+    """Of all state of the game that a checkpoint holds."""
+    return hashlib.sha256((folder / "state.safetensors").read_bytes()).hexdigest()
 
 
 def table(folder: Path, name: str = "trials") -> list[dict[str, str]]:
