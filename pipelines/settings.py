@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import math
 import re
 import time
 from collections.abc import Callable, Sequence
-from itertools import takewhile
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
-from pydantic import BeforeValidator, Field, SerializeAsAny, field_validator, model_validator
+from pydantic import BeforeValidator, SerializeAsAny, field_validator, model_validator
 
 from gan_core.experiment import Budget, Data, Experiment, Metrics, Seed, check_plays
-from gan_core.experiment import Compute as CoreCompute
 from gan_core.family import Family, build_family, family_names
 from gan_core.settings import Settings, SettingsError, assign, nearest, parse_yaml, paths, unknown
+from pipelines.compute import Compute, check_shares
 from pipelines.search_settings import (
     Search,
     SearchSpace,
@@ -29,50 +27,6 @@ from pipelines.storage import Storage, Tracking
 from tune_spaces.domains import Searched
 from tune_spaces.domains import Space as FamilySpace
 from tune_spaces.engines import check_engines
-
-Workers = Annotated[int, Field(ge=1, le=4096)]
-
-
-class Compute(CoreCompute):
-    """How many workers share each global batch, and what each of them takes."""
-
-    workers: Workers = 1
-    min_workers: Workers | None = None
-    """With fewer, but at least so many, a training run goes on while machines are lost; null: it waits for all."""
-    gpus: Annotated[float, Field(ge=0.0, le=1.0)] | None = None
-    """Of each worker: 1, or less where one-worker trials share a GPU; null: one, if there are as many as workers."""
-    cpus: Annotated[int, Field(ge=1, le=4096)] | None = None
-    """Of each worker; null: an equal share of this machine, or one on a cluster that is not ours."""
-
-    @property
-    def fewest(self) -> int:
-        """Workers that there must be."""
-        return self.workers if self.min_workers is None else self.min_workers
-
-    @model_validator(mode="after")
-    def _fewest_of_all(self) -> Compute:
-        if self.fewest > self.workers:
-            raise SettingsError(
-                f"compute.min_workers={self.min_workers} is more than compute.workers={self.workers};"
-                f" nearest: compute.min_workers={self.workers}"
-            )
-        return self
-
-    @model_validator(mode="after")
-    def _gpus_apply(self) -> Compute:
-        if self.gpus and self.device == "cpu":
-            raise SettingsError(
-                f"compute.gpus={self.gpus:g} has no meaning with compute.device=cpu; nearest: compute.device=cuda"
-            )
-        if self.gpus == 0 and self.device == "cuda":
-            raise SettingsError("compute.device=cuda needs a GPU, compute.gpus=0; nearest: compute.gpus=1")
-        if self.gpus and self.gpus < 1 and self.workers > 1:
-            raise SettingsError(
-                f"compute.gpus={self.gpus:g} is a share of one GPU, on which compute.workers={self.workers} of the same"
-                " game cannot meet; nearest: compute.gpus=1"
-            )
-        return self
-
 
 _Named = TypeVar("_Named", bound="Where")
 
@@ -116,7 +70,7 @@ class TrainExperiment(Where, Experiment):
 
     @model_validator(mode="after")
     def _batch_is_shared_equally(self) -> TrainExperiment:
-        _check_shares(self.data, self.compute)
+        check_shares(self.data, self.compute)
         return self
 
 
@@ -168,7 +122,7 @@ class SearchExperiment(Where):
             raise SettingsError(
                 "metrics.async=true has no meaning in a search, which decides on each FID; nearest: metrics.async=false"
             )
-        _check_shares(self.data, self.compute)
+        check_shares(self.data, self.compute)
         for family in self.families:
             check_plays(family, self.data)
         return self
@@ -186,25 +140,6 @@ class SearchExperiment(Where):
         if seed is not None:
             shared["seed"] = seed
         return TrainExperiment.load({**shared, "budget": budget, "family": {**base.chosen(), **family}})
-
-
-def _check_shares(data: Data, compute: Compute) -> None:
-    """Every number of workers that the run may have must divide the batch."""
-    batch, counts = data.batch_size, range(compute.fewest, compute.workers + 1)
-    if not any(batch % count for count in counts):
-        return
-    common = math.lcm(*counts)
-    right = max(round(batch / common), 1) * common
-    fewer, nearest_one = "", f"data.batch_size={right}"
-    if batch % compute.workers == 0:
-        fewer = f", nor by what may be left of them with compute.min_workers={compute.fewest}"
-        if right > 2 * batch:
-            fitting = takewhile(lambda count: batch % count == 0, reversed(counts))
-            nearest_one = f"compute.min_workers={min(fitting)}"
-    raise SettingsError(
-        f"data.batch_size={batch} cannot be shared equally by compute.workers={compute.workers}{fewer};"
-        f" nearest: {nearest_one}"
-    )
 
 
 def _check_names(families: Sequence[str], with_known: Callable[[Sequence[str]], object]) -> None:
