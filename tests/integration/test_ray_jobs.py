@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from pipelines.runs import RunFolder
+from tests.guide import walked
 from tests.pipelines.tiny import SMALL, command, rows
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow]
@@ -125,3 +126,13 @@ def test_the_doctor_looks_at_every_node(remote):
     assert refused.returncode == 1
     (wrong,) = [line for line in refused.stdout.splitlines() if line.startswith("WRONG")]
     assert "set RAY_AUTH_MODE=token and the cluster's RAY_AUTH_TOKEN" in wrong
+
+
+def test_the_guides_path_for_newcomers_leads_to_a_trained_run(remote, tmp_path):
+    environment = {name: value for name, value in clean(remote.token).items() if name != "RAY_AUTH_MODE"}
+    said = walked("Ray", tmp_path, {"http://HOST:8265": remote.url}, environment)
+    _, job, listed, log, evaluated = said.values()
+    assert job.splitlines()[0] == "first-1"
+    assert listed.splitlines()[1].split()[:3] == ["first", "ray", "first-1"]
+    assert "after 200 generator updates" in log
+    assert evaluated.startswith("fid ")

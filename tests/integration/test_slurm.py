@@ -14,6 +14,7 @@ from pipelines.reference import obtain_reference
 from pipelines.runs import RunFolder
 from pipelines.settings import TrainExperiment
 from pipelines.worker import play
+from tests.guide import walked
 from tests.integration.slurm_node import SlurmNode, missing, slurm_node
 from tests.pipelines.tiny import SMALL, digest, rows, timeless
 
@@ -130,3 +131,15 @@ def test_it_has_the_bits_of_a_run_that_nobody_disturbed(story, tmp_path):
     assert alone.checkpoints()[-1].name == f"step-{ROUNDS:06d}"
     ours, theirs = ([timeless(row) for row in rows(folder.path)] for folder in (alone, story.folder))
     assert ours == theirs
+
+
+def test_the_guides_path_for_newcomers_leads_to_a_trained_run(node, tmp_path):
+    doctor, script, number, listed, log, evaluated, search = walked(
+        "Slurm", tmp_path, {}, node.environment(), node.inside(())
+    ).values()
+    assert all(line.startswith("ok ") for line in doctor.splitlines())
+    assert "#SBATCH --job-name=first\n" in script
+    assert listed.splitlines()[1].split()[:3] == ["first", "slurm", number.splitlines()[0]]
+    assert "after 200 generator updates" in log
+    assert evaluated.startswith("fid ")
+    assert "#SBATCH --nodes=2\n" in search

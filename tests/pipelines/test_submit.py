@@ -1,6 +1,7 @@
 """`ganfleet submit` without any server: what is rendered, what is refused, and what the shell makes of it."""
 
 import json
+import shlex
 import subprocess
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +17,7 @@ from pipelines.jobs import Job, find_job, job_table, known_jobs
 from pipelines.order import Line
 from pipelines.places import PLACES
 from pipelines.submit import Submission, checked, next_job, rendered, send
+from tests.guide import commands
 from tests.pipelines.test_cli import forked, furnished
 from tests.pipelines.tiny import created, ganfleet, small_search, small_train, snapshot
 
@@ -362,3 +364,15 @@ def test_a_program_that_fails_is_told_by_what_it_says(place):
     program(place, "squeue", "echo 'slurm_load_jobs error: Unable to contact slurm controller' >&2; exit 1")
     with pytest.raises(BatchError, match="Unable to contact slurm controller"):
         Slurm(Path("log")).state("1")
+
+
+def test_the_guides_rayjob_is_rendered_as_it_is_written_there(place):
+    (line,) = [line for line in commands("KubeRay") if line.startswith("ganfleet ")]
+    done = ganfleet(place, *shlex.split(line)[1:])
+    assert done.returncode == 0, done.stderr
+    job = yaml.safe_load(done.stdout)
+    assert job["kind"] == "RayJob"
+    (workers,) = job["spec"]["rayClusterSpec"]["workerGroupSpecs"]
+    assert (workers["replicas"], workers["maxReplicas"]) == (2, 8)
+    (container,) = workers["template"]["spec"]["containers"]
+    assert container["image"] == "REGISTRY/ganfleet:1"
