@@ -9,8 +9,8 @@ import tempfile
 import time
 import uuid
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import ItemsView, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from io import BytesIO
 from pathlib import Path
 
@@ -60,6 +60,9 @@ class MlflowTracker:
         self._marker = marker
         found = self._client.get_run(run) if isinstance(run, str) else run
         self.run_id = str(found.info.run_id)
+        self._last_step, self._samples = -1, 0
+        self._tags: dict[str, str] = {}
+        self._pictures: _Pictures | None = None
         self._read(found)
 
     @property
@@ -73,29 +76,19 @@ class MlflowTracker:
     def metrics(self, step: int, values: Mapping[str, float]) -> None:
         self.rows([Row(step, _now(), values)])
 
-    def rows(self, rows: Sequence[Row], system: Sequence[Mapping[str, float]] = ()) -> None:
-        """Record rows in the order of their steps, as few calls as MLflow's limits allow; those up to `last_step` are
-        dropped. A row is recorded as a whole. `system`: further metrics, named `system/...`, with steps of their own.
+    def rows(self, rows: Sequence[Row], samples: Sequence[Row] = ()) -> None:
+        """Record rows in the order of their steps, in as few calls as MLflow's limits allow; those up to `last_step`
+        are dropped. A row is recorded as a whole. `samples`: of the machine, named `system/...`; they are counted, and
+        that is their step.
         """
-        batch: list[Metric] = []
-        for number, values in enumerate(system, start=self._samples):
-            batch += [Metric(name, value, _now(), number) for name, value in values.items()]
-        self._samples += len(system)
-        step = self._last_step
-        for row in rows:
-            if row.step <= step:
-                continue
-            assert self._marker in row.values, f"a row without {self._marker}"
-            metrics = [
-                Metric(name, value, row.time, row.step) for name, value in finite_row(row.step, row.values).items()
-            ]
-            if len(batch) + len(metrics) > MAX_METRICS_PER_BATCH:
-                self._log(batch, step)
-                batch = []
-            batch += metrics
-            step = row.step
-        if batch:
-            self._log(batch, step)
+        new = [row for row in rows if row.step > self._last_step]
+        assert all(self._marker in row.values for row in new), f"a row without {self._marker}"
+        counted = [replace(row, step=step) for step, row in enumerate(samples, start=self._samples)]
+        for batch in _batches([*counted, *new]):
+            metrics = [Metric(name, value, row.time, row.step) for row in batch for name, value in _finite(row)]
+            self._client.log_batch(self.run_id, metrics=metrics, synchronous=True)
+            self._last_step = max([self._last_step, *(row.step for row in batch if self._marker in row.values)])
+            self._samples += sum(self._marker not in row.values for row in batch)
 
     def picture(self, step: int, png: bytes) -> None:
         if self._pictures is None:
@@ -120,12 +113,7 @@ class MlflowTracker:
         latest = {metric.key: int(metric.step) for metric in run.data.to_proto().metrics}
         self._last_step = latest.get(self._marker, -1)
         self._samples = 1 + max((step for name, step in latest.items() if name.startswith(SYSTEM)), default=-1)
-        self._tags = dict(run.data.tags)
-        self._pictures: _Pictures | None = None
-
-    def _log(self, batch: Sequence[Metric], step: int) -> None:
-        self._client.log_batch(self.run_id, metrics=batch, synchronous=True)
-        self._last_step = step
+        self._tags, self._pictures = dict(run.data.tags), None
 
     def _known_pictures(self) -> "_Pictures":
         """What is recorded; the tag, set before the first picture, says that there is anything to look for."""
@@ -152,10 +140,26 @@ class _Pictures:
     halves: dict[int, str]
 
     @staticmethod
-    def of(paths: Iterator[str]) -> "_Pictures":
+    def of(paths: Iterable[str]) -> "_Pictures":
         stems = Counter((int(m["step"]), m["stem"]) for m in map(_PICTURE.fullmatch, paths) if m)
         whole = {step for (step, _), files in stems.items() if files == 2}
         return _Pictures(whole, {step: stem for step, stem in stems if step not in whole})
+
+
+def _finite(row: Row) -> ItemsView[str, float]:
+    return finite_row(row.step, row.values).items()
+
+
+def _batches(rows: Sequence[Row]) -> Iterator[list[Row]]:
+    """Whole rows, as many as go into one call."""
+    batch: list[Row] = []
+    for row in rows:
+        if sum(len(one.values) for one in batch) + len(row.values) > MAX_METRICS_PER_BATCH:
+            yield batch
+            batch = []
+        batch.append(row)
+    if batch:
+        yield batch
 
 
 def _stem(step: int) -> str:
