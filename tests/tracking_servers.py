@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -30,8 +31,19 @@ def postgres_commands() -> Path | None:
 
 
 @contextmanager
+def open_folder() -> Iterator[Path]:
+    """A temporary folder that every user may enter, as pytest's own is not."""
+    folder = Path(tempfile.mkdtemp(prefix="ganfleet-"))
+    folder.chmod(0o755)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
 def postgres(folder: Path, programs: Path) -> Iterator[str]:
-    """PostgreSQL with an empty database; its URI as SQLAlchemy takes it. `folder` must be open to every user."""
+    """PostgreSQL with an empty database; its URI as SQLAlchemy takes it. `folder` is an `open_folder`."""
     (port,) = free_ports(1)
     data = folder / "data"
     data.mkdir()
