@@ -73,9 +73,14 @@ def prepare(uri: str, experiment: str, artifacts: Path | None) -> str:
         raise _refusal(uri, str(error)) from error
 
 
+def masked(text: str) -> str:
+    """Without the passwords of the URIs in it."""
+    return re.sub(r"(://[^:/@\s]*):[^@/\s]+@", r"\1:***@", text)
+
+
 def _refusal(uri: str, reason: str) -> ValueError:
     reason = " ".join(reason.split())[:300]
-    return ValueError(re.sub(r"(://[^:/@\s]*):[^@/\s]+@", r"\1:***@", f"tracking uri {uri!r}: {reason}"))
+    return ValueError(masked(f"tracking uri {uri!r}: {reason}"))
 
 
 def _experiment_id(client: MlflowClient, name: str, artifacts: Path | None) -> str:

@@ -27,7 +27,7 @@ from pipelines.search_screen import SearchView
 from pipelines.search_watch import Watch, longest
 from pipelines.settings import SearchExperiment
 from pipelines.suggestions import Suggestions
-from pipelines.tracking import STATUS, State, prepare_tracking
+from pipelines.tracking import STATUS, State, ask_tracking, prepare_tracking
 from pipelines.train import InterruptedRunError
 from pipelines.trial import SearchContext
 from pipelines.tuner import play_trials
@@ -45,6 +45,7 @@ def search(experiment: SearchExperiment, folder: RunFolder, console: Console) ->
 
     Raises InterruptedRunError on Ctrl-C; SettingsError if the cluster is too small, or if the search is running.
     """
+    ask_tracking(experiment)
     with Journal(folder.journal) as journal:
         source = at_hand(experiment.data, experiment.storage, console)
         yardstick = obtain_reference(experiment.metrics, source, experiment.storage.path, console)

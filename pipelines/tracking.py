@@ -5,11 +5,14 @@ A stopped trial gets no clean-up of its own, so ending a run cannot be left to w
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
 
 from gan_core.settings import SettingsError
 from infra.mirror import Mirror
+from infra.mlflow_store import ask_server, masked
 from infra.mlflow_tracker import MlflowTracker, close_run, prepare, run_of, version_tags
 from pipelines.runs import RunFolder
 from pipelines.settings import TrainExperiment, Where
@@ -26,16 +29,34 @@ STATUS: dict[State, Literal["FINISHED", "FAILED", "KILLED"]] = {
 }
 
 
+def ask_tracking(settings: Where) -> None:
+    """Asks a server whether it lets us in, before anything else is done.
+
+    Raises SettingsError if none answers, or if it refuses our credentials.
+    """
+    if settings.tracking_uri.startswith(("http://", "https://")):
+        with _named(settings.tracking_uri):
+            ask_server(settings.tracking_uri, EXPERIMENT)
+
+
 def prepare_tracking(settings: Where) -> str:
     """Makes the store and the experiment if they are not there. Returns the experiment's id.
 
     Raises SettingsError if the store cannot be reached.
     """
     artifacts = settings.storage.path.resolve() / "mlartifacts" if settings.tracking.uri is None else None
-    try:
+    with _named(settings.tracking_uri):
         return prepare(settings.tracking_uri, EXPERIMENT, artifacts)
+
+
+@contextmanager
+def _named(uri: str) -> Iterator[None]:
+    """Turns what is wrong with a store into what is wrong with the setting."""
+    try:
+        yield
     except ValueError as error:
-        raise SettingsError(f"tracking.uri={settings.tracking_uri}: {error}") from None
+        reason = str(error).removeprefix(masked(f"tracking uri {uri!r}: "))
+        raise SettingsError(masked(f"tracking.uri={uri}: {reason}")) from None
 
 
 def run_target(

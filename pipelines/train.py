@@ -18,7 +18,7 @@ from pipelines.rows import Event
 from pipelines.runs import RunFolder
 from pipelines.screen import TrainView, number, say
 from pipelines.settings import TrainExperiment
-from pipelines.tracking import close, prepare_tracking, run_target
+from pipelines.tracking import ask_tracking, close, prepare_tracking, run_target
 from pipelines.worker import TrackingTarget, start_of
 
 
@@ -48,6 +48,7 @@ def train(experiment: TrainExperiment, folder: RunFolder, console: Console, play
     is too small, or if the run is finished and MLflow lacks nothing.
     """
     finished = _finished(experiment, folder)
+    ask_tracking(experiment)
     source = at_hand(experiment.data, experiment.storage, console)
     yardstick = obtain_reference(experiment.metrics, source, experiment.storage.path, console)
     say_reference(console, yardstick)

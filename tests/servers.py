@@ -201,6 +201,10 @@ class Cable:
         """The next answer is lost."""
         self._cuts.append(self.carried)
 
+    def mend(self) -> None:
+        """No further answer is lost."""
+        self._cuts.clear()
+
     def close(self) -> None:
         self._listener.close()
 

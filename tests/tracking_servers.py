@@ -3,6 +3,7 @@ artifacts in S3."""
 
 from __future__ import annotations
 
+import base64
 import os
 import shutil
 import signal
@@ -10,14 +11,33 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
+import urllib.error
+import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import boto3
 
 from tests.servers import SECONDS, Server, free_ports, running
+
+
+@dataclass(frozen=True)
+class Tracking:
+    """MLflow's server."""
+
+    url: str
+    database: str
+    """The URI of the PostgreSQL behind it."""
+    store: Server
+    """The S3 where it keeps artifacts."""
+    log: Path
+    """What it was asked, a line a request."""
+
 
 ABSENT = "PostgreSQL is not installed, or this is not root: apt-get install postgresql"
 _USER, _PASSWORD, _DATABASE = "mlflow", "secret", "mlflow"
@@ -114,10 +134,20 @@ def _create(port: int) -> None:
 
 
 @contextmanager
-def mlflow_server(folder: Path, backend: str, store: Server, port: int | None = None) -> Iterator[str]:
-    """MLflow's server, which alone knows the database and the S3 that its artifacts lie in; its URL. What it is asked
-    is in `folder/mlflow.log`, a line a request."""
-    port = port or free_ports(1)[0]
+def tracking_server(store: Server, programs: Path) -> Iterator[Tracking]:
+    """MLflow's server on PostgreSQL and S3."""
+    with (
+        open_folder() as folder,
+        postgres(folder, programs) as database,
+        mlflow_server(folder, database, store) as url,
+    ):
+        yield Tracking(url, database, store, folder / "mlflow.log")
+
+
+@contextmanager
+def mlflow_server(folder: Path, backend: str, store: Server) -> Iterator[str]:
+    """MLflow's server, which alone knows the database and the S3 that its artifacts lie in; its URL."""
+    (port,) = free_ports(1)
     _make_bucket(store)
     asked = {
         "AWS_ACCESS_KEY_ID": store.key,
@@ -134,6 +164,52 @@ def mlflow_server(folder: Path, backend: str, store: Server, port: int | None = 
     url = f"http://127.0.0.1:{port}"
     with running([command], f"{url}/health", folder / "mlflow.log", seconds=4 * SECONDS):
         yield url
+
+
+class Guard:
+    """Stands before a server and lets in who has the password, as a reverse proxy does; others are told 401."""
+
+    def __init__(self, server: str, name: str, password: str) -> None:
+        wanted = "Basic " + base64.b64encode(f"{name}:{password}".encode()).decode()
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_GET(self) -> None:
+                body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+                if self.headers.get("Authorization") != wanted:
+                    self.answer(401, b"You are not authenticated.")
+                    return
+                kept = {name: value for name, value in self.headers.items() if name not in ("Host", "Authorization")}
+                asked = urllib.request.Request(server + self.path, body or None, kept, method=self.command)
+                try:
+                    with urllib.request.urlopen(asked) as answer:
+                        self.answer(answer.status, answer.read())
+                except urllib.error.HTTPError as error:
+                    self.answer(error.code, error.read())
+
+            def do_POST(self) -> None:
+                self.do_GET()
+
+            def do_PUT(self) -> None:
+                self.do_GET()
+
+            def answer(self, status: int, content: bytes) -> None:
+                self.send_response(status)
+                self.send_header("Content-Length", str(len(content)))
+                self.end_headers()
+                self.wfile.write(content)
+
+            def log_message(self, *_: object) -> None:
+                """Says nothing."""
+
+        self._http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self._http.server_port}"
+        threading.Thread(target=self._http.serve_forever, daemon=True).start()
+
+    def close(self) -> None:
+        self._http.shutdown()
+        self._http.server_close()
 
 
 BUCKET = "mlflow"

@@ -36,7 +36,7 @@ from infra.mlflow_store import client_of
 from infra.mlflow_tracker import MlflowTracker, close_run, opened_run, prepare
 from infra.tracker import FolderTracker, Trackers
 from tests.servers import moto
-from tests.tracking_servers import mlflow_server, open_folder, postgres, postgres_commands
+from tests.tracking_servers import postgres_commands, tracking_server
 
 EVALUATED = 10
 """Points from one evaluation to the next."""
@@ -185,14 +185,14 @@ def stores() -> Iterator[list[Store]]:
     """SQLite, and MLflow's server before PostgreSQL."""
     programs = postgres_commands()
     assert programs is not None, "needs PostgreSQL, and to be root"
-    with open_folder() as folder:
-        sqlite = f"sqlite:///{folder}/mlflow.db"
-        with (
-            moto(folder) as s3,
-            postgres(folder, programs) as database,
-            mlflow_server(folder, database, s3) as url,
-        ):
-            yield [Store("sqlite", sqlite, sqlite), Store("postgresql", url, database)]
+    with tempfile.TemporaryDirectory() as folder, moto(Path(folder)) as s3, tracking_server(s3, programs) as server:
+        yield [sqlite_in(Path(folder)), Store("postgresql", server.url, server.database)]
+
+
+def sqlite_in(folder: Path) -> Store:
+    """A new one."""
+    uri = f"sqlite:///{folder}/mlflow.db"
+    return Store("sqlite", uri, uri)
 
 
 def told(way: str, store: Store, plan: Plan) -> dict[str, Any]:
