@@ -95,7 +95,8 @@ class MlflowTracker:
             self._pictures = self._known_pictures()
         if step in self._pictures.whole:
             return
-        self._log_under(self._pictures.halves.get(step) or _stem(step), png)
+        stem = self._pictures.halves.setdefault(step, _stem(step))  # kept: if this fails, it is sent again under it
+        self._log_under(stem, png)
         self._pictures.whole.add(step)
 
     def tags(self, values: Mapping[str, str]) -> None:
