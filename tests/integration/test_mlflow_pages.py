@@ -45,9 +45,7 @@ def shown(ray_cluster, tracking, tmp_path_factory) -> Shown:
     words = ["search.trials=3", "search.sampler=random", "search.scheduler=none", "metrics.extractor=pixels"]
     words += ["budget.rounds=300", "budget.log_every=50", "budget.eval_every=100", f"tracking.uri={tracking.url}"]
     experiment = small_search(tmp_path_factory.mktemp("pages"), ["wgan_gp"], "pages", *words, "family.n_critic=1")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("MLFLOW_SYSTEM_METRICS_SAMPLING_INTERVAL", "1")
-        search(experiment, created(experiment), Console(quiet=True))
+    search(experiment, created(experiment), Console(quiet=True))
     client = MlflowClient(tracking.url)
     return Shown(tracking.url, named(client, "pages"), tracked(client, kind="trial", search="pages")[0])
 
@@ -93,14 +91,4 @@ def test_the_page_shows_the_fid_curve_and_the_samples(shown, browser, which):
     finally:
         SCREENS.mkdir(parents=True, exist_ok=True)
         page.screenshot(path=SCREENS / f"mlflow-{which}.png")
-        page.close()
-
-
-def test_the_page_shows_what_the_machine_did(shown, browser):
-    page = browser.new_page(viewport={"width": 1500, "height": 1100})
-    try:
-        page.goto(shown.page(shown.child, "system-metrics"))
-        page.get_by_text("cpu_utilization_percentage").first.wait_for(timeout=1000 * SECONDS)
-    finally:
-        page.screenshot(path=SCREENS / "mlflow-child-system.png")
         page.close()
