@@ -1,7 +1,10 @@
 """What the machine does meanwhile: CPU, memory, disk, network and GPUs, as MLflow measures and names them."""
 
+import math
 import os
+import subprocess
 import time
+from typing import ClassVar
 
 from infra.mlflow_store import client_of  # noqa: F401  sets what mlflow reads while it is imported
 from infra.mlflow_tracker import SYSTEM
@@ -48,9 +51,58 @@ class SystemMetrics:
         return found
 
 
+class SmiMonitor(BaseMetricsMonitor):
+    """GPUs by the driver's own program, where MLflow's monitor lacks its package (nvidia-ml-py), under the same names.
+
+    Raises RuntimeError if there is no such program, or no GPU.
+    """
+
+    ASKED: ClassVar = ("index", "memory.used", "memory.total", "utilization.gpu", "power.draw")
+
+    def __init__(self) -> None:
+        super().__init__()
+        if not self._ask():
+            raise RuntimeError("nvidia-smi shows no GPU")
+
+    def collect_metrics(self) -> None:
+        """Adds a sample of each GPU; of what it cannot say (power, of some) nothing."""
+        for index, used, total, busy, watts in self._ask():
+            found = {
+                "memory_usage_percentage": 100 * used / total,
+                "memory_usage_megabytes": used * 1.048576,
+                "utilization_percentage": busy,
+                "power_usage_watts": watts,
+            }
+            for name, value in found.items():
+                if math.isfinite(value):
+                    self._metrics[f"gpu_{index:.0f}_{name}"].append(value)
+
+    def aggregate_metrics(self) -> dict[str, float]:
+        """Means of what was collected."""
+        return {name: round(sum(values) / len(values), 1) for name, values in self._metrics.items()}
+
+    def _ask(self) -> list[list[float]]:
+        command = ["nvidia-smi", f"--query-gpu={','.join(self.ASKED)}", "--format=csv,noheader,nounits"]
+        try:
+            told = subprocess.run(command, capture_output=True, text=True, timeout=5, check=True).stdout
+        except (OSError, subprocess.SubprocessError):
+            return []
+        return [[_number(cell) for cell in line.split(",")] for line in told.splitlines() if line.strip()]
+
+
+def _number(cell: str) -> float:
+    """NaN for "[N/A]" and the like."""
+    try:
+        return float(cell)
+    except ValueError:
+        return math.nan
+
+
 def _monitors() -> list[BaseMetricsMonitor]:
     monitors: list[BaseMetricsMonitor] = [CPUMonitor(), DiskMonitor(), NetworkMonitor()]
-    try:
-        return [*monitors, GPUMonitor()]
-    except (ImportError, RuntimeError):  # without nvidia-ml-py, or without a GPU
-        return monitors
+    for gpus in (GPUMonitor, SmiMonitor):
+        try:
+            return [*monitors, gpus()]
+        except (ImportError, RuntimeError):  # without nvidia-ml-py; without a GPU
+            continue
+    return monitors

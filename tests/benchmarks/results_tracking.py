@@ -35,10 +35,10 @@ def tracked() -> list[str]:
     return [
         "## What tracking asks of MLflow",
         "",
-        f"{found['runs']:,} child runs of {found['points']} points, five metrics each, from {found['processes']} processes"
-        " that do nothing else, an evaluation every tenth point; two cores, which the server shares. Every value was"
-        " looked for in the database afterwards: none was lost, none was there twice. The last column is how long"
-        f" somebody else's question took meanwhile. {'; '.join(ratios)}.",
+        f"{found['runs']:,} child runs of {found['points']} points, five metrics each, from {found['processes']}"
+        " processes that do nothing else, an evaluation every tenth point; two cores, which the server shares. Every"
+        " value was looked for in the database afterwards: none was lost, none was there twice. The last column is how"
+        f" long somebody else's question took meanwhile. {'; '.join(ratios)}.",
         "",
         *table(
             ("into", "how", "calls a run", "calls a second", "points a second", "seconds", "answer, ms, median / 95%"),

@@ -245,13 +245,3 @@ def test_what_the_machine_does_is_sampled_apart_from_the_rows(place, monkeypatch
         assert len(steps) >= 3
         assert steps == list(range(len(steps)))
     assert place.values("fid") == expected(1, 2, 3, 4)
-
-
-@pytest.mark.parametrize(("variable", "seconds"), [(None, 10), ("true", 10), ("false", float("inf"))])
-def test_mlflows_own_variable_turns_samples_off(monkeypatch, variable, seconds):
-    from infra.system_metrics import interval
-
-    monkeypatch.delenv("MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING", raising=False)
-    if variable:
-        monkeypatch.setenv("MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING", variable)
-    assert interval() == seconds
