@@ -77,7 +77,7 @@ def test_the_page_shows_the_fid_curve_and_the_samples(shown, browser, which):
     """Of the samples, as MLflow has it, those of the step that its slider is moved to."""
     run = getattr(shown, which)
     points = MlflowClient(shown.url).get_metric_history(run.info.run_id, "fid")
-    page = browser.new_page(viewport={"width": 1500, "height": 1800})
+    page = browser.new_page(viewport={"width": 1500, "height": 2600})  # what is not in sight is not drawn
     page.set_default_timeout(1000 * SECONDS)
     try:
         page.goto(shown.page(run, "model-metrics"))
