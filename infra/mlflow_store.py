@@ -14,6 +14,9 @@ from pathlib import Path
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
 os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+# Read at each request. MLflow's own patience is four minutes a call: what can wait is sent later by ourselves.
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
 
 import sqlalchemy
 from alembic.util import CommandError
@@ -24,6 +27,9 @@ from mlflow.utils.rest_utils import http_request
 from sqlalchemy.exc import SQLAlchemyError
 
 PROBE_SECONDS = 5.0
+
+AWAY = (MlflowException, SQLAlchemyError, OSError)
+"""What a store raises that cannot be reached, or not now. (Errors of requests are OSErrors.)"""
 
 logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)
 
@@ -67,9 +73,14 @@ def prepare(uri: str, experiment: str, artifacts: Path | None) -> str:
         raise _refusal(uri, str(error)) from error
 
 
+def masked(text: str) -> str:
+    """Without the passwords of the URIs in it."""
+    return re.sub(r"(://[^:/@\s]*):[^@/\s]+@", r"\1:***@", text)
+
+
 def _refusal(uri: str, reason: str) -> ValueError:
     reason = " ".join(reason.split())[:300]
-    return ValueError(re.sub(r"(://[^:/@\s]*):[^@/\s]+@", r"\1:***@", f"tracking uri {uri!r}: {reason}"))
+    return ValueError(masked(f"tracking uri {uri!r}: {reason}"))
 
 
 def _experiment_id(client: MlflowClient, name: str, artifacts: Path | None) -> str:
@@ -159,6 +170,18 @@ def ask_server(uri: str, experiment: str) -> None:
         while cause.__context__ is not None:
             cause = cause.__context__
         raise _refusal(uri, f"no MLflow server answers: {cause}") from error
+    if answer.status_code == 401:
+        raise _refusal(uri, f"the server refuses {_credentials()}: {answer.status_code} {answer.text}")
     absent = answer.status_code == 404 and "RESOURCE_DOES_NOT_EXIST" in answer.text
     if answer.status_code != 200 and not absent:
         raise _refusal(uri, f"what answers is no MLflow server in order: {answer.status_code} {answer.text}")
+
+
+def _credentials() -> str:
+    """Which of the environment's it was asked with, and what it might want."""
+    name = os.environ.get("MLFLOW_TRACKING_USERNAME")
+    if name and os.environ.get("MLFLOW_TRACKING_PASSWORD"):
+        return f"MLFLOW_TRACKING_USERNAME={name} with this MLFLOW_TRACKING_PASSWORD"
+    if os.environ.get("MLFLOW_TRACKING_TOKEN"):
+        return "this MLFLOW_TRACKING_TOKEN"
+    return "to answer without MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN"

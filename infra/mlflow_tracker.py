@@ -1,39 +1,38 @@
-"""Runs in MLflow, through `MlflowClient` alone: no global state, safe from several processes.
+"""What a run in MLflow is told while it trains: rows of metrics, many in one call, and pictures.
 
-The driver calls `prepare` once; whoever trains calls `open_run`, logs through `MlflowTracker` and
-ends with `close_run`. Equal calls may be repeated: a run is found again, a file replaced.
+The driver calls `prepare` once; whoever trains calls `opened_run`, logs through `MlflowTracker` and ends with
+`close_run`. Equal calls may be repeated: a run is found again, a file replaced.
 """
 
-import hashlib
-import posixpath
 import re
-import shutil
 import tempfile
 import time
+import uuid
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import ItemsView, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from io import BytesIO
 from pathlib import Path
-from typing import Literal, TypeVar
 
+from infra.mlflow_runs import close_run, open_run, opened_run, run_of, set_tags
 from infra.mlflow_store import client_of, prepare
 from infra.tracker import finite_row
 from infra.versions import version_tags
 
 # infra.mlflow_store sets what mlflow reads while it is imported.
 # isort: split
-from mlflow import MlflowClient
-from mlflow.entities import Metric, Param, Run, RunTag
+from mlflow.entities import Metric, Run
 from mlflow.tracking.multimedia import compress_image_size
-from mlflow.utils.mlflow_tags import MLFLOW_LOGGED_IMAGES, MLFLOW_PARENT_RUN_ID
-from mlflow.utils.validation import MAX_PARAM_VAL_LENGTH, MAX_PARAMS_TAGS_PER_BATCH, MAX_TAG_VAL_LENGTH
+from mlflow.utils.mlflow_tags import MLFLOW_LOGGED_IMAGES
+from mlflow.utils.validation import MAX_METRICS_PER_BATCH
 from PIL import Image
 
-__all__ = ["MlflowTracker", "close_run", "open_run", "prepare", "run_of", "version_tags"]
+__all__ = ["MlflowTracker", "Row", "close_run", "open_run", "opened_run", "prepare", "run_of", "version_tags"]
 
 MARKER = "images_seen"  # the metric that every row has
 PICTURES = "samples"
-CHANGED = "param_changed."
+SYSTEM = "system/"
+"""MLflow's pages show metrics of these names apart from the others, against the clock."""
 
 # The names that log_image makes; older MLflow wrote % for +.
 _PICTURE = re.compile(
@@ -41,181 +40,132 @@ _PICTURE = re.compile(
     r"([+%]compressed)?\.\w+"
 )
 
-T = TypeVar("T")
 
+@dataclass(frozen=True)
+class Row:
+    """The metrics of one step."""
 
-def open_run(
-    uri: str,
-    experiment_id: str,
-    identity: Mapping[str, str],
-    name: str,
-    parent: str | None,
-    params: Mapping[str, object],
-    tags: Mapping[str, str],
-) -> str:
-    """Find the active run whose tags equal all of `identity`, or create it; return its id, RUNNING.
-
-    MLflow's params never change: one that differs from the recorded one becomes the tag
-    `param_changed.NAME`. A value over MLflow's length limit is cut and ends in its digest.
-
-    Raises:
-        ValueError: an identity that MLflow's search language cannot express.
-    """
-    client = client_of(uri)
-    wanted = {key: _fit(value, MAX_TAG_VAL_LENGTH) for key, value in identity.items()}
-    run_tags = _fitted(tags) | wanted | ({MLFLOW_PARENT_RUN_ID: parent} if parent else {})
-    run = _find(client, experiment_id, wanted)
-    if run is None:
-        run = client.create_run(experiment_id, tags=run_tags, run_name=name)
-    else:
-        _set_tags(client, run.info.run_id, run_tags)
-        if run.info.status != "RUNNING":
-            client.update_run(run.info.run_id, status="RUNNING")
-    _log_params(client, run, params)
-    return str(run.info.run_id)
-
-
-def run_of(uri: str, experiment_id: str, identity: Mapping[str, str]) -> str | None:
-    """The id of the active run whose tags equal all of `identity`, left as it is; None if there is none."""
-    run = _find(client_of(uri), experiment_id, identity)
-    return None if run is None else str(run.info.run_id)
-
-
-def close_run(
-    uri: str,
-    run_id: str,
-    status: Literal["FINISHED", "FAILED", "KILLED"],
-    tags: Mapping[str, str],
-    artifacts: Mapping[str, Path],
-) -> None:
-    """Upload the artifacts, set the tags, end the run.
-
-    `artifacts` maps a path in the run to a local file or folder. What has the same path is replaced; a
-    file of an earlier upload that a folder no longer has stays.
-
-    Raises:
-        ValueError: a local file is missing; the run stays as it was.
-    """
-    for name, path in artifacts.items():
-        if not path.exists():
-            raise ValueError(f"artifact {name!r} of run {run_id}: {path} does not exist")
-    client = client_of(uri)
-    for name, path in artifacts.items():
-        _upload(client, run_id, name, path)
-    _set_tags(client, run_id, tags)
-    client.set_terminated(run_id, status)
+    step: int
+    time: int
+    """When they were measured, in milliseconds since 1970."""
+    values: Mapping[str, float]
 
 
 class MlflowTracker:
-    """A `Tracker` of an open run. Every row must hold `images_seen`: it marks the steps recorded."""
+    """A `Tracker` of an open run, by its id, or as it was found. Every row must hold `marker`: it marks the steps
+    recorded."""
 
-    def __init__(self, uri: str, run_id: str) -> None:
+    def __init__(self, uri: str, run: str | Run, marker: str = MARKER) -> None:
         self._client = client_of(uri)
-        self._run_id = run_id
-        history = self._client.get_metric_history(run_id, MARKER)
-        self._last_step = max((metric.step for metric in history), default=-1)
-        self._whole, self._halves = self._recorded_pictures()
+        self._marker = marker
+        found = self._client.get_run(run) if isinstance(run, str) else run
+        self.run_id = str(found.info.run_id)
+        self._last_step, self._samples = -1, 0
+        self._tags: dict[str, str] = {}
+        self._pictures: _Pictures | None = None
+        self._read(found)
 
     @property
     def last_step(self) -> int:
         return self._last_step
 
+    def refresh(self) -> None:
+        """Looks at what others have recorded."""
+        self._read(self._client.get_run(self.run_id))
+
     def metrics(self, step: int, values: Mapping[str, float]) -> None:
-        if step <= self._last_step:
-            return
-        assert MARKER in values, f"a row without {MARKER}"
-        now = int(time.time() * 1000)
-        row = [Metric(name, value, now, step) for name, value in finite_row(step, values).items()]
-        self._client.log_batch(self._run_id, metrics=row, synchronous=True)
-        self._last_step = step
+        self.rows([Row(step, _now(), values)])
+
+    def rows(self, rows: Sequence[Row], samples: Sequence[Row] = ()) -> None:
+        """Record rows in the order of their steps, in as few calls as MLflow's limits allow; those up to `last_step`
+        are dropped. A row is recorded as a whole. `samples`: of the machine, named `system/...`; they are counted, and
+        that is their step.
+        """
+        new = [row for row in rows if row.step > self._last_step]
+        assert all(self._marker in row.values for row in new), f"a row without {self._marker}"
+        counted = [replace(row, step=step) for step, row in enumerate(samples, start=self._samples)]
+        for batch in _batches([*counted, *new]):
+            metrics = [Metric(name, value, row.time, row.step) for row in batch for name, value in _finite(row)]
+            self._client.log_batch(self.run_id, metrics=metrics, synchronous=True)
+            self._last_step = max([self._last_step, *(row.step for row in batch if self._marker in row.values)])
+            self._samples += sum(self._marker not in row.values for row in batch)
 
     def picture(self, step: int, png: bytes) -> None:
-        if step in self._whole:
+        if self._pictures is None:
+            self._pictures = self._known_pictures()
+        if step in self._pictures.whole:
             return
-        image = Image.open(BytesIO(png))
-        if step in self._halves:
-            self._log_under(self._halves[step], image)
-        else:
-            self._client.log_image(self._run_id, image, key=PICTURES, step=step, synchronous=True)
-        self._whole.add(step)
+        stem = self._pictures.halves.setdefault(step, _stem(step))  # kept: if this fails, it is sent again under it
+        self._log_under(stem, png)
+        self._pictures.whole.add(step)
 
     def tags(self, values: Mapping[str, str]) -> None:
-        _set_tags(self._client, self._run_id, values)
+        new = {key: value for key, value in values.items() if self._tags.get(key) != value}
+        set_tags(self._client, self.run_id, new)
+        self._tags |= new
 
-    def _recorded_pictures(self) -> tuple[set[int], dict[int, str]]:
-        """Steps with a picture and its thumbnail; and the file stem of each step with only one of them.
+    def flush(self) -> None:
+        """Nothing waits."""
 
-        log_image never overwrites: every call makes a new stem.
-        """
-        paths = [file.path for file in self._client.list_artifacts(self._run_id, "images")]
+    def close(self) -> None:
+        """Nothing is held."""
+
+    def _read(self, run: Run) -> None:
+        latest = {metric.key: int(metric.step) for metric in run.data.to_proto().metrics}
+        self._last_step = latest.get(self._marker, -1)
+        self._samples = 1 + max((step for name, step in latest.items() if name.startswith(SYSTEM)), default=-1)
+        self._tags, self._pictures = dict(run.data.tags), None
+
+    def _known_pictures(self) -> "_Pictures":
+        """What is recorded; the tag, set before the first picture, says that there is anything to look for."""
+        if MLFLOW_LOGGED_IMAGES in self._tags:
+            return _Pictures.of(file.path for file in self._client.list_artifacts(self.run_id, "images"))
+        self._client.set_tag(self.run_id, MLFLOW_LOGGED_IMAGES, True, synchronous=True)
+        self._tags[MLFLOW_LOGGED_IMAGES] = "True"
+        return _Pictures(set(), {})
+
+    def _log_under(self, stem: str, png: bytes) -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            Path(folder, f"{stem}.png").write_bytes(png)
+            small = compress_image_size(Image.open(BytesIO(png)))
+            small.save(Path(folder, f"{stem}{stem[len(PICTURES)]}compressed.webp"))
+            self._client.log_artifacts(self.run_id, folder, "images")
+
+
+@dataclass(frozen=True)
+class _Pictures:
+    """Steps with a picture and its thumbnail; and the file stem of each step with only one of them: MLflow's
+    `log_image` never overwrites, every call makes a new stem."""
+
+    whole: set[int]
+    halves: dict[int, str]
+
+    @staticmethod
+    def of(paths: Iterable[str]) -> "_Pictures":
         stems = Counter((int(m["step"]), m["stem"]) for m in map(_PICTURE.fullmatch, paths) if m)
         whole = {step for (step, _), files in stems.items() if files == 2}
-        return whole, {step: stem for step, stem in stems if step not in whole}
-
-    def _log_under(self, stem: str, image: Image.Image) -> None:
-        with tempfile.TemporaryDirectory() as folder:
-            image.save(Path(folder, f"{stem}.png"))
-            compress_image_size(image).save(Path(folder, f"{stem}{stem[len(PICTURES)]}compressed.webp"))
-            self._client.log_artifacts(self._run_id, folder, "images")
-        self._client.set_tag(self._run_id, MLFLOW_LOGGED_IMAGES, True, synchronous=True)
+        return _Pictures(whole, {step: stem for step, stem in stems if step not in whole})
 
 
-def _find(client: MlflowClient, experiment_id: str, identity: Mapping[str, str]) -> Run | None:
-    assert identity
-    query = " and ".join(f"tags.`{key}` = {_quoted(value)}" for key, value in identity.items())
-    runs = client.search_runs([experiment_id], query, order_by=["attributes.start_time ASC"], max_results=100)
-    # Some databases compare without regard to case.
-    same = (run for run in runs if all(run.data.tags[key] == value for key, value in identity.items()))
-    return next(same, None)
+def _finite(row: Row) -> ItemsView[str, float]:
+    return finite_row(row.step, row.values).items()
 
 
-def _quoted(value: str) -> str:
-    quote = '"' if "'" in value else "'"
-    if quote in value:
-        raise ValueError(f"{value!r} cannot be searched for in MLflow: it has both kinds of quotes")
-    return f"{quote}{value}{quote}"
+def _batches(rows: Sequence[Row]) -> Iterator[list[Row]]:
+    """Whole rows, as many as go into one call."""
+    batch: list[Row] = []
+    for row in rows:
+        if sum(len(one.values) for one in batch) + len(row.values) > MAX_METRICS_PER_BATCH:
+            yield batch
+            batch = []
+        batch.append(row)
+    if batch:
+        yield batch
 
 
-def _log_params(client: MlflowClient, run: Run, params: Mapping[str, object]) -> None:
-    run_id, recorded, tags = run.info.run_id, run.data.params, run.data.tags
-    values = {name: _fit(str(value), MAX_PARAM_VAL_LENGTH) for name, value in params.items()}
-    for part in _batches([Param(name, value) for name, value in values.items() if name not in recorded]):
-        client.log_batch(run_id, params=part, synchronous=True)
-    changed = {name for name, value in values.items() if recorded.get(name, value) != value}
-    _set_tags(client, run_id, {CHANGED + name: values[name] for name in changed})
-    for name in values.keys() - changed:
-        if CHANGED + name in tags:
-            client.delete_tag(run_id, CHANGED + name)
+def _stem(step: int) -> str:
+    return f"{PICTURES}+step+{step}+timestamp+{_now()}+{uuid.uuid4()}"
 
 
-def _set_tags(client: MlflowClient, run_id: str, tags: Mapping[str, str]) -> None:
-    for part in _batches([RunTag(key, value) for key, value in _fitted(tags).items()]):
-        client.log_batch(run_id, tags=part, synchronous=True)
-
-
-def _fitted(tags: Mapping[str, str]) -> dict[str, str]:
-    return {key: _fit(value, MAX_TAG_VAL_LENGTH) for key, value in tags.items()}
-
-
-def _fit(text: str, limit: int) -> str:
-    if len(text) <= limit:
-        return text
-    end = f"... sha256:{hashlib.sha256(text.encode()).hexdigest()}"
-    return text[: limit - len(end)] + end
-
-
-def _batches(items: Sequence[T]) -> Iterator[Sequence[T]]:
-    for start in range(0, len(items), MAX_PARAMS_TAGS_PER_BATCH):
-        yield items[start : start + MAX_PARAMS_TAGS_PER_BATCH]
-
-
-def _upload(client: MlflowClient, run_id: str, name: str, path: Path) -> None:
-    if path.is_dir():
-        client.log_artifacts(run_id, str(path), name)
-        return
-    folder, file = posixpath.split(name)
-    if path.name == file:
-        client.log_artifact(run_id, str(path), folder or None)
-        return
-    with tempfile.TemporaryDirectory() as aside:
-        client.log_artifact(run_id, shutil.copy(path, Path(aside, file)), folder or None)
+def _now() -> int:
+    return int(time.time() * 1000)

@@ -34,6 +34,12 @@ class Tracker(Protocol):
     def tags(self, values: Mapping[str, str]) -> None:
         """Set these tags; others stay."""
 
+    def flush(self) -> None:
+        """Returns once all is recorded, or it is known that some of it cannot be now. Raises nothing."""
+
+    def close(self) -> None:
+        """Flushes, and lets go of what it holds."""
+
 
 def finite_row(step: int, values: Mapping[str, float]) -> dict[str, float]:
     """The values as plain numbers.
@@ -86,6 +92,12 @@ class FolderTracker:
         known = json.loads(self._tags.read_bytes()) if self._tags.exists() else {}
         write_atomic(self._tags, json.dumps({**known, **values}, indent=2, ensure_ascii=False).encode())
 
+    def flush(self) -> None:
+        """Nothing waits."""
+
+    def close(self) -> None:
+        """Nothing is held."""
+
 
 class Trackers:
     """Several trackers as one. Each drops what it already has, so one that is behind catches up."""
@@ -108,6 +120,14 @@ class Trackers:
     def tags(self, values: Mapping[str, str]) -> None:
         for tracker in self._trackers:
             tracker.tags(values)
+
+    def flush(self) -> None:
+        for tracker in self._trackers:
+            tracker.flush()
+
+    def close(self) -> None:
+        for tracker in self._trackers:
+            tracker.close()
 
 
 def _trimmed_last_step(rows: Path) -> int:

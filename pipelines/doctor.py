@@ -123,8 +123,8 @@ def _storage(where: Where, assignments: Sequence[str]) -> str:
 
 def _tracking(where: Where) -> str:
     uri = where.tracking_uri
-    if uri.startswith(("http://", "https://")):
-        return check_server(uri)
+    server = uri.startswith(("http://", "https://"))
+    said = check_server(uri) if server else uri
     from infra.mlflow_registry import NoRegistryError, check_answers
 
     if uri.startswith("sqlite:///") and not os.path.exists(uri.removeprefix("sqlite:///")):
@@ -132,8 +132,8 @@ def _tracking(where: Where) -> str:
     try:
         check_answers(uri)
     except NoRegistryError as error:
-        raise UnwellError(f"{error}; name another tracking.uri") from None
-    return uri
+        raise UnwellError(str(error) if server else f"{error}; name another tracking.uri") from None
+    return said
 
 
 def _cluster() -> Iterator[Finding]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from rich.console import Console
 
 from infra.mlflow_registry import NoRegistryError, register
+from infra.mlflow_store import AWAY
 from infra.mlflow_tracker import MlflowTracker, run_of
 from pipelines.confirmed import Confirmed
 from pipelines.found import Found
@@ -32,7 +33,11 @@ def register_winner(context: SearchContext, found: Found, console: Console) -> N
     if best is None or best.confirmed is None:
         return
     identity = {"ganfleet.id": f"{context.folder.id}/confirm/{best.confirmed.typical.id}"}
-    run = run_of(context.tracking_uri, context.tracking_experiment, identity)
+    try:
+        run = run_of(context.tracking_uri, context.tracking_experiment, identity)
+    except AWAY as error:
+        say(console, f"model     not registered: {' '.join(str(error).split())[:200]}")
+        return
     if run is None:
         say(console, f"model     not registered: its run is not in tracking.uri={context.tracking_uri}")
         return

@@ -90,7 +90,10 @@ class Rows:
         self._waiting.append((event, pending or Known({})))
 
     def logged(self, wait: bool) -> Iterator[Event]:
-        """Logs and yields the steps that are ready, or all. Raises DivergedError for a failed evaluation."""
+        """Logs and yields the steps that are ready, or all. Raises DivergedError for a failed evaluation.
+
+        At an evaluation all is brought to where others see it: whoever is told of it may end the run.
+        """
         while self._waiting and (wait or self._waiting[0][1].ready()):
             event, pending = self._waiting.popleft()
             try:
@@ -101,6 +104,8 @@ class Rows:
             signs = self._watch.see(event.step, metrics)
             if signs and ranks.rank() == 0:
                 self._tell(event.step, signs)
+            if "fid" in metrics:
+                self.tracker.flush()
             yield replace(event, metrics=metrics, signs=signs)
 
     def _tell(self, step: int, signs: tuple[Sign, ...]) -> None:

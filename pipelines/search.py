@@ -11,11 +11,13 @@ from infra.cluster import Cluster, cluster
 from infra.mlflow_tracker import close_run, open_run, version_tags
 from pipelines.budget import Spending
 from pipelines.confirm import confirm
+from pipelines.curve import Curve
 from pipelines.families import say_families, write_families
 from pipelines.fetch import at_hand
 from pipelines.found import Found
 from pipelines.journal import Journal
 from pipelines.learned import try_to_draw
+from pipelines.patience import Owed, Patience, say_owed
 from pipelines.reference import obtain_reference, say_reference
 from pipelines.register import register_winner, track_winner
 from pipelines.report import say_found, write_found
@@ -25,7 +27,7 @@ from pipelines.search_screen import SearchView
 from pipelines.search_watch import Watch, longest
 from pipelines.settings import SearchExperiment
 from pipelines.suggestions import Suggestions
-from pipelines.tracking import STATUS, State, prepare_tracking
+from pipelines.tracking import STATUS, State, ask_tracking, prepare_tracking
 from pipelines.train import InterruptedRunError
 from pipelines.trial import SearchContext
 from pipelines.tuner import play_trials
@@ -43,6 +45,7 @@ def search(experiment: SearchExperiment, folder: RunFolder, console: Console) ->
 
     Raises InterruptedRunError on Ctrl-C; SettingsError if the cluster is too small, or if the search is running.
     """
+    ask_tracking(experiment)
     with Journal(folder.journal) as journal:
         source = at_hand(experiment.data, experiment.storage, console)
         yardstick = obtain_reference(experiment.metrics, source, experiment.storage.path, console)
@@ -59,14 +62,19 @@ def search(experiment: SearchExperiment, folder: RunFolder, console: Console) ->
             _close_parent(context, found, whole, _written(context, found, console))
         except BaseException as error:
             state: State = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
-            close_run(experiment.tracking_uri, parent, STATUS[state], {"ganfleet.state": state}, {})
+            Patience().done(
+                lambda: close_run(experiment.tracking_uri, parent, STATUS[state], {"ganfleet.state": state}, {})
+            )
             raise
         if not whole:
             raise InterruptedRunError
         say_found(console, folder, found, experiment.storage)
         if experiment.search.compare:
             say_families(console, found.outcomes, found.confirmed)
-        register_winner(context, found, console)
+        if _owed(folder):
+            say_owed(console, experiment, "search", folder.path.name)
+        else:
+            register_winner(context, found, console)
     if found.best is None:
         raise FailedSearchError("no trial came to an end with a FID")
 
@@ -74,7 +82,8 @@ def search(experiment: SearchExperiment, folder: RunFolder, console: Console) ->
 def _played(context: SearchContext, journal: Journal, view: SearchView, room: Cluster) -> tuple[Found, bool]:
     """What there is once nothing is played any more, and whether the search is at its end."""
     experiment, budget = context.experiment, context.experiment.search
-    watch = Watch(context, journal, Spending(journal, budget.hours, budget.images), view)
+    curve = Curve(context.tracking_uri, context.parent, context.folder)
+    watch = Watch(context, journal, Spending(journal, budget.hours, budget.images), view, curve)
     drawing = searcher(
         budget.sampler,
         experiment.spaces(),
@@ -116,11 +125,26 @@ def _open_parent(experiment: SearchExperiment, folder: RunFolder, tracking: str,
 def _close_parent(context: SearchContext, found: Found, whole: bool, files: list[Path]) -> None:
     state: State = "interrupted" if not whole else "completed" if found.best else "failed"
     tags: dict[str, str] = {"ganfleet.state": state}
-    if found.best is not None and context.folder.best in files:
+    known = found.best is not None and context.folder.best in files
+    if found.best is not None and known:
         tags |= found.best.tags
-        track_winner(context, found)
     artifacts = {str(path.relative_to(context.folder.path)): path for path in [context.folder.experiment, *files]}
-    close_run(context.tracking_uri, context.parent, STATUS[state], tags, artifacts)
+
+    def end() -> None:
+        if known:
+            track_winner(context, found)
+        close_run(context.tracking_uri, context.parent, STATUS[state], tags, artifacts)
+
+    patience = Patience()
+    if not _owed(context.folder):  # else there was a minute for it already
+        patience.insist()
+    if not patience.done(end):
+        Owed(context.folder).note(patience.error)
+
+
+def _owed(folder: RunFolder) -> bool:
+    """Whether MLflow lacks some of the search, or of its confirmation."""
+    return bool(Owed(folder)) or bool(Owed(RunFolder(folder.path / "confirm")))
 
 
 def _scheduler(experiment: SearchExperiment, folder: RunFolder) -> TrialScheduler:

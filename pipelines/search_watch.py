@@ -10,20 +10,30 @@ from typing import Any, ClassVar
 from ray import tune
 
 from pipelines.budget import Spending
+from pipelines.curve import Curve
 from pipelines.journal import BUDGET, Journal, Record
 from pipelines.lineage import Pointer
 from pipelines.outcome import Outcome, outcome_of
+from pipelines.patience import Owed, Patience
 from pipelines.search_screen import SearchView
 from pipelines.settings import SearchExperiment
-from pipelines.tracking import State, close
+from pipelines.tracking import State, catch_up, close
 from pipelines.trial import SearchContext
 
 
 class Watch:
     """What the driver knows of the trials, by the journal."""
 
-    def __init__(self, context: SearchContext, journal: Journal, spending: Spending, view: SearchView) -> None:
+    def __init__(
+        self,
+        context: SearchContext,
+        journal: Journal,
+        spending: Spending,
+        view: SearchView,
+        curve: Curve | None = None,
+    ) -> None:
         self.context, self.journal, self.spending, self.view = context, journal, spending, view
+        self._curve, self._patience = curve, Patience()
         self.trials: Sequence[Any] = ()
         """Tune's own, of this process."""
         self.running: set[str] = set()
@@ -52,13 +62,19 @@ class Watch:
         now, record = self.outcome(trial), self.journal.records[trial]
         self.view.update(now)
         folder = self.context.folder.trial(trial)
-        if folder.experiment.is_file():
-            self._close(record, now)
+        closed = not folder.experiment.is_file() or self._patience.done(lambda: self._close(record, now))
         if now.ended:
             folder.discard_after(now.step)  # a group of workers runs ahead of what it reports
             if self.context.experiment.search.scheduler != "pbt":  # else others may still want its weights
                 folder.prune(keep=1)
-            self.journal.closed(trial)
+            if closed:
+                self.journal.closed(trial)
+        if now.ended and self._curve is not None:
+            self._draw(self._curve)
+
+    def _draw(self, curve: Curve) -> None:
+        outcomes, images = [self.outcome(trial) for trial in self.journal.records], self.journal.images
+        self._patience.done(lambda: curve.tell(outcomes, images))
 
     def _close(self, record: Record, now: Outcome) -> None:
         folder, experiment = self.context.folder.trial(record.trial), self.context.experiment
@@ -69,20 +85,36 @@ class Watch:
     def settle(self) -> list[Outcome]:
         """Ends the runs that are still open in MLflow, whoever left them so. Returns how each trial stands.
 
-        A trial that has not ended is interrupted, and will go on; when the budget is spent it is stopped.
+        A trial that has not ended is interrupted, and will go on; when the budget is spent it is stopped. What MLflow
+        lacks, because it is away, is noted.
         """
         self.running.clear()
+        self._patience.insist()
         outcomes = []
         for record in list(self.journal.records.values()):
             if not record.ended and self.spending.spent():
                 self.journal.end(record.trial, "stopped", BUDGET)
             if not self.journal.records[record.trial].closed:
                 self.finish(record.trial)
+            elif self.context.experiment.compute.workers > 1:
+                self._catch_up(record.trial)
             now = self.outcome(record.trial)
             if now.ended:
                 self.context.folder.trial(record.trial).prune(keep=1)
             outcomes.append(now if now.ended else replace(now, state="interrupted"))
+        self._note_owed()
         return outcomes
+
+    def _catch_up(self, trial: str) -> None:
+        folder = self.context.folder.trial(trial)
+        self._patience.done(lambda: catch_up(self.context.target(trial), folder))
+
+    def _note_owed(self) -> None:
+        owed = Owed(self.context.folder)
+        if any(record.ended and not record.closed for record in self.journal.records.values()):
+            owed.note(self._patience.error)
+        else:
+            owed.settle()
 
     def whole(self, names: Sequence[str]) -> bool:
         """Whether all trials of these names have ended, or, once the budget is spent, those of them that began."""

@@ -5,11 +5,15 @@ A stopped trial gets no clean-up of its own, so ending a run cannot be left to w
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
 
 from gan_core.settings import SettingsError
-from infra.mlflow_tracker import close_run, prepare, version_tags
+from infra.mirror import Mirror
+from infra.mlflow_store import ask_server, masked
+from infra.mlflow_tracker import MlflowTracker, close_run, prepare, run_of, version_tags
 from pipelines.runs import RunFolder
 from pipelines.settings import TrainExperiment, Where
 from pipelines.worker import TrackingTarget
@@ -25,16 +29,34 @@ STATUS: dict[State, Literal["FINISHED", "FAILED", "KILLED"]] = {
 }
 
 
+def ask_tracking(settings: Where) -> None:
+    """Asks a server whether it lets us in, before anything else is done.
+
+    Raises SettingsError if none answers, or if it refuses our credentials.
+    """
+    if settings.tracking_uri.startswith(("http://", "https://")):
+        with _named(settings.tracking_uri):
+            ask_server(settings.tracking_uri, EXPERIMENT)
+
+
 def prepare_tracking(settings: Where) -> str:
     """Makes the store and the experiment if they are not there. Returns the experiment's id.
 
     Raises SettingsError if the store cannot be reached.
     """
     artifacts = settings.storage.path.resolve() / "mlartifacts" if settings.tracking.uri is None else None
-    try:
+    with _named(settings.tracking_uri):
         return prepare(settings.tracking_uri, EXPERIMENT, artifacts)
+
+
+@contextmanager
+def _named(uri: str) -> Iterator[None]:
+    """Turns what is wrong with a store into what is wrong with the setting."""
+    try:
+        yield
     except ValueError as error:
-        raise SettingsError(f"tracking.uri={settings.tracking_uri}: {error}") from None
+        reason = str(error).removeprefix(masked(f"tracking uri {uri!r}: "))
+        raise SettingsError(masked(f"tracking.uri={uri}: {reason}")) from None
 
 
 def run_target(
@@ -59,14 +81,26 @@ def close(
     saved: str | None,
     reason: str | None = None,
 ) -> str:
-    """Ends a run with its experiment, its lineage and its final checkpoint as artifacts. Returns the run's id.
+    """Ends a run with all rows that its folder holds, and with its experiment, its lineage and its final checkpoint as
+    artifacts. Returns the run's id.
 
-    `reason`: of a trial's end, empty if it needs none (it may have had one before it went on).
+    `reason`: of a trial's end, empty if it needs none (it may have had one before it went on). Raises one of `AWAY` if
+    the store cannot be reached.
     """
-    run_id = target.open(experiment)
+    run_id = target.mirror(experiment, folder).bring().run_id
     artifacts = {path.name: path for path in (folder.experiment, folder.lineage) if path.is_file()}
     if saved is not None and Path(saved).is_dir() and state != "interrupted":
         artifacts["checkpoint"] = Path(saved)
     tags = {"ganfleet.state": state, **({} if reason is None else {"ganfleet.reason": reason})}
     close_run(target.uri, run_id, STATUS[state], tags, artifacts)
     return run_id
+
+
+def catch_up(target: TrackingTarget, folder: RunFolder) -> None:
+    """Brings what the folder of a run that was ended holds more: a group of workers goes on until it is stopped.
+
+    Raises one of `AWAY` if the store cannot be reached.
+    """
+    run = run_of(target.uri, target.experiment_id, {"ganfleet.id": target.identity})
+    if run is not None:
+        Mirror(folder.path, lambda: MlflowTracker(target.uri, run)).bring()

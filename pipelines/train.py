@@ -11,13 +11,14 @@ from gan_core import checkpoint
 from gan_core.settings import SettingsError
 from infra.cluster import ClusterError, cluster
 from pipelines.fetch import at_hand
+from pipelines.patience import Owed, Patience, say_owed
 from pipelines.reference import obtain_reference, say_reference
 from pipelines.room import check_room, shares
 from pipelines.rows import Event
 from pipelines.runs import RunFolder
 from pipelines.screen import TrainView, number, say
 from pipelines.settings import TrainExperiment
-from pipelines.tracking import close, prepare_tracking, run_target
+from pipelines.tracking import ask_tracking, close, prepare_tracking, run_target
 from pipelines.worker import TrackingTarget, start_of
 
 
@@ -43,13 +44,18 @@ def on_cluster(
 def train(experiment: TrainExperiment, folder: RunFolder, console: Console, played: Played = on_cluster) -> None:
     """Plays the experiment to the end of its budget, from the folder's newest checkpoint if there is one.
 
-    Raises InterruptedRunError on Ctrl-C; SettingsError if the cluster is too small or the run is finished already.
+    What MLflow lacks of a finished run is brought. Raises InterruptedRunError on Ctrl-C; SettingsError if the cluster
+    is too small, or if the run is finished and MLflow lacks nothing.
     """
-    _check_unfinished(experiment, folder)
+    finished = _finished(experiment, folder)
+    ask_tracking(experiment)
     source = at_hand(experiment.data, experiment.storage, console)
     yardstick = obtain_reference(experiment.metrics, source, experiment.storage.path, console)
     say_reference(console, yardstick)
     target = run_target(experiment, prepare_tracking(experiment), folder, {**yardstick.tags, **folder.origin})
+    if finished:
+        _complete(target, experiment, folder, console)
+        return
     last: Event | None = None
     try:
         steps = played(experiment, folder, yardstick.content, target)
@@ -61,29 +67,43 @@ def train(experiment: TrainExperiment, folder: RunFolder, console: Console, play
                 last = event
     except KeyboardInterrupt:
         with suppress(KeyboardInterrupt):
-            close(target, experiment, folder, "interrupted", None)
+            Patience().done(lambda: close(target, experiment, folder, "interrupted", None))
         raise InterruptedRunError from None
     except (SettingsError, ClusterError):
         raise
     except Exception:
-        close(target, experiment, folder, "failed", None)
+        Patience().done(lambda: close(target, experiment, folder, "failed", None))
         raise
     assert last is not None, "a game has at least one round"
-    close(target, experiment, folder, "completed", str(folder.checkpoints()[-1]))
     _say_end(console, folder, last, experiment)
+    _complete(target, experiment, folder, console)
 
 
-def _check_unfinished(experiment: TrainExperiment, folder: RunFolder) -> None:
+def _complete(target: TrackingTarget, experiment: TrainExperiment, folder: RunFolder, console: Console) -> None:
+    """Ends the run in MLflow, or says how to, if that is away."""
+    patience, owed = Patience(), Owed(folder)
+    patience.insist()
+    if patience.done(lambda: close(target, experiment, folder, "completed", str(folder.checkpoints()[-1]))):
+        owed.settle()
+    else:
+        owed.note(patience.error)
+        say_owed(console, experiment, "train", folder.path.name)
+
+
+def _finished(experiment: TrainExperiment, folder: RunFolder) -> bool:
+    """Whether it is finished, but for what MLflow lacks of it. Raises SettingsError if it lacks nothing."""
     start = start_of(folder)
     if start is None:
-        return
+        return False
     about = checkpoint.describe(start)
     step, seen = about["step"], about["images_seen"]
-    if step >= experiment.budget.last_round(seen // step):
+    done: bool = step >= experiment.budget.last_round(seen // step)
+    if done and not Owed(folder):
         longer = f"budget.images={2 * seen}" if experiment.budget.rounds is None else f"budget.rounds={2 * step}"
         raise SettingsError(
             f"the run '{folder.path.name}' is finished, at step {step}; nearest: --resume {folder.path.name} {longer}"
         )
+    return done
 
 
 def _say_end(console: Console, folder: RunFolder, last: Event, experiment: TrainExperiment) -> None:

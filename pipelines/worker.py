@@ -8,10 +8,11 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -28,6 +29,10 @@ from pipelines.rows import Evaluator, Event, Inline, Rows
 from pipelines.runs import RunFolder
 from pipelines.settings import TrainExperiment
 
+if TYPE_CHECKING:
+    from infra.mirror import Mirror
+    from infra.mlflow_tracker import MlflowTracker
+
 _LOG = logging.getLogger(__name__)
 
 
@@ -43,11 +48,11 @@ class TrackingTarget:
     parent: str | None = None
     tags: dict[str, str] = field(default_factory=dict)
 
-    def open(self, experiment: TrainExperiment) -> str:
-        """Finds or makes the run, with the experiment's settings as its params. Returns its id."""
-        from infra.mlflow_tracker import open_run
+    def open(self, experiment: TrainExperiment) -> MlflowTracker:
+        """Finds or makes the run, with the experiment's settings as its params."""
+        from infra.mlflow_tracker import MlflowTracker, opened_run
 
-        return open_run(
+        run = opened_run(
             self.uri,
             self.experiment_id,
             {"ganfleet.id": self.identity},
@@ -56,6 +61,13 @@ class TrackingTarget:
             flat(experiment.model_dump(mode="json", exclude={"name", "tracking", "storage"})),
             {"ganfleet.kind": self.kind, **self.tags},
         )
+        return MlflowTracker(self.uri, run)
+
+    def mirror(self, experiment: TrainExperiment, folder: RunFolder) -> Mirror:
+        """Brings what the run's folder holds to MLflow; opens the run once there is something."""
+        from infra.mirror import Mirror
+
+        return Mirror(folder.path, lambda: self.open(experiment))
 
 
 def play(
@@ -83,6 +95,20 @@ def play(
         checkpoint.load(game, start)
     evaluator = beside if experiment.metrics.beside else Inline(reference_of(reference, source).to(device))
     rows = Rows(_tracker(experiment, folder, target), Watch(game))
+    with closing(rows.tracker):
+        yield from _logged(experiment, folder, game, dataset, rows, evaluator, constants or {})
+
+
+def _logged(
+    experiment: TrainExperiment,
+    folder: RunFolder,
+    game: Game,
+    dataset: data.Dataset,
+    rows: Rows,
+    evaluator: Evaluator | None,
+    constants: Mapping[str, float],
+) -> Iterator[Event]:
+    """Plays the rounds, and does what is due after each."""
     meter = Meter(game)
     for turn in rounds(game, dataset.images, dataset.labels):
         due = Due.at(turn.step, experiment, game.last_round)
@@ -98,7 +124,7 @@ def play(
             **scalars,
             "images_per_second": meter.rate(),
             **vitals(game),
-            **(constants or {}),
+            **constants,
         }
         if due.evaluation:  # one at a time beside training
             yield from rows.logged(wait=True)
@@ -187,9 +213,7 @@ def _tracker(experiment: TrainExperiment, folder: RunFolder, target: TrackingTar
         return Trackers([])
     trackers: list[Tracker] = [FolderTracker(folder.path)]
     if target is not None:
-        from infra.mlflow_tracker import MlflowTracker
-
-        trackers.append(MlflowTracker(target.uri, target.open(experiment)))
+        trackers.append(target.mirror(experiment, folder))
     return Trackers(trackers)
 
 

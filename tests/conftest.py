@@ -17,6 +17,7 @@ import pytest
 import torch
 
 from tests.servers import Server, moto, swift, swift_commands
+from tests.tracking_servers import ABSENT, Tracking, postgres_commands, tracking_server
 
 torch.set_num_threads(1)
 
@@ -86,4 +87,14 @@ def swift_server(tmp_path_factory) -> Iterator[Server]:
     if commands is None:
         pytest.skip("OpenStack Swift is not installed: python -m venv .venv-swift; .venv-swift/bin/pip install swift")
     with swift(tmp_path_factory.mktemp("swift"), commands) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def tracking(moto_server) -> Iterator[Tracking]:
+    """MLflow's server on PostgreSQL, with its artifacts in S3."""
+    programs = postgres_commands()
+    if programs is None:
+        pytest.skip(ABSENT)
+    with tracking_server(moto_server, programs) as server:
         yield server

@@ -62,8 +62,9 @@ def free_ports(count: int) -> list[int]:
 
 
 @contextmanager
-def running(commands: list[list[str]], asked: str, log: Path) -> Iterator[None]:
-    """Processes of which one answers at a URL; they are ended in the end, with what they have started."""
+def running(commands: list[list[str]], asked: str, log: Path, seconds: float = SECONDS) -> Iterator[None]:
+    """Processes of which one answers at a URL within seconds; they are ended in the end, with what they have
+    started."""
     started = []
     try:
         with log.open("ab") as output:
@@ -73,7 +74,7 @@ def running(commands: list[list[str]], asked: str, log: Path) -> Iterator[None]:
                         command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
                     )
                 )
-        _wait(asked, started, log)
+        _wait(asked, started, log, seconds)
         yield
     finally:
         for process in started:
@@ -82,8 +83,8 @@ def running(commands: list[list[str]], asked: str, log: Path) -> Iterator[None]:
             process.wait()
 
 
-def _wait(asked: str, started: list[subprocess.Popen], log: Path) -> None:
-    end = time.monotonic() + SECONDS
+def _wait(asked: str, started: list[subprocess.Popen], log: Path, seconds: float) -> None:
+    end = time.monotonic() + seconds
     while time.monotonic() < end and all(process.poll() is None for process in started):
         try:
             urllib.request.urlopen(asked, timeout=SECONDS).close()
@@ -199,6 +200,10 @@ class Cable:
     def cut_next(self) -> None:
         """The next answer is lost."""
         self._cuts.append(self.carried)
+
+    def mend(self) -> None:
+        """No further answer is lost."""
+        self._cuts.clear()
 
     def close(self) -> None:
         self._listener.close()

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from results_search import DOCS, KEPT, efficiency, overhead, search, searched, table
+from results_tracking import tracked
 from scipy.stats import spearmanr
 
 HERE = Path(__file__).resolve().parent
@@ -222,6 +223,7 @@ def report() -> None:
         *searched(),
         *efficiency(),
         *overhead(),
+        *tracked(),
     ]
     (DOCS / "RESULTS.md").write_text("\n".join(text))
     print(DOCS / "RESULTS.md")

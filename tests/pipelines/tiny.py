@@ -130,9 +130,10 @@ def named(client: MlflowClient, name: str) -> Run:
 
 
 def history(client: MlflowClient, run: Run) -> dict[int, dict[str, float]]:
-    """Every value that MLflow holds of a run, by step and metric: there must be one of each."""
+    """Every value that MLflow holds of a run, by step and metric: there must be one of each. What the machine did
+    meanwhile, which is counted for itself, aside."""
     found: dict[int, dict[str, float]] = {}
-    for name in run.data.metrics:
+    for name in (name for name in run.data.metrics if not name.startswith("system/")):
         for metric in client.get_metric_history(run.info.run_id, name):
             row = found.setdefault(metric.step, {})
             assert name not in row, f"{name} has two values at step {metric.step} of {run.info.run_name}"
