@@ -111,6 +111,7 @@ def _work(config: dict[str, Any]) -> None:
         beside = BesideTraining(job.experiment, job.reference, job.shares.evaluate_on_gpu)
     try:
         with sole_writer(job.folder) if rank == 0 else nullcontext():
+            job.folder.take_up()
             start = start_of(job.folder)
             for event in play(
                 job.experiment, job.folder, job.reference, job.target, device, start, beside, job.constants

@@ -16,6 +16,7 @@ from pipelines.fetch import at_hand
 from pipelines.found import Found
 from pipelines.journal import Journal
 from pipelines.learned import try_to_draw
+from pipelines.mirror import shared_cache
 from pipelines.reference import obtain_reference, say_reference
 from pipelines.register import register_winner, track_winner
 from pipelines.report import say_found, write_found
@@ -43,9 +44,11 @@ def search(experiment: SearchExperiment, folder: RunFolder, console: Console) ->
 
     Raises InterruptedRunError on Ctrl-C; SettingsError if the cluster is too small, or if the search is running.
     """
-    with Journal(folder.journal) as journal:
+    with Journal(folder.journal, folder.segments()) as journal:
         source = at_hand(experiment.data, experiment.storage, console)
-        yardstick = obtain_reference(experiment.metrics, source, experiment.storage.path, console)
+        yardstick = obtain_reference(
+            experiment.metrics, source, experiment.storage.folder, console, shared_cache(experiment.storage)
+        )
         say_reference(console, yardstick)
         tracking, tags = prepare_tracking(experiment), {**version_tags(), **yardstick.tags}
         parent = _open_parent(experiment, folder, tracking, tags)
@@ -103,7 +106,9 @@ def _written(context: SearchContext, found: Found, console: Console) -> list[Pat
     files = write_found(folder, experiment, found)
     if experiment.search.compare:
         files += write_families(folder, found.outcomes, found.confirmed)
-    return [*files, *try_to_draw(console, folder, experiment, found.outcomes, found.confirmed)]
+    files += try_to_draw(console, folder, experiment, found.outcomes, found.confirmed)
+    folder.put(*files)
+    return files
 
 
 def _open_parent(experiment: SearchExperiment, folder: RunFolder, tracking: str, tags: dict[str, str]) -> str:
@@ -134,8 +139,13 @@ def _scheduler(experiment: SearchExperiment, folder: RunFolder) -> TrialSchedule
         seed=experiment.seed,
         compare=experiment.search.compare,
         time=time,
-        history=lambda trial: folder.trial(trial).rows(),
+        history=lambda trial: _rows(folder.trial(trial)),
     )
+
+
+def _rows(trial: RunFolder) -> list[dict[str, float]]:
+    trial.bring()
+    return trial.rows()
 
 
 def _unit(experiment: SearchExperiment) -> tuple[int, str]:

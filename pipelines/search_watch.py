@@ -52,6 +52,7 @@ class Watch:
         now, record = self.outcome(trial), self.journal.records[trial]
         self.view.update(now)
         folder = self.context.folder.trial(trial)
+        folder.bring(now.step or None)
         if folder.experiment.is_file():
             self._close(record, now)
         if now.ended:
@@ -76,11 +77,14 @@ class Watch:
         for record in list(self.journal.records.values()):
             if not record.ended and self.spending.spent():
                 self.journal.end(record.trial, "stopped", BUDGET)
+            folder = self.context.folder.trial(record.trial)
             if not self.journal.records[record.trial].closed:
                 self.finish(record.trial)
+            else:
+                folder.bring()
             now = self.outcome(record.trial)
             if now.ended:
-                self.context.folder.trial(record.trial).prune(keep=1)
+                folder.prune(keep=1)
             outcomes.append(now if now.ended else replace(now, state="interrupted"))
         return outcomes
 

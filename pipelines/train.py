@@ -11,6 +11,7 @@ from gan_core import checkpoint
 from gan_core.settings import SettingsError
 from infra.cluster import cluster
 from pipelines.fetch import at_hand
+from pipelines.mirror import shared_cache
 from pipelines.reference import obtain_reference, say_reference
 from pipelines.room import check_room, shares
 from pipelines.rows import Event
@@ -45,9 +46,12 @@ def train(experiment: TrainExperiment, folder: RunFolder, console: Console, play
 
     Raises InterruptedRunError on Ctrl-C; SettingsError if the cluster is too small or the run is finished already.
     """
+    folder.take_up()
     _check_unfinished(experiment, folder)
     source = at_hand(experiment.data, experiment.storage, console)
-    yardstick = obtain_reference(experiment.metrics, source, experiment.storage.path, console)
+    yardstick = obtain_reference(
+        experiment.metrics, source, experiment.storage.folder, console, shared_cache(experiment.storage)
+    )
     say_reference(console, yardstick)
     target = run_target(experiment, prepare_tracking(experiment), folder, {**yardstick.tags, **folder.origin})
     last: Event | None = None
@@ -69,6 +73,7 @@ def train(experiment: TrainExperiment, folder: RunFolder, console: Console, play
         close(target, experiment, folder, "failed", None)
         raise
     assert last is not None, "a game has at least one round"
+    folder.bring(last.step)
     close(target, experiment, folder, "completed", str(folder.checkpoints()[-1]))
     _say_end(console, folder, last, experiment)
 
@@ -89,6 +94,6 @@ def _check_unfinished(experiment: TrainExperiment, folder: RunFolder) -> None:
 def _say_end(console: Console, folder: RunFolder, last: Event, experiment: TrainExperiment) -> None:
     pictures = folder.pictures()
     say(console, f"FID {number(last.metrics.get('fid'))} after {last.step} generator updates")
-    say(console, f"samples      {pictures[-1] if pictures else '-'}")
-    say(console, f"checkpoint   {folder.checkpoints()[-1]}")
+    say(console, f"samples      {folder.told(pictures[-1]) if pictures else '-'}")
+    say(console, f"checkpoint   {folder.told(folder.checkpoints()[-1])}")
     say(console, f"curves       ganfleet ui{experiment.storage.argument}")

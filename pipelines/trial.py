@@ -143,6 +143,7 @@ class Trial(tune.Trainable):
         self._signs = pointer.signs.split(", ") if pointer.signs else []
         if pointer.trial != self.trial_id:
             with sole_writer(self._folder):
+                self._folder.take_up()
                 donor = self._context.folder.trial(pointer.trial)
                 self._reported = exploit(self._folder, donor, pointer.step, self._settings)
 
@@ -161,6 +162,7 @@ class Trial(tune.Trainable):
         context, target = self._context, self._context.target(self.trial_id)
         constants = context.constants(self._settings)
         if self._experiment.compute.workers == 1:
+            self._folder.take_up(self._reported)
             known = self._folder.discard_after(self._reported)
             start = next((path for path in reversed(known) if checkpoint.is_whole(path)), None)
             device = "cuda" if context.shares.use_gpu else "cpu"

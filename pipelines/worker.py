@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Generator, Iterator, Mapping
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -74,8 +74,31 @@ def play(
     `target`). With `metrics.async` rank 0 gives its evaluations to `beside`, and a step is logged and yielded once
     its own has ended. `constants` are part of each logged row. Raises DivergedError if a loss is not finite.
     """
+    with closing(
+        _played(experiment, folder, reference, target, torch.device(device), start, beside, constants)
+    ) as steps:
+        try:
+            for event in steps:
+                if event.checkpoint is not None and ranks.rank() == 0:
+                    folder.keep(event.step)
+                yield event
+        except DivergedError:
+            if ranks.rank() == 0:
+                folder.keep()
+            raise
+
+
+def _played(
+    experiment: TrainExperiment,
+    folder: RunFolder,
+    reference: bytes,
+    target: TrackingTarget | None,
+    device: torch.device,
+    start: Path | None,
+    beside: Evaluator | None,
+    constants: Mapping[str, float] | None,
+) -> Generator[Event, None, None]:
     torch.manual_seed(experiment.seed)
-    device = torch.device(device)
     source = at_hand(experiment.data, experiment.storage)
     dataset = dataset_of(source).to(device, DTYPES[experiment.compute.precision])
     game = Game(experiment, dataset.shape, device, dataset.classes)
