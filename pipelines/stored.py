@@ -126,6 +126,7 @@ class StoredFolder(RunFolder):
         if step is not None:
             self.mirror.put([self.checkpoint(step) / STATE])
             self.mirror.put([self.checkpoint(step) / ABOUT])
+            self._delete(self.steps()[:-KEPT_CHECKPOINTS])
 
     def bring(self, step: int | None = None) -> None:
         with self._copying():
