@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from gan_core.loop import DivergedError
+from infra.store import StoreError
 from pipelines.beside import BesideTraining
 from pipelines.room import Shares
 from pipelines.rows import Event
@@ -41,7 +42,8 @@ class GroupError(RuntimeError):
 def run_group(job: Job) -> Iterator[Event]:
     """Plays a job on `compute.workers` workers, from its folder's newest checkpoint; yields rank 0's events.
 
-    A lost worker restarts the group from there. Raises DivergedError or GroupError.
+    A lost worker restarts the group from there. Raises DivergedError, GroupError, or StoreError if what was played cannot
+    be kept.
     """
     from ray.util.queue import Empty, Queue
 
@@ -68,7 +70,7 @@ def run_group(job: Job) -> Iterator[Event]:
                 if not running:
                     break
                 continue
-            if isinstance(item, DivergedError):
+            if isinstance(item, DivergedError | StoreError):
                 raise item
             yield item
     finally:
@@ -121,3 +123,7 @@ def _work(config: dict[str, Any]) -> None:
     except DivergedError as error:
         if rank == 0:
             queue.put(error)
+    except StoreError as error:
+        if rank != 0:
+            raise
+        queue.put(error)

@@ -136,10 +136,14 @@ class Journal:
 
     def tick(self) -> None:
         """Keeps the time spent, now and then. Raises StoreError if what was told before could not be kept."""
-        if self._error is not None:
-            raise self._error
+        self.check()
         if time.monotonic() - self._written > CLOCK_SECONDS:
             self._append({"event": "clock"})
+
+    def check(self) -> None:
+        """Raises StoreError if a line could not be kept: nothing may go on, for it would be forgotten."""
+        if self._error is not None:
+            raise self._error
 
     def _append(self, line: dict[str, Any]) -> None:
         text = json.dumps({**line, "seconds": round(self.seconds, 2)}, default=_plain, allow_nan=False)
@@ -151,11 +155,10 @@ class Journal:
         self._apply(json.loads(text))
 
     def _keep(self, line: bytes) -> None:
-        """Ray Tune takes an error for one of the trial that it is about: the next `tick` tells it again."""
+        """Ray Tune takes an error for one of the trial that the line is about: `check` tells it again."""
+        self.check()
         if self._segments is None:
             return
-        if self._error is not None:
-            raise self._error
         try:
             self._segments.add(line)
         except StoreError as error:

@@ -9,6 +9,7 @@ from rich.console import Console
 
 from infra.cluster import Cluster, cluster
 from infra.mlflow_tracker import close_run, open_run, version_tags
+from infra.store import StoreError
 from pipelines.budget import Spending
 from pipelines.confirm import confirm
 from pipelines.families import say_families, write_families
@@ -61,7 +62,7 @@ def search(experiment: SearchExperiment, folder: RunFolder, console: Console) ->
                 found, whole = _played(context, journal, view, room)
             _close_parent(context, found, whole, _written(context, found, console))
         except BaseException as error:
-            state: State = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
+            state: State = "interrupted" if isinstance(error, KeyboardInterrupt | StoreError) else "failed"
             close_run(experiment.tracking_uri, parent, STATUS[state], {"ganfleet.state": state}, {})
             raise
         if not whole:

@@ -10,6 +10,7 @@ from rich.console import Console
 from gan_core import checkpoint
 from gan_core.settings import SettingsError
 from infra.cluster import cluster
+from infra.store import StoreError
 from pipelines.fetch import at_hand
 from pipelines.mirror import shared_cache
 from pipelines.reference import obtain_reference, say_reference
@@ -69,8 +70,8 @@ def train(experiment: TrainExperiment, folder: RunFolder, console: Console, play
         raise InterruptedRunError from None
     except SettingsError:
         raise
-    except Exception:
-        close(target, experiment, folder, "failed", None)
+    except Exception as error:
+        close(target, experiment, folder, "interrupted" if isinstance(error, StoreError) else "failed", None)
         raise
     assert last is not None, "a game has at least one round"
     folder.bring(last.step)

@@ -7,6 +7,7 @@ import time
 from typing import Any
 
 from ray import tune
+from ray.tune.error import TuneError
 from ray.tune.schedulers import TrialScheduler
 
 from infra.cluster import Cluster
@@ -20,12 +21,19 @@ LOST_WORKERS = 2
 
 
 def play_trials(watch: Watch, room: Cluster, trials: Suggestions, rungs: TrialScheduler) -> None:
-    """Plays trials until there are no more, Ctrl-C, or the end of the budget. The journal says how they went."""
+    """Plays trials until there are no more, Ctrl-C, or the end of the budget. The journal says how they went.
+
+    Raises StoreError if it can no longer be kept.
+    """
     if trials.is_finished():
         return
     Relay.watch = watch
     remind(rungs, watch.journal.records.values())
-    _tuner(watch.context, room, trials, rungs).fit()
+    try:
+        _tuner(watch.context, room, trials, rungs).fit()
+    except TuneError:
+        watch.journal.check()
+        raise
 
 
 def _tuner(context: SearchContext, room: Cluster, trials: Suggestions, rungs: TrialScheduler) -> tune.Tuner:

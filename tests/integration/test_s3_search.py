@@ -21,7 +21,8 @@ from tests.pipelines.tiny import command, environment, table
 pytestmark = pytest.mark.cluster
 
 TRIALS, SECONDS = 3, 240
-BUDGET = ("budget.rounds=100", "data.image_size=8")
+LAST = "step-000060"
+BUDGET = ("budget.rounds=60", "data.image_size=8")
 
 
 def killed(arguments: list[str], place: Path, journal: Path, evaluations: int) -> None:
@@ -79,11 +80,11 @@ def test_a_killed_search_is_finished_from_s3_in_an_empty_folder(tmp_path, moto_s
     finish(quiet, tmp_path / "quiet place")
     assert differences(hunt, tmp_path / "quiet", tmp_path, TRIALS) == []
     for row in table(hunt):
-        assert row["checkpoint"] == f"{storage.path}/hunt/trials/{row['trial']}/checkpoints/step-000100"
+        assert row["checkpoint"] == f"{storage.path}/hunt/trials/{row['trial']}/checkpoints/{LAST}"
         ours, theirs = (RunFolder(one / "trials" / row["trial"]) for one in (hunt, tmp_path / "quiet"))
-        for step in ("checkpoints/step-000100/state.safetensors", "samples/step-000020.png", "samples/step-000100.png"):
+        for step in (f"checkpoints/{LAST}/state.safetensors", "samples/step-000020.png", f"samples/{LAST}.png"):
             assert (ours.path / step).read_bytes() == (theirs.path / step).read_bytes()
     assert len(ended(hunt)) == TRIALS
     assert (hunt / "best.png").is_file()
     assert (hunt / "learned" / "progress.png").is_file()
-    assert "wgan_gp" in (hunt / "run.log").read_text() or (hunt / "run.log").stat().st_size >= 0
+    assert (hunt / "run.log").is_file()
