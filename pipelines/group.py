@@ -42,8 +42,8 @@ class GroupError(RuntimeError):
 def run_group(job: Job) -> Iterator[Event]:
     """Plays a job on `compute.workers` workers, from its folder's newest checkpoint; yields rank 0's events.
 
-    A lost worker restarts the group from there. Raises DivergedError, GroupError, or StoreError if what was played cannot
-    be kept.
+    A lost worker restarts the group from there. Raises DivergedError or GroupError, and StoreError if what was played
+    cannot be kept.
     """
     from ray.util.queue import Empty, Queue
 
@@ -95,7 +95,7 @@ def _trainer(job: Job, queue: Any) -> Any:
         scaling_config=ScalingConfig(num_workers=workers, use_gpu=job.shares.use_gpu, resources_per_worker=resources),
         run_config=RunConfig(
             name=f"start-{time.time_ns()}",
-            storage_path=str(job.folder.path / "ray"),
+            **job.folder.of_ray("ray", job.shares.nodes),
             failure_config=FailureConfig(max_failures=GROUP_RESTARTS),
         ),
     )

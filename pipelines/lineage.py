@@ -46,6 +46,11 @@ class Pointer:
         return Pointer(**json.loads((folder / POINTER).read_bytes()))
 
 
+def pointer_file(folder: RunFolder) -> Path:
+    """Where a trial's pointer is that the driver gives it to go on from."""
+    return folder.path / "pointer" / POINTER
+
+
 def lineage(folder: RunFolder) -> list[dict[str, Any]]:
     """A trial's exploitations, oldest first: its own `step` then, the donor `parent`, its `parent_step`, and the
     `settings` with which the trial went on."""

@@ -68,8 +68,8 @@ class RunFolder:
 
     @property
     def begun(self) -> Path:
-        """The file that is there once it has begun."""
-        return self._identity
+        """The file that is there once it has begun: its identity."""
+        return self.path / "id.json"
 
     @property
     def where(self) -> str:
@@ -114,7 +114,7 @@ class RunFolder:
                 f" nearest: name={self.free_name()}, or --resume {self.path.name} to go on with it"
             )
         self.path.mkdir(parents=True, exist_ok=True)
-        write_atomic(self._identity, json.dumps({"id": uuid.uuid4().hex, "origin": dict(origin or {})}).encode())
+        write_atomic(self.begun, json.dumps({"id": uuid.uuid4().hex, "origin": dict(origin or {})}).encode())
         write_atomic(self.experiment, experiment_yaml.encode())
 
     def change(self, experiment_yaml: bytes) -> None:
@@ -124,7 +124,7 @@ class RunFolder:
     def withdraw(self) -> None:
         """Takes back a run that never began: the same command, put right, may have the name. What else lies in the
         folder stays."""
-        for path in (self.experiment, self._identity, self.log, self.journal):
+        for path in (self.experiment, self.begun, self.log, self.journal):
             path.unlink(missing_ok=True)
         with suppress(OSError):
             self.path.rmdir()
@@ -144,12 +144,8 @@ class RunFolder:
         """Tags that say where its settings are from; none if they are its own."""
         return dict(self._about().get("origin", {}))
 
-    @property
-    def _identity(self) -> Path:
-        return self.path / "id.json"
-
     def _about(self) -> dict[str, Any]:
-        return json.loads(self._identity.read_text())
+        return json.loads(self.begun.read_text())
 
     def take_up(self, until: int | None = None) -> None:
         """Before it is played on, by the one process that does: all that it goes on from is here, and nothing else.
@@ -168,6 +164,10 @@ class RunFolder:
 
     def bring_file(self, file: Path) -> None:
         """This file is here, if there is one."""
+
+    def of_ray(self, inside: str, nodes: int) -> dict[str, Any]:
+        """Where Ray keeps its own files: arguments of RunConfig."""
+        return {"storage_path": str(self.path / inside)}
 
     def segments(self) -> Segments | None:
         """Where its journal is kept beside the one here."""

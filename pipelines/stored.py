@@ -69,7 +69,7 @@ class StoredFolder(RunFolder):
             identity = self.mirror.read("id.json")
             if identity is None or not self.mirror.has("experiment.yaml"):
                 return False
-            if not self._identity.is_file() or self._identity.read_bytes() != identity:
+            if not self.begun.is_file() or self.begun.read_bytes() != identity:
                 self._clear()
             self.mirror.get(FOUND)
         return True
@@ -79,7 +79,7 @@ class StoredFolder(RunFolder):
             if not self.exists():
                 self._clear()
             super().create(experiment_yaml, origin)
-            self.put(self._identity)
+            self.put(self.begun)
             self.put(self.experiment)
 
     def _clear(self) -> None:
@@ -103,7 +103,7 @@ class StoredFolder(RunFolder):
 
     def _about(self) -> dict[str, Any]:
         """A worker's machine may have no copy of it, or one of an earlier run."""
-        self.mirror.get([self._identity.name])
+        self.mirror.get([self.begun.name])
         return super()._about()
 
     def take_up(self, until: int | None = None) -> None:
@@ -141,6 +141,18 @@ class StoredFolder(RunFolder):
 
     def bring_file(self, file: Path) -> None:
         self.mirror.get([file.relative_to(self.path).as_posix()])
+
+    def of_ray(self, inside: str, nodes: int) -> dict[str, Any]:
+        """Several machines have no folder in common, and Ray wants one that all of them see."""
+        if nodes == 1:
+            return super().of_ray(inside, nodes)
+        from pyarrow.fs import S3FileSystem
+
+        endpoint = self.mirror.storage.endpoint_url or os.environ.get("AWS_ENDPOINT_URL", "")
+        scheme, _, host = endpoint.rpartition("://")
+        region = os.environ.get("AWS_DEFAULT_REGION")
+        files = S3FileSystem(endpoint_override=host or None, scheme=scheme or None, region=region)
+        return {"storage_path": self.below(inside).where.removeprefix("s3://"), "storage_filesystem": files}
 
     def segments(self) -> Segments | None:
         return Segments(self.mirror)

@@ -38,8 +38,7 @@ def play_trials(watch: Watch, room: Cluster, trials: Suggestions, rungs: TrialSc
 
 def _tuner(context: SearchContext, room: Cluster, trials: Suggestions, rungs: TrialScheduler) -> tune.Tuner:
     """A new tuner. What it keeps on disk is of use to this process alone."""
-    state = context.folder.path / "tune"
-    shutil.rmtree(state, ignore_errors=True)
+    shutil.rmtree(context.folder.path / "tune", ignore_errors=True)
     return tune.Tuner(
         _sized(context, room),
         tune_config=tune.TuneConfig(
@@ -51,7 +50,7 @@ def _tuner(context: SearchContext, room: Cluster, trials: Suggestions, rungs: Tr
         ),
         run_config=tune.RunConfig(
             name=f"{time.time_ns()}",
-            storage_path=str(state),
+            **context.folder.of_ray("tune", context.shares.nodes),
             callbacks=[Relay()],
             stop=SpentBudget(),
             verbose=0,
