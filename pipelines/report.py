@@ -18,8 +18,7 @@ from pipelines.found import Found
 from pipelines.outcome import Outcome, ranked, short
 from pipelines.runs import RunFolder
 from pipelines.screen import number, say
-from pipelines.settings import SearchExperiment
-from pipelines.storage import Storage
+from pipelines.settings import SearchExperiment, Where
 
 
 def write_found(folder: RunFolder, experiment: SearchExperiment, found: Found) -> list[Path]:
@@ -83,7 +82,7 @@ def _confirmed(confirmed: Sequence[Confirmed]) -> str:
     return _csv(rows)
 
 
-def say_found(console: Console, folder: RunFolder, found: Found, storage: Storage) -> None:
+def say_found(console: Console, folder: RunFolder, found: Found, experiment: Where) -> None:
     """Prints the tables of trials and of confirmed settings, the best settings and where things are."""
     _say_trials(console, found.outcomes)
     if found.confirmed:
@@ -101,12 +100,12 @@ def say_found(console: Console, folder: RunFolder, found: Found, storage: Storag
     lines = {
         "best": f"{told}  {described}  ({run})",
         "samples": folder.told(folder.best.with_suffix(".png")),
-        "settings": f"{folder.told(folder.best)}   (ganfleet train --from-search {folder.path.name}{storage.argument})",
+        "settings": f"{folder.told(folder.best)}   (ganfleet train --from-search {folder.path.name}{experiment.storage.argument})",
         "trials": folder.told(folder.path / "trials.csv"),
     }
     if found.confirmed:
         lines["confirmed"] = folder.told(folder.path / "confirmed.csv")
-    for name, line in {**lines, "curves": f"ganfleet ui{storage.argument}"}.items():
+    for name, line in {**lines, "curves": experiment.curves}.items():
         say(console, f"{name:<9} {line}")
 
 

@@ -67,7 +67,7 @@ def search(experiment: SearchExperiment, folder: RunFolder, console: Console) ->
             raise
         if not whole:
             raise InterruptedRunError
-        say_found(console, folder, found, experiment.storage)
+        say_found(console, folder, found, experiment)
         if experiment.search.compare:
             say_families(console, found.outcomes, found.confirmed)
         register_winner(context, found, console)

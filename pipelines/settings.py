@@ -88,6 +88,15 @@ class Where(Settings):
         check_tracking(self)
         return self.tracking.uri or f"sqlite:///{self.storage.folder}/mlflow.db"
 
+    @property
+    def curves(self) -> str:
+        """The command that shows what is tracked."""
+        return (
+            f"ganfleet ui tracking.uri={self.tracking_uri}"
+            if self.storage.remote
+            else f"ganfleet ui{self.storage.argument}"
+        )
+
 
 class Measuring(Where):
     """What `evaluate` may be told."""

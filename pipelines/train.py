@@ -97,4 +97,4 @@ def _say_end(console: Console, folder: RunFolder, last: Event, experiment: Train
     say(console, f"FID {number(last.metrics.get('fid'))} after {last.step} generator updates")
     say(console, f"samples      {folder.told(pictures[-1]) if pictures else '-'}")
     say(console, f"checkpoint   {folder.told(folder.checkpoints()[-1])}")
-    say(console, f"curves       ganfleet ui{experiment.storage.argument}")
+    say(console, f"curves       {experiment.curves}")
