@@ -97,10 +97,11 @@ def say_found(console: Console, folder: RunFolder, found: Found, experiment: Whe
         told, run = best.confirmed.summary, f"{run}, shown with seed {best.seed}: FID {number(best.fid)}"
     elif found.confirmed:
         run += ", unconfirmed: none of the confirmed settings has a FID"
+    again = f"ganfleet train --from-search {folder.path.name}{experiment.storage.argument}"
     lines = {
         "best": f"{told}  {described}  ({run})",
         "samples": folder.told(folder.best.with_suffix(".png")),
-        "settings": f"{folder.told(folder.best)}   (ganfleet train --from-search {folder.path.name}{experiment.storage.argument})",
+        "settings": f"{folder.told(folder.best)}   ({again})",
         "trials": folder.told(folder.path / "trials.csv"),
     }
     if found.confirmed:
