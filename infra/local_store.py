@@ -77,7 +77,8 @@ class LocalStore:
 
     def about(self, key: str) -> About:
         with self._told(key), self._file(key).open("rb") as source:
-            return About(os.fstat(source.fileno()).st_size, _kept(source.fileno()))
+            status = os.fstat(source.fileno())
+            return About(status.st_size, _kept(source.fileno()), status.st_mtime)
 
     def digest(self, key: str, progress: Progress = silent) -> str:
         with self._told(key):
@@ -91,6 +92,14 @@ class LocalStore:
         for key in sorted(named, key=str.encode):
             if key.startswith(prefix):
                 yield key, named[key].stat().st_size
+
+    def folders(self) -> Iterator[str]:
+        if not self._folder.is_dir():
+            raise self._absent()
+        yield from sorted(
+            (path.name for path in self._folder.iterdir() if path.is_dir() and not path.name.startswith(".")),
+            key=str.encode,
+        )
 
     def delete(self, key: str) -> None:
         with self._told(key):

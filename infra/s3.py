@@ -112,6 +112,9 @@ class S3Store:
     def listed(self, prefix: str = "") -> Iterator[tuple[str, int]]:
         return self._bucket.listed(prefix)
 
+    def folders(self) -> Iterator[str]:
+        return self._bucket.folders()
+
     def delete(self, key: str) -> None:
         with self._bucket.asking(key):
             self._bucket.client.delete_object(**self._bucket.at(key))

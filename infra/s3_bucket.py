@@ -73,7 +73,8 @@ class Bucket:
         except NotThereError as error:
             self._check_bucket()  # an answer to HEAD has no body that says what is missing
             raise error from None
-        return About(answer["ContentLength"], answer.get("Metadata", {}).get(SHA256)), answer["ETag"]
+        sha256, modified = answer.get("Metadata", {}).get(SHA256), answer["LastModified"].timestamp()
+        return About(answer["ContentLength"], sha256, modified), answer["ETag"]
 
     def _check_bucket(self) -> None:
         try:
@@ -102,7 +103,16 @@ class Bucket:
     def listed(self, prefix: str) -> Iterator[tuple[str, int]]:
         """Keys that begin with `prefix`, and their sizes."""
         with self.asking(prefix):
-            pages = self.client.get_paginator("list_objects_v2")
-            for page in pages.paginate(Bucket=self._name, Prefix=self._prefix + prefix):
+            for page in self._pages(self._prefix + prefix):
                 for found in page.get("Contents", ()):
                     yield found["Key"].removeprefix(self._prefix), found["Size"]
+
+    def folders(self) -> Iterator[str]:
+        """The first parts of the keys that have several."""
+        with self.asking(""):
+            for page in self._pages(self._prefix, Delimiter="/"):
+                for found in page.get("CommonPrefixes", ()):
+                    yield found["Prefix"].removeprefix(self._prefix).rstrip("/")
+
+    def _pages(self, prefix: str, **more: str) -> Iterator[dict[str, Any]]:
+        return iter(self.client.get_paginator("list_objects_v2").paginate(Bucket=self._name, Prefix=prefix, **more))

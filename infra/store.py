@@ -50,6 +50,8 @@ class About:
     """Bytes."""
     sha256: str | None
     """Of the bytes that were put; None if somebody else put them."""
+    modified: float = 0.0
+    """When they were put, in seconds since the epoch, by the store's clock."""
 
 
 class Store(Protocol):
@@ -86,6 +88,9 @@ class Store(Protocol):
 
     def listed(self, prefix: str = "") -> Iterator[tuple[str, int]]:
         """All keys that begin with `prefix`, and their sizes in bytes, in order of the keys' bytes."""
+
+    def folders(self) -> Iterator[str]:
+        """The first parts of the keys that have several, each once, without asking for what lies below them."""
 
     def delete(self, key: str) -> None:
         """Makes sure that a key is not there."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shlex
-from pathlib import Path
 from typing import Any
 
 from gan_core.settings import SettingsError, parse_yaml
@@ -11,6 +10,7 @@ from pipelines.configs import preset_names, read_config
 from pipelines.order import Line, Order
 from pipelines.resume import SEARCH_MAY_CHANGE, TRAIN_MAY_CHANGE, resumed_search, resumed_train
 from pipelines.runs import RunFolder
+from pipelines.storage import Storage
 
 _FILES = ("data.path", "metrics.weights", "metrics.statistics")
 """Settings that may be relative to this folder, which is not the job's."""
@@ -24,18 +24,18 @@ def gone_on(verb: str, line: Line, order: Order[Any]) -> tuple[Order[Any], list[
     folder, resume = order.folder, resumed_train if verb == "train" else resumed_search
     if order.resumed:
         return order, [word for word in line.assignments if not word.startswith("storage.path=")]
-    if not folder.experiment.exists():
+    if not folder.exists():
         return order, []
-    here = f"storage.path={folder.path.parent}"
-    was, wanted = _leaves(resume(folder.path.name, [here])[0]), _leaves(order.experiment)
+    here = order.experiment.storage.words
+    was, wanted = _leaves(resume(folder.path.name, here)[0]), _leaves(order.experiment)
     allowed = TRAIN_MAY_CHANGE if verb == "train" else SEARCH_MAY_CHANGE
     changes = [f"{key}={_written(wanted.get(key))}" for key in allowed if was.get(key) != wanted.get(key)]
-    experiment, _ = resume(folder.path.name, [here, *changes])
+    experiment, _ = resume(folder.path.name, [*here, *changes])
     after = _leaves(experiment)
     for key in sorted(after.keys() | wanted.keys()):
         if after.get(key) != wanted.get(key):
             raise SettingsError(
-                f"name={folder.path.name} exists in {folder.path.parent} with {key}={_written(after.get(key))}, not"
+                f"name={folder.path.name} exists in {folder.home} with {key}={_written(after.get(key))}, not"
                 f" {_written(wanted.get(key))}; nearest: name={folder.free_name()}, or --resume {folder.path.name}"
             )
     return Order(experiment, folder, True), changes
@@ -63,13 +63,18 @@ def _written(value: object) -> str:
 def shell_lines(verb: str, line: Line, order: Order[Any], changes: list[str]) -> str:
     """Lines for `sh` that go on with the run if it has begun, else begin it as it was typed; they end in `exec`."""
     folder: RunFolder = order.folder
-    storage = f"storage.path={folder.path.parent}"
-    resumed = shlex.join(["ganfleet", verb, "--resume", folder.path.name, *changes, storage])
+    changed = [word for word in changes if not word.startswith("storage.endpoint_url=")]
+    resumption = ["ganfleet", verb, "--resume", folder.path.name, *changed, *order.experiment.storage.words]
+    resumed = shlex.join(resumption)
     if line.resume is not None:
         return f"exec {resumed}\n"
     settings, option = _settings(line)
     begun = shlex.join(["ganfleet", verb, *_typed(line, order)])
-    return f"if [ -e {shlex.quote(str(folder.begun))} ]; then\n    exec {resumed}\nfi\n{settings}exec {begun}{option}\n"
+    if order.experiment.storage.remote:  # whether it has begun, S3 knows
+        has_begun = f"{shlex.join([*resumption, '--dry-run'])} > /dev/null 2>&1"
+    else:
+        has_begun = f"[ -e {shlex.quote(str(folder.begun))} ]"
+    return f"if {has_begun}; then\n    exec {resumed}\nfi\n{settings}exec {begun}{option}\n"
 
 
 def _typed(line: Line, order: Order[Any]) -> list[str]:
@@ -84,8 +89,8 @@ def _typed(line: Line, order: Order[Any]) -> list[str]:
     replaced = tuple(f"{key}=" for key in ("name", "storage.path", *_FILES))
     kept = [word for word in line.assignments if not word.startswith(replaced)]
     storage = [word.partition("=")[2] for word in line.assignments if word.startswith("storage.path=")]
-    path = Path(storage[-1]).resolve() if storage else folder.path.parent
-    words = [*line.families, *kept, *absolute, f"name={folder.path.name}", f"storage.path={path}"]
+    place = Storage.load({"path": storage[-1]}).place if storage else folder.home
+    words = [*line.families, *kept, *absolute, f"name={folder.path.name}", f"storage.path={place}"]
     return [*words, "--from-search", line.from_search] if line.from_search is not None else words
 
 

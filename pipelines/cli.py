@@ -18,10 +18,10 @@ from gan_core.settings import SettingsError, nearest
 from infra.files import write_atomic
 from pipelines import commands, data_cli
 from pipelines.configs import preset_names
+from pipelines.names import find_checkpoint
 from pipelines.order import Line, search_order, train_order
 from pipelines.running import FAILED, INPUT, INTERRUPTED, begin, run
-from pipelines.runs import find_checkpoint
-from pipelines.settings import Measuring, Where, check_files
+from pipelines.settings import Measuring, Where, check_files, check_tracking
 from pipelines.targets import as_trained, checked_targets, drawing_file, packs_of, pictures_beside
 from pipelines.words import only, split
 
@@ -118,7 +118,7 @@ def evaluate(
     from pipelines.evaluate import Asked, evaluate_checkpoint, evaluate_images, folder_statistics
 
     packs = where.storage if saved is None else packs_of(saved, where.storage)
-    asked = Asked(where.storage.path, Console(stderr=True), bootstrap, save_stats, packs)
+    asked = Asked(where.storage.folder, Console(stderr=True), bootstrap, save_stats, packs)
     try:
         if saved is not None:
             result = evaluate_checkpoint(saved, as_trained(saved, assignments), asked)
@@ -164,7 +164,7 @@ def sample(
     """Draw samples of a run's newest checkpoint, a search's best one, or a checkpoint folder."""
     storage = only(Where, assignments, "storage").storage
     out = drawing_file(out, {"--interpolate": interpolate, "--reconstruct": reconstruct, "--animate": animated}, label)
-    folder = find_checkpoint(target, storage.path)
+    folder = find_checkpoint(target, storage)
 
     from pipelines.sample import animate, sample
 
@@ -189,7 +189,8 @@ def ui(
 ) -> None:
     """Open MLflow on the store where runs are tracked."""
     where = only(Where, assignments, "storage", "tracking")
-    database = where.storage.path.resolve() / "mlflow.db"
+    database = where.storage.folder / "mlflow.db"
+    check_tracking(where)
     if where.tracking.uri is None and not database.is_file():
         raise SettingsError(f"storage.path={where.storage.path} has no runs yet; nearest: ganfleet train wgan_gp")
     typer.echo(f"MLflow on http://127.0.0.1:{port} (Ctrl-C ends it)")

@@ -75,13 +75,13 @@ def jobs(
         right = "jobs list" if action == "list" else f"jobs {action} NAME"
         raise SettingsError(f"jobs {action} takes {'no' if action == 'list' else 'one'} name; nearest: {right}")
     if action == "list":
-        typer.echo("\n".join(job_table(storage.path)))
+        typer.echo("\n".join(job_table(storage)))
     elif action == "logs":
-        for piece in follow(names[0], storage.path):
+        for piece in follow(names[0], storage):
             sys.stdout.write(piece)
             sys.stdout.flush()
     else:
-        job = stop(names[0], storage.path)
+        job = stop(names[0], storage)
         resume = f"ganfleet {job.verb} --resume {job.name}{storage.argument}"
         typer.echo(f"{job.name}: job {job.id} is told to end; to go on: {resume}, or submit it again")
 
@@ -97,7 +97,7 @@ def doctor(
     from pipelines.doctor import examine
 
     wrong = 0
-    for finding in examine(where, assignments or []):
+    for finding in examine(where):
         typer.echo(str(finding))
         wrong += not finding.ok
     if wrong:

@@ -66,11 +66,11 @@ def confirm(
 ) -> tuple[list[Confirmed], bool]:
     """Plays what of the confirmation was not yet played. Returns the settings, the winner first, and whether all has
     come to an end."""
-    experiment, folder = context.experiment, RunFolder(context.folder.path / "confirm")
+    experiment, folder = context.experiment, context.folder.below("confirm")
     if not to_repeat(experiment, outcomes, begun={}):
         return [], True
     folder.path.mkdir(exist_ok=True)
-    with Journal(folder.journal) as journal:
+    with Journal(folder.journal, folder.segments()) as journal:
         begun = {name.rpartition("-")[0]: one.config["settings"] for name, one in journal.records.items()}
         repeats = to_repeat(experiment, outcomes, begun)
         names = [one.id for one in repeats]

@@ -30,13 +30,13 @@ class Finding:
         return f"{'ok' if self.ok else 'WRONG':<6} {self.about:<10} {self.said}"
 
 
-def examine(where: Where, assignments: Sequence[str]) -> Iterator[Finding]:
+def examine(where: Where) -> Iterator[Finding]:
     """Checks one thing after the other; the slow ones last."""
     yield _found("python", _python)
     yield _found("packages", _packages)
     yield _found("torch", _torch)
     yield _found("cuda", _cuda)
-    yield _found("storage", lambda: _storage(where, assignments))
+    yield _found("storage", lambda: _storage(where))
     yield _found("tracking", lambda: _tracking(where))
     yield from _cluster()
 
@@ -111,9 +111,8 @@ def _cuda() -> str:
     return "no GPU here: compute.device=cpu"
 
 
-def _storage(where: Where, assignments: Sequence[str]) -> str:
-    given = [word.partition("=")[2] for word in assignments if word.startswith("storage.path=")]
-    place = given[-1] if given and given[-1].startswith("s3://") else where.storage.path.resolve()
+def _storage(where: Where) -> str:
+    place = where.storage.place
     try:
         with told(f"storage.path={place}"):
             return check_store(open_store(place, where.storage))
@@ -122,7 +121,10 @@ def _storage(where: Where, assignments: Sequence[str]) -> str:
 
 
 def _tracking(where: Where) -> str:
-    uri = where.tracking_uri
+    try:
+        uri = where.tracking_uri
+    except SettingsError as error:
+        raise UnwellError(str(error)) from None
     server = uri.startswith(("http://", "https://"))
     said = check_server(uri) if server else uri
     from infra.mlflow_registry import NoRegistryError, check_answers

@@ -30,6 +30,7 @@ from gan_core.metrics.tally import KEPT
 from gan_core.settings import SettingsError
 from infra.files import write_atomic
 from pipelines.fetch import at_hand
+from pipelines.mirror import shared_cache
 from pipelines.pictures import pairs_picture, png
 from pipelines.reference import best_device, doubts, obtain_reference, with_weights
 from pipelines.sides import Side, cached_side, compare, side_key, tallied
@@ -50,7 +51,7 @@ class Asked:
     statistics: Path | None = None
     """Where to write the real side's mean and covariance, in the form of published ones."""
     packs: Storage = field(default_factory=Storage)
-    """How packs are fetched, if the checkpoint's data is one."""
+    """How packs are fetched, if the checkpoint's data is one, and where the reference is shared, if that is in S3."""
 
 
 def evaluate_checkpoint(folder: Path, settings: Metrics, asked: Asked) -> dict[str, Any]:
@@ -62,7 +63,7 @@ def evaluate_checkpoint(folder: Path, settings: Metrics, asked: Asked) -> dict[s
     game = checkpoint.open_game(folder, best_device())
     source = at_hand(game.experiment.data, asked.packs, asked.console)
     dataset = data.load(source)
-    yardstick = obtain_reference(settings, source, asked.storage, asked.console)
+    yardstick = obtain_reference(settings, source, asked.storage, asked.console, shared_cache(asked.packs))
     reference = Reference.from_bytes(yardstick.content, dataset).to(best_device())
     extractor = reference.extractor
     count = sample_count(settings.samples, reference)

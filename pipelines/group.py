@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from gan_core.loop import DivergedError
+from infra.store import StoreError
 from pipelines.beside import BesideTraining
 from pipelines.room import Shares
 from pipelines.rows import Event
@@ -42,7 +43,7 @@ def run_group(job: Job) -> Iterator[Event]:
     """Plays a job on `compute.workers` workers, from its folder's newest checkpoint; yields rank 0's events.
 
     A lost worker restarts the group from there, with fewer if `compute.min_workers` has it so. Raises DivergedError or
-    GroupError.
+    GroupError, and StoreError if what was played cannot be kept.
     """
     from ray.util.queue import Empty, Queue
 
@@ -69,7 +70,7 @@ def run_group(job: Job) -> Iterator[Event]:
                 if not running:
                     break
                 continue
-            if isinstance(item, DivergedError):
+            if isinstance(item, DivergedError | StoreError):
                 raise item
             yield item
     finally:
@@ -95,7 +96,7 @@ def _trainer(job: Job, queue: Any) -> Any:
         scaling_config=ScalingConfig(num_workers=count, use_gpu=job.shares.use_gpu, resources_per_worker=resources),
         run_config=RunConfig(
             name=f"start-{time.time_ns()}",
-            storage_path=str(job.folder.path / "ray"),
+            **job.folder.of_ray("ray", job.shares.nodes),
             failure_config=FailureConfig(max_failures=GROUP_RESTARTS),
         ),
     )
@@ -113,6 +114,7 @@ def _work(config: dict[str, Any]) -> None:
         beside = BesideTraining(job.experiment, job.reference, job.shares.evaluate_on_gpu)
     try:
         with sole_writer(job.folder) if rank == 0 else nullcontext():
+            job.folder.take_up()
             start = start_of(job.folder)
             for event in play(
                 job.experiment, job.folder, job.reference, job.target, device, start, beside, job.constants
@@ -122,3 +124,7 @@ def _work(config: dict[str, Any]) -> None:
     except DivergedError as error:
         if rank == 0:
             queue.put(error)
+    except StoreError as error:
+        if rank != 0:
+            raise
+        queue.put(error)

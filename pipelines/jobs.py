@@ -13,8 +13,10 @@ from infra.files import write_atomic
 from infra.kuberay import KubeRay
 from infra.ray_jobs import RayJobs
 from infra.slurm import Slurm
+from pipelines.names import names_with, run_folder
 from pipelines.places import Place
 from pipelines.runs import RunFolder
+from pipelines.storage import Storage
 
 
 @dataclass(frozen=True)
@@ -35,10 +37,12 @@ class Job:
     def write(self, folder: RunFolder) -> None:
         """Aside, then moved."""
         write_atomic(folder.job, json.dumps(asdict(self), indent=1).encode())
+        folder.put(folder.job)
 
     @staticmethod
     def read(folder: RunFolder) -> Job | None:
         """None if the run was never submitted. Raises SettingsError for a damaged file."""
+        folder.bring_file(folder.job)
         if not folder.job.is_file():
             return None
         try:
@@ -62,23 +66,23 @@ class Job:
             return False
 
 
-def known_jobs(storage: Path) -> list[Job]:
+def known_jobs(storage: Storage) -> list[Job]:
     """All jobs below a storage path, oldest first."""
-    folders = [RunFolder(path.parent) for path in storage.resolve().glob("*/job.json")]
+    folders = [run_folder(storage, name) for name in names_with("job.json", storage)]
     return sorted((job for folder in folders if (job := Job.read(folder))), key=lambda job: job.submitted)
 
 
-def find_job(name: str, storage: Path) -> Job:
+def find_job(name: str, storage: Storage) -> Job:
     """Raises SettingsError with the nearest name."""
-    job = Job.read(RunFolder(storage.resolve() / name))
+    job = Job.read(run_folder(storage, name))
     if job is None:
         names = [one.name for one in known_jobs(storage)]
         hint = nearest(name, names) if names else "none, nothing was submitted yet"
-        raise SettingsError(f"no job named '{name}' in {storage.resolve()}; nearest: {hint}")
+        raise SettingsError(f"no job named '{name}' in {storage.place}; nearest: {hint}")
     return job
 
 
-def job_table(storage: Path) -> list[str]:
+def job_table(storage: Storage) -> list[str]:
     """A line a job: name, place, id, state, when it was submitted."""
     rows = [("name", "place", "id", "state", "submitted")]
     for job in known_jobs(storage):
@@ -94,7 +98,7 @@ def _state(job: Job) -> State | str:
         return f"? ({error})"
 
 
-def follow(name: str, storage: Path) -> Iterator[str]:
+def follow(name: str, storage: Storage) -> Iterator[str]:
     """What a job wrote and writes, until it has ended. Raises SettingsError."""
     job = find_job(name, storage)
     try:
@@ -103,7 +107,7 @@ def follow(name: str, storage: Path) -> Iterator[str]:
         raise SettingsError(str(error)) from None
 
 
-def stop(name: str, storage: Path) -> Job:
+def stop(name: str, storage: Storage) -> Job:
     """Ends a job; `--resume NAME`, or the same submission again, goes on with it. Raises SettingsError."""
     job = find_job(name, storage)
     try:

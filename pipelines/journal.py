@@ -15,9 +15,13 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from gan_core.settings import SettingsError
+from infra.store import StoreError
+
+if TYPE_CHECKING:
+    from pipelines.mirror import Segments
 
 EARLY = "early"
 """Why a trial was stopped by its scheduler."""
@@ -63,8 +67,9 @@ class Record:
 class Journal:
     """A search's file, read and then appended to. One process at a time; its death lets go of it."""
 
-    def __init__(self, path: Path) -> None:
-        """Raises SettingsError if another process has it open."""
+    def __init__(self, path: Path, segments: Segments | None = None) -> None:
+        """Raises SettingsError if another process has it open. `segments`: where it is kept beside this file, which is
+        made anew from them then."""
         self._file = path.open("a+b")
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -73,6 +78,8 @@ class Journal:
             name = path.parent.name
             raise SettingsError(f"the search '{name}' is running; nearest: wait for it, or another name") from None
         self.path = path
+        self._segments = segments
+        self._error: StoreError | None = None
         self.records: dict[str, Record] = {}
         self.images = 0
         """That all trials have seen."""
@@ -86,7 +93,8 @@ class Journal:
         return self
 
     def __exit__(self, *error: object) -> None:
-        self._append({"event": "clock"})
+        if self._error is None:
+            self._append({"event": "clock"})
         self._file.close()
 
     @property
@@ -127,20 +135,43 @@ class Journal:
         self._append({"event": "closed", "trial": trial})
 
     def tick(self) -> None:
-        """Keeps the time spent, now and then."""
+        """Keeps the time spent, now and then. Raises StoreError if what was told before could not be kept."""
+        self.check()
         if time.monotonic() - self._written > CLOCK_SECONDS:
             self._append({"event": "clock"})
 
+    def check(self) -> None:
+        """Raises StoreError if a line could not be kept: nothing may go on, for it would be forgotten."""
+        if self._error is not None:
+            raise self._error
+
     def _append(self, line: dict[str, Any]) -> None:
         text = json.dumps({**line, "seconds": round(self.seconds, 2)}, default=_plain, allow_nan=False)
+        self._keep(text.encode() + b"\n")
         self._file.write(text.encode() + b"\n")
         self._file.flush()
         os.fsync(self._file.fileno())
         self._written = time.monotonic()
         self._apply(json.loads(text))
 
+    def _keep(self, line: bytes) -> None:
+        """Ray Tune takes an error for one of the trial that the line is about: `check` tells it again."""
+        self.check()
+        if self._segments is None:
+            return
+        try:
+            self._segments.add(line)
+        except StoreError as error:
+            self._error = error
+            raise
+
     def _read(self) -> list[dict[str, Any]]:
         """All whole lines; what a crash left of the last is cut off."""
+        if self._segments is not None:
+            kept = self._segments.take()
+            self._file.truncate(0)
+            self._file.write(kept)
+            self._file.flush()
         self._file.seek(0)
         content = self._file.read()
         whole = content[: content.rfind(b"\n") + 1]

@@ -46,6 +46,11 @@ class Pointer:
         return Pointer(**json.loads((folder / POINTER).read_bytes()))
 
 
+def pointer_file(folder: RunFolder) -> Path:
+    """Where a trial's pointer is that the driver gives it to go on from."""
+    return folder.path / "pointer" / POINTER
+
+
 def lineage(folder: RunFolder) -> list[dict[str, Any]]:
     """A trial's exploitations, oldest first: its own `step` then, the donor `parent`, its `parent_step`, and the
     `settings` with which the trial went on."""
@@ -85,6 +90,7 @@ def exploit(folder: RunFolder, donor: RunFolder, step: int, settings: Mapping[st
     write_atomic(folder.lineage, json.dumps(known, indent=1).encode())
     folder.discard_after(taken - 1)
     os.replace(aside, folder.checkpoint(taken))
+    folder.keep(taken)
     return taken
 
 
@@ -93,12 +99,12 @@ def _copy(donor: RunFolder, step: int, into: Path) -> tuple[Path, int]:
     into.mkdir(parents=True, exist_ok=True)
     for left in into.glob(".*-new"):  # by a process that died here
         shutil.rmtree(left, ignore_errors=True)
-    later = [path for path in donor.checkpoints() if int(path.name[5:]) >= step]
-    for path in later or donor.checkpoints()[-1:]:
-        aside = into / f".{path.name}-{uuid.uuid4().hex}-new"
+    steps = donor.steps()
+    for found in [one for one in steps if one >= step] or steps[-1:]:
+        aside = into / f".{donor.checkpoint(found).name}-{uuid.uuid4().hex}-new"
         with suppress(FileNotFoundError, shutil.Error):
-            shutil.copytree(path, aside)
+            donor.copy(found, aside)
             if checkpoint.is_whole(aside):
-                return aside, int(path.name[5:])
+                return aside, found
         shutil.rmtree(aside, ignore_errors=True)
-    raise checkpoint.CheckpointError(f"{donor.path} has no whole checkpoint from step {step} on")
+    raise checkpoint.CheckpointError(f"{donor.where} has no whole checkpoint from step {step} on")

@@ -9,6 +9,7 @@ from typing import Generic, TypeVar
 
 from gan_core.settings import SettingsError
 from pipelines.configs import read_config
+from pipelines.names import run_folder
 from pipelines.resume import resumed_search, resumed_train
 from pipelines.runs import RunFolder
 from pipelines.settings import SearchExperiment, TrainExperiment, search_experiment, train_experiment
@@ -48,18 +49,24 @@ class Order(Generic[Ordered]):
     """Tags that say where its settings are from."""
 
 
+def folder_of(experiment: TrainExperiment | SearchExperiment) -> RunFolder:
+    """The run's, by the name that it has by now."""
+    assert experiment.name is not None
+    return run_folder(experiment.storage, experiment.name)
+
+
 def train_order(line: Line) -> Order[TrainExperiment]:
     """Raises SettingsError for all that is wrong with the line."""
     if line.from_search is not None:
         found, of_search = winner_experiment(
             line.from_search, line.families, line.assignments, line.config, line.resume
         )
-        return Order(found, RunFolder(found.folder), False, of_search.tags)
+        return Order(found, folder_of(found), False, of_search.tags)
     if line.resume is not None:
         experiment, folder = resumed_train(line.resume, _without_families(line, line.resume))
         return Order(experiment, folder, True)
     experiment = train_experiment(line.families, line.assignments, read_config(line.config))
-    return Order(experiment, RunFolder(experiment.folder), False)
+    return Order(experiment, folder_of(experiment), False)
 
 
 def search_order(line: Line) -> Order[SearchExperiment]:
@@ -73,7 +80,7 @@ def search_order(line: Line) -> Order[SearchExperiment]:
         experiment, folder = resumed_search(line.resume, _without_families(line, line.resume))
         return Order(experiment, folder, True)
     experiment = search_experiment(line.families, line.assignments, read_config(line.config))
-    return Order(experiment, RunFolder(experiment.folder), False)
+    return Order(experiment, folder_of(experiment), False)
 
 
 def _without_families(line: Line, resume: str) -> list[str]:

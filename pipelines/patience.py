@@ -57,7 +57,7 @@ class Owed:
     """The note in a run's folder that its tracking store lacks some of it."""
 
     def __init__(self, folder: RunFolder) -> None:
-        self._file = folder.path / "untracked"
+        self._folder, self._file = folder, folder.untracked
 
     def __bool__(self) -> bool:
         return self._file.is_file()
@@ -65,10 +65,12 @@ class Owed:
     def note(self, why: str) -> None:
         """Leaves it."""
         write_atomic(self._file, why.encode())
+        self._folder.put(self._file)
 
     def settle(self) -> None:
         """Takes it back."""
-        self._file.unlink(missing_ok=True)
+        if self:
+            self._folder.drop(self._file)
 
 
 def say_owed(console: Console, settings: Where, verb: str, name: str) -> None:

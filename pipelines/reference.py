@@ -18,6 +18,7 @@ from gan_core.metrics.reference import Reference
 from gan_core.metrics.scores import sample_count
 from gan_core.settings import SettingsError
 from infra.files import alone, write_atomic
+from pipelines.mirror import Mirror
 from pipelines.screen import counted, say
 
 
@@ -41,10 +42,14 @@ class Yardstick:
     doubts: list[str]
 
 
-def obtain_reference(settings: Metrics, source: Data, storage: Path, console: Console) -> Yardstick:
+def obtain_reference(
+    settings: Metrics, source: Data, storage: Path, console: Console, shared: Mirror | None = None
+) -> Yardstick:
     """The reference from `<storage>/cache`, or built now.
 
-    Of several processes that ask at once, one builds. A damaged file is made anew. Raises SettingsError.
+    Of several processes that ask at once, one builds. A damaged file is made anew. `shared`: where that folder is kept,
+    if not there: what another machine has built is not built again, for it might differ in its last bits. Raises
+    SettingsError.
     """
     dataset = data.load(source)
     cache = storage.resolve() / "cache"
@@ -56,13 +61,25 @@ def obtain_reference(settings: Metrics, source: Data, storage: Path, console: Co
         raise SettingsError(f"metrics: {error.filename}: {error.strerror}") from None
     file = cache / f"reference-{key[:32]}.safetensors"
     with alone(file, lambda: say(console, f"waiting for another process that makes {file.name}")):
+        _share(shared, file, fetch=True)
         reference = _cached(file, dataset)
         if reference is None:
             reference = _built(settings, dataset, console)
             write_atomic(file, reference.to_bytes())
+        _share(shared, file, fetch=False)
     counts = {"real": reference.count, "generated": settings.samples or reference.count}
     found = doubts(reference.extractor, len(reference.target.mean), counts)
     return Yardstick(reference.to_bytes(), reference_tags(reference, key, settings.samples), found)
+
+
+def _share(shared: Mirror | None, file: Path, fetch: bool) -> None:
+    if shared is None:
+        return
+    with shared.told():
+        if not fetch:
+            shared.put([file])
+        elif shared.has(file.name):
+            shared.get([file.name])
 
 
 def best_device() -> str:

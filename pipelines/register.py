@@ -21,7 +21,7 @@ def track_winner(context: SearchContext, found: Found) -> None:
     if best is None or best.confirmed is None:
         return
     runs = [run.id for one in found.confirmed for run in one.runs]
-    seen = sum(_images_seen(RunFolder(context.folder.path / "confirm").trial(run)) for run in runs)
+    seen = sum(_images_seen(context.folder.below("confirm").trial(run)) for run in runs)
     values = {"images_seen": seen, "confirmed/fid_mean": best.confirmed.mean, "confirmed/fid_sd": best.confirmed.sd}
     told = {name: float(value) for name, value in values.items() if value is not None}
     MlflowTracker(context.tracking_uri, context.parent).metrics(len(runs), told)

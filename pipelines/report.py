@@ -18,8 +18,7 @@ from pipelines.found import Found
 from pipelines.outcome import Outcome, ranked, short
 from pipelines.runs import RunFolder
 from pipelines.screen import number, say
-from pipelines.settings import SearchExperiment
-from pipelines.storage import Storage
+from pipelines.settings import SearchExperiment, Where
 
 
 def write_found(folder: RunFolder, experiment: SearchExperiment, found: Found) -> list[Path]:
@@ -29,7 +28,7 @@ def write_found(folder: RunFolder, experiment: SearchExperiment, found: Found) -
     A search that is cut short before it confirmed anew leaves an earlier winner as it is.
     """
     written = [folder.path / "trials.csv"]
-    write_atomic(written[0], _trials(found.outcomes).encode())
+    write_atomic(written[0], _trials(folder, found.outcomes).encode())
     best = found.best
     about, picture = folder.best.with_suffix(".json"), folder.best.with_suffix(".png")
     if best is None or (best.confirmed is None and about.is_file() and "mean" in json.loads(about.read_bytes())):
@@ -55,7 +54,7 @@ def _csv(rows: Sequence[Sequence[object]]) -> str:
     return text.getvalue()
 
 
-def _trials(outcomes: Sequence[Outcome]) -> str:
+def _trials(folder: RunFolder, outcomes: Sequence[Outcome]) -> str:
     fields = _fields(outcomes)
     rows: list[list[object]] = [
         ["trial", "state", "reason", "fid", "step", "images_per_second", "family", *fields, "checkpoint"],
@@ -63,7 +62,8 @@ def _trials(outcomes: Sequence[Outcome]) -> str:
     for one in ranked(outcomes):
         values = [one.settings.get(name) for name in fields]
         numbers = [one.fid, one.step, one.images_per_second or None]
-        rows.append([one.trial, one.state, one.reason or None, *numbers, one.settings["name"], *values, one.checkpoint])
+        kept = folder.told(Path(one.checkpoint)) if one.checkpoint else None
+        rows.append([one.trial, one.state, one.reason or None, *numbers, one.settings["name"], *values, kept])
     return _csv(rows)
 
 
@@ -82,7 +82,7 @@ def _confirmed(confirmed: Sequence[Confirmed]) -> str:
     return _csv(rows)
 
 
-def say_found(console: Console, folder: RunFolder, found: Found, storage: Storage) -> None:
+def say_found(console: Console, folder: RunFolder, found: Found, experiment: Where) -> None:
     """Prints the tables of trials and of confirmed settings, the best settings and where things are."""
     _say_trials(console, found.outcomes)
     if found.confirmed:
@@ -97,15 +97,16 @@ def say_found(console: Console, folder: RunFolder, found: Found, storage: Storag
         told, run = best.confirmed.summary, f"{run}, shown with seed {best.seed}: FID {number(best.fid)}"
     elif found.confirmed:
         run += ", unconfirmed: none of the confirmed settings has a FID"
+    again = f"ganfleet train --from-search {folder.path.name}{experiment.storage.argument}"
     lines = {
         "best": f"{told}  {described}  ({run})",
-        "samples": str(folder.best.with_suffix(".png")),
-        "settings": f"{folder.best}   (ganfleet train --from-search {folder.path.name}{storage.argument})",
-        "trials": str(folder.path / "trials.csv"),
+        "samples": folder.told(folder.best.with_suffix(".png")),
+        "settings": f"{folder.told(folder.best)}   ({again})",
+        "trials": folder.told(folder.path / "trials.csv"),
     }
     if found.confirmed:
-        lines["confirmed"] = str(folder.path / "confirmed.csv")
-    for name, line in {**lines, "curves": f"ganfleet ui{storage.argument}"}.items():
+        lines["confirmed"] = folder.told(folder.path / "confirmed.csv")
+    for name, line in {**lines, "curves": experiment.curves}.items():
         say(console, f"{name:<9} {line}")
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TypeVar
 
 from gan_core.settings import SettingsError, nearest
-from pipelines.runs import RunFolder, find_run
+from pipelines.names import find_run
+from pipelines.runs import RunFolder
 from pipelines.settings import SearchExperiment, TrainExperiment, Where
+from pipelines.storage import Storage
 
 Placed = TypeVar("Placed", bound=Where)
 
@@ -23,12 +24,11 @@ def resumed_train(name: str, assignments: Sequence[str]) -> tuple[TrainExperimen
     """A training run's own settings with those changed that may be. Raises SettingsError."""
     storage, changes = _split_storage(assignments)
     folder = find_run(name, storage)
-    text = folder.experiment.read_text()
-    if "\nfamilies:" in text:
+    if folder.of_search:
         raise SettingsError(f"'{name}' is a search; nearest: ganfleet search --resume {name}")
     _check(changes, TRAIN_MAY_CHANGE)
-    before = TrainExperiment.from_yaml(text)
-    after = _in_place(before.override(*changes), folder)
+    before = TrainExperiment.from_yaml(folder.experiment.read_text())
+    after = _in_place(before.override(*changes), folder, storage)
     for name in ("rounds", "images"):
         was, is_now = before.model_dump()["budget"][name], after.model_dump()["budget"][name]
         if was is not None and is_now is not None and is_now < was:
@@ -40,12 +40,11 @@ def resumed_search(name: str, assignments: Sequence[str]) -> tuple[SearchExperim
     """A search's own settings with those changed that may be. Raises SettingsError."""
     storage, changes = _split_storage(assignments)
     folder = find_run(name, storage)
-    text = folder.experiment.read_text()
-    if "\nfamilies:" not in text:
+    if not folder.of_search:
         raise SettingsError(f"'{name}' is a training run; nearest: ganfleet train --resume {name}")
     _check(changes, SEARCH_MAY_CHANGE)
-    before = SearchExperiment.from_yaml(text)
-    after = _in_place(before.override(*changes), folder)
+    before = SearchExperiment.from_yaml(folder.experiment.read_text())
+    after = _in_place(before.override(*changes), folder, storage)
     for name in SEARCH_MAY_GROW:
         was, is_now = getattr(before.search, name), getattr(after.search, name)
         if was is not None and is_now is not None and is_now < was:
@@ -53,9 +52,10 @@ def resumed_search(name: str, assignments: Sequence[str]) -> tuple[SearchExperim
     return after, folder
 
 
-def _split_storage(assignments: Sequence[str]) -> tuple[Path, list[str]]:
-    where = [word for word in assignments if word.startswith("storage.path=")]
-    return Where().override(*where).storage.path, [word for word in assignments if word not in where]
+def _split_storage(assignments: Sequence[str]) -> tuple[Storage, list[str]]:
+    """Where the run is to be found, and what is to change."""
+    where = [word for word in assignments if word.startswith(("storage.path=", "storage.endpoint_url="))]
+    return Where().override(*where).storage, [word for word in assignments if not word.startswith("storage.path=")]
 
 
 def _check(changes: Sequence[str], allowed: Sequence[str]) -> None:
@@ -68,6 +68,9 @@ def _check(changes: Sequence[str], allowed: Sequence[str]) -> None:
             )
 
 
-def _in_place(experiment: Placed, folder: RunFolder) -> Placed:
-    """The settings where the folder is now, wherever it was made."""
-    return experiment.override(f"name={folder.path.name}", f"storage.path={folder.path.parent}")
+def _in_place(experiment: Placed, folder: RunFolder, storage: Storage) -> Placed:
+    """The settings where the folder is now, wherever it was made; in S3 at the address where it was found."""
+    here = [f"name={folder.path.name}", f"storage.path={folder.home}"]
+    if folder.home != str(folder.path.parent):
+        here.append(f"storage.endpoint_url={storage.endpoint_url or 'null'}")
+    return experiment.override(*here)

@@ -96,6 +96,8 @@ class Shares:
     gpus: float
     cpus_per_worker: int
     evaluate_on_gpu: bool = False
+    nodes: int = 1
+    """Of the cluster."""
 
     @property
     def use_gpu(self) -> bool:
@@ -108,14 +110,14 @@ def shares(settings: TrainExperiment, room: Cluster) -> Shares:
     workers, gpus = settings.compute.workers, gpus_of(settings, room)
     spare = room.cpus - settings.metrics.beside
     cpus = settings.compute.cpus or (max(1, spare // workers) if room.local else 1)
-    return Shares(gpus, cpus, gpus > 0 and room.gpus > workers)
+    return Shares(gpus, cpus, gpus > 0 and room.gpus > workers, len(room.sizes))
 
 
 def trial_shares(experiment: SearchExperiment, room: Cluster) -> Shares:
     """What each worker of a trial gets, so that as many trials as may run at once do."""
     concurrent, workers = concurrent_trials(experiment, room), experiment.compute.workers
     cpus = experiment.compute.cpus or (max(1, room.cpus // (concurrent * workers)) if room.local else 1)
-    return Shares(gpus_of(experiment, room), cpus)
+    return Shares(gpus_of(experiment, room), cpus, nodes=len(room.sizes))
 
 
 def trial_slots(experiment: SearchExperiment, room: Cluster) -> int:

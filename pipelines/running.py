@@ -8,7 +8,7 @@ from __future__ import annotations
 import signal
 import traceback
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 
 import typer
@@ -16,12 +16,12 @@ from rich.console import Console
 
 from gan_core.settings import SettingsError
 from infra.cluster import ClusterError
-from infra.files import write_atomic
+from infra.store import StoreError
 from pipelines.room import check_room
 from pipelines.runs import RunFolder
 from pipelines.settings import SearchExperiment, TrainExperiment, Where
 
-INPUT, INTERRUPTED, FAILED = 2, 75, 1
+DONE, INPUT, INTERRUPTED, FAILED = 0, 2, 75, 1
 
 
 def begin(
@@ -36,15 +36,17 @@ def begin(
     try:
         if resumed:
             before = folder.experiment.read_bytes()
-            write_atomic(folder.experiment, experiment.to_yaml().encode())
+            folder.change(experiment.to_yaml().encode())
         else:
             folder.create(experiment.to_yaml(), origin)
     except OSError as error:
-        raise SettingsError(
-            f"storage.path={experiment.storage.path} cannot be written to: {error.strerror}; nearest: storage.path=runs"
-        ) from None
-    typer.echo(f"{folder.path.name}: {folder.path}   log: {folder.log}")
-    return (lambda: write_atomic(folder.experiment, before)) if resumed else folder.withdraw
+        place = f"storage.path={experiment.storage.path} cannot be written to: {error.strerror}"
+        if experiment.storage.remote:
+            place = f"the cache {folder.path.parent} cannot be written to: {error.strerror}"
+        right = "GANFLEET_CACHE=FOLDER" if experiment.storage.remote else "storage.path=runs"
+        raise SettingsError(f"{place}; nearest: {right}") from None
+    typer.echo(f"{folder.path.name}: {folder.where}   log: {folder.log}")
+    return (lambda: folder.change(before)) if resumed else folder.withdraw
 
 
 def run(
@@ -68,9 +70,12 @@ def run(
     with (screen or quiet)(folder.log) as console:
         try:
             play(console)
-            return
+            code = DONE
         except (InterruptedRunError, KeyboardInterrupt):
             code = INTERRUPTED
+        except StoreError as error:
+            code, failure = INTERRUPTED, str(error)
+            traceback.print_exc()
         except (SettingsError, ClusterError) as error:
             code, failure = INPUT, str(error)
         except DivergedError as error:
@@ -80,11 +85,16 @@ def run(
             traceback.print_exc()
     if code == INPUT:
         undo()
+    else:
+        with suppress(StoreError):
+            folder.put(folder.log)
+    if code == DONE:
+        return
+    if failure:
+        typer.echo(f"error: {failure}" + (f"   (log: {folder.log})" if code != INPUT else ""), err=True)
     if code == INTERRUPTED:
         resume = f"ganfleet {verb} --resume {folder.path.name}{experiment.storage.argument}"
         typer.echo(f"interrupted; to go on: {resume}", err=True)
-    else:
-        typer.echo(f"error: {failure}" + (f"   (log: {folder.log})" if code == FAILED else ""), err=True)
     raise SystemExit(code)
 
 

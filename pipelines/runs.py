@@ -1,24 +1,32 @@
-"""Where a run or search keeps its files, and how a name on the command line finds them."""
+"""Where a run or search keeps its files."""
 
 from __future__ import annotations
 
 import json
 import shutil
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from gan_core.settings import SettingsError, nearest
+from gan_core.settings import SettingsError
 from infra.files import write_atomic
+
+if TYPE_CHECKING:
+    from pipelines.mirror import Segments
 
 KEPT_CHECKPOINTS = 3
 
 
 @dataclass(frozen=True)
 class RunFolder:
-    """`NAME/` of a training run, a search, or one trial (`NAME/trials/ID/`)."""
+    """`NAME/` of a training run, a search, or one trial (`NAME/trials/ID/`), on a disk that all who play it see.
+
+    What has nothing to do here is for a folder that is kept elsewhere, of which this machine has a copy
+    (`pipelines.stored`).
+    """
 
     path: Path
 
@@ -58,60 +66,141 @@ class RunFolder:
         return self.path / "job.json"
 
     @property
+    def untracked(self) -> Path:
+        """Is there if its tracking store lacks some of it (`pipelines.patience.Owed`)."""
+        return self.path / "untracked"
+
+    @property
     def begun(self) -> Path:
-        """The file that is there once it has begun."""
-        return self._identity
+        """The file that is there once it has begun: its identity."""
+        return self.path / "id.json"
+
+    @property
+    def where(self) -> str:
+        """Where it is kept, as a person finds it."""
+        return str(self.path)
+
+    @property
+    def home(self) -> str:
+        """The storage path that it lies in, as a person finds it."""
+        return str(self.path.parent)
+
+    def told(self, path: Path) -> str:
+        """Where something inside is kept, as a person finds it."""
+        return str(path)
 
     def free_name(self) -> str:
         """The nearest name beside it that is not taken."""
-        taken = {path.name for path in self.path.parent.iterdir()}
+        taken = self._taken()
         return next(name for n in range(2, len(taken) + 3) if (name := f"{self.path.name}-{n}") not in taken)
+
+    def _taken(self) -> set[str]:
+        return {path.name for path in self.path.parent.iterdir()}
+
+    def below(self, inside: str) -> RunFolder:
+        """A folder inside, by its relative path."""
+        return RunFolder(self.path / inside)
 
     def trial(self, trial_id: str) -> RunFolder:
         """One trial of a search."""
-        return RunFolder(self.path / "trials" / trial_id)
+        return self.below(f"trials/{trial_id}")
+
+    def exists(self) -> bool:
+        """Whether it has begun. Raises SettingsError if that cannot be known."""
+        return self.experiment.is_file()
 
     def create(self, experiment_yaml: str, origin: Mapping[str, str] | None = None) -> None:
         """Makes the folder of a new run; `origin`: tags that say where its settings are from. Raises SettingsError if
         the name is taken."""
         if self.experiment.exists():
             raise SettingsError(
-                f"name={self.path.name} exists in {self.path.parent};"
+                f"name={self.path.name} exists in {self.home};"
                 f" nearest: name={self.free_name()}, or --resume {self.path.name} to go on with it"
             )
         self.path.mkdir(parents=True, exist_ok=True)
-        write_atomic(self._identity, json.dumps({"id": uuid.uuid4().hex, "origin": dict(origin or {})}).encode())
+        write_atomic(self.begun, json.dumps({"id": uuid.uuid4().hex, "origin": dict(origin or {})}).encode())
         write_atomic(self.experiment, experiment_yaml.encode())
+
+    def change(self, experiment_yaml: bytes) -> None:
+        """Writes other settings of a run that goes on."""
+        write_atomic(self.experiment, experiment_yaml)
 
     def withdraw(self) -> None:
         """Takes back a run that never began: the same command, put right, may have the name. What else lies in the
         folder stays."""
-        for path in (self.experiment, self._identity, self.log, self.journal):
+        for path in (self.experiment, self.begun, self.log, self.journal):
             path.unlink(missing_ok=True)
         with suppress(OSError):
             self.path.rmdir()
 
     @property
+    def of_search(self) -> bool:
+        """Whether it is a search's."""
+        return "\nfamilies:" in self.experiment.read_text()
+
+    @property
     def id(self) -> str:
         """What tells this run from an earlier one of the same name in a tracking store."""
-        return str(json.loads(self._identity.read_text())["id"])
+        return str(self._about()["id"])
 
     @property
     def origin(self) -> dict[str, str]:
         """Tags that say where its settings are from; none if they are its own."""
-        return dict(json.loads(self._identity.read_text()).get("origin", {}))
+        return dict(self._about().get("origin", {}))
 
-    @property
-    def _identity(self) -> Path:
-        return self.path / "id.json"
+    def _about(self) -> dict[str, Any]:
+        return json.loads(self.begun.read_text())
+
+    def take_up(self, until: int | None = None) -> None:
+        """Before it is played on, by the one process that does: all that it goes on from is here, and nothing else.
+
+        `until`: the step up to which what was played counts; None: all of it.
+        """
+
+    def keep(self, step: int | None = None) -> None:
+        """What was played until now, and the checkpoint of that step, are where they are to stay."""
+
+    def bring(self, step: int | None = None) -> None:
+        """For whoever reads: what its player has kept is here, and the checkpoint of that step."""
+
+    def put(self, *files: Path) -> None:
+        """These files, written by the driver, are where they are to stay."""
+
+    def drop(self, file: Path) -> None:
+        """Deletes a file that the driver wrote."""
+        file.unlink(missing_ok=True)
+
+    def bring_file(self, file: Path) -> None:
+        """This file is here, if there is one."""
+
+    def of_ray(self, inside: str, nodes: int) -> dict[str, Any]:
+        """Where Ray keeps its own files: arguments of RunConfig."""
+        return {"storage_path": str(self.path / inside)}
+
+    def segments(self) -> Segments | None:
+        """Where its journal is kept beside the one here."""
+        return None
 
     def checkpoint(self, step: int) -> Path:
         """The folder of the checkpoint at a step."""
         return self.path / "checkpoints" / f"step-{step:06d}"
 
     def checkpoints(self) -> list[Path]:
-        """The complete checkpoints, oldest first (an incomplete one has another name)."""
-        return sorted((self.path / "checkpoints").glob("step-*"), key=lambda path: int(path.name[5:]))
+        """The complete checkpoints here, oldest first (an incomplete one has another name)."""
+        return sorted((self.path / "checkpoints").glob("step-*"), key=step_of)
+
+    def steps(self) -> list[int]:
+        """Those of its complete checkpoints, wherever it was played."""
+        return [step_of(path) for path in self.checkpoints()]
+
+    def copy(self, step: int, into: Path) -> None:
+        """Copies a checkpoint to a folder that is not there yet. Raises OSError or shutil.Error if it is deleted
+        meanwhile."""
+        shutil.copytree(self.checkpoint(step), into)
+
+    def at_hand(self, checkpoint: Path) -> Path:
+        """One of its checkpoints, or of a trial's, with all that lies beside it, to be read here."""
+        return checkpoint
 
     def logged(self) -> int | None:
         """The last step of metrics.jsonl, 0 if it is empty; None if there is no such file."""
@@ -131,7 +220,7 @@ class RunFolder:
 
     def discard_after(self, step: int) -> list[Path]:
         """Deletes the checkpoints later than `step`; returns the others, oldest first."""
-        kept = [path for path in self.checkpoints() if int(path.name[5:]) <= step]
+        kept = [path for path in self.checkpoints() if step_of(path) <= step]
         for later in set(self.checkpoints()) - set(kept):
             shutil.rmtree(later)
         return kept
@@ -150,34 +239,6 @@ class RunFolder:
             shutil.rmtree(old, ignore_errors=True)
 
 
-def find_run(name: str, storage: Path) -> RunFolder:
-    """The run or search of that name, or at that path. Raises SettingsError with the nearest name."""
-    for path in (storage.resolve() / name, Path(name).resolve()):
-        if (path / "experiment.yaml").is_file():
-            return RunFolder(path)
-    known = run_names(storage)
-    hint = f"nearest: {nearest(name, known)}" if known else "nearest: none, there is no run yet"
-    raise SettingsError(f"no run named '{name}' in {storage.resolve()}; {hint}")
-
-
-def find_checkpoint(target: str, storage: Path) -> Path:
-    """A checkpoint folder, a run's newest checkpoint, or that of a search's best trial.
-
-    Raises SettingsError if there is none.
-    """
-    if (Path(target) / "checkpoint.json").is_file():
-        return Path(target).resolve()
-    run = find_run(target, storage)
-    if run.best.is_file():
-        return run.path / json.loads(run.best.with_suffix(".json").read_text())["checkpoint"]
-    if (run.path / "trials").is_dir():
-        raise SettingsError(f"the search '{target}' has no best trial yet; nearest: --resume {target}")
-    if not run.checkpoints():
-        raise SettingsError(f"the run '{target}' has no checkpoint yet; nearest: --resume {target}")
-    return run.checkpoints()[-1]
-
-
-def run_names(storage: Path) -> list[str]:
-    """The runs and searches below a storage path."""
-    found: Iterable[Path] = storage.resolve().glob("*/experiment.yaml")
-    return sorted(path.parent.name for path in found)
+def step_of(checkpoint: Path) -> int:
+    """The step of a checkpoint's folder, by its name."""
+    return int(checkpoint.name.removeprefix("step-"))

@@ -9,6 +9,7 @@ from rich.console import Console
 
 from infra.cluster import Cluster, cluster
 from infra.mlflow_tracker import close_run, open_run, version_tags
+from infra.store import StoreError
 from pipelines.budget import Spending
 from pipelines.confirm import confirm
 from pipelines.curve import Curve
@@ -17,6 +18,7 @@ from pipelines.fetch import at_hand
 from pipelines.found import Found
 from pipelines.journal import Journal
 from pipelines.learned import try_to_draw
+from pipelines.mirror import shared_cache
 from pipelines.patience import Owed, Patience, say_owed
 from pipelines.reference import obtain_reference, say_reference
 from pipelines.register import register_winner, track_winner
@@ -46,9 +48,11 @@ def search(experiment: SearchExperiment, folder: RunFolder, console: Console) ->
     Raises InterruptedRunError on Ctrl-C; SettingsError if the cluster is too small, or if the search is running.
     """
     ask_tracking(experiment)
-    with Journal(folder.journal) as journal:
+    with Journal(folder.journal, folder.segments()) as journal:
         source = at_hand(experiment.data, experiment.storage, console)
-        yardstick = obtain_reference(experiment.metrics, source, experiment.storage.path, console)
+        yardstick = obtain_reference(
+            experiment.metrics, source, experiment.storage.folder, console, shared_cache(experiment.storage)
+        )
         say_reference(console, yardstick)
         tracking, tags = prepare_tracking(experiment), {**version_tags(), **yardstick.tags}
         parent = _open_parent(experiment, folder, tracking, tags)
@@ -61,14 +65,14 @@ def search(experiment: SearchExperiment, folder: RunFolder, console: Console) ->
                 found, whole = _played(context, journal, view, room)
             _close_parent(context, found, whole, _written(context, found, console))
         except BaseException as error:
-            state: State = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
+            state: State = "interrupted" if isinstance(error, KeyboardInterrupt | StoreError) else "failed"
             Patience().done(
                 lambda: close_run(experiment.tracking_uri, parent, STATUS[state], {"ganfleet.state": state}, {})
             )
             raise
         if not whole:
             raise InterruptedRunError
-        say_found(console, folder, found, experiment.storage)
+        say_found(console, folder, found, experiment)
         if experiment.search.compare:
             say_families(console, found.outcomes, found.confirmed)
         if _owed(folder):
@@ -112,7 +116,9 @@ def _written(context: SearchContext, found: Found, console: Console) -> list[Pat
     files = write_found(folder, experiment, found)
     if experiment.search.compare:
         files += write_families(folder, found.outcomes, found.confirmed)
-    return [*files, *try_to_draw(console, folder, experiment, found.outcomes, found.confirmed)]
+    files += try_to_draw(console, folder, experiment, found.outcomes, found.confirmed)
+    folder.put(*files)
+    return files
 
 
 def _open_parent(experiment: SearchExperiment, folder: RunFolder, tracking: str, tags: dict[str, str]) -> str:
@@ -158,8 +164,13 @@ def _scheduler(experiment: SearchExperiment, folder: RunFolder) -> TrialSchedule
         seed=experiment.seed,
         compare=experiment.search.compare,
         time=time,
-        history=lambda trial: folder.trial(trial).rows(),
+        history=lambda trial: _rows(folder.trial(trial)),
     )
+
+
+def _rows(trial: RunFolder) -> list[dict[str, float]]:
+    trial.bring()
+    return trial.rows()
 
 
 def _unit(experiment: SearchExperiment) -> tuple[int, str]:

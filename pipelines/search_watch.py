@@ -62,6 +62,7 @@ class Watch:
         now, record = self.outcome(trial), self.journal.records[trial]
         self.view.update(now)
         folder = self.context.folder.trial(trial)
+        folder.bring(now.step or None)
         closed = not folder.experiment.is_file() or self._patience.done(lambda: self._close(record, now))
         if now.ended:
             folder.discard_after(now.step)  # a group of workers runs ahead of what it reports
@@ -94,13 +95,16 @@ class Watch:
         for record in list(self.journal.records.values()):
             if not record.ended and self.spending.spent():
                 self.journal.end(record.trial, "stopped", BUDGET)
+            folder = self.context.folder.trial(record.trial)
             if not self.journal.records[record.trial].closed:
                 self.finish(record.trial)
-            elif self.context.experiment.compute.workers > 1:
-                self._catch_up(record.trial)
+            else:
+                folder.bring()
+                if self.context.experiment.compute.workers > 1:
+                    self._catch_up(record.trial)
             now = self.outcome(record.trial)
             if now.ended:
-                self.context.folder.trial(record.trial).prune(keep=1)
+                folder.prune(keep=1)
             outcomes.append(now if now.ended else replace(now, state="interrupted"))
         self._note_owed()
         return outcomes

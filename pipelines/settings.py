@@ -51,12 +51,23 @@ class Where(Settings):
     def folder(self) -> Path:
         """The absolute folder of this run or search."""
         assert self.name is not None
-        return self.storage.path.resolve() / self.name
+        return self.storage.folder / self.name
 
     @property
     def tracking_uri(self) -> str:
-        """MLflow's tracking URI, absolute: a relative one would be another store in each worker."""
-        return self.tracking.uri or f"sqlite:///{self.storage.path.resolve()}/mlflow.db"
+        """MLflow's tracking URI, absolute: a relative one would be another store in each worker. Raises SettingsError
+        if there is none."""
+        check_tracking(self)
+        return self.tracking.uri or f"sqlite:///{self.storage.folder}/mlflow.db"
+
+    @property
+    def curves(self) -> str:
+        """The command that shows what is tracked."""
+        return (
+            f"ganfleet ui tracking.uri={self.tracking_uri}"
+            if self.storage.remote
+            else f"ganfleet ui{self.storage.argument}"
+        )
 
 
 class Measuring(Where):
@@ -155,6 +166,16 @@ def _check_names(families: Sequence[str], with_known: Callable[[Sequence[str]], 
     raise SettingsError("; ".join(mistakes))
 
 
+def check_tracking(where: Where) -> None:
+    """Raises SettingsError for runs in S3 without a place to track them: S3 holds no database, and one on this machine
+    would be another than that of the next which goes on."""
+    if where.tracking.uri is None and where.storage.remote:
+        raise SettingsError(
+            f"storage.path={where.storage.path} cannot hold MLflow's database; nearest:"
+            " tracking.uri=http://HOST:PORT of an MLflow server, or tracking.uri=sqlite:////FOLDER/mlflow.db"
+        )
+
+
 def check_files(metrics: Metrics) -> None:
     """Raises SettingsError for a file of the settings that is not there."""
     for name, file in (("weights", metrics.weights), ("statistics", metrics.statistics)):
@@ -236,7 +257,8 @@ def _without_strangers(values: dict[str, Any], model: type[Settings]) -> dict[st
 
 
 def _named(experiment: _Named, stem: str) -> _Named:
-    """The experiment with a name made up from the time if it has none."""
+    """The experiment with a name made up from the time if it has none. Raises SettingsError."""
+    check_tracking(experiment)
     if experiment.name is not None:
         return experiment
     return experiment.override(f"name={stem}-{time.strftime('%m%d-%H%M%S')}")

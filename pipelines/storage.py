@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 import re
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import Field, field_validator
 
+from gan_core.caches import cache_folder
 from gan_core.settings import Settings, SettingsError
 
 
@@ -15,17 +18,28 @@ class Tracking(Settings):
     """Where MLflow keeps runs."""
 
     uri: str | None = None
-    """null: `sqlite:///<storage.path>/mlflow.db`."""
+    """null: `sqlite:///<storage.path>/mlflow.db`, where that is a folder."""
 
 
 class Storage(Settings):
     """Where runs, checkpoints and pictures are kept."""
 
-    path: Path = Path("runs")
+    path: Path | str = Path("runs")
+    """A folder that all nodes see, or `s3://bucket/prefix`."""
     endpoint_url: str | None = None
     """Of an S3 that is not AWS's own; null: as AWS's environment variables and profiles have it."""
     cache_gb: Annotated[float, Field(ge=0.001)] = 50.0
     """What fetched packs may take of this machine's disk, in 1e9 bytes; those used least recently make room."""
+
+    @field_validator("path", mode="before")
+    @classmethod
+    def _from_anywhere(cls, path: Any) -> Any:
+        if not isinstance(path, str) or not re.match(r"s3:|[a-z0-9]+://", path):
+            return Path(path) if isinstance(path, str) else path
+        if not re.fullmatch(r"s3://[^/\s]+(/.*)?", path):
+            right = path.partition(":")[2].strip("/") or "bucket/prefix"
+            raise SettingsError(f"storage.path={path} is no place; nearest: storage.path=s3://{right}")
+        return path.rstrip("/")
 
     @field_validator("endpoint_url")
     @classmethod
@@ -36,6 +50,34 @@ class Storage(Settings):
         return url
 
     @property
+    def remote(self) -> bool:
+        """Whether runs are kept in S3."""
+        return isinstance(self.path, str)
+
+    @property
+    def folder(self) -> Path:
+        """On this machine, absolute: where runs lie, or where copies of those lie that are kept in S3."""
+        if isinstance(self.path, Path):
+            return self.path.resolve()
+        where = f"{self.endpoint_url or os.environ.get('AWS_ENDPOINT_URL', '')} {self.path}"
+        return cache_folder().absolute() / "runs" / hashlib.sha256(where.encode()).hexdigest()[:16]
+
+    @property
+    def words(self) -> list[str]:
+        """The settings by which any further command finds it, from any folder."""
+        if not self.remote:
+            return [f"storage.path={self.folder}"]
+        endpoint = [] if self.endpoint_url is None else [f"storage.endpoint_url={self.endpoint_url}"]
+        return [f"storage.path={self.path}", *endpoint]
+
+    @property
     def argument(self) -> str:
         """What a further command needs to find it: nothing if it is where the default is."""
-        return "" if self.path.resolve() == Path("runs").resolve() else f" storage.path={self.path}"
+        if self.remote:
+            return "".join(f" {word}" for word in self.words)
+        return "" if self.folder == Path("runs").resolve() else f" storage.path={self.path}"
+
+    @property
+    def place(self) -> str:
+        """As a person finds it."""
+        return str(self.path) if self.remote else str(self.folder)

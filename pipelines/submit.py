@@ -12,6 +12,7 @@ from gan_core.settings import SettingsError, unknown
 from infra import kuberay, slurm
 from infra.batch import BatchError
 from infra.ray_jobs import address_from
+from infra.store import StoreError
 from infra.versions import version_of
 from pipelines.again import gone_on, shell_lines
 from pipelines.jobs import Job
@@ -57,6 +58,11 @@ def checked(verb: str, line: Line, to: str | None) -> Submission:
     room = asked.room(place)
     if room is not None:
         check_room(order.experiment, room)
+    if asked.kuberay.claim is not None and order.experiment.storage.remote:
+        raise SettingsError(
+            f"kuberay.claim={asked.kuberay.claim} is mounted at storage.path, and {order.folder.home} is no folder;"
+            " nearest: leave it out"
+        )
     return Submission(verb, order, place, asked, shell_lines(verb, line, order, changes))
 
 
@@ -67,7 +73,7 @@ def rendered(submission: Submission, job: str) -> str:
         programs = slurm.programs_of(sys.executable)
         return slurm.script(allocation, submission.name, log, programs, submission.play)
     if submission.place == "kuberay":
-        pods, storage = submission.asked.kuberay.pods(), str(submission.folder.path.parent)
+        pods, storage = submission.asked.kuberay.pods(), submission.folder.home
         manifest = kuberay.ray_job(pods, job, submission.name, submission.play, storage, version_of("ray"))
         return kuberay.to_yaml(manifest)
     return submission.play
@@ -102,6 +108,8 @@ def send(submission: Submission, job: Job) -> Job:
         path.mkdir(parents=True, exist_ok=True)
         job = replace(job, id=job.batch.submit(rendered(submission, job.id), job.id))
         job.write(submission.folder)
+    except StoreError as error:
+        raise SettingsError(f"storage.path={submission.folder.home}: {error}; nearest: ganfleet doctor") from None
     except BatchError as error:
         with suppress(OSError):
             path.rmdir()

@@ -23,7 +23,7 @@ from ray.tune.search import SearchAlgorithm, Searcher
 
 from pipelines.budget import Spending
 from pipelines.journal import BUDGET, EARLY, Journal, Record, scalars
-from pipelines.lineage import Pointer
+from pipelines.lineage import Pointer, pointer_file
 from pipelines.runs import RunFolder
 from pipelines.trial import FAILED
 from tune_spaces.engines import METRIC
@@ -116,8 +116,9 @@ class Suggestions(SearchAlgorithm):
         """Tune's trial, which goes on from where the record points."""
         spec = {**copy.deepcopy(self._spec), "config": copy.deepcopy(record.config)}
         if record.pointer is not None:
-            where = self._folder.trial(record.trial).path / "pointer"
-            spec["restore"] = str(Pointer(**record.pointer).write(where))
+            folder = self._folder.trial(record.trial)
+            spec["restore"] = str(Pointer(**record.pointer).write(pointer_file(folder).parent))
+            folder.put(pointer_file(folder))
         trial = _create_trial_from_spec(
             spec, self._parser, evaluated_params={}, experiment_tag=record.trial, trial_id=record.trial
         )

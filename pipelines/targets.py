@@ -8,7 +8,8 @@ from pathlib import Path
 
 from gan_core.experiment import Metrics
 from gan_core.settings import SettingsError, assign, nearest, parse_yaml, paths
-from pipelines.runs import RunFolder, find_checkpoint
+from pipelines.names import find_checkpoint
+from pipelines.runs import RunFolder
 from pipelines.settings import Measuring
 from pipelines.storage import Storage
 
@@ -24,7 +25,7 @@ def checked_targets(targets: Sequence[str], where: Measuring, save_stats: Path |
                 f"{targets[0]} is a folder of images: against what?"
                 f" nearest: evaluate {targets[0]} REAL_FOLDER|STATS.npz"
             )
-        return find_checkpoint(targets[0], where.storage.path)
+        return find_checkpoint(targets[0], where.storage)
     _check_apply(where.metrics)
     for target in targets:
         if (Path(target) / "experiment.yaml").is_file() or (Path(target) / "checkpoint.json").is_file():

@@ -44,7 +44,7 @@ def prepare_tracking(settings: Where) -> str:
 
     Raises SettingsError if the store cannot be reached.
     """
-    artifacts = settings.storage.path.resolve() / "mlartifacts" if settings.tracking.uri is None else None
+    artifacts = settings.storage.folder / "mlartifacts" if settings.tracking.uri is None else None
     with _named(settings.tracking_uri):
         return prepare(settings.tracking_uri, EXPERIMENT, artifacts)
 

@@ -10,7 +10,9 @@ from rich.console import Console
 from gan_core import checkpoint
 from gan_core.settings import SettingsError
 from infra.cluster import ClusterError, cluster
+from infra.store import StoreError
 from pipelines.fetch import at_hand
+from pipelines.mirror import shared_cache
 from pipelines.patience import Owed, Patience, say_owed
 from pipelines.reference import obtain_reference, say_reference
 from pipelines.room import check_room, shares
@@ -18,7 +20,7 @@ from pipelines.rows import Event
 from pipelines.runs import RunFolder
 from pipelines.screen import TrainView, number, say
 from pipelines.settings import TrainExperiment
-from pipelines.tracking import ask_tracking, close, prepare_tracking, run_target
+from pipelines.tracking import State, ask_tracking, close, prepare_tracking, run_target
 from pipelines.worker import TrackingTarget, start_of
 
 
@@ -47,10 +49,13 @@ def train(experiment: TrainExperiment, folder: RunFolder, console: Console, play
     What MLflow lacks of a finished run is brought. Raises InterruptedRunError on Ctrl-C; SettingsError if the cluster
     is too small, or if the run is finished and MLflow lacks nothing.
     """
+    folder.take_up()
     finished = _finished(experiment, folder)
     ask_tracking(experiment)
     source = at_hand(experiment.data, experiment.storage, console)
-    yardstick = obtain_reference(experiment.metrics, source, experiment.storage.path, console)
+    yardstick = obtain_reference(
+        experiment.metrics, source, experiment.storage.folder, console, shared_cache(experiment.storage)
+    )
     say_reference(console, yardstick)
     target = run_target(experiment, prepare_tracking(experiment), folder, {**yardstick.tags, **folder.origin})
     if finished:
@@ -71,10 +76,12 @@ def train(experiment: TrainExperiment, folder: RunFolder, console: Console, play
         raise InterruptedRunError from None
     except (SettingsError, ClusterError):
         raise
-    except Exception:
-        Patience().done(lambda: close(target, experiment, folder, "failed", None))
+    except Exception as error:
+        state: State = "interrupted" if isinstance(error, StoreError) else "failed"
+        Patience().done(lambda: close(target, experiment, folder, state, None))
         raise
     assert last is not None, "a game has at least one round"
+    folder.bring(last.step)
     _say_end(console, folder, last, experiment)
     _complete(target, experiment, folder, console)
 
@@ -109,6 +116,6 @@ def _finished(experiment: TrainExperiment, folder: RunFolder) -> bool:
 def _say_end(console: Console, folder: RunFolder, last: Event, experiment: TrainExperiment) -> None:
     pictures = folder.pictures()
     say(console, f"FID {number(last.metrics.get('fid'))} after {last.step} generator updates")
-    say(console, f"samples      {pictures[-1] if pictures else '-'}")
-    say(console, f"checkpoint   {folder.checkpoints()[-1]}")
-    say(console, f"curves       ganfleet ui{experiment.storage.argument}")
+    say(console, f"samples      {folder.told(pictures[-1]) if pictures else '-'}")
+    say(console, f"checkpoint   {folder.told(folder.checkpoints()[-1])}")
+    say(console, f"curves       {experiment.curves}")

@@ -16,7 +16,7 @@ from gan_core.collapse import Collapse
 from gan_core.loop import DivergedError
 from gan_core.settings import SettingsError
 from pipelines.group import Job, run_group
-from pipelines.lineage import Pointer, exploit, lineage_tags
+from pipelines.lineage import Pointer, exploit, lineage_tags, pointer_file
 from pipelines.room import Shares
 from pipelines.rows import Event
 from pipelines.runs import RunFolder
@@ -138,11 +138,16 @@ class Trial(tune.Trainable):
         """Goes on from the pointer: what this trial did after it was never reported. If it points at another trial,
         takes that one's weights; their optimisers' state is loaded into this trial's settings."""
         self.cleanup()
-        pointer = Pointer.read(Path(checkpoint_dir))
+        place = Path(checkpoint_dir)
+        if not place.is_dir():  # it is on the driver's machine
+            place = pointer_file(self._folder).parent
+            self._folder.bring_file(pointer_file(self._folder))
+        pointer = Pointer.read(place)
         self._reported = pointer.step
         self._signs = pointer.signs.split(", ") if pointer.signs else []
         if pointer.trial != self.trial_id:
             with sole_writer(self._folder):
+                self._folder.take_up()
                 donor = self._context.folder.trial(pointer.trial)
                 self._reported = exploit(self._folder, donor, pointer.step, self._settings)
 
@@ -161,6 +166,7 @@ class Trial(tune.Trainable):
         context, target = self._context, self._context.target(self.trial_id)
         constants = context.constants(self._settings)
         if self._experiment.compute.workers == 1:
+            self._folder.take_up(self._reported)
             known = self._folder.discard_after(self._reported)
             start = next((path for path in reversed(known) if checkpoint.is_whole(path)), None)
             device = "cuda" if context.shares.use_gpu else "cpu"

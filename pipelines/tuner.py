@@ -7,6 +7,7 @@ import time
 from typing import Any
 
 from ray import tune
+from ray.tune.error import TuneError
 from ray.tune.schedulers import TrialScheduler
 
 from infra.cluster import Cluster
@@ -20,18 +21,24 @@ LOST_WORKERS = 2
 
 
 def play_trials(watch: Watch, room: Cluster, trials: Suggestions, rungs: TrialScheduler) -> None:
-    """Plays trials until there are no more, Ctrl-C, or the end of the budget. The journal says how they went."""
+    """Plays trials until there are no more, Ctrl-C, or the end of the budget. The journal says how they went.
+
+    Raises StoreError if it can no longer be kept.
+    """
     if trials.is_finished():
         return
     Relay.watch = watch
     remind(rungs, watch.journal.records.values())
-    _tuner(watch.context, room, trials, rungs).fit()
+    try:
+        _tuner(watch.context, room, trials, rungs).fit()
+    except TuneError:
+        watch.journal.check()
+        raise
 
 
 def _tuner(context: SearchContext, room: Cluster, trials: Suggestions, rungs: TrialScheduler) -> tune.Tuner:
     """A new tuner. What it keeps on disk is of use to this process alone."""
-    state = context.folder.path / "tune"
-    shutil.rmtree(state, ignore_errors=True)
+    shutil.rmtree(context.folder.path / "tune", ignore_errors=True)
     return tune.Tuner(
         _sized(context, room),
         tune_config=tune.TuneConfig(
@@ -43,7 +50,7 @@ def _tuner(context: SearchContext, room: Cluster, trials: Suggestions, rungs: Tr
         ),
         run_config=tune.RunConfig(
             name=f"{time.time_ns()}",
-            storage_path=str(state),
+            **context.folder.of_ray("tune", context.shares.nodes),
             callbacks=[Relay()],
             stop=SpentBudget(),
             verbose=0,

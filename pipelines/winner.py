@@ -10,8 +10,12 @@ from pathlib import Path
 import yaml
 
 from gan_core.settings import SettingsError, nearest, parse_yaml
-from pipelines.runs import RunFolder, find_run, run_names
+from pipelines.names import find_run, run_folder, run_names
+from pipelines.runs import RunFolder
 from pipelines.settings import TrainExperiment, Where, train_experiment
+
+_WHERE = ("storage.path=", "storage.endpoint_url=", "tracking.uri=")
+"""Settings that say where the search is looked for."""
 
 
 @dataclass(frozen=True)
@@ -41,25 +45,25 @@ def winner_experiment(
         raise SettingsError(f"--from-search {name} and --config {config} both give settings; nearest: {right}")
     if families:
         raise SettingsError(f"--from-search {name} knows its family; nearest: leave out '{families[0]}': {right}")
-    where = Where().override(*[word for word in assignments if word.startswith(("storage.path=", "tracking.uri="))])
+    given = [word for word in assignments if word.startswith(_WHERE)]
+    where = Where().override(*given)
     text, origin, found_in = _settings(name, where)
     values = parse_yaml(text)
-    values |= {"name": None, "storage": {**(values.get("storage") or {}), "path": str(found_in)}}
+    values |= {"name": None, "storage": {**(values.get("storage") or {}), "path": found_in}}
     if where.tracking.uri is not None:
         values["tracking"] = {"uri": where.tracking.uri}
-    rest = [word for word in assignments if not word.startswith(("storage.path=", "tracking.uri="))]
+    rest = [word for word in assignments if word not in given or word.startswith("storage.endpoint_url=")]
     return train_experiment([], rest, yaml.safe_dump(values)), origin
 
 
-def _settings(name: str, where: Where) -> tuple[str, Origin, Path]:
+def _settings(name: str, where: Where) -> tuple[str, Origin, str]:
     """The YAML of the best settings, where they are from, and the storage path to train in."""
-    storage = where.storage.path
-    try:
-        folder = find_run(name, storage)
-    except SettingsError:
+    storage = str(where.storage.path)
+    folder = _found(name, where)
+    if folder is None:
         text, origin = _registered(name, where)
         return text, origin, storage
-    if not _is_search(folder):
+    if not folder.of_search:
         raise SettingsError(
             f"'{name}' is a training run; nearest: ganfleet train --resume {name}, or --from-search of a search"
         )
@@ -69,14 +73,23 @@ def _settings(name: str, where: Where) -> tuple[str, Origin, Path]:
             f" nearest: ganfleet search --resume {name}{where.storage.argument}"
         )
     trial = json.loads(folder.best.with_suffix(".json").read_text())["trial"]
-    inside = folder.path.parent == storage.resolve()
-    return folder.best.read_text(), Origin(folder.path.name, trial), storage if inside else folder.path.parent
+    inside = folder.home == where.storage.place
+    return folder.best.read_text(), Origin(folder.path.name, trial), storage if inside else folder.home
+
+
+def _found(name: str, where: Where) -> RunFolder | None:
+    try:
+        return find_run(name, where.storage)
+    except SettingsError:
+        if where.storage.remote:
+            run_names(where.storage)  # tells again what keeps the store from answering
+        return None
 
 
 def _registered(name: str, where: Where) -> tuple[str, Origin]:
     """From the registry of the tracking store, if there is one to ask: MLflow is imported only then."""
-    folders = [one for one in run_names(where.storage.path) if _is_search(RunFolder(where.storage.path / one))]
-    if where.tracking.uri is None and not (where.storage.path / "mlflow.db").is_file():
+    folders = _searches(where)
+    if where.tracking.uri is None and not (where.storage.folder / "mlflow.db").is_file():
         raise _unknown(name, folders, where)
     from infra.mlflow_registry import NoRegistryError, check_answers, model_names, newest, read
 
@@ -90,12 +103,13 @@ def _registered(name: str, where: Where) -> tuple[str, Origin]:
             raise SettingsError(f"the model '{name}' in {uri} is of no search; nearest: {_near(name, folders)}")
         text = read(uri, found, "experiment.yaml")
     except NoRegistryError as error:
-        raise SettingsError(f"no search named '{name}' in {where.storage.path.resolve()}, and {error}") from None
+        raise SettingsError(f"no search named '{name}' in {where.storage.place}, and {error}") from None
     return text, Origin(found.tags["ganfleet.search"], found.tags["ganfleet.trial"])
 
 
-def _is_search(folder: RunFolder) -> bool:
-    return "\nfamilies:" in folder.experiment.read_text()
+def _searches(where: Where) -> list[str]:
+    folders = [run_folder(where.storage, name) for name in run_names(where.storage)]
+    return [folder.path.name for folder in folders if folder.exists() and folder.of_search]
 
 
 def _near(name: str, known: Sequence[str] | set[str]) -> str:
@@ -103,4 +117,4 @@ def _near(name: str, known: Sequence[str] | set[str]) -> str:
 
 
 def _unknown(name: str, known: Sequence[str] | set[str], where: Where) -> SettingsError:
-    return SettingsError(f"no search named '{name}' in {where.storage.path.resolve()}; nearest: {_near(name, known)}")
+    return SettingsError(f"no search named '{name}' in {where.storage.place}; nearest: {_near(name, known)}")

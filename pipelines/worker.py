@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -96,7 +96,21 @@ def play(
     evaluator = beside if experiment.metrics.beside else Inline(reference_of(reference, source).to(device))
     rows = Rows(_tracker(experiment, folder, target), Watch(game))
     with closing(rows.tracker):
-        yield from _logged(experiment, folder, game, dataset, rows, evaluator, constants or {})
+        yield from _kept(folder, _logged(experiment, folder, game, dataset, rows, evaluator, constants or {}))
+
+
+def _kept(folder: RunFolder, steps: Generator[Event, None, None]) -> Iterator[Event]:
+    """Nobody is told of a checkpoint before it is where it is to stay, with all that was logged until then."""
+    with closing(steps):
+        try:
+            for event in steps:
+                if event.checkpoint is not None and ranks.rank() == 0:
+                    folder.keep(event.step)
+                yield event
+        except DivergedError:
+            if ranks.rank() == 0:
+                folder.keep()
+            raise
 
 
 def _logged(
@@ -107,7 +121,7 @@ def _logged(
     rows: Rows,
     evaluator: Evaluator | None,
     constants: Mapping[str, float],
-) -> Iterator[Event]:
+) -> Generator[Event, None, None]:
     """Plays the rounds, and does what is due after each."""
     meter = Meter(game)
     for turn in rounds(game, dataset.images, dataset.labels):

@@ -19,9 +19,11 @@ from mlflow.entities.model_registry import ModelVersion
 from rich.console import Console
 
 from gan_core.settings import SettingsError
-from pipelines.runs import RunFolder, find_checkpoint
+from pipelines.names import find_checkpoint
+from pipelines.runs import RunFolder
 from pipelines.search import search
 from pipelines.settings import SearchExperiment, TrainExperiment
+from pipelines.storage import Storage
 from pipelines.train import train
 from pipelines.winner import winner_experiment
 from pipelines.worker import play
@@ -156,7 +158,7 @@ def test_the_winner_is_the_best_mean_and_its_typical_run_is_shown(sure, storage)
     distance = {seed: abs(fid - means[winner]) for seed, fid in final.items()}
     assert distance[sure.best["seed"]] == pytest.approx(min(distance.values()))
     assert (sure.best["fid"], sure.best["step"]) == (final[sure.best["seed"]], ROUNDS)
-    path = find_checkpoint(NAME, storage)
+    path = find_checkpoint(NAME, Storage(path=storage))
     assert path == sure.run(winner, sure.best["seed"]).checkpoint(ROUNDS)
     assert evaluated(path, storage)["fid"] == sure.best["fid"]
     picture = sure.run(winner, sure.best["seed"]).pictures()[-1]

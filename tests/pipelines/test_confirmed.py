@@ -182,7 +182,7 @@ def test_the_table_says_what_was_lost_and_what_the_search_had_found(folder):
     searched = {"torn": trial("torn", 0.5), "sound": trial("sound", 40.25)}
     outcomes = list(searched.values())
     confirmed = [dataclasses.replace(one, trial=searched[one.trial.trial]) for one in confirmed]
-    say_found(console, folder, Found(outcomes, confirmed), experiment().storage)
+    say_found(console, folder, Found(outcomes, confirmed), experiment())
     said = console.file.getvalue()
     (sound,) = [line for line in said.splitlines() if line.startswith("sound") and "±" in line]
     for figure in ("55.0 ± 7.07", "50.0-60.0", "40.2"):

@@ -78,8 +78,9 @@ def test_a_tracking_server_is_asked_for_its_version(answering):
 
 def stored(place: str, **more: str) -> str:
     """What doctor says of a storage path."""
-    where = Where().override(*(f"storage.{name}={value}" for name, value in more.items()))
-    return _storage(where, [f"storage.path={place}"])
+    return _storage(
+        Where().override(f"storage.path={place}", *(f"storage.{key}={value}" for key, value in more.items()))
+    )
 
 
 def test_a_folder_is_left_as_it_was(tmp_path):

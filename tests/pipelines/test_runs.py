@@ -6,10 +6,12 @@ import pytest
 
 from gan_core.settings import SettingsError
 from pipelines.found import Found
+from pipelines.names import find_checkpoint, find_run, run_names
 from pipelines.outcome import Outcome
 from pipelines.report import write_found
-from pipelines.runs import RunFolder, find_checkpoint, find_run, run_names
+from pipelines.runs import RunFolder
 from pipelines.settings import SearchExperiment
+from pipelines.storage import Storage
 from tests.pipelines.tiny import small_search, small_train
 
 
@@ -46,25 +48,25 @@ def refusal(find, *args) -> str:
 
 
 def test_a_name_is_looked_for_below_the_storage_path_and_a_path_wherever_it_is(runs, tmp_path, monkeypatch):
-    assert find_run("hunt", runs).path == runs / "hunt"
-    assert find_run(str(runs / "hunt"), tmp_path).path == runs / "hunt"
+    assert find_run("hunt", Storage(path=runs)).path == runs / "hunt"
+    assert find_run(str(runs / "hunt"), Storage(path=tmp_path)).path == runs / "hunt"
     monkeypatch.chdir(tmp_path)
-    assert find_run("runs/ring-gan", tmp_path / "elsewhere").path == runs / "ring-gan"
-    assert run_names(runs) == ["digits-wgan", "hunt", "ring-gan"]
+    assert find_run("runs/ring-gan", Storage(path=tmp_path / "elsewhere")).path == runs / "ring-gan"
+    assert run_names(Storage(path=runs)) == ["digits-wgan", "hunt", "ring-gan"]
 
 
 @pytest.mark.parametrize(("wrong", "right"), [("hnt", "hunt"), ("digits_wgan", "digits-wgan"), ("ring", "ring-gan")])
 def test_an_unknown_name_is_told_with_the_nearest(runs, wrong, right):
-    message = refusal(find_run, wrong, runs)
+    message = refusal(find_run, wrong, Storage(path=runs))
     assert f"'{wrong}'" in message
     assert message.endswith(f"nearest: {right}")
 
 
 def test_a_folder_without_an_experiment_is_no_run(runs):
     (runs / "notes").mkdir()
-    assert "notes" not in run_names(runs)
-    assert "nearest: " in refusal(find_run, "notes", runs)
-    assert "there is no run yet" in refusal(find_run, "notes", runs / "notes")
+    assert "notes" not in run_names(Storage(path=runs))
+    assert "nearest: " in refusal(find_run, "notes", Storage(path=runs))
+    assert "there is no run yet" in refusal(find_run, "notes", Storage(path=runs / "notes"))
 
 
 def test_a_taken_name_is_refused_with_the_next_free_one(runs):
@@ -79,9 +81,9 @@ def test_a_taken_name_is_refused_with_the_next_free_one(runs):
 
 
 def test_each_run_has_an_identity_of_its_own_that_stays(runs):
-    folders = [RunFolder(runs / name) for name in run_names(runs)]
+    folders = [RunFolder(runs / name) for name in run_names(Storage(path=runs))]
     assert len({folder.id for folder in folders}) == 3
-    assert [RunFolder(runs / name).id for name in run_names(runs)] == [folder.id for folder in folders]
+    assert [RunFolder(runs / name).id for name in run_names(Storage(path=runs))] == [folder.id for folder in folders]
 
 
 def test_checkpoints_are_in_the_order_of_their_steps(runs):
@@ -112,15 +114,15 @@ def test_pruning_keeps_the_newest(runs):
 
 def test_the_checkpoint_of_a_run_is_its_newest(runs):
     folder = with_checkpoints(RunFolder(runs / "ring-gan"), 10, 20)
-    assert find_checkpoint("ring-gan", runs) == folder.checkpoint(20)
-    assert find_checkpoint(str(folder.path), runs / "elsewhere") == folder.checkpoint(20)
+    assert find_checkpoint("ring-gan", Storage(path=runs)) == folder.checkpoint(20)
+    assert find_checkpoint(str(folder.path), Storage(path=runs / "elsewhere")) == folder.checkpoint(20)
 
 
 def test_a_checkpoint_is_found_by_its_path(runs, tmp_path, monkeypatch):
     folder = with_checkpoints(RunFolder(runs / "ring-gan"), 10, 20)
-    assert find_checkpoint(str(folder.checkpoint(10)), tmp_path) == folder.checkpoint(10)
+    assert find_checkpoint(str(folder.checkpoint(10)), Storage(path=tmp_path)) == folder.checkpoint(10)
     monkeypatch.chdir(tmp_path)
-    assert find_checkpoint("runs/ring-gan/checkpoints/step-000010", tmp_path) == folder.checkpoint(10)
+    assert find_checkpoint("runs/ring-gan/checkpoints/step-000010", Storage(path=tmp_path)) == folder.checkpoint(10)
 
 
 def best_of_trials(runs) -> RunFolder:
@@ -139,19 +141,19 @@ def best_of_trials(runs) -> RunFolder:
 
 def test_the_checkpoint_of_a_search_is_its_best_trials(runs):
     hunt = best_of_trials(runs)
-    assert find_checkpoint("hunt", runs) == hunt.trial("aa").checkpoint(20)
+    assert find_checkpoint("hunt", Storage(path=runs)) == hunt.trial("aa").checkpoint(20)
 
 
 def test_the_best_checkpoint_of_a_search_that_was_moved_is_found_where_it_is_now(runs, tmp_path):
     best_of_trials(runs)
     runs.rename(tmp_path / "moved")
-    found = find_checkpoint("hunt", tmp_path / "moved")
+    found = find_checkpoint("hunt", Storage(path=tmp_path / "moved"))
     assert found.is_dir()
     assert found == tmp_path / "moved" / "hunt" / "trials" / "aa" / "checkpoints" / "step-000020"
 
 
 def test_no_checkpoint_yet(runs):
-    assert "--resume ring-gan" in refusal(find_checkpoint, "ring-gan", runs)
+    assert "--resume ring-gan" in refusal(find_checkpoint, "ring-gan", Storage(path=runs))
     (runs / "hunt" / "trials").mkdir()
-    assert "--resume hunt" in refusal(find_checkpoint, "hunt", runs)
-    assert "nearest: hunt" in refusal(find_checkpoint, "hun", runs)
+    assert "--resume hunt" in refusal(find_checkpoint, "hunt", Storage(path=runs))
+    assert "nearest: hunt" in refusal(find_checkpoint, "hun", Storage(path=runs))

@@ -12,10 +12,12 @@ from mlflow.entities import Run
 from PIL import Image
 from rich.console import Console
 
+from pipelines.names import find_checkpoint
 from pipelines.reference import obtain_reference
-from pipelines.runs import RunFolder, find_checkpoint
+from pipelines.runs import RunFolder
 from pipelines.search import search
 from pipelines.settings import SearchExperiment, TrainExperiment, train_experiment
+from pipelines.storage import Storage
 from pipelines.worker import play
 from tests.pipelines.tiny import (
     DIVERGING,
@@ -138,7 +140,7 @@ def test_the_best_is_first_and_told(found):
 
 
 def test_the_best_fid_is_that_of_its_checkpoint(found, storage):
-    path = find_checkpoint("hunt", storage)
+    path = find_checkpoint("hunt", Storage(path=storage))
     assert str(path) == found.table[0]["checkpoint"]
     result = evaluated(path, storage)
     assert (result["fid"], result["step"]) == (found.best["fid"], found.best["step"])
@@ -282,7 +284,7 @@ def test_the_table_and_the_best_are_those_of_all_trials(extended, storage):
     fids = [float(row["fid"]) for row in extended.table if row["fid"]]
     assert extended.best["fid"] == min(fids)
     assert extended.parent.data.tags["ganfleet.best.fid"] == f"{min(fids):.4f}"
-    assert evaluated(find_checkpoint("hunt", storage), storage)["fid"] == min(fids)
+    assert evaluated(find_checkpoint("hunt", Storage(path=storage)), storage)["fid"] == min(fids)
 
 
 def test_ctrl_c_while_pictures_are_drawn_leaves_no_run_open(extended, storage, client, monkeypatch):
@@ -310,5 +312,5 @@ def test_a_search_that_was_moved_is_gone_on_with(extended, storage, tmp_path):
     for row in kept:
         before = row["checkpoint"].replace(str(extended.folder.path), str(tmp_path / "hunt"))
         assert now[row["trial"]] == {**row, "checkpoint": before}
-    assert find_checkpoint("hunt", tmp_path).is_dir()
+    assert find_checkpoint("hunt", Storage(path=tmp_path)).is_dir()
     assert len(tracked(client_of(storage), kind="trial", search="hunt")) == 7

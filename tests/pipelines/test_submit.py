@@ -16,6 +16,7 @@ from infra.slurm import Slurm
 from pipelines.jobs import Job, find_job, job_table, known_jobs
 from pipelines.order import Line
 from pipelines.places import PLACES
+from pipelines.storage import Storage
 from pipelines.submit import Submission, checked, next_job, rendered, send
 from tests.guide import commands
 from tests.pipelines.test_cli import forked, furnished
@@ -285,10 +286,10 @@ def test_a_job_is_remembered_listed_followed_and_stopped(place):
     assert json.loads((place / "runs" / "x" / "job.json").read_text())["id"] == "17"
     assert (programs / "sbatch.given").read_text().startswith("#!/bin/bash\n")
     assert (programs / "sbatch.words").read_text() == "--parsable\n"
-    assert known_jobs(Path("runs")) == [job]
+    assert known_jobs(Storage()) == [job]
     for said, state in {"PENDING": "waiting", "RUNNING": "running", "TIMEOUT": "failed", "COMPLETED": "done"}.items():
         (programs / "squeue.state").write_text(f"{said}\n")
-        assert job_table(Path("runs"))[1].split()[:4] == ["x", "slurm", "17", state]
+        assert job_table(Storage())[1].split()[:4] == ["x", "slurm", "17", state]
     (programs / "squeue.state").write_text("PENDING\n")
     with pytest.raises(SettingsError, match="is in job 17 of slurm already; nearest: ganfleet jobs stop x"):
         sent(place, "train wgan name=x")
@@ -298,7 +299,7 @@ def test_a_job_is_remembered_listed_followed_and_stopped(place):
     assert "".join(job.batch.follow(job.id)) == "FID 3\n"
     assert sent(place, "train wgan name=x").attempt == 2
     (programs / "squeue.state").unlink()
-    assert find_job("x", Path("runs")).batch.state("17") == "ended"
+    assert find_job("x", Storage()).batch.state("17") == "ended"
 
 
 def test_what_sbatch_refuses_is_one_line_and_leaves_nothing(place):
@@ -344,13 +345,13 @@ def test_kubectl_is_asked(place):
 def test_a_place_that_does_not_answer_is_told_in_the_list(place):
     program(place, "sbatch", "echo 5")
     sent(place, "train wgan name=x")
-    assert "squeue is not installed here" in job_table(Path("runs"))[1]
+    assert "squeue is not installed here" in job_table(Storage())[1]
 
 
 def test_a_damaged_file_of_a_job_is_named(place):
     (place / "runs" / "first" / "job.json").write_text("{")
     with pytest.raises(SettingsError, match="job.json is damaged"):
-        find_job("first", Path("runs"))
+        find_job("first", Storage())
 
 
 def test_each_place_has_its_batch():

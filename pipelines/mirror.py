@@ -1,0 +1,183 @@
+"""A folder of this machine beside the same in a store: what is kept in S3 is written here, then put there.
+
+S3 has no append, no rename and no locks. So what is played is played in a copy on the machine that plays it; the store
+is right wherever the two differ.
+"""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Iterable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from infra.store import NotThereError, Store, StoreError
+from infra.threads import each
+from pipelines.storage import Storage
+from pipelines.stores import open_store, told
+
+THREADS = 8
+SEGMENT_BYTES = 65536
+"""Of a journal; each line that is added is put with those of its segment before it."""
+
+_put: dict[Path, tuple[int, int]] = {}
+"""The time of change and the size of the files that this process has put as they are now, or found so."""
+
+
+@cache
+def _store(storage: Storage) -> Store:
+    return open_store(storage.path, storage)
+
+
+@dataclass(frozen=True)
+class Mirror:
+    """What lies at one place below a storage path in S3, and this machine's copy of it. Calls raise StoreError."""
+
+    storage: Storage
+    inside: str
+    """Where it is below `storage.path`, a relative POSIX path."""
+
+    @property
+    def path(self) -> Path:
+        """The copy's folder."""
+        return self.storage.folder / self.inside
+
+    @property
+    def url(self) -> str:
+        """Where it is kept."""
+        return f"{self.storage.path}/{self.inside}"
+
+    def told(self) -> AbstractContextManager[None]:
+        """Raises what goes wrong inside as SettingsError, for what happens before anything is played."""
+        return told(f"storage.path={self.storage.path}")
+
+    def put(self, files: Iterable[Path]) -> None:
+        """Puts the files that there are and that this process has not yet put as they are now."""
+        each(self._put_one, [file for file in files if _state(file) not in (None, _put.get(file))], THREADS)
+
+    def _put_one(self, file: Path) -> None:
+        state = _state(file)
+        self.store.put(file, self._key(file.relative_to(self.path).as_posix()))
+        if state is not None:
+            _put[file] = state
+
+    def get(self, names: Iterable[str]) -> None:
+        """Makes these files of the copy what they are in the store: not there, if they are not there."""
+        each(self._get_one, names, THREADS)
+
+    def _get_one(self, name: str) -> None:
+        file = self.path / name
+        try:
+            self.store.get(self._key(name), file)
+        except NotThereError:
+            file.unlink(missing_ok=True)
+        self.note(file)
+
+    def get_dated(self, names: Iterable[str]) -> None:
+        """As `get`, of files that never change, with the times when they were put as their times of change; only those
+        that are not here yet."""
+
+        def get_one(name: str) -> None:
+            self._get_one(name)
+            modified = self.store.about(self._key(name)).modified
+            os.utime(self.path / name, (modified, modified))
+            self.note(self.path / name)
+
+        each(get_one, [name for name in names if not (self.path / name).is_file()], THREADS)
+
+    def note(self, file: Path) -> None:
+        """The file is what it is in the store."""
+        state = _state(file)
+        if state is not None:
+            _put[file] = state
+
+    def read(self, name: str) -> bytes | None:
+        """The bytes of a small file in the store; None if it is not there."""
+        try:
+            return self.store.read(self._key(name))
+        except NotThereError:
+            return None
+
+    def has(self, name: str) -> bool:
+        """Whether a file is in the store."""
+        try:
+            self.store.about(self._key(name))
+        except NotThereError:
+            return False
+        return True
+
+    def sizes(self, prefix: str = "") -> dict[str, int]:
+        """The files in the store whose names begin so, with their bytes."""
+        return {key.removeprefix(self._key("")): size for key, size in self.store.listed(self._key(prefix))}
+
+    def delete(self, names: Iterable[str]) -> None:
+        """Deletes files from the store, one after the other."""
+        for name in names:
+            self.store.delete(self._key(name))
+            _put.pop(self.path / name, None)
+
+    @property
+    def store(self) -> Store:
+        """Of the storage path."""
+        return _store(self.storage)
+
+    def _key(self, name: str) -> str:
+        return f"{self.inside}/{name}"
+
+
+def shared_cache(storage: Storage) -> Mirror | None:
+    """Where the files of `<storage.path>/cache` are kept; None if they are kept on a disk."""
+    return Mirror(storage, "cache") if storage.remote else None
+
+
+def _state(file: Path) -> tuple[int, int] | None:
+    try:
+        status = file.stat()
+    except FileNotFoundError:
+        return None
+    return status.st_mtime_ns, status.st_size
+
+
+class TakenOverError(StoreError):
+    """Another driver goes on with the search."""
+
+
+class Segments:
+    """A journal in a store, in segments that are put whole: what is added costs as much as a segment at most.
+
+    Each driver begins segments of its own, and one that was taken over writes no more: what a store cannot lock, the
+    later one has.
+    """
+
+    def __init__(self, mirror: Mirror) -> None:
+        self._mirror, self._driver = mirror, uuid.uuid4().hex.encode()
+        self._segment, self._lines = 0, b""
+        self._sha256: str | None = None
+
+    def take(self) -> bytes:
+        """All lines that were added until now; whoever added them adds no more."""
+        store, key = self._mirror.store, f"{self._mirror.inside}/driver"
+        store.write(key, self._driver)
+        self._sha256 = store.about(key).sha256
+        names = sorted(name for name in self._mirror.sizes("journal/"))
+        self._segment = max((int(Path(name).stem) for name in names), default=0) + 1
+        found: dict[str, bytes] = {}
+
+        def read(name: str) -> None:
+            found[name] = self._mirror.read(name) or b""
+
+        each(read, names, THREADS)
+        return b"".join(found[name] for name in names)
+
+    def add(self, line: bytes) -> None:
+        """It is in the store when this returns. Raises TakenOverError."""
+        store, inside = self._mirror.store, self._mirror.inside
+        if store.about(f"{inside}/driver").sha256 != self._sha256:
+            raise TakenOverError(f"{self._mirror.url}: another driver has taken it over")
+        lines = self._lines + line
+        store.write(f"{inside}/journal/{self._segment:06d}.jsonl", lines)
+        full = len(lines) >= SEGMENT_BYTES
+        self._segment, self._lines = self._segment + full, b"" if full else lines

@@ -1,0 +1,91 @@
+"""A search whose data and results lie in S3; its driver is killed, and another machine finishes it from S3 alone."""
+
+import os
+import shutil
+import subprocess
+import time
+from pathlib import Path
+
+import boto3
+import pytest
+
+from gan_core.experiment import Data
+from infra.store import silent
+from pipelines.names import run_folder
+from pipelines.pack import planned, write
+from pipelines.runs import RunFolder
+from pipelines.storage import Storage
+from pipelines.stores import open_store
+from tests.faults.driver_kills import descendants, differences, ended, finish, gone, words
+from tests.pipelines.tiny import command, environment, table
+
+pytestmark = pytest.mark.cluster
+
+TRIALS, SECONDS = 3, 240
+LAST = "step-000060"
+BUDGET = ("budget.rounds=60", "data.image_size=8")
+
+
+def killed(arguments: list[str], place: Path, journal: Path, evaluations: int) -> None:
+    """SIGKILL of a search's driver once so many evaluations are in its journal."""
+    place.mkdir()
+    with (place / "out").open("w") as out:
+        driver = subprocess.Popen(command(*arguments), cwd=place, env=environment(), stdout=out, stderr=out)
+    end = time.monotonic() + SECONDS
+    while not journal.is_file() or journal.read_text().count('"fid"') < evaluations:
+        assert driver.poll() is None, (place / "out").read_text()
+        assert time.monotonic() < end, "no evaluations"
+        time.sleep(0.02)
+    below = descendants(driver.pid)
+    driver.kill()
+    driver.wait()
+    gone(below)
+
+
+def fetched(client, bucket: str, prefix: str, into: Path) -> Path:
+    """What a bucket holds below a prefix, as a folder; by boto3 alone."""
+    for page in client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=f"{prefix}/"):
+        for one in page["Contents"]:
+            file = into / one["Key"].removeprefix(f"{prefix}/")
+            file.parent.mkdir(parents=True, exist_ok=True)
+            client.download_file(bucket, one["Key"], str(file))
+    return into
+
+
+def test_a_killed_search_is_finished_from_s3_in_an_empty_folder(tmp_path, moto_server, monkeypatch):
+    moto_server.be_asked(monkeypatch)
+    client = boto3.session.Session().client("s3", endpoint_url=moto_server.url)
+    client.create_bucket(Bucket="results")
+    storage = Storage(path="s3://results/of mine", endpoint_url=moto_server.url)
+    write(planned(Data(image_size=8), 10**6), open_store("s3://results/digits", storage), "digits", silent)
+    data = ("data.name=packed", "data.path=s3://results/digits")
+    tracking = f"tracking.uri=sqlite:///{tmp_path}/mlflow.db"
+
+    monkeypatch.setenv("GANFLEET_CACHE", str(tmp_path / "first cache"))
+    killed(
+        words("hunt", storage.path, TRIALS, *storage.words, *data, *BUDGET, tracking),
+        tmp_path / "first",
+        run_folder(storage, "hunt").journal,
+        evaluations=4,
+    )
+    shutil.rmtree(os.environ["GANFLEET_CACHE"])
+    shutil.rmtree(tmp_path / "first")
+    monkeypatch.setenv("GANFLEET_CACHE", str(tmp_path / "second cache"))
+    (tmp_path / "second").mkdir()
+    finish(["search", "--resume", "hunt", *storage.words], tmp_path / "second")
+    assert list((tmp_path / "second").iterdir()) == [], "nothing is left where it was called"
+
+    hunt = fetched(client, "results", "of mine/hunt", tmp_path / "hunt")
+    (tmp_path / "quiet place").mkdir()
+    quiet = words("quiet", tmp_path, TRIALS, *data, *BUDGET, f"storage.endpoint_url={moto_server.url}", tracking)
+    finish(quiet, tmp_path / "quiet place")
+    assert differences(hunt, tmp_path / "quiet", tmp_path, TRIALS) == []
+    for row in table(hunt):
+        assert row["checkpoint"] == f"{storage.path}/hunt/trials/{row['trial']}/checkpoints/{LAST}"
+        ours, theirs = (RunFolder(one / "trials" / row["trial"]) for one in (hunt, tmp_path / "quiet"))
+        for step in (f"checkpoints/{LAST}/state.safetensors", "samples/step-000020.png", f"samples/{LAST}.png"):
+            assert (ours.path / step).read_bytes() == (theirs.path / step).read_bytes()
+    assert len(ended(hunt)) == TRIALS
+    assert (hunt / "best.png").is_file()
+    assert (hunt / "learned" / "progress.png").is_file()
+    assert (hunt / "run.log").is_file()

@@ -1,0 +1,400 @@
+"""Runs that are kept in S3: whoever goes on with one goes on from the store, whatever lies on its own machine."""
+
+import json
+import pickle
+import time
+import uuid
+from collections.abc import Callable
+from itertools import takewhile
+from pathlib import Path
+
+import boto3
+import pytest
+from rich.console import Console
+
+from gan_core.loop import DivergedError
+from gan_core.settings import SettingsError
+from infra.store import StoreError
+from pipelines import mirror
+from pipelines.journal import Journal
+from pipelines.lineage import exploit, lineage
+from pipelines.mirror import Mirror, Segments, TakenOverError
+from pipelines.names import find_checkpoint, find_run, names_with, run_folder, run_names
+from pipelines.order import folder_of
+from pipelines.reference import obtain_reference
+from pipelines.rows import Event
+from pipelines.runs import RunFolder
+from pipelines.settings import TrainExperiment
+from pipelines.storage import Storage
+from pipelines.worker import play, start_of
+from tests.pipelines.test_worker import digest
+from tests.pipelines.tiny import DIVERGING, Played, rows, small_train, timeless
+from tests.servers import Server, free_ports
+
+LAST = 12
+"""The round at which `played` ends."""
+
+
+class Machine:
+    """A machine of one's own: an empty cache, and what its processes remember."""
+
+    def __init__(self, folder: Path, patch: pytest.MonkeyPatch) -> None:
+        self._folder, self._patch, self._count = folder, patch, 0
+
+    def another(self) -> None:
+        """From now on, one that has nothing."""
+        self._count += 1
+        self._patch.setenv("GANFLEET_CACHE", str(self._folder / f"machine-{self._count}"))
+        mirror._put.clear()
+
+
+@pytest.fixture
+def machine(tmp_path, monkeypatch) -> Machine:
+    found = Machine(tmp_path, monkeypatch)
+    found.another()
+    return found
+
+
+@pytest.fixture
+def server(request, monkeypatch) -> Server:
+    found = request.getfixturevalue(getattr(request, "param", "moto_server"))
+    found.be_asked(monkeypatch)
+    return found
+
+
+@pytest.fixture
+def place(server, machine) -> Storage:
+    """A storage path of the test's own."""
+    bucket = f"kept-{uuid.uuid4().hex}"
+    boto3.session.Session().client("s3", endpoint_url=server.url).create_bucket(Bucket=bucket)
+    return Storage(path=f"s3://{bucket}/all my runs", endpoint_url=server.url)
+
+
+def begun(place: Storage, played: Played, name: str = "run") -> tuple[TrainExperiment, RunFolder]:
+    """The experiment of `played`, to be kept in S3."""
+    experiment = played.experiment.override(f"name={name}", *place.words, "tracking.uri=sqlite:////tmp/none.db")
+    folder = folder_of(experiment)
+    folder.create(experiment.to_yaml(), {"ganfleet.search": "hunt"})
+    return experiment, folder
+
+
+def played_until(step: int, experiment: TrainExperiment, folder: RunFolder, reference: bytes) -> list[Event]:
+    """Plays until it is told of a step, and then no more."""
+    events = play(experiment, folder, reference, target=None, start=start_of(folder))
+    seen = list(takewhile(lambda event: event.step < step, events))
+    events.close()
+    return seen
+
+
+def gone_on(experiment: TrainExperiment, folder: RunFolder, reference: bytes) -> tuple[int | None, list[Event]]:
+    """As a worker does: the step that it goes on from, and its events."""
+    folder.take_up()
+    start = start_of(folder)
+    return start and int(start.name[5:]), list(play(experiment, folder, reference, target=None, start=start))
+
+
+def is_as(folder: RunFolder, played: Played) -> bool:
+    """Whether a run came to the same end, by what the store has of it."""
+    folder.bring(LAST)
+    ours, theirs = ([timeless(row) for row in rows(one.path)] for one in (folder, played.folder))
+    pictures = [[path.read_bytes() for path in one.pictures()] for one in (folder, played.folder)]
+    same = digest(folder.checkpoint(LAST)) == digest(played.folder.checkpoint(LAST))
+    return ours == theirs and pictures[0] == pictures[1] and same
+
+
+def of(folder: RunFolder) -> Mirror:
+    return folder.mirror
+
+
+on_both = pytest.mark.parametrize("server", ["moto_server", "swift_server"], indirect=True)
+
+
+# A run
+
+
+@on_both
+def test_a_run_goes_on_bit_for_bit_on_a_machine_that_has_nothing_of_it(place, machine, played, reference):
+    experiment, folder = begun(place, played)
+    assert played_until(8, experiment, folder, reference)[-1].step == 6
+    identity = folder.id
+    machine.another()
+    again = find_run("run", place)
+    assert (again.id, again.origin) == (identity, {"ganfleet.search": "hunt"})
+    assert not again.path.is_relative_to(folder.path)
+    start, events = gone_on(experiment, again, reference)
+    assert (start, [event.step for event in events]) == (6, [8, 9, 10, 12])
+    machine.another()
+    assert is_as(find_run("run", place), played)
+
+
+def test_an_undisturbed_run_is_in_the_store_when_its_events_are_told(place, machine, played, reference):
+    experiment, folder = begun(place, played)
+    for event in play(experiment, folder, reference, target=None):
+        if event.checkpoint is not None:
+            assert folder.steps()[-1] == event.step
+            kept = [json.loads(line)["step"] for line in of(folder).read("metrics.jsonl").splitlines()]
+            assert kept[-1] == event.step
+    assert folder.steps() == [6, 9, 12]
+    machine.another()
+    assert is_as(find_run("run", place), played)
+
+
+def test_what_lies_on_a_machine_never_wins_over_the_store(place, machine, played, reference, monkeypatch):
+    """The first machine has played to step 6; the second to the end, by other rules; the first goes on."""
+    experiment, folder = begun(place, played)
+    played_until(8, experiment, folder, reference)
+    first = folder.path.parents[2]
+    machine.another()
+    other = experiment.override("budget.rounds=15", "family.lr=1e-2")
+    there = run_folder(place, "run")
+    gone_on(other, there, reference)
+    assert there.steps()[-1] == 15
+    state = digest(there.checkpoint(15))
+    monkeypatch.setenv("GANFLEET_CACHE", str(first))
+    mirror._put.clear()
+    back = run_folder(place, "run")
+    assert [int(path.name[5:]) for path in back.checkpoints()] == [3, 6]
+    (back.path / "samples" / "step-000099.png").write_bytes(b"of no run")
+    back.take_up()
+    assert [int(path.name[5:]) for path in back.checkpoints()] == [15]
+    assert digest(back.checkpoint(15)) == state
+    assert rows(back.path)[-1]["step"] == 15
+    assert back.picture(4) in back.pictures()
+    assert back.picture(99) not in back.pictures()
+
+
+@pytest.mark.parametrize("torn", ["the last file is not there", "another state", "half a state", "nothing is told"])
+def test_a_checkpoint_that_is_not_whole_is_not_gone_on_from(place, machine, played, reference, torn):
+    experiment, folder = begun(place, played)
+    played_until(10, experiment, folder, reference)
+    assert folder.steps() == [3, 6, 9]
+    kept, name = of(folder), "checkpoints/step-000009/"
+    if torn == "the last file is not there":
+        kept.delete([f"{name}checkpoint.json"])
+    elif torn == "nothing is told":
+        kept.delete([f"{name}state.safetensors"])
+    else:
+        state = folder.checkpoint(6 if torn == "another state" else 9) / "state.safetensors"
+        content = state.read_bytes()
+        kept.store.write(f"run/{name}state.safetensors", content if torn == "another state" else content[:100])
+    machine.another()
+    again = find_run("run", place)
+    start, _ = gone_on(experiment, again, reference)
+    assert start == 6
+    assert is_as(again, played)
+
+
+def test_what_comes_after_a_step_that_was_reported_is_forgotten_everywhere(place, machine, played, reference):
+    experiment, folder = begun(place, played)
+    played_until(12, experiment, folder, reference)
+    assert folder.steps() == [6, 9, 12]
+    machine.another()
+    again = find_run("run", place)
+    again.take_up(until=11)
+    assert [int(path.name[5:]) for path in again.checkpoints()] == [9]
+    again.discard_after(11)
+    assert again.steps() == [6, 9]
+    again.prune(keep=1)
+    assert again.steps() == [9]
+    gone_on(experiment, again, reference)
+    machine.another()
+    assert is_as(find_run("run", place), played)
+
+
+def test_a_run_that_diverges_leaves_its_rows(place, machine, storage, reference):
+    words = [*DIVERGING, "budget.rounds=80", "budget.log_every=4", "budget.eval_every=80", "metrics.extractor=pixels"]
+    experiment = small_train(storage, "gan", "ends-badly", *words).override(*place.words, "tracking.uri=sqlite:////x")
+    folder = folder_of(experiment)
+    folder.create(experiment.to_yaml())
+    content = obtain_reference(experiment.metrics, experiment.data, storage, Console(quiet=True)).content
+    with pytest.raises(DivergedError):
+        list(play(experiment, folder, content, target=None))
+    assert of(folder).read("metrics.jsonl") == (folder.path / "metrics.jsonl").read_bytes() != b""
+    assert folder.steps() == []
+
+
+def test_a_worker_on_another_machine_has_the_folder_there(place, machine, played):
+    _, folder = begun(place, played)
+    sent = pickle.dumps(folder.trial("t0001"))
+    machine.another()
+    there = pickle.loads(sent)
+    assert (there.where, there.path.name) == (f"{place.path}/run/trials/t0001", "t0001")
+    assert not there.path.is_relative_to(folder.path)
+    assert run_folder(place, "run").id == folder.id
+
+
+# Names
+
+
+def test_a_name_is_taken_once_it_is_in_the_store(place, machine, played):
+    begun(place, played, "taken")
+    machine.another()
+    with pytest.raises(SettingsError) as refused:
+        begun(place, played, "taken")
+    assert f"name=taken exists in {place.path}; nearest: name=taken-2, or --resume taken" in str(refused.value)
+    begun(place, played, "other")
+    assert run_names(place) == ["other", "taken"]
+    assert names_with("job.json", place) == []
+    with pytest.raises(SettingsError, match=f"no run named 'takn' in {place.path}; nearest: taken"):
+        find_run("takn", place)
+    elsewhere = Storage(endpoint_url=place.endpoint_url)
+    assert find_run(f"{place.path}/taken", elsewhere).where == f"{place.path}/taken"
+
+
+def test_what_is_taken_back_leaves_nothing(place, machine, played):
+    _, folder = begun(place, played)
+    with Journal(folder.journal, folder.segments()) as journal:
+        journal.begin("t0001", {"settings": {"name": "wgan"}})
+    folder.log.write_text("a log")
+    folder.put(folder.log)
+    folder.withdraw()
+    assert list(of(folder).sizes()) == []
+    begun(place, played)
+
+
+def test_a_new_run_has_nothing_of_an_earlier_one_of_its_name(place, machine, played, reference):
+    experiment, folder = begun(place, played)
+    played_until(8, experiment, folder, reference)
+    folder.job.write_text("of the batch system")
+    of(folder).delete(list(of(folder).sizes()))
+    _, again = begun(place, played)
+    assert again.path == folder.path
+    assert sorted(path.name for path in again.path.iterdir()) == ["experiment.yaml", "id.json", "job.json"]
+
+
+def test_the_newest_checkpoint_of_a_run_is_brought_to_be_read(place, machine, played, reference):
+    experiment, folder = begun(place, played)
+    list(play(experiment, folder, reference, target=None))
+    written = [path.stat().st_mtime for path in folder.pictures()]
+    machine.another()
+    path = find_checkpoint("run", place)
+    assert digest(path) == digest(played.folder.checkpoint(LAST))
+    brought = [found.stat().st_mtime for found in RunFolder(path.parents[1]).pictures()]
+    assert brought == pytest.approx(written, abs=5), "they are as old as they were"
+    assert brought == sorted(brought)
+
+
+# A population
+
+
+def test_weights_are_taken_from_the_store(place, machine, played, reference):
+    experiment, donor = begun(place, played, "donor")
+    played_until(10, experiment, donor, reference)
+    _, taker = begun(place, played, "taker")
+    machine.another()
+    donor, taker = run_folder(place, "donor"), run_folder(place, "taker")
+    taker.take_up()
+    assert exploit(taker, donor, 5, {"lr": 0.1}) == 6
+    machine.another()
+    taker = run_folder(place, "taker")
+    taker.take_up()
+    assert lineage(taker) == [{"step": 0, "parent_step": 6, "parent": "donor", "settings": {"lr": 0.1}}]
+    assert exploit(taker, run_folder(place, "donor"), 5, {"lr": 0.1}) == 6, "what was done is not done again"
+    assert digest(taker.checkpoint(6)) == digest(played.folder.checkpoint(6))
+
+
+# A search's journal
+
+
+def reopened(place: Storage, name: str = "hunt") -> Journal:
+    folder = run_folder(place, name)
+    folder.path.mkdir(parents=True, exist_ok=True)
+    return Journal(folder.journal, folder.segments())
+
+
+def test_a_journal_is_read_from_the_store_alone(place, machine):
+    with reopened(place) as journal:
+        journal.begin("t0001", {"settings": {"name": "wgan", "lr": 0.1}})
+        journal.result("t0001", {"step": 20, "images_seen": 320, "fid": 5.0})
+        machine.another()
+        with reopened(place) as second:  # the first driver was killed
+            assert second.records["t0001"].result == {"step": 20, "images_seen": 320, "fid": 5.0}
+            second.end("t0001", "completed")
+        journal._error = StoreError("killed")
+    machine.another()
+    with reopened(place) as third:
+        assert third.records["t0001"].state == "completed"
+        assert [line["event"] for line in third.past] == ["trial", "result", "end", "clock"]
+        assert third.path.read_bytes().count(b"\n") == 4
+
+
+def test_a_line_that_is_here_alone_was_never_acted_on(place, machine):
+    with reopened(place) as journal:
+        journal.begin("t0001", {"settings": {}})
+        with journal.path.open("a") as file:
+            file.write('{"event": "end", "trial": "t0001", "state": "failed"}\n')
+    with reopened(place) as again:
+        assert again.records["t0001"].state == "waiting"
+
+
+@on_both
+def test_the_driver_that_was_taken_over_writes_no_more(place, machine):
+    with reopened(place) as first:
+        first.begin("t0001", {"settings": {}})
+        machine.another()
+        with reopened(place) as second:
+            second.begin("t0002", {"settings": {}})
+            with pytest.raises(TakenOverError, match="another driver has taken it over"):
+                first.begin("t0003", {"settings": {}})
+            with pytest.raises(TakenOverError):
+                first.tick()
+    with reopened(place) as third:
+        assert set(third.records) == {"t0001", "t0002"}
+
+
+def test_a_line_costs_a_segment_at_most(place, machine, monkeypatch):
+    monkeypatch.setattr(mirror, "SEGMENT_BYTES", 1000)
+    segments = Segments(of(run_folder(place, "hunt")))
+    assert segments.take() == b""
+    lines = [f"line {number} {'x' * 90}\n".encode() for number in range(40)]
+    for line in lines:
+        segments.add(line)
+    sizes = list(of(run_folder(place, "hunt")).sizes("journal/").values())
+    assert len(sizes) == 4
+    assert max(sizes) < 1200
+    assert Segments(of(run_folder(place, "hunt"))).take() == b"".join(lines)
+
+
+# What is wrong with the place
+
+
+def told(call: Callable[[], object]) -> str:
+    with pytest.raises(SettingsError) as caught:
+        call()
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_a_place_that_cannot_be_used_is_one_line(place, machine, played):
+    gone = Storage(path="s3://no-such-bucket/runs", endpoint_url=place.endpoint_url)
+    said = told(lambda: begun(gone, played))
+    assert said.startswith("storage.path=s3://no-such-bucket/runs: there is no bucket no-such-bucket; nearest: ")
+    nobody = Storage(path=place.path, endpoint_url=f"http://127.0.0.1:{free_ports(1)[0]}")
+    began = time.monotonic()
+    said = told(lambda: find_run("run", nobody))
+    assert "no answer from" in said
+    assert "nearest: storage.endpoint_url=http://HOST:PORT" in said
+    assert time.monotonic() - began < 60
+
+
+def test_a_wrong_secret_is_one_line(swift_server, machine, played, monkeypatch):
+    swift_server.be_asked(monkeypatch)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "guessed")
+    said = told(lambda: begun(Storage(path="s3://secret/runs", endpoint_url=swift_server.url), played))
+    assert said.startswith("storage.path=s3://secret/runs: ")
+    assert "access denied (403" in said
+    assert "nearest: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY" in said
+
+
+@pytest.mark.parametrize(
+    ("path", "right"),
+    [("s3:/bucket/x", "s3://bucket/x"), ("s3://", "s3://bucket/prefix"), ("gs://bucket/x", "s3://bucket/x")],
+)
+def test_what_is_no_place_is_told_with_the_nearest(path, right):
+    assert told(lambda: Storage.load({"path": path}, "storage.")).endswith(f"nearest: storage.path={right}")
+
+
+def test_a_run_in_s3_must_be_tracked_somewhere(tmp_path):
+    said = told(lambda: small_train("s3://bucket/runs", "wgan", "x"))
+    assert "storage.path=s3://bucket/runs cannot hold MLflow's database; nearest: tracking.uri=" in said
+    assert small_train("s3://bucket/runs", "wgan", "x", f"tracking.uri=sqlite:///{tmp_path}/m.db").storage.remote
