@@ -23,6 +23,8 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
+from mlflow import MlflowClient
+
 from pipelines.runs import RunFolder
 from tests.pipelines.tiny import SMALL, client_of, command, environment, history, named, rows, table, timeless, tracked
 
@@ -106,7 +108,7 @@ def ended(folder: Path) -> list[dict[str, str]]:
     return sorted(found, key=lambda row: row["trial"])
 
 
-def differences(disturbed: Path, quiet: Path, storage: Path, trials: int) -> list[str]:
+def differences(disturbed: Path, quiet: Path, client: MlflowClient, trials: int) -> list[str]:
     """What is not as it is in the undisturbed search."""
     wrong = []
     ours, theirs = ended(disturbed), ended(quiet)
@@ -117,7 +119,7 @@ def differences(disturbed: Path, quiet: Path, storage: Path, trials: int) -> lis
     if best[0] != best[1]:
         wrong.append(f"the winner is {best[0]}, was {best[1]}")
     wrong += _in_files(disturbed, quiet)
-    return wrong + _in_mlflow(disturbed, storage, trials)
+    return wrong + _in_mlflow(disturbed, client, trials)
 
 
 def _in_files(disturbed: Path, quiet: Path) -> list[str]:
@@ -131,8 +133,7 @@ def _in_files(disturbed: Path, quiet: Path) -> list[str]:
     return wrong
 
 
-def _in_mlflow(disturbed: Path, storage: Path, trials: int) -> list[str]:
-    client = client_of(storage)
+def _in_mlflow(disturbed: Path, client: MlflowClient, trials: int) -> list[str]:
     children = tracked(client, kind="trial", search=disturbed.name)
     wrong = [] if len(children) == trials else [f"{len(children)} runs in MLflow"]
     if named(client, disturbed.name).info.status != "FINISHED":
@@ -181,7 +182,7 @@ def disturb(storage: Path, kills: int, trials: int, seed: int, *settings: str) -
         "trials": trials,
         "workers_outlived_seconds": round(max(outlived, default=0.0), 2),
         "seconds_undisturbed": [round(starting, 1), round(playing, 1)],
-        "wrong": differences(disturbed, storage / "quiet", storage, trials),
+        "wrong": differences(disturbed, storage / "quiet", client_of(storage), trials),
     }
 
 

@@ -1,4 +1,5 @@
-"""A search whose data and results lie in S3; its driver is killed, and another machine finishes it from S3 alone."""
+"""A search whose data and results lie in S3, tracked by a server that keeps its runs in PostgreSQL and their files in
+S3. Its driver is killed, and another machine finishes it from S3 alone."""
 
 import os
 import shutil
@@ -8,6 +9,7 @@ from pathlib import Path
 
 import boto3
 import pytest
+from mlflow import MlflowClient
 
 from gan_core.experiment import Data
 from infra.store import silent
@@ -52,18 +54,18 @@ def fetched(client, bucket: str, prefix: str, into: Path) -> Path:
     return into
 
 
-def test_a_killed_search_is_finished_from_s3_in_an_empty_folder(tmp_path, moto_server, monkeypatch):
+def test_a_killed_search_is_finished_from_s3_in_an_empty_folder(tmp_path, moto_server, tracking, monkeypatch):
     moto_server.be_asked(monkeypatch)
     client = boto3.session.Session().client("s3", endpoint_url=moto_server.url)
     client.create_bucket(Bucket="results")
     storage = Storage(path="s3://results/of mine", endpoint_url=moto_server.url)
     write(planned(Data(image_size=8), 10**6), open_store("s3://results/digits", storage), "digits", silent)
     data = ("data.name=packed", "data.path=s3://results/digits")
-    tracking = f"tracking.uri=sqlite:///{tmp_path}/mlflow.db"
+    tracked = f"tracking.uri={tracking.url}"
 
     monkeypatch.setenv("GANFLEET_CACHE", str(tmp_path / "first cache"))
     killed(
-        words("hunt", storage.path, TRIALS, *storage.words, *data, *BUDGET, tracking),
+        words("hunt", storage.path, TRIALS, *storage.words, *data, *BUDGET, tracked),
         tmp_path / "first",
         run_folder(storage, "hunt").journal,
         evaluations=4,
@@ -77,9 +79,9 @@ def test_a_killed_search_is_finished_from_s3_in_an_empty_folder(tmp_path, moto_s
 
     hunt = fetched(client, "results", "of mine/hunt", tmp_path / "hunt")
     (tmp_path / "quiet place").mkdir()
-    quiet = words("quiet", tmp_path, TRIALS, *data, *BUDGET, f"storage.endpoint_url={moto_server.url}", tracking)
+    quiet = words("quiet", tmp_path, TRIALS, *data, *BUDGET, f"storage.endpoint_url={moto_server.url}", tracked)
     finish(quiet, tmp_path / "quiet place")
-    assert differences(hunt, tmp_path / "quiet", tmp_path, TRIALS) == []
+    assert differences(hunt, tmp_path / "quiet", MlflowClient(tracking.url), TRIALS) == []
     for row in table(hunt):
         assert row["checkpoint"] == f"{storage.path}/hunt/trials/{row['trial']}/checkpoints/{LAST}"
         ours, theirs = (RunFolder(one / "trials" / row["trial"]) for one in (hunt, tmp_path / "quiet"))
