@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 from gan_core.settings import SettingsError
-from infra.mirror import Mirror
+from infra.follower import Follower
 from infra.mlflow_store import ask_server, masked
 from infra.mlflow_tracker import MlflowTracker, close_run, prepare, run_of, version_tags
 from pipelines.runs import RunFolder
@@ -87,7 +87,7 @@ def close(
     `reason`: of a trial's end, empty if it needs none (it may have had one before it went on). Raises one of `AWAY` if
     the store cannot be reached.
     """
-    run_id = target.mirror(experiment, folder).bring().run_id
+    run_id = target.follower(experiment, folder).bring().run_id
     artifacts = {path.name: path for path in (folder.experiment, folder.lineage) if path.is_file()}
     if saved is not None and Path(saved).is_dir() and state != "interrupted":
         artifacts["checkpoint"] = Path(saved)
@@ -103,4 +103,4 @@ def catch_up(target: TrackingTarget, folder: RunFolder) -> None:
     """
     run = run_of(target.uri, target.experiment_id, {"ganfleet.id": target.identity})
     if run is not None:
-        Mirror(folder.path, lambda: MlflowTracker(target.uri, run)).bring()
+        Follower(folder.path, lambda: MlflowTracker(target.uri, run)).bring()

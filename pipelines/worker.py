@@ -30,7 +30,7 @@ from pipelines.runs import RunFolder
 from pipelines.settings import TrainExperiment
 
 if TYPE_CHECKING:
-    from infra.mirror import Mirror
+    from infra.follower import Follower
     from infra.mlflow_tracker import MlflowTracker
 
 _LOG = logging.getLogger(__name__)
@@ -63,11 +63,11 @@ class TrackingTarget:
         )
         return MlflowTracker(self.uri, run)
 
-    def mirror(self, experiment: TrainExperiment, folder: RunFolder) -> Mirror:
+    def follower(self, experiment: TrainExperiment, folder: RunFolder) -> Follower:
         """Brings what the run's folder holds to MLflow; opens the run once there is something."""
-        from infra.mirror import Mirror
+        from infra.follower import Follower
 
-        return Mirror(folder.path, lambda: self.open(experiment))
+        return Follower(folder.path, lambda: self.open(experiment))
 
 
 def play(
@@ -227,7 +227,7 @@ def _tracker(experiment: TrainExperiment, folder: RunFolder, target: TrackingTar
         return Trackers([])
     trackers: list[Tracker] = [FolderTracker(folder.path)]
     if target is not None:
-        trackers.append(target.mirror(experiment, folder))
+        trackers.append(target.follower(experiment, folder))
     return Trackers(trackers)
 
 

@@ -31,7 +31,7 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 
 import sqlalchemy
 
-from infra.mirror import Mirror
+from infra.follower import Follower
 from infra.mlflow_store import client_of
 from infra.mlflow_tracker import MlflowTracker, close_run, opened_run, prepare
 from infra.tracker import FolderTracker, Trackers
@@ -79,14 +79,14 @@ def track(way: str, store: Store, experiment: str, run: int, points: int, folder
             tracker.metrics(point, row(run, point))
         close_run(store.uri, tracker.run_id, "FINISHED", {}, {})
         return
-    mirror = Mirror(folder, opened)
-    both = Trackers([FolderTracker(folder), mirror])
+    follower = Follower(folder, opened)
+    both = Trackers([FolderTracker(folder), follower])
     for point in range(1, points + 1):
         both.metrics(point, row(run, point))
         if point % EVALUATED == 0:
             both.flush()
     both.close()
-    close_run(store.uri, mirror.bring().run_id, "FINISHED", {}, {})
+    close_run(store.uri, follower.bring().run_id, "FINISHED", {}, {})
 
 
 def work(way: str, store: Store, experiment: str, runs: range, points: int, folder: str, ready: Any, told: Any) -> None:

@@ -26,8 +26,8 @@ def hasty(monkeypatch):
     """Nobody waits for long."""
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     monkeypatch.setattr(pipelines.patience, "PATIENCE", 1.0)
-    monkeypatch.setattr("infra.mirror.EVERY", 0.1)
-    monkeypatch.setattr("infra.mirror.PAUSE", 0.1)
+    monkeypatch.setattr("infra.follower.EVERY", 0.1)
+    monkeypatch.setattr("infra.follower.PAUSE", 0.1)
 
 
 @pytest.fixture
@@ -50,7 +50,7 @@ def calls(log) -> int:
 def test_a_run_asks_the_server_seldom(tracking, storage, reference, console, monkeypatch):
     """Of 20 rows that come faster than the clock ticks a call for each evaluation is left; row by row it was 48 calls,
     and more."""
-    monkeypatch.setattr("infra.mirror.EVERY", 3600.0)
+    monkeypatch.setattr("infra.follower.EVERY", 3600.0)
     experiment = small_train(storage, "wgan_gp", "seldom", *ROUNDS, f"tracking.uri={tracking.url}")
     before = calls(tracking.log)
     train(experiment, created(experiment), console, in_process)

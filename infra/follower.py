@@ -2,8 +2,8 @@
 away meanwhile.
 
 The folder is what waits: `metrics.jsonl`, `samples/` and `tags.json`, as `FolderTracker` writes them. Whatever MLflow
-lacks of it is brought by whoever opens a mirror of it next: the one that goes on from a checkpoint, or the driver that
-ends the run.
+lacks of it is brought by whoever opens a follower of it next: the one that goes on from a checkpoint, or the driver
+that ends the run.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ TURN = 10.0
 _LOG = logging.getLogger(__name__)
 
 
-class Mirror:
+class Follower:
     """A `Tracker` that follows a `FolderTracker` of `folder`, which must be told first.
 
     `connect` opens the run; it is called from another thread, once there is something to bring. After `flush` nothing
@@ -102,7 +102,7 @@ class Mirror:
         self._resting = False
         self._noted.set()
         if self._thread is None:
-            self._thread = threading.Thread(target=self._follow, daemon=True, name="mirror")
+            self._thread = threading.Thread(target=self._follow, daemon=True, name="follower")
             self._thread.start()
 
     def _follow(self) -> None:
@@ -171,7 +171,7 @@ class Mirror:
     def _turn(self) -> Iterator[bool]:
         """One process at a time brings a folder's rows. Gives whether another one had its turn since this one's."""
         self._folder.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(self._folder / ".mirror", os.O_RDWR | os.O_CREAT, 0o644)
+        descriptor = os.open(self._folder / ".follower", os.O_RDWR | os.O_CREAT, 0o644)
         try:
             _lock(descriptor)
             others = os.read(descriptor, len(self._token)) != self._token

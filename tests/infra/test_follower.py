@@ -11,8 +11,8 @@ from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 from PIL import Image
 
-import infra.mirror
-from infra.mirror import Mirror
+import infra.follower
+from infra.follower import Follower
 from infra.mlflow_tracker import MlflowTracker, open_run, opened_run
 from infra.tracker import FolderTracker, Trackers
 
@@ -49,9 +49,9 @@ class Place:
         if self.away:
             raise MlflowException("Connection refused")
 
-    def tracked(self) -> tuple[Trackers, Mirror]:
-        mirror = Mirror(self.folder, self.connect)
-        return Trackers([FolderTracker(self.folder), mirror]), mirror
+    def tracked(self) -> tuple[Trackers, Follower]:
+        follower = Follower(self.folder, self.connect)
+        return Trackers([FolderTracker(self.folder), follower]), follower
 
     def values(self, name: str) -> list[tuple[int, float]]:
         run = open_run(self.uri, self.experiment, {"ganfleet.id": "run"}, "run", None, {}, {})
@@ -75,8 +75,8 @@ def place(uri, experiment, tmp_path, monkeypatch) -> Place:
         return log(client, run_id, metrics=metrics, **more)
 
     monkeypatch.setattr(MlflowClient, "log_batch", counted)
-    monkeypatch.setattr(infra.mirror, "EVERY", 0.1)
-    monkeypatch.setattr(infra.mirror, "PAUSE", 0.1)
+    monkeypatch.setattr(infra.follower, "EVERY", 0.1)
+    monkeypatch.setattr(infra.follower, "PAUSE", 0.1)
     return found
 
 
@@ -102,9 +102,9 @@ def test_rows_go_together_and_none_is_lost(place):
 
 
 def test_who_watches_sees_a_row_soon(place):
-    tracker, mirror = place.tracked()
+    tracker, follower = place.tracked()
     tracker.metrics(1, row(1))
-    until(lambda: mirror.last_step == 1)
+    until(lambda: follower.last_step == 1)
     assert place.values("fid") == expected(1)
     tracker.close()
 
@@ -141,7 +141,7 @@ def test_more_metrics_than_a_call_takes(place):
 
 
 def test_a_store_that_is_away_for_a_moment_stops_nobody(place, caplog):
-    tracker, mirror = place.tracked()
+    tracker, follower = place.tracked()
     tracker.metrics(1, row(1))
     tracker.flush()
     place.away = True
@@ -154,7 +154,7 @@ def test_a_store_that_is_away_for_a_moment_stops_nobody(place, caplog):
     assert "MLflow is away" in caplog.text
     place.away = False
     tracker.metrics(5, row(5))
-    until(lambda: mirror.last_step == 5)
+    until(lambda: follower.last_step == 5)
     tracker.close()
     assert place.values("fid") == expected(1, 2, 3, 4, 5)
     assert place.pictures() == [2, 3, 4]
@@ -184,16 +184,16 @@ def test_what_was_never_brought_is_brought_by_whoever_goes_on(place):
 
 def test_the_driver_brings_the_rest_though_the_worker_lives(place):
     """Whoever of the two comes second finds that the other had its turn, and sends nothing again."""
-    worker, mirror = place.tracked()
+    worker, follower = place.tracked()
     worker.metrics(1, row(1))
     worker.flush()
     FolderTracker(place.folder).metrics(2, row(2))
-    driver = Mirror(place.folder, place.connect)
+    driver = Follower(place.folder, place.connect)
     assert driver.bring().last_step == 2
     FolderTracker(place.folder).metrics(3, row(3))
     worker.metrics(3, row(3))
     worker.flush()
-    assert mirror.last_step == 3
+    assert follower.last_step == 3
     assert place.values("fid") == expected(1, 2, 3)
 
 
@@ -208,11 +208,11 @@ def test_an_answer_that_is_lost_doubles_nothing(place, monkeypatch):
             raise MlflowException("Connection reset by peer")
 
     monkeypatch.setattr(MlflowClient, "log_batch", lost)
-    tracker, mirror = place.tracked()
+    tracker, follower = place.tracked()
     for step in (1, 2):
         tracker.metrics(step, row(step))
     tracker.flush()
-    until(lambda: time.monotonic() > mirror._not_before)
+    until(lambda: time.monotonic() > follower._not_before)
     tracker.metrics(3, row(3))
     tracker.flush()
     assert broken
@@ -221,7 +221,7 @@ def test_an_answer_that_is_lost_doubles_nothing(place, monkeypatch):
 
 def test_two_at_once_lose_and_double_nothing(place):
     tracker, _ = place.tracked()
-    others = [threading.Thread(target=lambda: Mirror(place.folder, place.connect).bring()) for _ in range(3)]
+    others = [threading.Thread(target=lambda: Follower(place.folder, place.connect).bring()) for _ in range(3)]
     for step in range(1, 41):
         tracker.metrics(step, row(step))
         if step % 10 == 5 and step > 10:
@@ -235,10 +235,10 @@ def test_two_at_once_lose_and_double_nothing(place):
 def test_what_the_machine_does_is_sampled_apart_from_the_rows(place, monkeypatch):
     monkeypatch.setenv("MLFLOW_SYSTEM_METRICS_SAMPLING_INTERVAL", "0.2")
     for last, wanted in ((2, 1), (4, 3)):  # the second goes on with the run
-        tracker, mirror = place.tracked()
+        tracker, follower = place.tracked()
         for step in range(1, last + 1):
             tracker.metrics(step, row(step))
-        until(lambda mirror=mirror, wanted=wanted: mirror._run is not None and mirror._run._samples >= wanted)
+        until(lambda follower=follower, wanted=wanted: follower._run is not None and follower._run._samples >= wanted)
         tracker.close()
     for name in ("cpu_utilization_percentage", "system_memory_usage_megabytes", "network_receive_megabytes"):
         steps = [step for step, _ in place.values(f"system/{name}")]
