@@ -36,8 +36,9 @@ def tracked() -> list[str]:
         "## What tracking asks of MLflow",
         "",
         f"{found['runs']:,} child runs of {found['points']} points, five metrics each, from {found['processes']}"
-        " processes that do nothing else, an evaluation every tenth point; two cores, which the server shares. Every"
-        " value was looked for in the database afterwards: none was lost, none was there twice. The last column is how"
+        " processes that do nothing else, an evaluation every tenth point; two cores, shared with the server and, when"
+        " this was measured, with other work: compare the rows, not the seconds. Every value was looked for in the"
+        " database afterwards: none was lost, none was there twice. The last column is how"
         f" long somebody else's question took meanwhile. {'; '.join(ratios)}.",
         "",
         *table(
