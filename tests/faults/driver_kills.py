@@ -77,13 +77,13 @@ def called(pid: int) -> str:
         return ""
 
 
-def kill_at(arguments: list[str], cwd: Path, journal: Path, delay: float, early: bool) -> tuple[bool, float]:
-    """Runs a command; SIGKILL of it alone `delay` seconds after it first wrote to the journal, or `early`, after its
-    start. Returns whether it was still running then, and how long its workers outlived it."""
-    size = journal.stat().st_size if journal.is_file() else 0
+def kill_at(arguments: list[str], cwd: Path, journal: Path, evaluations: int, delay: float) -> tuple[bool, float]:
+    """Runs a command; SIGKILL of it alone `delay` seconds after its journal has so many evaluations.
+
+    Returns whether it was still running then, and how long its workers outlived it."""
     with (cwd / "out").open("a") as out:
         process = subprocess.Popen(command(*arguments), cwd=cwd, env=environment(), stdout=out, stderr=out)
-    while not early and process.poll() is None and (journal.stat().st_size if journal.is_file() else 0) <= size:
+    while process.poll() is None and evaluated(journal) < evaluations:
         time.sleep(0.02)
     deadline = time.monotonic() + delay
     while process.poll() is None and time.monotonic() < deadline:
@@ -94,6 +94,11 @@ def kill_at(arguments: list[str], cwd: Path, journal: Path, delay: float, early:
     process.send_signal(signal.SIGKILL)
     process.wait()
     return True, gone(below)
+
+
+def evaluated(journal: Path) -> int:
+    """The evaluations in a search's journal."""
+    return journal.read_text().count('"fid"') if journal.is_file() else 0
 
 
 def finish(arguments: list[str], cwd: Path) -> None:
@@ -164,14 +169,17 @@ def disturb(storage: Path, kills: int, trials: int, seed: int, *settings: str) -
     draw = random.Random(seed)
     finish(words("quiet", storage, trials, *settings), storage)
     starting, playing = played(storage / "quiet" / "journal.jsonl")
-    disturbed = storage / "disturbed"
+    whole, disturbed = evaluated(storage / "quiet" / "journal.jsonl"), storage / "disturbed"
     resume = ["search", "--resume", "disturbed", f"storage.path={storage}"]
     hit, outlived = 0, []
     while hit < kills:
         begin = resume if (disturbed / "id.json").is_file() else words("disturbed", storage, trials, *settings)
-        early = hit % 4 == 3  # while Ray starts, or before
-        delay = draw.uniform(0, starting if early else 2 * playing / (kills + 1))
-        killed, seconds = kill_at(begin, storage, disturbed / "journal.jsonl", delay, early)
+        if hit % 4 == 3:  # while Ray starts, or before
+            when = (0, draw.uniform(0, starting))
+        else:  # by the journal, not by the clock: a machine may be busier or less so than before
+            share = draw.uniform(hit, hit + 1) / (kills + 1)
+            when = (int(share * whole), draw.uniform(0, playing / whole))
+        killed, seconds = kill_at(begin, storage, disturbed / "journal.jsonl", *when)
         if not killed:
             break
         hit += 1

@@ -18,7 +18,7 @@ from pipelines.pack import planned, write
 from pipelines.runs import RunFolder
 from pipelines.storage import Storage
 from pipelines.stores import open_store
-from tests.faults.driver_kills import descendants, differences, ended, finish, gone, words
+from tests.faults.driver_kills import descendants, differences, ended, evaluated, finish, gone, words
 from tests.pipelines.tiny import command, environment, table
 
 pytestmark = pytest.mark.cluster
@@ -34,7 +34,7 @@ def killed(arguments: list[str], place: Path, journal: Path, evaluations: int) -
     with (place / "out").open("w") as out:
         driver = subprocess.Popen(command(*arguments), cwd=place, env=environment(), stdout=out, stderr=out)
     end = time.monotonic() + SECONDS
-    while not journal.is_file() or journal.read_text().count('"fid"') < evaluations:
+    while evaluated(journal) < evaluations:
         assert driver.poll() is None, (place / "out").read_text()
         assert time.monotonic() < end, "no evaluations"
         time.sleep(0.02)
