@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -18,6 +19,7 @@ from gan_core.settings import SettingsError, nearest
 from infra.files import write_atomic
 from pipelines import commands, data_cli
 from pipelines.configs import preset_names
+from pipelines.exports import exported
 from pipelines.names import find_checkpoint
 from pipelines.order import Line, search_order, train_order
 from pipelines.running import FAILED, INPUT, INTERRUPTED, begin, run
@@ -96,10 +98,10 @@ def evaluate(
     words: Annotated[
         list[str] | None, typer.Argument(metavar="RUN|CHECKPOINT|FAKE_FOLDER [REAL_FOLDER|STATS.npz] [key=value ...]")
     ] = None,
-    json_file: Annotated[Path | None, typer.Option("--json", help="Write what is printed to FILE.")] = None,
+    json_file: Annotated[str | None, typer.Option("--json", help="Write what is printed to FILE.")] = None,
     bootstrap: Annotated[bool, typer.Option("--bootstrap", help="A 95% confidence interval of FID.")] = False,
     save_stats: Annotated[
-        Path | None, typer.Option(help="Write the real images' mean and covariance to FILE.npz, as pytorch-fid does.")
+        str | None, typer.Option(help="Write the real images' mean and covariance to FILE.npz, as pytorch-fid does.")
     ] = None,
 ) -> None:
     """Measure a run's newest checkpoint, a search's best one, a checkpoint folder, or a folder of images."""
@@ -108,29 +110,48 @@ def evaluate(
     check_files(where.metrics)
     saved = checked_targets(targets, where, save_stats)
     for option, file in (("--json", json_file), ("--save-stats", save_stats)):
-        if file is not None and not file.absolute().parent.is_dir():
-            raise SettingsError(f"{option} {file}: there is no such folder; nearest: {option} {file.name}")
-        if file is not None and file.is_dir():
-            raise SettingsError(f"{option} {file} is a folder; nearest: {option} {file / 'found'}")
-    if save_stats is not None and save_stats.suffix != ".npz":
+        if file is not None and not file.startswith("s3://"):
+            _check_file(option, Path(file))
+    if save_stats is not None and not save_stats.endswith(".npz"):
         raise SettingsError(f"--save-stats {save_stats} is no npz file; nearest: --save-stats {save_stats}.npz")
 
+    with (
+        exported("--json", json_file, where.storage) if json_file else nullcontext() as found_file,
+        exported("--save-stats", save_stats, where.storage) if save_stats else nullcontext() as stats_file,
+    ):
+        result = _measured(targets, assignments, where, saved, bootstrap, stats_file)
+        _print(result)
+        if found_file is not None:
+            write_atomic(found_file, json.dumps(result, indent=1).encode())
+
+
+def _check_file(option: str, file: Path) -> None:
+    if not file.absolute().parent.is_dir():
+        raise SettingsError(f"{option} {file}: there is no such folder; nearest: {option} {file.name}")
+    if file.is_dir():
+        raise SettingsError(f"{option} {file} is a folder; nearest: {option} {file / 'found'}")
+
+
+def _measured(
+    targets: list[str],
+    assignments: list[str],
+    where: Measuring,
+    saved: Path | None,
+    bootstrap: bool,
+    save_stats: Path | None,
+) -> dict[str, Any]:
     from pipelines.evaluate import Asked, evaluate_checkpoint, evaluate_images, folder_statistics
 
     packs = where.storage if saved is None else packs_of(saved, where.storage)
     asked = Asked(where.storage.folder, Console(stderr=True), bootstrap, save_stats, packs)
     try:
         if saved is not None:
-            result = evaluate_checkpoint(saved, as_trained(saved, assignments), asked)
-        elif len(targets) == 2:
-            result = evaluate_images(Path(targets[0]), Path(targets[1]), where.metrics, asked)
-        else:
-            result = folder_statistics(Path(targets[0]), where.metrics, asked)
+            return evaluate_checkpoint(saved, as_trained(saved, assignments), asked)
+        if len(targets) == 2:
+            return evaluate_images(Path(targets[0]), Path(targets[1]), where.metrics, asked)
+        return folder_statistics(Path(targets[0]), where.metrics, asked)
     except ValueError as error:  # of what it was given: images, weights, statistics
         raise SettingsError(str(error)) from None
-    _print(result)
-    if json_file is not None:
-        write_atomic(json_file, json.dumps(result, indent=1).encode())
 
 
 def _written(value: object) -> str:
@@ -154,7 +175,7 @@ def _print(result: dict[str, Any]) -> None:
 def sample(
     target: Target,
     assignments: Assignments = None,
-    out: Annotated[Path | None, typer.Option(help="The PNG file to write (GIF with --animate).")] = None,
+    out: Annotated[str | None, typer.Option(help="The PNG file to write (GIF with --animate).")] = None,
     count: Annotated[int | None, typer.Option(min=1, max=4096, help="How many samples, pairs, or rows.")] = None,
     label: Annotated[int | None, typer.Option(help="The class, for conditional families.")] = None,
     interpolate: Annotated[bool, typer.Option("--interpolate", help="Rows from one latent point to another.")] = False,
@@ -168,17 +189,18 @@ def sample(
 
     from pipelines.sample import animate, sample
 
-    if animated:
-        animate(pictures_beside(folder), out)
-    else:
-        sample(
-            folder,
-            out,
-            count,
-            label,
-            "interpolations" if interpolate else "reconstructions" if reconstruct else "samples",
-            packs_of(folder, storage),
-        )
+    with exported("--out", out, storage) as file:
+        if animated:
+            animate(pictures_beside(folder), file)
+        else:
+            sample(
+                folder,
+                file,
+                count,
+                label,
+                "interpolations" if interpolate else "reconstructions" if reconstruct else "samples",
+                packs_of(folder, storage),
+            )
     typer.echo(out)
 
 

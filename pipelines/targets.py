@@ -14,7 +14,7 @@ from pipelines.settings import Measuring
 from pipelines.storage import Storage
 
 
-def checked_targets(targets: Sequence[str], where: Measuring, save_stats: Path | None) -> Path | None:
+def checked_targets(targets: Sequence[str], where: Measuring, save_stats: str | None) -> Path | None:
     """The checkpoint that is meant, or None for folders of images."""
     if len(targets) not in (1, 2):
         example = "evaluate RUN, or evaluate FAKE_FOLDER REAL_FOLDER"
@@ -73,7 +73,7 @@ def packs_of(checkpoint: Path, given: Storage) -> Storage:
     return given.model_copy(update={"endpoint_url": url})
 
 
-def drawing_file(out: Path | None, kinds: dict[str, bool], label: int | None) -> Path:
+def drawing_file(out: str | None, kinds: dict[str, bool], label: int | None) -> str:
     """Where `sample` writes. Raises SettingsError for options that exclude each other, or another kind of file."""
     asked = [name for name, wanted in kinds.items() if wanted]
     if len(asked) > 1:
@@ -81,9 +81,10 @@ def drawing_file(out: Path | None, kinds: dict[str, bool], label: int | None) ->
     if label is not None and asked and asked[0] != "--interpolate":
         raise SettingsError(f"--label={label} has no meaning with {asked[0]}; nearest: no --label")
     suffix, kind = (".gif", "a GIF") if asked == ["--animate"] else (".png", "a PNG")
-    out = out or Path("samples" + suffix)
-    if out.suffix.lower() != suffix:
-        raise SettingsError(f"--out={out} is not {kind} file; nearest: --out {out.with_suffix(suffix)}")
+    out = out or "samples" + suffix
+    if not out.lower().endswith(suffix):
+        stem = out.removesuffix(Path(out).suffix)
+        raise SettingsError(f"--out={out} is not {kind} file; nearest: --out {stem}{suffix}")
     return out
 
 
