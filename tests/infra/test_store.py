@@ -4,6 +4,7 @@ import hashlib
 import os
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -166,6 +167,18 @@ def test_more_keys_than_an_answer_has(place):
         list(pool.map(lambda key: store.write(key, b"1"), [*wanted, "other/0"]))
     assert [key for key, size in store.listed("many/")] == wanted
     assert len(list(store.listed())) == 1006
+
+
+def test_the_folders_at_the_top(place):
+    for key in ("b/1", "b/2", "a x/deep/er", UNUSUAL, "ä/1", "file"):
+        place.store.write(key, b"1")
+    assert list(place.store.folders()) == ["a folder", "a x", "b", "ä"]
+
+
+def test_a_store_knows_when_something_was_put(place):
+    before = time.time()
+    place.store.write("key", b"1")
+    assert before - 2 < place.store.about("key").modified < time.time() + 2  # S3 says whole seconds
 
 
 def test_what_is_deleted_is_gone(place):
