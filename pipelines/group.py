@@ -45,11 +45,15 @@ def run_group(job: Job) -> Iterator[Event]:
     A lost worker restarts the group from there, with fewer if `compute.min_workers` has it so. Raises DivergedError or
     GroupError, and StoreError if what was played cannot be kept.
     """
+    import ray
     from ray.util.queue import Empty, Queue
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
     with sole_writer(job.folder):
         pass  # from now on all ranks see the same checkpoints
-    queue = Queue(maxsize=1, actor_options={"num_cpus": 0})
+    # On the driver's own node: another one may be lost, and the queue with it.
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+    queue = Queue(maxsize=1, actor_options={"num_cpus": 0, "scheduling_strategy": here})
     failure: list[BaseException] = []
     trainer = _trainer(job, queue)
 
