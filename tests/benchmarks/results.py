@@ -161,7 +161,7 @@ def report() -> None:
     found: Found = {}
     for file in sorted(KEPT.glob("*/*.json")):
         found.setdefault(file.parent.name, []).append(json.loads(file.read_text()))
-    seeds = sorted({len(runs) for runs in found.values()})
+    seeds = sorted({len(runs) for runs in found.values() if "fid" in runs[0]})
     piles = [
         [name.removeprefix("pile-"), spread([run["at_the_bound"] for run in runs], 3)]
         for name, runs in found.items()
