@@ -20,7 +20,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from infra.mlflow_store import AWAY
-from infra.mlflow_tracker import MlflowTracker, Row
+from infra.mlflow_tracker import MlflowTracker, Row, now
 from infra.system_metrics import SystemMetrics
 
 EVERY = 2.0
@@ -62,7 +62,7 @@ class Follower:
 
     def metrics(self, step: int, values: Mapping[str, float]) -> None:
         """Notes that the folder has a row of `step` now."""
-        self._times.setdefault(step, _now())
+        self._times.setdefault(step, now())
         self._note()
 
     def picture(self, step: int, png: bytes) -> None:
@@ -111,7 +111,7 @@ class Follower:
                 continue
             sample = self._system.sample()
             if sample:
-                self._samples = [*self._samples[-KEPT:], Row(0, _now(), sample)]
+                self._samples = [*self._samples[-KEPT:], Row(0, now(), sample)]
             if sample or self._noted.is_set():
                 self._noted.clear()
                 if not self._try():
@@ -164,7 +164,7 @@ class Follower:
         for line in whole.splitlines():
             values = json.loads(line)
             step = values.pop("step")
-            rows.append(Row(step, self._times.setdefault(step, _now()), values))
+            rows.append(Row(step, self._times.setdefault(step, now()), values))
         return rows, self._offset + len(whole)
 
     @contextmanager
@@ -192,7 +192,3 @@ def _lock(descriptor: int) -> None:
             if time.monotonic() >= end:
                 raise TimeoutError("another process still brings this run's rows") from None
             time.sleep(0.05)
-
-
-def _now() -> int:
-    return int(time.time() * 1000)

@@ -25,19 +25,6 @@ CHANGED = "param_changed."
 T = TypeVar("T")
 
 
-def open_run(
-    uri: str,
-    experiment_id: str,
-    identity: Mapping[str, str],
-    name: str,
-    parent: str | None,
-    params: Mapping[str, object],
-    tags: Mapping[str, str],
-) -> str:
-    """The id of `opened_run`."""
-    return str(opened_run(uri, experiment_id, identity, name, parent, params, tags).info.run_id)
-
-
 def opened_run(
     uri: str,
     experiment_id: str,

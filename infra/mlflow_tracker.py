@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from io import BytesIO
 from pathlib import Path
 
-from infra.mlflow_runs import close_run, open_run, opened_run, run_of, set_tags
+from infra.mlflow_runs import close_run, opened_run, run_of, set_tags
 from infra.mlflow_store import client_of, prepare
 from infra.tracker import finite_row
 from infra.versions import version_tags
@@ -27,7 +27,7 @@ from mlflow.utils.mlflow_tags import MLFLOW_LOGGED_IMAGES
 from mlflow.utils.validation import MAX_METRICS_PER_BATCH
 from PIL import Image
 
-__all__ = ["MlflowTracker", "Row", "close_run", "open_run", "opened_run", "prepare", "run_of", "version_tags"]
+__all__ = ["MlflowTracker", "Row", "close_run", "now", "opened_run", "prepare", "run_of", "version_tags"]
 
 MARKER = "images_seen"  # the metric that every row has
 PICTURES = "samples"
@@ -74,7 +74,7 @@ class MlflowTracker:
         self._read(self._client.get_run(self.run_id))
 
     def metrics(self, step: int, values: Mapping[str, float]) -> None:
-        self.rows([Row(step, _now(), values)])
+        self.rows([Row(step, now(), values)])
 
     def rows(self, rows: Sequence[Row], samples: Sequence[Row] = ()) -> None:
         """Record rows in the order of their steps, in as few calls as MLflow's limits allow; those up to `last_step`
@@ -164,8 +164,9 @@ def _batches(rows: Sequence[Row]) -> Iterator[list[Row]]:
 
 
 def _stem(step: int) -> str:
-    return f"{PICTURES}+step+{step}+timestamp+{_now()}+{uuid.uuid4()}"
+    return f"{PICTURES}+step+{step}+timestamp+{now()}+{uuid.uuid4()}"
 
 
-def _now() -> int:
+def now() -> int:
+    """Milliseconds since 1970, as MLflow counts time."""
     return int(time.time() * 1000)

@@ -8,7 +8,7 @@ from ray.tune.schedulers import TrialScheduler
 from rich.console import Console
 
 from infra.cluster import Cluster, cluster
-from infra.mlflow_tracker import close_run, open_run, version_tags
+from infra.mlflow_tracker import close_run, opened_run, version_tags
 from infra.store import StoreError
 from pipelines.budget import Spending
 from pipelines.confirm import confirm
@@ -125,7 +125,8 @@ def _open_parent(experiment: SearchExperiment, folder: RunFolder, tracking: str,
     shared = experiment.model_dump(mode="json", include={"seed", "data", "budget", "search", "compute"})
     name, identity = folder.path.name, {"ganfleet.id": folder.id}
     own = {"ganfleet.kind": "search", **tags}
-    return open_run(experiment.tracking_uri, tracking, identity, name, None, flat(shared), own)
+    run = opened_run(experiment.tracking_uri, tracking, identity, name, None, flat(shared), own)
+    return str(run.info.run_id)
 
 
 def _close_parent(context: SearchContext, found: Found, whole: bool, files: list[Path]) -> None:
@@ -150,7 +151,7 @@ def _close_parent(context: SearchContext, found: Found, whole: bool, files: list
 
 def _owed(folder: RunFolder) -> bool:
     """Whether MLflow lacks some of the search, or of its confirmation."""
-    return bool(Owed(folder)) or bool(Owed(RunFolder(folder.path / "confirm")))
+    return bool(Owed(folder)) or bool(Owed(folder.below("confirm")))
 
 
 def _scheduler(experiment: SearchExperiment, folder: RunFolder) -> TrialScheduler:

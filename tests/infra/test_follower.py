@@ -13,7 +13,7 @@ from PIL import Image
 
 import infra.follower
 from infra.follower import Follower
-from infra.mlflow_tracker import MlflowTracker, open_run, opened_run
+from infra.mlflow_tracker import MlflowTracker, opened_run
 from infra.tracker import FolderTracker, Trackers
 
 
@@ -54,11 +54,11 @@ class Place:
         return Trackers([FolderTracker(self.folder), follower]), follower
 
     def values(self, name: str) -> list[tuple[int, float]]:
-        run = open_run(self.uri, self.experiment, {"ganfleet.id": "run"}, "run", None, {}, {})
+        run = opened_run(self.uri, self.experiment, {"ganfleet.id": "run"}, "run", None, {}, {}).info.run_id
         return [(metric.step, metric.value) for metric in MlflowClient(self.uri).get_metric_history(run, name)]
 
     def pictures(self) -> list[int]:
-        run = open_run(self.uri, self.experiment, {"ganfleet.id": "run"}, "run", None, {}, {})
+        run = opened_run(self.uri, self.experiment, {"ganfleet.id": "run"}, "run", None, {}, {}).info.run_id
         files = [file.path for file in MlflowClient(self.uri).list_artifacts(run, "images")]
         return sorted(int(path.split("+step+")[1].split("+")[0]) for path in files if path.endswith(".png"))
 

@@ -15,7 +15,7 @@ import pytest
 from mlflow import MlflowClient
 
 from infra.mlflow_registry import NoRegistryError, check_answers, model_names, newest, read, register
-from infra.mlflow_tracker import close_run, open_run, prepare, run_of
+from infra.mlflow_tracker import close_run, opened_run, prepare, run_of
 
 
 def free_port() -> int:
@@ -61,7 +61,7 @@ def finished(uri: str, experiment: str, folder: Path, name: str) -> str:
     """A run that has ended with files: the id."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "experiment.yaml").write_text(f"name: {name}\n")
-    run = open_run(uri, experiment, {"ganfleet.id": name}, name, None, {}, {})
+    run = opened_run(uri, experiment, {"ganfleet.id": name}, name, None, {}, {}).info.run_id
     (folder / "checkpoint").mkdir(exist_ok=True)
     (folder / "checkpoint" / "state").write_bytes(name.encode())
     files = {"experiment.yaml": folder / "experiment.yaml", "checkpoint": folder / "checkpoint"}

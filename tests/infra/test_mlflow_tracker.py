@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from infra.mlflow_tracker import MlflowTracker, close_run, open_run, prepare, version_tags
+from infra.mlflow_tracker import MlflowTracker, close_run, opened_run, prepare, version_tags
 
 
 def opened(uri, experiment, name="run", parent=None, params=None, tags=None):
-    return open_run(uri, experiment, {"ganfleet.name": name}, name, parent, params or {}, tags or {})
+    return opened_run(uri, experiment, {"ganfleet.name": name}, name, parent, params or {}, tags or {}).info.run_id
 
 
 def picture(width=16, height=16) -> bytes:
@@ -31,7 +31,7 @@ def test_the_same_identity_is_the_same_run(uri, experiment, client, name):
 
 def test_an_identity_is_all_of_its_tags(uri, experiment):
     runs = {
-        open_run(uri, experiment, {"ganfleet.search": "s", "ganfleet.trial": trial}, trial, None, {}, {})
+        opened_run(uri, experiment, {"ganfleet.search": "s", "ganfleet.trial": trial}, trial, None, {}, {}).info.run_id
         for trial in ("1", "2", "10", "1")
     }
     assert len(runs) == 3

@@ -11,7 +11,7 @@ import pytest
 from mlflow import MlflowClient
 from PIL import Image
 
-from infra.mlflow_tracker import MlflowTracker, open_run, prepare
+from infra.mlflow_tracker import MlflowTracker, opened_run, prepare
 from infra.tracker import FolderTracker, Tracker, Trackers
 
 
@@ -53,7 +53,7 @@ class Mlflow:
 
     def __post_init__(self):
         experiment = prepare(self.uri, str(self.root), self.root / "files")
-        self.run_id = open_run(self.uri, experiment, {"ganfleet.name": "run"}, "run", None, {}, {})
+        self.run_id = opened_run(self.uri, experiment, {"ganfleet.name": "run"}, "run", None, {}, {}).info.run_id
         self.client = MlflowClient(self.uri)
 
     def open(self) -> Tracker:

@@ -6,7 +6,7 @@ import boto3
 import pytest
 from mlflow import MlflowClient
 
-from infra.mlflow_tracker import MlflowTracker, close_run, open_run, prepare
+from infra.mlflow_tracker import MlflowTracker, close_run, opened_run, prepare
 from tests.benchmarks.tracking_calls import Plan, Store, measured, sqlite_in
 from tests.infra.test_mlflow_tracker import picture
 from tests.tracking_servers import BUCKET, Guard
@@ -21,7 +21,7 @@ def nameless(monkeypatch):
 
 def test_artifacts_go_through_the_server_into_s3(tracking, tmp_path, nameless):
     experiment = prepare(tracking.url, "artifacts", None)
-    run_id = open_run(tracking.url, experiment, {"ganfleet.id": "a"}, "a", None, {"family.lr": 1e-4}, {})
+    run_id = opened_run(tracking.url, experiment, {"ganfleet.id": "a"}, "a", None, {"family.lr": 1e-4}, {}).info.run_id
     tracker = MlflowTracker(tracking.url, run_id)
     tracker.picture(7, picture())
     tracker.picture(7, picture())

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+
+from tests.integration import machine
 
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "squeue", "scancel", "scontrol", "unshare", "nsenter", "ip")
 
@@ -50,14 +51,7 @@ HOLD = "hostname localhost && ip link set lo up && ip addr add 10.77.0.1/32 dev 
 
 def missing() -> str:
     """Why it cannot be started here; nothing if it can."""
-    absent = [name for name in PROGRAMS if shutil.which(name, path=_path()) is None]
-    if absent:
-        return f"{', '.join(absent)} not installed (slurm-wlm, munge, util-linux, iproute2)"
-    return "" if os.geteuid() == 0 else "a one-node Slurm needs root"
-
-
-def _path() -> str:
-    return f"{os.environ['PATH']}:/usr/sbin:/sbin"
+    return machine.missing(PROGRAMS, "slurm-wlm, munge, util-linux, iproute2", "a one-node Slurm needs")
 
 
 @dataclass(frozen=True)
@@ -87,7 +81,7 @@ class SlurmNode:
     def environment(self) -> dict[str, str]:
         """With which Slurm's programs find it."""
         kept = {key: value for key, value in os.environ.items() if not key.startswith(("SLURM", "RAY", "SBATCH"))}
-        return {**kept, "SLURM_CONF": str(self.folder / "slurm.conf"), "PATH": _path(), "COLUMNS": "200"}
+        return {**kept, "SLURM_CONF": str(self.folder / "slurm.conf"), "PATH": machine.path(), "COLUMNS": "200"}
 
     def job(self, number: str) -> dict[str, str]:
         """What scontrol knows of a job."""
@@ -108,7 +102,7 @@ def slurm_node(folder: Path) -> Iterator[SlurmNode]:
     holder = subprocess.Popen(
         ["unshare", "--net", "--uts", "bash", "-c", HOLD],
         stdout=subprocess.PIPE,
-        env={**os.environ, "PATH": _path()},
+        env={**os.environ, "PATH": machine.path()},
     )
     node, daemons = SlurmNode(holder.pid, folder), [holder]
     try:

@@ -3,8 +3,6 @@ S3. Its driver is killed, and another machine finishes it from S3 alone."""
 
 import os
 import shutil
-import subprocess
-import time
 from pathlib import Path
 
 import boto3
@@ -18,30 +16,14 @@ from pipelines.pack import planned, write
 from pipelines.runs import RunFolder
 from pipelines.storage import Storage
 from pipelines.stores import open_store
-from tests.faults.driver_kills import descendants, differences, ended, evaluated, finish, gone, words
-from tests.pipelines.tiny import command, environment, table
+from tests.faults.driver_kills import differences, ended, finish, kill_at, words
+from tests.pipelines.tiny import table
 
 pytestmark = pytest.mark.cluster
 
-TRIALS, SECONDS = 3, 240
+TRIALS = 3
 LAST = "step-000060"
 BUDGET = ("budget.rounds=60", "data.image_size=8")
-
-
-def killed(arguments: list[str], place: Path, journal: Path, evaluations: int) -> None:
-    """SIGKILL of a search's driver once so many evaluations are in its journal."""
-    place.mkdir()
-    with (place / "out").open("w") as out:
-        driver = subprocess.Popen(command(*arguments), cwd=place, env=environment(), stdout=out, stderr=out)
-    end = time.monotonic() + SECONDS
-    while evaluated(journal) < evaluations:
-        assert driver.poll() is None, (place / "out").read_text()
-        assert time.monotonic() < end, "no evaluations"
-        time.sleep(0.02)
-    below = descendants(driver.pid)
-    driver.kill()
-    driver.wait()
-    gone(below)
 
 
 def fetched(client, bucket: str, prefix: str, into: Path) -> Path:
@@ -64,12 +46,10 @@ def test_a_killed_search_is_finished_from_s3_in_an_empty_folder(tmp_path, moto_s
     tracked = f"tracking.uri={tracking.url}"
 
     monkeypatch.setenv("GANFLEET_CACHE", str(tmp_path / "first cache"))
-    killed(
-        words("hunt", storage.path, TRIALS, *storage.words, *data, *BUDGET, tracked),
-        tmp_path / "first",
-        run_folder(storage, "hunt").journal,
-        evaluations=4,
-    )
+    (tmp_path / "first").mkdir()
+    begun = words("hunt", storage.path, TRIALS, *storage.words, *data, *BUDGET, tracked)
+    hit, _ = kill_at(begun, tmp_path / "first", run_folder(storage, "hunt").journal, evaluations=4, delay=0)
+    assert hit, (tmp_path / "first" / "out").read_text()
     shutil.rmtree(os.environ["GANFLEET_CACHE"])
     shutil.rmtree(tmp_path / "first")
     monkeypatch.setenv("GANFLEET_CACHE", str(tmp_path / "second cache"))

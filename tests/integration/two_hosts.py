@@ -4,7 +4,6 @@ that can be switched. What is written to disk, both see. Needs root, iproute2 an
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -13,6 +12,8 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+
+from tests.integration import machine
 
 PROGRAMS = ("unshare", "nsenter", "ip", "mount")
 
@@ -26,14 +27,7 @@ while :; do wait; sleep 0.2; done
 
 def missing() -> str:
     """Why they cannot be had here; nothing if they can."""
-    absent = [name for name in PROGRAMS if shutil.which(name, path=_path()) is None]
-    if absent:
-        return f"{', '.join(absent)} not installed (util-linux, iproute2)"
-    return "" if os.geteuid() == 0 else "two hosts on one machine need root"
-
-
-def _path() -> str:
-    return f"{Path(sys.executable).parent}:{os.environ['PATH']}:/usr/sbin:/sbin"
+    return machine.missing(PROGRAMS, "util-linux, iproute2", "two hosts on one machine need")
 
 
 @dataclass
@@ -108,12 +102,13 @@ class TwoHosts:
 def two_hosts(folder: Path, **environment: str) -> Iterator[TwoHosts]:
     """Their networks and the cables between them; none is on yet. Afterwards both are off."""
     kept = {key: value for key, value in os.environ.items() if not key.startswith(("RAY", "GLOO"))}
+    programs = f"{Path(sys.executable).parent}:{machine.path()}"
     (folder / "hosts").write_text("127.0.0.1 localhost\n10.99.0.1 host1\n10.99.0.2 host2\n")
     with ExitStack() as held:
         switch, *networks = (held.enter_context(_network()) for _ in range(3))
         hosts = TwoHosts(
             folder,
-            {**kept, "PATH": _path(), "GLOO_SOCKET_IFNAME": "eth0", "COLUMNS": "200", **environment},
+            {**kept, "PATH": programs, "GLOO_SOCKET_IFNAME": "eth0", "COLUMNS": "200", **environment},
             switch,
             dict(enumerate(networks, start=1)),
         )
@@ -139,7 +134,7 @@ def _network() -> Iterator[int]:
     holder = subprocess.Popen(
         ["unshare", "--net", "bash", "-c", "echo up; exec sleep infinity"],
         stdout=subprocess.PIPE,
-        env={**os.environ, "PATH": _path()},
+        env={**os.environ, "PATH": machine.path()},
     )
     try:
         assert holder.stdout is not None
@@ -156,7 +151,7 @@ def _net(holder: int) -> list[str]:
 
 def _ip(holder: int, *words: str) -> None:
     command = [*_net(holder), "ip", *words]
-    subprocess.run(command, check=True, env={**os.environ, "PATH": _path()}, timeout=30)
+    subprocess.run(command, check=True, env={**os.environ, "PATH": machine.path()}, timeout=30)
 
 
 def await_text(log: Path, text: str, seconds: float = 120) -> None:
