@@ -20,6 +20,8 @@ from pipelines.storage import Storage
 from pipelines.stores import open_store, told
 
 THREADS = 8
+DRIVER = "driver"
+"""The file that says which driver goes on with a run or search: the last one that took it."""
 SEGMENT_BYTES = 65536
 """Of a journal; each line that is added is put with those of its segment before it."""
 
@@ -30,6 +32,10 @@ _put: dict[Path, tuple[int, int]] = {}
 @cache
 def _store(storage: Storage) -> Store:
     return open_store(storage.path, storage)
+
+
+class TakenOverError(StoreError):
+    """Another driver goes on with the run or search."""
 
 
 @dataclass(frozen=True)
@@ -119,6 +125,17 @@ class Mirror:
             self.store.delete(self._key(name))
             _put.pop(self.path / name, None)
 
+    def take(self) -> bytes:
+        """From now on `check` tells whoever took it before: a store cannot lock. Returns what to check with."""
+        token = uuid.uuid4().hex.encode()
+        self.store.write(self._key(DRIVER), token)
+        return token
+
+    def check(self, token: bytes) -> None:
+        """Raises TakenOverError if another took it since."""
+        if self.read(DRIVER) != token:
+            raise TakenOverError(f"{self.url}: another driver has taken it over")
+
     @property
     def store(self) -> Store:
         """Of the storage path."""
@@ -141,10 +158,6 @@ def _state(file: Path) -> tuple[int, int] | None:
     return status.st_mtime_ns, status.st_size
 
 
-class TakenOverError(StoreError):
-    """Another driver goes on with the search."""
-
-
 class Segments:
     """A journal in a store, in segments that are put whole: what is added costs as much as a segment at most.
 
@@ -153,15 +166,12 @@ class Segments:
     """
 
     def __init__(self, mirror: Mirror) -> None:
-        self._mirror, self._driver = mirror, uuid.uuid4().hex.encode()
+        self._mirror, self._token = mirror, b""
         self._segment, self._lines = 0, b""
-        self._sha256: str | None = None
 
     def take(self) -> bytes:
         """All lines that were added until now; whoever added them adds no more."""
-        store, key = self._mirror.store, f"{self._mirror.inside}/driver"
-        store.write(key, self._driver)
-        self._sha256 = store.about(key).sha256
+        self._token = self._mirror.take()
         names = sorted(name for name in self._mirror.sizes("journal/"))
         self._segment = max((int(Path(name).stem) for name in names), default=0) + 1
         found: dict[str, bytes] = {}
@@ -174,10 +184,8 @@ class Segments:
 
     def add(self, line: bytes) -> None:
         """It is in the store when this returns. Raises TakenOverError."""
-        store, inside = self._mirror.store, self._mirror.inside
-        if store.about(f"{inside}/driver").sha256 != self._sha256:
-            raise TakenOverError(f"{self._mirror.url}: another driver has taken it over")
+        self._mirror.check(self._token)
         lines = self._lines + line
-        store.write(f"{inside}/journal/{self._segment:06d}.jsonl", lines)
+        self._mirror.store.write(f"{self._mirror.inside}/journal/{self._segment:06d}.jsonl", lines)
         full = len(lines) >= SEGMENT_BYTES
         self._segment, self._lines = self._segment + full, b"" if full else lines

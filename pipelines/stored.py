@@ -6,13 +6,13 @@ import os
 import shutil
 from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from infra.files import alone
 from infra.store import DamagedError, NotThereError
-from pipelines.mirror import Mirror, Segments
+from pipelines.mirror import DRIVER, Mirror, Segments
 from pipelines.runs import KEPT_CHECKPOINTS, RunFolder, step_of
 from pipelines.storage import Storage
 
@@ -35,6 +35,8 @@ class StoredFolder(RunFolder):
     """
 
     mirror: Mirror
+    token: bytes | None = None
+    """Of the driver that took it; None: nobody asks whose turn it is."""
 
     @staticmethod
     def at(storage: Storage, inside: str) -> StoredFolder:
@@ -44,7 +46,7 @@ class StoredFolder(RunFolder):
 
     def __reduce__(self) -> tuple[Any, ...]:
         """On another machine it is that machine's copy."""
-        return StoredFolder.at, (self.mirror.storage, self.mirror.inside)
+        return _again, (self.mirror.storage, self.mirror.inside, self.token)
 
     @property
     def where(self) -> str:
@@ -98,13 +100,16 @@ class StoredFolder(RunFolder):
     def withdraw(self) -> None:
         super().withdraw()
         with self.mirror.told():
-            journal = [*self.mirror.sizes("journal/"), "driver"]
+            journal = [*self.mirror.sizes("journal/"), DRIVER]
             self.mirror.delete(["experiment.yaml", "id.json", "run.log", *journal])
 
     def _about(self) -> dict[str, Any]:
         """A worker's machine may have no copy of it, or one of an earlier run."""
         self.mirror.get([self.begun.name])
         return super()._about()
+
+    def taken(self) -> StoredFolder:
+        return replace(self, token=self.mirror.take())
 
     def take_up(self, until: int | None = None) -> None:
         with self._copying():
@@ -122,6 +127,8 @@ class StoredFolder(RunFolder):
                     shutil.rmtree(path, ignore_errors=True)
 
     def keep(self, step: int | None = None) -> None:
+        if self.token is not None:
+            self.mirror.check(self.token)
         self.mirror.put([*(self.path / name for name in ("experiment.yaml", *ROWS)), *self.pictures()])
         if step is not None:
             self.mirror.put([self.checkpoint(step) / STATE])
@@ -217,6 +224,10 @@ class StoredFolder(RunFolder):
         shutil.rmtree(path, ignore_errors=True)
         os.replace(aside, path)
         return True
+
+
+def _again(storage: Storage, inside: str, token: bytes | None) -> StoredFolder:
+    return replace(StoredFolder.at(storage, inside), token=token)
 
 
 def stored_names_with(file: str, storage: Storage) -> list[str]:

@@ -63,7 +63,7 @@ def train(experiment: TrainExperiment, folder: RunFolder, console: Console, play
         return
     last: Event | None = None
     try:
-        steps = played(experiment, folder, yardstick.content, target)
+        steps = played(experiment, folder.taken(), yardstick.content, target)
         with TrainView(console, folder.path.name) as view, closing(steps):
             for event in steps:
                 view.show(event.step, event.last_step, event.metrics)

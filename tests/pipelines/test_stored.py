@@ -163,6 +163,23 @@ def test_what_lies_on_a_machine_never_wins_over_the_store(place, machine, played
     assert back.picture(99) not in back.pictures()
 
 
+@on_both
+def test_the_driver_of_a_run_that_was_taken_over_keeps_no_more(place, machine, played, reference):
+    """Its machine still plays when another driver, on another machine, goes on with the same run."""
+    experiment, folder = begun(place, played)
+    events = play(experiment, pickle.loads(pickle.dumps(folder.taken())), reference, target=None)
+    assert next(event for event in events if event.checkpoint).step == 3
+    machine.another()
+    second = find_run("run", place).taken()
+    with pytest.raises(TakenOverError, match=f"{place.path}/run: another driver has taken it over"):
+        list(events)
+    assert second.steps() == [3], "nothing was put, and nothing deleted"
+    start, _ = gone_on(experiment, second, reference)
+    assert start == 3
+    machine.another()
+    assert is_as(find_run("run", place), played)
+
+
 @pytest.mark.parametrize("torn", ["the last file is not there", "another state", "half a state", "nothing is told"])
 def test_a_checkpoint_that_is_not_whole_is_not_gone_on_from(place, machine, played, reference, torn):
     experiment, folder = begun(place, played)
