@@ -58,12 +58,23 @@ def checked(verb: str, line: Line, to: str | None) -> Submission:
     room = asked.room(place)
     if room is not None:
         check_room(order.experiment, room)
-    if asked.kuberay.claim is not None and order.experiment.storage.remote:
-        raise SettingsError(
-            f"kuberay.claim={asked.kuberay.claim} is mounted at storage.path, and {order.folder.home} is no folder;"
-            " nearest: leave it out"
-        )
+    if place == "kuberay":
+        _check_volume(asked.kuberay.claim, order)
     return Submission(verb, order, place, asked, shell_lines(verb, line, order, changes))
+
+
+def _check_volume(claim: str | None, order: Order[Any]) -> None:
+    """Raises SettingsError for results that would end with their pods, and for a volume that would hold none."""
+    home, remote = order.folder.home, order.experiment.storage.remote
+    if claim is not None and remote:
+        raise SettingsError(
+            f"kuberay.claim={claim} is mounted at storage.path, and {home} is no folder; nearest: leave it out"
+        )
+    if claim is None and not remote:
+        raise SettingsError(
+            f"storage.path={home} is in no volume of the pods, and is lost with them; nearest: kuberay.claim=NAME of a"
+            " volume to be mounted there, or storage.path=s3://BUCKET/PREFIX tracking.uri=http://HOST:PORT"
+        )
 
 
 def rendered(submission: Submission, job: str) -> str:

@@ -1,4 +1,4 @@
-"""The commands of docs/CLUSTERS.md, run as they are written there."""
+"""The commands of docs/CLUSTERS.md and README.md, run as they are written there."""
 
 from __future__ import annotations
 
@@ -7,12 +7,17 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-GUIDE = Path(__file__).parents[1] / "docs" / "CLUSTERS.md"
+README = Path(__file__).parents[1] / "README.md"
+GUIDE = README.with_name("docs") / "CLUSTERS.md"
 
 
 def commands(section: str) -> list[str]:
-    """The lines of shell below a heading, each with those that continue it."""
-    text = GUIDE.read_text().split(f"\n## {section}\n")[1].split("\n## ")[0]
+    """The guide's lines of shell below a heading."""
+    return shell_lines(GUIDE.read_text().split(f"\n## {section}\n")[1].split("\n## ")[0])
+
+
+def shell_lines(text: str) -> list[str]:
+    """The indented lines of a text, each with those that continue it."""
     found: list[str] = []
     continued = False
     for line in (line.strip() for line in text.splitlines() if line.startswith("    ")):

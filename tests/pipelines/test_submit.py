@@ -1,11 +1,13 @@
 """`ganfleet submit` without any server: what is rendered, what is refused, and what the shell makes of it."""
 
 import json
+import re
 import shlex
 import subprocess
 from dataclasses import replace
 from pathlib import Path
 
+import boto3
 import pytest
 import yaml
 
@@ -18,7 +20,7 @@ from pipelines.order import Line
 from pipelines.places import PLACES
 from pipelines.storage import Storage
 from pipelines.submit import Submission, checked, next_job, rendered, send
-from tests.guide import commands
+from tests.guide import GUIDE, README, commands, shell_lines
 from tests.pipelines.test_cli import forked, furnished
 from tests.pipelines.tiny import created, ganfleet, small_search, small_train, snapshot
 
@@ -126,7 +128,8 @@ MISSING = {"slurm": "sbatch is not installed here", "kuberay": "kubectl is not i
 @pytest.mark.parametrize("to", MISSING)
 def test_a_missing_program_is_one_line_and_leaves_nothing(place, to):
     before = snapshot(place)
-    done = ganfleet(place, "submit", "--to", to, "--apply", "train", "wgan", "name=new")
+    volume = ["kuberay.claim=runs"] if to == "kuberay" else []
+    done = ganfleet(place, "submit", "--to", to, "--apply", "train", "wgan", "name=new", *volume)
     assert (done.returncode, done.stdout) == (2, "")
     (line,) = done.stderr.splitlines()
     assert line.startswith(f"error: {MISSING[to]}; nearest: ")
@@ -259,7 +262,7 @@ def test_a_resumption_is_submitted_too(place):
 
 
 def test_the_rayjob_holds_the_same_command(place):
-    submission = asked("train wgan name=my_run kuberay.workers=2 kuberay.max_workers=6 kuberay.secret=s3", "kuberay")
+    submission = asked("train wgan name=my_run kuberay.workers=2 kuberay.max_workers=6 kuberay.claim=runs", "kuberay")
     job = yaml.safe_load(rendered(submission, next_job(submission, None).id))
     assert job["metadata"]["name"] == "my-run-1"
     spec = job["spec"]["rayClusterSpec"]
@@ -321,7 +324,7 @@ esac"""
 def test_kubectl_is_asked(place):
     program(place, "kubectl", KUBECTL)
     programs = place.parent / "programs"
-    job = sent(place, "train wgan name=x kuberay.namespace=gans", "kuberay")
+    job = sent(place, "train wgan name=x kuberay.claim=runs kuberay.namespace=gans", "kuberay")
     assert (job.id, job.where) == ("x-1", "gans")
     assert yaml.safe_load((programs / "kubectl.given").read_text())["metadata"]["name"] == "x-1"
     batch = job.batch
@@ -377,3 +380,33 @@ def test_the_guides_rayjob_is_rendered_as_it_is_written_there(place):
     assert (workers["replicas"], workers["maxReplicas"]) == (2, 8)
     (container,) = workers["template"]["spec"]["containers"]
     assert container["image"] == "REGISTRY/ganfleet:1"
+
+
+KUBERAY_LINES = [line for text in (README, GUIDE) for line in shell_lines(text.read_text()) if "--to kuberay" in line]
+
+
+@pytest.mark.parametrize("line", KUBERAY_LINES)
+def test_each_line_for_kuberay_that_a_reader_may_copy_keeps_its_results(place, moto_server, monkeypatch, line):
+    moto_server.be_asked(monkeypatch)
+    monkeypatch.setenv("AWS_ENDPOINT_URL", moto_server.url)
+    boto3.session.Session().client("s3", endpoint_url=moto_server.url).create_bucket(Bucket="bucket")
+    words = shlex.split(line.partition("#")[0])[1:]
+    done = ganfleet(place, *[word for word in words if word != "--apply"])
+    assert done.returncode == 0, done.stderr
+    head = yaml.safe_load(done.stdout)["spec"]["rayClusterSpec"]["headGroupSpec"]["template"]
+    (container,) = head["spec"]["containers"]
+    mounted = [mount["mountPath"] for mount in container["volumeMounts"]]
+    run = head["metadata"]["annotations"]["ganfleet/run"]
+    kept = set(re.findall(r"storage\.path=(\S+)", run))
+    assert len(kept) == 1
+    assert kept <= {"s3://bucket/runs", *mounted}
+
+
+def test_a_pod_that_would_keep_its_results_to_itself_is_refused(place):
+    with pytest.raises(SettingsError, match="nearest: kuberay.claim=") as refused:
+        asked("search wgan name=x kuberay.secret=s3", "kuberay")
+    assert str(refused.value) == (
+        f"storage.path={place}/runs is in no volume of the pods, and is lost with them; nearest:"
+        " kuberay.claim=NAME of a volume to be mounted there, or storage.path=s3://BUCKET/PREFIX"
+        " tracking.uri=http://HOST:PORT"
+    )
