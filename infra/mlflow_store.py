@@ -2,7 +2,6 @@
 
 import logging
 import os
-import re
 import sqlite3
 import tempfile
 import uuid
@@ -25,6 +24,8 @@ from mlflow.exceptions import MlflowException
 from mlflow.utils.credentials import get_default_host_creds
 from mlflow.utils.rest_utils import http_request
 from sqlalchemy.exc import SQLAlchemyError
+
+from infra.passwords import masked
 
 PROBE_SECONDS = 5.0
 
@@ -71,11 +72,6 @@ def prepare(uri: str, experiment: str, artifacts: Path | None) -> str:
         return _experiment_id(client_of(uri), experiment, artifacts)
     except (MlflowException, SQLAlchemyError, CommandError) as error:
         raise _refusal(uri, str(error)) from error
-
-
-def masked(text: str) -> str:
-    """Without the passwords of the URIs in it."""
-    return re.sub(r"(://[^:/@\s]*):[^@/\s]+@", r"\1:***@", text)
 
 
 def _refusal(uri: str, reason: str) -> ValueError:

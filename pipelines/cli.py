@@ -211,6 +211,9 @@ def ui(
 ) -> None:
     """Open MLflow on the store where runs are tracked."""
     where = only(Where, assignments, "storage", "tracking")
+    if where.tracking.server:
+        typer.echo(f"MLflow's pages are at {where.curves}")
+        return
     database = where.storage.folder / "mlflow.db"
     check_tracking(where)
     if where.tracking.uri is None and not database.is_file():

@@ -125,7 +125,7 @@ def _tracking(where: Where) -> str:
         uri = where.tracking_uri
     except SettingsError as error:
         raise UnwellError(str(error)) from None
-    server = uri.startswith(("http://", "https://"))
+    server = where.tracking.server
     said = check_server(uri) if server else uri
     from infra.mlflow_registry import NoRegistryError, check_answers
 

@@ -13,6 +13,7 @@ from pydantic import BeforeValidator, SerializeAsAny, field_validator, model_val
 from gan_core.experiment import Budget, Data, Experiment, Metrics, Seed, check_plays
 from gan_core.family import Family, build_family, family_names
 from gan_core.settings import Settings, SettingsError, assign, nearest, parse_yaml, paths, unknown
+from infra.passwords import masked
 from pipelines.compute import Compute, check_shares
 from pipelines.search_settings import (
     Search,
@@ -62,12 +63,11 @@ class Where(Settings):
 
     @property
     def curves(self) -> str:
-        """The command that shows what is tracked."""
-        return (
-            f"ganfleet ui tracking.uri={self.tracking_uri}"
-            if self.storage.remote
-            else f"ganfleet ui{self.storage.argument}"
-        )
+        """The address of the pages that show what is tracked, or the command that opens them."""
+        if self.tracking.server:
+            return masked(self.tracking_uri)
+        tracked = self.storage.argument if self.tracking.uri is None else f" tracking.uri={self.tracking_uri}"
+        return f"ganfleet ui{tracked}"
 
 
 class Measuring(Where):

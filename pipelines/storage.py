@@ -20,6 +20,11 @@ class Tracking(Settings):
     uri: str | None = None
     """null: `sqlite:///<storage.path>/mlflow.db`, where that is a folder."""
 
+    @property
+    def server(self) -> bool:
+        """Whether it is the address of an MLflow server."""
+        return self.uri is not None and self.uri.startswith(("http://", "https://"))
+
 
 class Storage(Settings):
     """Where runs, checkpoints and pictures are kept."""

@@ -12,8 +12,9 @@ from typing import Literal
 
 from gan_core.settings import SettingsError
 from infra.follower import Follower
-from infra.mlflow_store import ask_server, masked
+from infra.mlflow_store import ask_server
 from infra.mlflow_tracker import MlflowTracker, close_run, prepare, run_of, version_tags
+from infra.passwords import masked
 from pipelines.runs import RunFolder
 from pipelines.settings import TrainExperiment, Where
 from pipelines.worker import TrackingTarget
@@ -34,7 +35,7 @@ def ask_tracking(settings: Where) -> None:
 
     Raises SettingsError if none answers, or if it refuses our credentials.
     """
-    if settings.tracking_uri.startswith(("http://", "https://")):
+    if settings.tracking.server:
         with _named(settings.tracking_uri):
             ask_server(settings.tracking_uri, EXPERIMENT)
 

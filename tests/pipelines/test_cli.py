@@ -328,6 +328,13 @@ def test_a_mistake_that_is_found_late_leaves_no_run_behind_and_the_users_own_fil
     assert snapshot(mine) == {"photo.png": b"precious"}
 
 
+def test_the_pages_of_a_server_are_at_its_address(place):
+    before = snapshot(place)
+    done = ganfleet(place, "ui", "tracking.uri=http://127.0.0.1:9")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "MLflow's pages are at http://127.0.0.1:9\n", "")
+    assert snapshot(place) == before
+
+
 # Commands that look at a run
 
 

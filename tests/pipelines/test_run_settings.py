@@ -42,6 +42,21 @@ def test_a_command_line_sets_what_it_says():
 
 
 @pytest.mark.parametrize(
+    ("words", "shown"),
+    [
+        ([], "ganfleet ui"),
+        (["storage.path=/data"], "ganfleet ui storage.path=/data"),
+        (["tracking.uri=http://host:5000"], "http://host:5000"),
+        (["storage.path=/data", "tracking.uri=https://me:secret@host/mlflow"], "https://me:***@host/mlflow"),
+        (["storage.path=s3://b/runs", "tracking.uri=http://host:5000"], "http://host:5000"),
+        (["storage.path=/data", "tracking.uri=sqlite:////a/m.db"], "ganfleet ui tracking.uri=sqlite:////a/m.db"),
+    ],
+)
+def test_where_the_curves_are_is_where_it_is_tracked(words, shown):
+    assert train_experiment(["wgan_gp"], words).curves == shown
+
+
+@pytest.mark.parametrize(
     "config",
     [
         "family: wgan_gp\n",
