@@ -17,7 +17,6 @@ os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
 
-import sqlalchemy
 from alembic.util import CommandError
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
@@ -48,26 +47,20 @@ KIND = {"mlflow.experimentKind": "custom_model_development"}
 def prepare(uri: str, experiment: str, artifacts: Path | None) -> str:
     """Make the store ready for several processes and return the experiment's id.
 
-    Creates a SQLite file (folder and schema) or checks that a server answers, then finds or creates the
-    experiment. A new experiment keeps its files under `artifacts`; with None the server decides, and
+    Creates a SQLite file (`sqlite:////DIR/mlflow.db`: folder and schema) or checks that a server answers, then finds or
+    creates the experiment. A new experiment keeps its files under `artifacts`; with None the server decides, and
     SQLite takes the folder `artifacts` beside its file. Several drivers may call this at once.
 
     Raises:
-        ValueError: the uri is relative or of a kind that cannot be shared, the store cannot be
-            opened, the server does not answer within seconds, or the experiment was deleted.
+        ValueError: the store cannot be opened, the server does not answer within seconds, or the
+            experiment was deleted.
     """
     if uri.startswith("sqlite:"):
-        file = _sqlite_file(uri)
+        file = Path(uri.removeprefix("sqlite:///"))
         _open_sqlite(uri, file)
         artifacts = file.parent / "artifacts" if artifacts is None else artifacts
-    elif uri.startswith(("http://", "https://")):
-        ask_server(uri, experiment)
-    elif "://" in uri and not uri.startswith("file:"):
-        _open_database(uri)
-        if artifacts is None:
-            raise _refusal(uri, "a database needs a folder for the runs' files, one that all workers share")
     else:
-        raise _refusal(uri, "use sqlite:////DIR/mlflow.db or a server's http://HOST:PORT")
+        ask_server(uri, experiment)
     try:
         return _experiment_id(client_of(uri), experiment, artifacts)
     except (MlflowException, SQLAlchemyError, CommandError) as error:
@@ -99,16 +92,6 @@ def _experiment_id(client: MlflowClient, name: str, artifacts: Path | None) -> s
     return str(found.experiment_id)
 
 
-def _sqlite_file(uri: str) -> Path:
-    path = uri.removeprefix("sqlite:///")
-    if path in ("", ":memory:", uri) or "?" in path:
-        raise _refusal(uri, "it names no file; use sqlite:////DIR/mlflow.db")
-    if not Path(path).is_absolute():
-        absolute = f"sqlite:///{Path(path).absolute()}"
-        raise _refusal(uri, f"it is relative, and every worker has its own folder; use {absolute}")
-    return Path(path)
-
-
 def _open_sqlite(uri: str, file: Path) -> None:
     # MLflow itself retries for 100 s on a file that cannot be opened.
     try:
@@ -138,13 +121,6 @@ def _create_sqlite(file: Path) -> None:
         aside.replace(file)  # a filesystem without hard links
     finally:
         aside.unlink(missing_ok=True)
-
-
-def _open_database(uri: str) -> None:
-    try:
-        sqlalchemy.create_engine(uri).connect().close()
-    except (SQLAlchemyError, ImportError) as error:
-        raise _refusal(uri, f"cannot be opened: {error}") from error
 
 
 def ask_server(uri: str, experiment: str) -> None:

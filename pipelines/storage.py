@@ -12,6 +12,7 @@ from pydantic import Field, field_validator
 
 from gan_core.caches import cache_folder
 from gan_core.settings import Settings, SettingsError
+from infra.passwords import masked
 
 
 class Tracking(Settings):
@@ -20,10 +21,35 @@ class Tracking(Settings):
     uri: str | None = None
     """null: `sqlite:///<storage.path>/mlflow.db`, where that is a folder."""
 
+    @field_validator("uri")
+    @classmethod
+    def _can_be_shared(cls, uri: str | None) -> str | None:
+        if uri is None or re.fullmatch(r"https?://[^/\s]+(/\S*)?|sqlite:////[^?]+", uri):
+            return uri
+        why, right = _sharable(uri)
+        raise SettingsError(masked(f"tracking.uri={uri} {why}; nearest: tracking.uri={right}"))
+
     @property
     def server(self) -> bool:
         """Whether it is the address of an MLflow server."""
-        return self.uri is not None and self.uri.startswith(("http://", "https://"))
+        return self.uri is not None and self.uri.startswith("http")
+
+
+def _sharable(uri: str) -> tuple[str, str]:
+    """Why no worker can track there, and the nearest place where all can."""
+    server, file = "http://HOST:PORT", "sqlite:////FOLDER/mlflow.db"
+    scheme, _, rest = uri.rpartition(":/")
+    if scheme.lower() in ("http", "https") or re.fullmatch(r"[\w.-]+:\d+(/\S*)?", uri):
+        host = rest.lstrip("/") if re.fullmatch(r"/*[^/\s]\S*", rest) else "HOST:PORT"
+        return "is no address", f"{scheme.lower() or 'http'}://{host}"
+    if uri.startswith("sqlite:"):
+        path = uri.removeprefix("sqlite:///")
+        if path in ("", ":memory:", uri) or "?" in path:
+            return "names no file", file
+        return "is relative, and each worker has its own folder", f"sqlite:///{Path(path).absolute()}"
+    if re.match(r"(postgresql|mysql|mssql)\b", uri):
+        return "has no folder for the runs' files", f"{server} of an MLflow server before it, or tracking.uri={file}"
+    return "is no store that all workers share", f"{server}, or tracking.uri={file}"
 
 
 class Storage(Settings):

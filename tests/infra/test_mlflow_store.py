@@ -23,19 +23,6 @@ def test_without_a_folder_sqlite_keeps_files_beside_the_database(uri):
     assert location == (Path(uri.removeprefix("sqlite:///")).parent / "artifacts").as_uri()
 
 
-def test_a_relative_uri_is_refused_with_the_absolute_one(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    with pytest.raises(ValueError, match=f"sqlite:///{tmp_path}/runs/mlflow.db"):
-        prepare("sqlite:///runs/mlflow.db", "tests", None)
-    assert list(tmp_path.iterdir()) == []
-
-
-@pytest.mark.parametrize("uri", ["sqlite://", "sqlite:///:memory:", "./mlruns", "file:///tmp/mlruns", ""])
-def test_a_uri_that_cannot_be_shared_is_refused(uri):
-    with pytest.raises(ValueError, match="tracking uri"):
-        prepare(uri, "tests", None)
-
-
 def test_a_file_that_is_no_database_is_refused_at_once(tmp_path):
     (tmp_path / "mlflow.db").write_bytes(b"not a database" * 100)
     started = time.monotonic()

@@ -119,6 +119,8 @@ MISTAKES = {
     "train --config broken.yaml": ["YAML"],
     "train --config binary.yaml": ["binary.yaml"],
     "train wgan name=new storage.path=a-file": ["storage.path=a-file"],
+    "train wgan tracking.uri=127.0.0.1:5000": ["nearest: tracking.uri=http://127.0.0.1:5000"],
+    "ui tracking.uri=postgresql://host/mlflow": ["nearest: tracking.uri=http://HOST:PORT"],
     # names
     "train wgan name=first": ["name=first", "nearest: name=first-2", "--resume first"],
     "search wgan name=hunt": ["name=hunt", "nearest: name=hunt-2", "--resume hunt"],
@@ -322,9 +324,10 @@ def test_a_mistake_that_is_found_late_leaves_no_run_behind_and_the_users_own_fil
     mine = place / "runs" / "mine"
     mine.mkdir()
     (mine / "photo.png").write_text("precious")
-    done = ganfleet(place, "train", "wgan", "name=mine", "metrics.extractor=pixels", "tracking.uri=nowhere")
+    uri = f"sqlite:///{place}/broken.yaml"
+    done = ganfleet(place, "train", "wgan", "name=mine", "metrics.extractor=pixels", f"tracking.uri={uri}")
     assert done.returncode == 2
-    assert done.stderr.startswith("error: tracking.uri=nowhere")
+    assert done.stderr.startswith(f"error: tracking.uri={uri}: cannot be opened")
     assert snapshot(mine) == {"photo.png": b"precious"}
 
 

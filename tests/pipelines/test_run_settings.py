@@ -56,6 +56,35 @@ def test_where_the_curves_are_is_where_it_is_tracked(words, shown):
     assert train_experiment(["wgan_gp"], words).curves == shown
 
 
+DATABASE = "http://HOST:PORT of an MLflow server before it, or tracking.uri=sqlite:////FOLDER/mlflow.db"
+EITHER = "http://HOST:PORT, or tracking.uri=sqlite:////FOLDER/mlflow.db"
+
+
+@pytest.mark.parametrize(
+    ("uri", "right"),
+    [
+        ("127.0.0.1:17932", "http://127.0.0.1:17932"),
+        ("mlflow.lab:5000/team", "http://mlflow.lab:5000/team"),
+        ("http:/host:5000", "http://host:5000"),
+        ("HTTP://host:5000", "http://host:5000"),
+        ("https://", "https://HOST:PORT"),
+        ("http://a b", "http://HOST:PORT"),
+        ("sqlite:///runs/mlflow.db", f"sqlite:///{Path.cwd()}/runs/mlflow.db"),
+        ("sqlite:///:memory:", "sqlite:////FOLDER/mlflow.db"),
+        ("sqlite:////a/m.db?x=1", "sqlite:////FOLDER/mlflow.db"),
+        ("postgresql://me:secret@host/mlflow", DATABASE),
+        ("mysql+pymysql://host/mlflow", DATABASE),
+        ("./mlruns", EITHER),
+        ("file:///a", EITHER),
+        ("", EITHER),
+    ],
+)
+def test_a_store_that_none_can_share_is_refused_before_anything_starts(uri, right):
+    line = refusal(train_experiment, ["wgan_gp"], [f"tracking.uri={uri}"])
+    assert line.startswith(f"tracking.uri={uri.replace('secret', '***')} ")
+    assert line.endswith(f"; nearest: tracking.uri={right}")
+
+
 @pytest.mark.parametrize(
     "config",
     [
