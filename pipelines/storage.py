@@ -65,7 +65,7 @@ class Storage(Settings):
     @field_validator("path", mode="before")
     @classmethod
     def _from_anywhere(cls, path: Any) -> Any:
-        if not isinstance(path, str) or not re.match(r"s3:|[a-z0-9]+://", path):
+        if not isinstance(path, str) or not re.match(r"(?i)s3:|[a-z0-9+.-]+://", path):
             return Path(path) if isinstance(path, str) else path
         if not re.fullmatch(r"s3://[^/\s]+(/.*)?", path):
             right = path.partition(":")[2].strip("/") or "bucket/prefix"

@@ -56,6 +56,12 @@ def test_where_the_curves_are_is_where_it_is_tracked(words, shown):
     assert train_experiment(["wgan_gp"], words).curves == shown
 
 
+@pytest.mark.parametrize("path", ["S3://bkt/runs", "S3:/bkt/runs", "s3:bkt/runs", "GS://bkt/runs", "s3+x://bkt/runs"])
+def test_what_has_a_scheme_is_no_folder(path):
+    line = refusal(train_experiment, ["wgan_gp"], [f"storage.path={path}"])
+    assert line == f"storage.path={path} is no place; nearest: storage.path=s3://bkt/runs"
+
+
 DATABASE = "http://HOST:PORT of an MLflow server before it, or tracking.uri=sqlite:////FOLDER/mlflow.db"
 EITHER = "http://HOST:PORT, or tracking.uri=sqlite:////FOLDER/mlflow.db"
 
