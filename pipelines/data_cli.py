@@ -89,7 +89,7 @@ def verify(source: Source, assignments: Assignments = None) -> None:
     manifest = read_manifest(store, source)
     with moving(Console(stderr=True), f"verifying {source}", manifest.size) as progress:
         found = damages(store, source, manifest, progress)
-    for line in found:
+    for line in found.values():
         typer.echo(line)
     if found:
         typer.echo(

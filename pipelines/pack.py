@@ -18,6 +18,7 @@ from gan_core.experiment import Data
 from gan_core.manifest import MANIFEST, Manifest, Shard
 from gan_core.settings import SettingsError
 from infra.store import NotThereError, Progress, Store
+from pipelines.packs import damages
 from pipelines.stores import told
 
 
@@ -56,15 +57,15 @@ def planned(source: Data, shard_bytes: int) -> Plan:
 
 
 def write(plan: Plan, store: Store, setting: str, progress: Progress) -> int:
-    """Puts all that is not there yet, of an earlier pack that was interrupted; the manifest last.
+    """Puts all that is not there yet, of an earlier pack that was interrupted, and what is damaged in one that was not;
+    the manifest last.
 
     Returns how many files were written. Raises SettingsError, also if another pack is there.
     """
     manifest = plan.manifest
     with told(setting), TemporaryDirectory(prefix="ganfleet-pack-") as aside:
         whole = _is_there(store, manifest)
-        missing = [file for file in manifest.files if not _is_put(store, file)]
-        progress(manifest.size - sum(file.size for file in missing))
+        missing = _damaged(store, setting, manifest, progress) if whole else _unput(store, manifest, progress)
         for file in missing:
             path = Path(aside, file.name)
             with path.open("wb") as opened:
@@ -103,6 +104,19 @@ def _shard(stem: str, number: int, values: np.ndarray) -> Shard:
     _write(file, values)
     sha256 = file.content.hexdigest()
     return Shard(name=f"{stem}-{number:05d}-{sha256[:12]}.npy", sha256=sha256, size=file.size, images=len(values))
+
+
+def _damaged(store: Store, setting: str, manifest: Manifest, progress: Progress) -> list[Shard]:
+    """The files of a whole pack that are to be put again; for that all are read."""
+    found = damages(store, setting, manifest, progress)
+    return [file for file in manifest.files if file.name in found]
+
+
+def _unput(store: Store, manifest: Manifest, progress: Progress) -> list[Shard]:
+    """The files that an interrupted pack has not put."""
+    missing = [file for file in manifest.files if not _is_put(store, file)]
+    progress(manifest.size - sum(file.size for file in missing))
+    return missing
 
 
 def _is_put(store: Store, file: Shard) -> bool:

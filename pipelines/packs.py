@@ -52,8 +52,9 @@ def found_below(store: Store, setting: str) -> Iterator[tuple[str, Manifest]]:
             continue  # somebody else's file of that name
 
 
-def damages(store: Store, setting: str, manifest: Manifest, progress: Progress) -> list[str]:
-    """A line for each file of a pack that is missing, or is not what it was. All are read. Raises SettingsError."""
+def damages(store: Store, setting: str, manifest: Manifest, progress: Progress) -> dict[str, str]:
+    """A line for each file of a pack that is missing, or is not what it was, by its name. All are read. Raises
+    SettingsError."""
 
     def look(file: Shard) -> str:
         try:
@@ -66,4 +67,5 @@ def damages(store: Store, setting: str, manifest: Manifest, progress: Progress) 
         return "" if found == file.sha256 else f"{file.name} has sha256 {found[:16]}, not {file.sha256[:16]}"
 
     with told(setting), ThreadPoolExecutor(AT_ONCE, thread_name_prefix="verify") as pool:
-        return [line for line in pool.map(look, manifest.files) if line]
+        looked = zip(manifest.files, pool.map(look, manifest.files), strict=True)
+        return {file.name: line for file, line in looked if line}

@@ -155,6 +155,23 @@ def test_each_damage_is_named(ganfleet, source, dest, request):
     assert not Path("new", "manifest.json").exists()
 
 
+def test_the_advice_for_a_damaged_pack_makes_it_whole(ganfleet, source, client, bucket, moto_server):
+    """The damage of a disk: size, digest and date that the store tells are as they were."""
+    dest = [f"s3://{bucket}/pack", f"storage.endpoint_url={moto_server.url}"]
+    ganfleet("data", "pack", source, *dest, *SMALL)
+    (key, *_) = (one["Key"] for one in client.list_objects_v2(Bucket=bucket)["Contents"] if "images" in one["Key"])
+    there = client.get_object(Bucket=bucket, Key=key)
+    content = there["Body"].read()
+    client.put_object(Bucket=bucket, Key=key, Body=content[:-1] + b"?", Metadata=there["Metadata"])
+    told = ganfleet("data", "verify", *dest)
+    assert told.code == 1
+    advice = told.err.rstrip("\n").partition("nearest: ganfleet ")[2].replace("SOURCE", str(source))
+    packed = ganfleet(*advice.split(), *dest[1:], *SMALL)
+    assert (packed.code, "was there already" in packed.out) == (0, False)
+    assert ganfleet("data", "verify", *dest).code == 0
+    assert ganfleet(*advice.split(), *dest[1:], *SMALL).out.endswith("was there already\n")
+
+
 def test_shards_that_are_whole_are_not_pulled_again(ganfleet, source, client, bucket, moto_server):
     dest = f"s3://{bucket}/pack"
     cable = Cable(moto_server.url)
