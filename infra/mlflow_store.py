@@ -31,6 +31,11 @@ PROBE_SECONDS = 5.0
 AWAY = (MlflowException, SQLAlchemyError, OSError)
 """What a store raises that cannot be reached, or not now. (Errors of requests are OSErrors.)"""
 
+
+class NoAnswerError(ValueError):
+    """A server that does not answer, or is in trouble: it may be in order later."""
+
+
 logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)
 
 
@@ -67,9 +72,9 @@ def prepare(uri: str, experiment: str, artifacts: Path | None) -> str:
         raise _refusal(uri, str(error)) from error
 
 
-def _refusal(uri: str, reason: str) -> ValueError:
+def _refusal(uri: str, reason: str, kind: type[ValueError] = ValueError) -> ValueError:
     reason = " ".join(reason.split())[:300]
-    return ValueError(masked(f"tracking uri {uri!r}: {reason}"))
+    return kind(masked(f"tracking uri {uri!r}: {reason}"))
 
 
 def _experiment_id(client: MlflowClient, name: str, artifacts: Path | None) -> str:
@@ -124,7 +129,8 @@ def _create_sqlite(file: Path) -> None:
 
 
 def ask_server(uri: str, experiment: str) -> None:
-    """Asks once whether a server is in order. Raises ValueError if none answers within seconds."""
+    """Asks once whether a server is in order. Raises NoAnswerError if none answers within seconds, ValueError if
+    it refuses."""
     # A real call without retries. MLflow's own loop takes minutes, and /health says nothing about
     # credentials, the database behind the server, or whether it is MLflow that answers.
     try:
@@ -141,12 +147,13 @@ def ask_server(uri: str, experiment: str) -> None:
         cause: BaseException = error
         while cause.__context__ is not None:
             cause = cause.__context__
-        raise _refusal(uri, f"no MLflow server answers: {cause}") from error
+        raise _refusal(uri, f"no MLflow server answers: {cause}", NoAnswerError) from error
     if answer.status_code == 401:
         raise _refusal(uri, f"the server refuses {_credentials()}: {answer.status_code} {answer.text}")
     absent = answer.status_code == 404 and "RESOURCE_DOES_NOT_EXIST" in answer.text
     if answer.status_code != 200 and not absent:
-        raise _refusal(uri, f"what answers is no MLflow server in order: {answer.status_code} {answer.text}")
+        kind = NoAnswerError if answer.status_code >= 500 else ValueError
+        raise _refusal(uri, f"what answers is no MLflow server in order: {answer.status_code} {answer.text}", kind)
 
 
 def _credentials() -> str:

@@ -6,6 +6,7 @@ import shlex
 from typing import Any
 
 from gan_core.settings import SettingsError, parse_yaml
+from pipelines.away import IN_JOB
 from pipelines.configs import preset_names, read_config
 from pipelines.order import Line, Order
 from pipelines.resume import SEARCH_MAY_CHANGE, TRAIN_MAY_CHANGE, resumed_search, resumed_train
@@ -14,6 +15,15 @@ from pipelines.storage import Storage
 
 _FILES = ("data.path", "metrics.weights", "metrics.statistics")
 """Settings that may be relative to this folder, which is not the job's."""
+_IN_JOB = f"export {IN_JOB}=1\n"
+_UNLESS_ABSENT = """\
+else
+    code=$?
+    if [ "$code" != 2 ]; then
+        echo "$said" >&2
+        exit "$code"
+    fi
+"""
 
 
 def gone_on(verb: str, line: Line, order: Order[Any]) -> tuple[Order[Any], list[str]]:
@@ -61,20 +71,21 @@ def _written(value: object) -> str:
 
 
 def shell_lines(verb: str, line: Line, order: Order[Any], changes: list[str]) -> str:
-    """Lines for `sh` that go on with the run if it has begun, else begin it as it was typed; they end in `exec`."""
+    """Lines for `sh` that go on with the run if it has begun, else begin it as it was typed; they end in `exec`. Where
+    it cannot be known whether it has begun, they end with what keeps it from being known."""
     folder: RunFolder = order.folder
     changed = [word for word in changes if not word.startswith("storage.endpoint_url=")]
     resumption = ["ganfleet", verb, "--resume", folder.path.name, *changed, *order.experiment.storage.words]
     resumed = shlex.join(resumption)
     if line.resume is not None:
-        return f"exec {resumed}\n"
+        return f"{_IN_JOB}exec {resumed}\n"
     settings, option = _settings(line)
     begun = shlex.join(["ganfleet", verb, *_typed(line, order)])
     if order.experiment.storage.remote:  # whether it has begun, S3 knows
-        has_begun = f"{shlex.join([*resumption, '--dry-run'])} > /dev/null 2>&1"
+        has_begun, unless = f"said=$({shlex.join([*resumption, '--dry-run'])} 2>&1 > /dev/null)", _UNLESS_ABSENT
     else:
-        has_begun = f"[ -e {shlex.quote(str(folder.begun))} ]"
-    return f"if {has_begun}; then\n    exec {resumed}\nfi\n{settings}exec {begun}{option}\n"
+        has_begun, unless = f"[ -e {shlex.quote(str(folder.begun))} ]", ""
+    return f"{_IN_JOB}if {has_begun}; then\n    exec {resumed}\n{unless}fi\n{settings}exec {begun}{option}\n"
 
 
 def _typed(line: Line, order: Order[Any]) -> list[str]:

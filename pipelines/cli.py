@@ -18,6 +18,7 @@ from rich.console import Console
 from gan_core.settings import SettingsError, nearest
 from infra.files import write_atomic
 from pipelines import commands, data_cli
+from pipelines.away import may_be_back
 from pipelines.configs import preset_names
 from pipelines.exports import exported
 from pipelines.names import find_checkpoint
@@ -242,7 +243,7 @@ def main() -> None:
         app(standalone_mode=False)
     except SettingsError as error:
         typer.echo(f"error: {error}", err=True)
-        raise SystemExit(INPUT) from None
+        raise SystemExit(INTERRUPTED if may_be_back(error) else INPUT) from None
     except _UsageError as error:
         typer.echo(f"error: {_usage(error)}", err=True)
         raise SystemExit(INPUT) from None

@@ -17,6 +17,7 @@ from rich.console import Console
 from gan_core.settings import SettingsError
 from infra.cluster import ClusterError
 from infra.store import StoreError
+from pipelines.away import may_be_back
 from pipelines.room import check_room
 from pipelines.runs import RunFolder
 from pipelines.settings import SearchExperiment, TrainExperiment, Where
@@ -77,7 +78,7 @@ def run(
             code, failure = INTERRUPTED, str(error)
             traceback.print_exc()
         except (SettingsError, ClusterError) as error:
-            code, failure = INPUT, str(error)
+            code, failure = INTERRUPTED if may_be_back(error) else INPUT, str(error)
         except DivergedError as error:
             code, failure = FAILED, f"the game diverged: {error}; nearest: a smaller family.lr"
         except Exception as error:

@@ -20,6 +20,7 @@ from infra.store import (
     UnreachableError,
 )
 from infra.store import open_store as opened
+from pipelines.away import AwayError
 from pipelines.storage import Storage
 
 
@@ -39,7 +40,8 @@ def told(setting: str) -> Iterator[None]:
     except StoreError as error:
         place = setting.partition("=")[2] or setting
         why = str(error).removeprefix(f"{place}: ")
-        raise SettingsError(f"{setting}: {why}; nearest: {_nearest(error, place)}") from None
+        kind = AwayError if isinstance(error, UnreachableError) else SettingsError
+        raise kind(f"{setting}: {why}; nearest: {_nearest(error, place)}") from None
 
 
 def _nearest(error: StoreError, place: str) -> str:

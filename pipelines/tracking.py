@@ -12,9 +12,10 @@ from typing import Literal
 
 from gan_core.settings import SettingsError
 from infra.follower import Follower
-from infra.mlflow_store import ask_server
+from infra.mlflow_store import NoAnswerError, ask_server
 from infra.mlflow_tracker import MlflowTracker, close_run, prepare, run_of, version_tags
 from infra.passwords import masked
+from pipelines.away import AwayError
 from pipelines.runs import RunFolder
 from pipelines.settings import TrainExperiment, Where
 from pipelines.worker import TrackingTarget
@@ -57,7 +58,8 @@ def _named(uri: str) -> Iterator[None]:
         yield
     except ValueError as error:
         reason = str(error).removeprefix(masked(f"tracking uri {uri!r}: "))
-        raise SettingsError(masked(f"tracking.uri={uri}: {reason}")) from None
+        kind = AwayError if isinstance(error, NoAnswerError) else SettingsError
+        raise kind(masked(f"tracking.uri={uri}: {reason}")) from None
 
 
 def run_target(

@@ -4,6 +4,7 @@ import json
 import re
 import shlex
 import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,7 +23,8 @@ from pipelines.storage import Storage
 from pipelines.submit import Submission, checked, next_job, rendered, send
 from tests.guide import GUIDE, README, commands, shell_lines
 from tests.pipelines.test_cli import forked, furnished
-from tests.pipelines.tiny import created, ganfleet, small_search, small_train, snapshot
+from tests.pipelines.tiny import created, environment, ganfleet, small_search, small_train, snapshot
+from tests.servers import Cable, free_ports
 
 CONFIG = """family: wgan_gp
 data:
@@ -270,6 +272,55 @@ def test_the_rayjob_holds_the_same_command(place):
     assert [spec["workerGroupSpecs"][0][key] for key in ("replicas", "minReplicas", "maxReplicas")] == [2, 2, 6]
     mounted = spec["headGroupSpec"]["template"]["spec"]["volumes"][0]["downwardAPI"]["items"][0]
     assert job["spec"]["entrypoint"] == f"sh /etc/ganfleet/{mounted['path']}"
+
+
+REAL = f"""export PYTHONPATH={Path(__file__).parents[2]}
+exec {sys.executable} -m pipelines.cli "$@\""""
+
+
+def started(submission: Submission, place: Path) -> subprocess.CompletedProcess[str]:
+    """The job's shell lines with the real ganfleet."""
+    program(place, "ganfleet", REAL)
+    path = {**environment(), "PATH": f"{place.parent / 'programs'}:/usr/bin:/bin"}
+    return subprocess.run(
+        ["/bin/sh", "-c", submission.play], cwd=place, env=path, capture_output=True, text=True, check=False
+    )
+
+
+def test_a_job_ends_as_interrupted_while_its_store_is_away_and_does_not_begin_its_run_anew(
+    place, moto_server, monkeypatch
+):
+    """Its tracking server is away all the time, which ends it early."""
+    moto_server.be_asked(monkeypatch)
+    boto3.session.Session().client("s3", endpoint_url=moto_server.url).create_bucket(Bucket="away")
+    cable = Cable(moto_server.url, mended=False)
+    where = f"storage.path=s3://away/runs storage.endpoint_url={cable.url}"
+    submission = asked(f"train wgan name=x {where} tracking.uri=http://127.0.0.1:9")
+    for there in (True, False, True):
+        cable.mend() if there else cable.cut_next()
+        done = started(submission, place)
+        assert done.returncode == 75
+        named = "tracking.uri=http://127.0.0.1:9: no MLflow server" if there else "storage.path=s3://away/runs: s3://"
+        assert f"error: {named}" in done.stderr
+        assert ("to go on: ganfleet train --resume x" in done.stderr) == there
+        assert len(done.stderr.splitlines()) == 1 + there
+    cable.cut_next()
+    done = ganfleet(place, *f"train --resume x {where}".split())
+    assert (done.returncode, len(done.stderr.splitlines())) == (2, 1)
+    cable.close()
+
+
+def test_a_job_whose_tracking_server_is_away_is_gone_on_with(place):
+    address = f"tracking.uri=http://127.0.0.1:{free_ports(1)[0]}"
+    submission = asked(f"train wgan name=x {address}")
+    for _ in range(2):
+        done = started(submission, place)
+        assert done.returncode == 75
+        assert f"error: {address}: no MLflow server answers" in done.stderr
+        assert "interrupted; to go on: ganfleet train --resume x" in done.stderr
+    done = ganfleet(place, "train", "wgan", "name=y", address)
+    assert (done.returncode, len(done.stderr.splitlines())) == (2, 1)
+    assert not (place / "runs" / "y").exists()
 
 
 def sent(place: Path, words: str, to: str = "slurm") -> Job:
