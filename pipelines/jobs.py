@@ -17,6 +17,7 @@ from pipelines.names import names_with, run_folder
 from pipelines.places import Place
 from pipelines.runs import RunFolder
 from pipelines.storage import Storage
+from pipelines.stores import told
 
 
 @dataclass(frozen=True)
@@ -41,8 +42,9 @@ class Job:
 
     @staticmethod
     def read(folder: RunFolder) -> Job | None:
-        """None if the run was never submitted. Raises SettingsError for a damaged file."""
-        folder.bring_file(folder.job)
+        """None if the run was never submitted. Raises SettingsError for a damaged file, or if there is no looking."""
+        with told(f"storage.path={folder.home}"):
+            folder.bring_file(folder.job)
         if not folder.job.is_file():
             return None
         try:

@@ -23,7 +23,7 @@ from pipelines.storage import Storage
 from pipelines.submit import Submission, checked, next_job, rendered, send
 from tests.guide import GUIDE, README, commands, shell_lines
 from tests.pipelines.test_cli import forked, furnished
-from tests.pipelines.tiny import created, environment, ganfleet, small_search, small_train, snapshot
+from tests.pipelines.tiny import created, environment, ganfleet, ganfleet_here, small_search, small_train, snapshot
 from tests.servers import Cable, free_ports
 
 CONFIG = """family: wgan_gp
@@ -321,6 +321,18 @@ def test_a_job_whose_tracking_server_is_away_is_gone_on_with(place):
     done = ganfleet(place, "train", "wgan", "name=y", address)
     assert (done.returncode, len(done.stderr.splitlines())) == (2, 1)
     assert not (place / "runs" / "y").exists()
+
+
+@pytest.mark.parametrize("action", ["logs", "stop"])
+def test_a_store_that_is_away_is_one_line_that_names_the_setting(place, moto_server, monkeypatch, capsys, action):
+    moto_server.be_asked(monkeypatch)
+    where = ["storage.path=s3://away/runs", f"storage.endpoint_url=http://127.0.0.1:{free_ports(1)[0]}"]
+    done = ganfleet_here(monkeypatch, capsys, "jobs", action, "x", *where)
+    (line,) = done.stderr.splitlines()
+    assert (done.returncode, done.stdout) == (2, "")
+    assert line.startswith("error: storage.path=s3://away/runs: ")
+    assert "no answer from" in line
+    assert "nearest: storage.endpoint_url=" in line
 
 
 def sent(place: Path, words: str, to: str = "slurm") -> Job:
