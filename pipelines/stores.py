@@ -51,11 +51,9 @@ def _nearest(error: StoreError, place: str) -> str:
         return "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE, of somebody who may"
     if isinstance(error, UnreachableError):
         return "storage.endpoint_url=http://HOST:PORT (or AWS_ENDPOINT_URL) of a store that answers"
-    if isinstance(error, DamagedError):
-        return f"ganfleet data verify {place}"
-    if isinstance(error, NoPlaceError):
+    if isinstance(error, NoPlaceError) or str(error) == f"there is no {place}":  # as what is no S3 says of a place
         return "a bucket or folder that is there, or another storage.endpoint_url="
-    return f"ganfleet data ls {place}" if isinstance(error, NotThereError) else "another place"
+    return f"ganfleet data verify {place}" if isinstance(error, DamagedError | NotThereError) else "another place"
 
 
 def read_manifest(store: Store, setting: str) -> Manifest:
@@ -69,9 +67,13 @@ def read_manifest(store: Store, setting: str) -> Manifest:
             raise SettingsError(
                 f"{setting} is no pack: it has no {MANIFEST}; nearest: ganfleet data pack SOURCE {store.url}"
             ) from None
+        except DamagedError as error:
+            raise _damaged(store, setting, str(error)) from None
     try:
         return Manifest.from_json(content)
     except ValueError as error:
-        raise SettingsError(
-            f"{setting}: {MANIFEST} is damaged: {error}; nearest: delete it and ganfleet data pack SOURCE {store.url}"
-        ) from None
+        raise _damaged(store, setting, f"{MANIFEST} is damaged: {error}") from None
+
+
+def _damaged(store: Store, setting: str, why: str) -> SettingsError:
+    return SettingsError(f"{setting}: {why}; nearest: delete it and ganfleet data pack SOURCE {store.url}")

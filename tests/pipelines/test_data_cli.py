@@ -2,7 +2,10 @@
 
 import hashlib
 import json
+import threading
 import time
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import boto3
@@ -151,7 +154,7 @@ def test_each_damage_is_named(ganfleet, source, dest, request):
     assert len(lines) == 3
     assert told.err.startswith("error: 3 of 4 files")
     line = ganfleet("data", "pull", dest[0], "new", *dest[1:]).mistake()
-    assert f"nearest: ganfleet data verify {dest[0]}" in line or f"nearest: ganfleet data ls {dest[0]}" in line
+    assert f"nearest: ganfleet data verify {dest[0]}" in line
     assert not Path("new", "manifest.json").exists()
 
 
@@ -262,6 +265,38 @@ def test_a_missing_bucket_is_told(asking, client, moto_server):
 def test_a_missing_manifest_is_told(asking, bucket, moto_server):
     line = asking(f"s3://{bucket}/pack", "storage.endpoint_url=" + moto_server.url)
     assert "is no pack: it has no manifest.json; nearest: ganfleet data pack SOURCE" in line
+
+
+class _NoS3(SimpleHTTPRequestHandler):
+    def log_message(self, *_: object) -> None:
+        """Says nothing."""
+
+
+@pytest.fixture
+def web_server(tmp_path):
+    """A server of files, which knows of no buckets."""
+    (tmp_path / "pages").mkdir()
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(_NoS3, directory=tmp_path / "pages"))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.mark.parametrize("action", ["ls", "verify", "pull"])
+def test_a_server_that_is_no_s3_is_told_with_what_to_change(ganfleet, client, web_server, action):
+    words = ["data", action, "s3://bucket/digits", *(["here"] if action == "pull" else [])]
+    line = ganfleet(*words, f"storage.endpoint_url={web_server}").mistake()
+    assert "s3://bucket/digits: there is no " in line
+    assert line.endswith("nearest: a bucket or folder that is there, or another storage.endpoint_url=")
+
+
+def test_a_damaged_manifest_is_told_with_what_mends_it(ganfleet, source, client, bucket, moto_server):
+    dest = [f"s3://{bucket}/pack", f"storage.endpoint_url={moto_server.url}"]
+    ganfleet("data", "pack", source, *dest, *SMALL)
+    client.put_object(Bucket=bucket, Key="pack/manifest.json", Body=b"?", Metadata={"sha256": "0" * 64})
+    line = ganfleet("data", "verify", *dest).mistake()
+    assert f"nearest: delete it and ganfleet data pack SOURCE {dest[0]}" in line
 
 
 def test_a_wrong_secret_is_told(asking, swift_server, monkeypatch):

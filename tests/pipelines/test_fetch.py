@@ -162,7 +162,7 @@ def test_what_was_fetched_stays_when_a_fetch_is_interrupted(tmp_path, cache, mon
     pack = packed(source, tmp_path / "pack", shard_bytes=2000)
     names = sorted(path.name for path in (tmp_path / "pack").glob("images-*"))
     hidden = (tmp_path / "pack" / names[2]).rename(tmp_path / "hidden")
-    with pytest.raises(SettingsError, match=f"data.path={tmp_path}/pack: .*{names[2]}; nearest: ganfleet data ls"):
+    with pytest.raises(SettingsError, match=f"data.path={tmp_path}/pack: .*{names[2]}; nearest: ganfleet data verify"):
         at_hand(pack, Storage())
     (entry,) = entries(cache)
     kept = {path.name for path in (cache / entry).glob("images-*")}
