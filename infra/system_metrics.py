@@ -4,7 +4,7 @@ import math
 import os
 import subprocess
 import time
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from infra.mlflow_store import client_of  # noqa: F401  sets what mlflow reads while it is imported
 from infra.mlflow_tracker import SYSTEM
@@ -21,11 +21,20 @@ SECONDS = 10.0
 
 
 def interval() -> float:
-    """Seconds between two samples, infinite if none is wanted: MLflow's own variables say."""
-    wanted = MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING
-    if os.environ.get(wanted.name) is not None and not wanted.get():
-        return float("inf")
-    return float(MLFLOW_SYSTEM_METRICS_SAMPLING_INTERVAL.get() or SECONDS)
+    """Seconds between two samples, infinite if none is wanted: MLflow's own variables say. Raises ValueError for a
+    value that MLflow does not take."""
+    name = MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING.name
+    wanted = _taken(MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING, "false, or true")
+    seconds = _taken(MLFLOW_SYSTEM_METRICS_SAMPLING_INTERVAL, f"{SECONDS:g}") or SECONDS
+    return float("inf") if name in os.environ and not wanted else float(seconds)
+
+
+def _taken(variable: Any, right: str) -> Any:
+    name = variable.name
+    try:
+        return variable.get()
+    except ValueError:
+        raise ValueError(f"{name}={os.environ[name]} is nothing that MLflow takes; nearest: {name}={right}") from None
 
 
 class SystemMetrics:

@@ -15,6 +15,7 @@ from infra.follower import Follower
 from infra.mlflow_store import NoAnswerError, ask_server
 from infra.mlflow_tracker import MlflowTracker, close_run, prepare, run_of, version_tags
 from infra.passwords import masked
+from infra.system_metrics import interval
 from pipelines.away import AwayError
 from pipelines.runs import RunFolder
 from pipelines.settings import TrainExperiment, Where
@@ -34,8 +35,12 @@ STATUS: dict[State, Literal["FINISHED", "FAILED", "KILLED"]] = {
 def ask_tracking(settings: Where) -> None:
     """Asks a server whether it lets us in, before anything else is done.
 
-    Raises SettingsError if none answers, or if it refuses our credentials.
+    Raises SettingsError if none answers, if it refuses our credentials, or for a variable that MLflow does not take.
     """
+    try:
+        interval()
+    except ValueError as error:
+        raise SettingsError(str(error)) from None
     if settings.tracking.server:
         with _named(settings.tracking_uri):
             ask_server(settings.tracking_uri, EXPERIMENT)

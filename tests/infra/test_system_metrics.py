@@ -6,7 +6,9 @@ from infra import system_metrics
 from infra.system_metrics import SmiMonitor, SystemMetrics, interval
 
 
-@pytest.mark.parametrize(("variable", "seconds"), [(None, 10), ("true", 10), ("false", float("inf"))])
+@pytest.mark.parametrize(
+    ("variable", "seconds"), [(None, 10), ("true", 10), ("1", 10), ("False", float("inf")), ("0", float("inf"))]
+)
 def test_mlflows_own_variable_turns_samples_off(monkeypatch, variable, seconds):
     monkeypatch.delenv("MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING", raising=False)
     if variable:

@@ -110,6 +110,23 @@ def test_a_wrong_password_is_one_line_before_anything_starts(tracking, storage, 
     assert list((tmp_path / "runs").iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    ("variable", "value", "right"),
+    [
+        ("MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING", "no", "false, or true"),
+        ("MLFLOW_SYSTEM_METRICS_SAMPLING_INTERVAL", "often", "10"),
+    ],
+)
+def test_a_variable_that_mlflow_does_not_take_is_one_line_before_anything_starts(
+    monkeypatch, tmp_path, variable, value, right
+):
+    monkeypatch.setenv(variable, value)
+    done = ganfleet(tmp_path, "train", "wgan_gp", "name=x")
+    assert done.stderr == f"error: {variable}={value} is nothing that MLflow takes; nearest: {variable}={right}\n"
+    assert done.returncode == 2
+    assert list((tmp_path / "runs").iterdir()) == []
+
+
 def test_patience_ends(monkeypatch):
     clock = [100.0]
     monkeypatch.setattr("pipelines.patience.time.monotonic", lambda: clock[0])
