@@ -42,7 +42,10 @@ def gone_on(verb: str, line: Line, order: Order[Any]) -> tuple[Order[Any], list[
     changes = [f"{key}={_written(wanted.get(key))}" for key in allowed if was.get(key) != wanted.get(key)]
     experiment, _ = resume(folder.path.name, [*here, *changes])
     after = _leaves(experiment)
-    for key in sorted(after.keys() | wanted.keys()):
+    typed = {word.partition("=")[0] for word in line.assignments}
+    if any(key.startswith("family.") for key in typed):
+        typed.add("families")
+    for key in sorted(after.keys() | wanted.keys(), key=lambda key: (key not in typed, key)):
         if after.get(key) != wanted.get(key):
             raise SettingsError(
                 f"name={folder.path.name} exists in {folder.home} with {key}={_written(after.get(key))}, not"

@@ -257,6 +257,17 @@ def test_the_same_again_goes_on(place, verb):
         asked(f"{same} data.batch_size=32")
 
 
+@pytest.mark.parametrize(("verb", "named"), [("train", r"family\.lr=0.0001, not 0.5"), ("search", "families=")])
+def test_of_two_games_the_setting_that_was_typed_is_told(place, verb, named):
+    """Others may differ too: here those of a small game from the papers'."""
+    if verb == "train":
+        created(small_train(Path("runs"), "wgan_gp", "again", "budget.checkpoint_every=7"))
+    else:
+        created(small_search(Path("runs"), ["wgan_gp"], "again", "budget.checkpoint_every=7"))
+    with pytest.raises(SettingsError, match=f"name=again exists in .* with {named}"):
+        asked(f"{verb} wgan_gp name=again family.lr=0.5")
+
+
 def test_a_resumption_is_submitted_too(place):
     submission = asked("train --resume first budget.rounds=80")
     words = ["train", "--resume", "first", "budget.rounds=80", f"storage.path={place}/runs"]
