@@ -11,6 +11,7 @@ from rich.console import Console
 
 from infra.files import write_atomic
 from infra.mlflow_store import AWAY
+from infra.passwords import masked
 from pipelines.runs import RunFolder
 from pipelines.screen import say
 from pipelines.settings import Where
@@ -76,4 +77,9 @@ class Owed:
 def say_owed(console: Console, settings: Where, verb: str, name: str) -> None:
     """Says how the rest is brought."""
     again = f"ganfleet {verb} --resume {name}{settings.storage.argument}"
-    say(console, f"tracking     {settings.tracking_uri} is away and lacks the last of it; to bring it: {again}")
+    say(console, f"tracking     {masked(settings.tracking_uri)} is away and lacks the last of it; to bring it: {again}")
+
+
+def say_brought(console: Console, settings: Where, name: str) -> None:
+    """Says that nothing is owed any more."""
+    say(console, f"tracking     {masked(settings.tracking_uri)} has all of {name} now: what it lacked is brought")

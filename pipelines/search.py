@@ -19,7 +19,7 @@ from pipelines.found import Found
 from pipelines.journal import Journal
 from pipelines.learned import try_to_draw
 from pipelines.mirror import shared_cache
-from pipelines.patience import Owed, Patience, say_owed
+from pipelines.patience import Owed, Patience, say_brought, say_owed
 from pipelines.reference import obtain_reference, say_reference
 from pipelines.register import register_winner, track_winner
 from pipelines.report import say_found, write_found
@@ -49,6 +49,7 @@ def search(experiment: SearchExperiment, folder: RunFolder, console: Console) ->
     """
     ask_tracking(experiment)
     with Journal(folder.journal, folder.segments()) as journal:
+        lacked = _owed(folder)
         source = at_hand(experiment.data, experiment.storage, console)
         yardstick = obtain_reference(
             experiment.metrics, source, experiment.storage.folder, console, shared_cache(experiment.storage)
@@ -79,6 +80,8 @@ def search(experiment: SearchExperiment, folder: RunFolder, console: Console) ->
             say_owed(console, experiment, "search", folder.path.name)
         else:
             register_winner(context, found, console)
+            if lacked:
+                say_brought(console, experiment, folder.path.name)
     if found.best is None:
         raise FailedSearchError("no trial came to an end with a FID")
 

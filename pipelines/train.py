@@ -13,7 +13,7 @@ from infra.cluster import ClusterError, cluster
 from infra.store import StoreError
 from pipelines.fetch import at_hand
 from pipelines.mirror import shared_cache
-from pipelines.patience import Owed, Patience, say_owed
+from pipelines.patience import Owed, Patience, say_brought, say_owed
 from pipelines.reference import obtain_reference, say_reference
 from pipelines.room import check_room, shares
 from pipelines.rows import Event
@@ -91,6 +91,8 @@ def _complete(target: TrackingTarget, experiment: TrainExperiment, folder: RunFo
     patience, owed = Patience(), Owed(folder)
     patience.insist()
     if patience.done(lambda: close(target, experiment, folder, "completed", str(folder.checkpoints()[-1]))):
+        if owed:
+            say_brought(console, experiment, folder.path.name)
         owed.settle()
     else:
         owed.note(patience.error)

@@ -13,6 +13,7 @@ from PIL import Image
 from rich.console import Console
 
 from pipelines.names import find_checkpoint
+from pipelines.patience import Owed
 from pipelines.reference import obtain_reference
 from pipelines.runs import RunFolder
 from pipelines.search import search
@@ -252,7 +253,10 @@ def test_an_extended_search_has_more_trials_of_the_same_search(found, extended):
 
 def test_a_finished_search_that_is_resumed_stays_as_it_is(extended, storage):
     """Tune then has no step to take, and so tells its callbacks of no trial until the end."""
+    Owed(extended.folder).note("as if MLflow had been away")
     again = searched(*resumed("search", "hunt", storage))
+    assert f"tracking     sqlite:///{storage}/mlflow.db has all of hunt now: what it lacked is brought" in again.screen
+    assert "lacked" not in extended.screen
     assert again.table == extended.table
     assert again.best == extended.best
     assert again.parent.info.status == "FINISHED"

@@ -86,6 +86,10 @@ def test_a_server_that_goes_away_stops_no_run(tracking, cable, storage, referenc
         assert Owed(folder)
         cable.mend()
         train(*resumed_train(name, [f"storage.path={storage}"]), console, in_process)
+        brought = console.file.getvalue().removeprefix(said).splitlines()
+        assert brought[-1] == f"tracking     {cable.url} has all of {name} now: what it lacked is brought"
+    else:
+        assert "lack" not in said
     run = named(client, name)
     assert run.info.status == "FINISHED"
     assert agree(client, run, folder.path)
