@@ -20,7 +20,7 @@ ROWS = ("metrics.jsonl", "tags.json", "lineage.json")
 """What its player goes on from beside a checkpoint."""
 FOUND = ("id.json", "experiment.yaml", "job.json", "best.yaml", "best.json", "best.png", "untracked")
 """What a command looks at once it has found a run by its name."""
-OTHERS = ("job.json", "slurm.log")
+OTHERS = ("job.json",)
 """What lies in a run's folder before it begins."""
 STATE, ABOUT = "state.safetensors", "checkpoint.json"
 

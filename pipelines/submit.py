@@ -6,6 +6,7 @@ import sys
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from gan_core.settings import SettingsError, unknown
@@ -80,7 +81,7 @@ def _check_volume(claim: str | None, order: Order[Any]) -> None:
 def rendered(submission: Submission, job: str) -> str:
     """What the place is given as `job`: a script, a manifest, or a command."""
     if submission.place == "slurm":
-        allocation, log = submission.asked.slurm.allocation(), slurm_log(submission.folder)
+        allocation, log = submission.asked.slurm.allocation(), slurm_log(submission)
         programs = slurm.programs_of(sys.executable)
         return slurm.script(allocation, submission.name, log, programs, submission.play)
     if submission.place == "kuberay":
@@ -90,9 +91,12 @@ def rendered(submission: Submission, job: str) -> str:
     return submission.play
 
 
-def slurm_log(folder: RunFolder) -> str:
-    """The file of a job's output."""
-    return str(folder.path / "slurm.log")
+def slurm_log(submission: Submission) -> str:
+    """The file of a job's output, which this machine and the nodes see: of a run in S3 where it is submitted, for each
+    machine has a cache of its own."""
+    if submission.order.experiment.storage.remote:
+        return str(Path.cwd() / f"{submission.name}.slurm.log")
+    return str(submission.folder.path / "slurm.log")
 
 
 def next_job(submission: Submission, address: str | None) -> Job:
@@ -135,7 +139,7 @@ def send(submission: Submission, job: Job) -> Job:
 
 def _where(submission: Submission, address: str | None) -> str:
     if submission.place == "slurm":
-        return slurm_log(submission.folder)
+        return slurm_log(submission)
     if submission.place == "kuberay":
         return submission.asked.kuberay.namespace
     found = address_from(address)

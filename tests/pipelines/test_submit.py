@@ -175,6 +175,23 @@ def test_a_folder_with_a_blank_or_a_percent_is_still_the_logs(place):
     assert f'#SBATCH --output="{place}/a b%%j/x/slurm.log"' in script
 
 
+def test_the_log_of_a_run_in_s3_lies_where_the_line_is_typed(place, moto_server, monkeypatch):
+    """A node's cache may be its own."""
+    moto_server.be_asked(monkeypatch)
+    monkeypatch.setenv("AWS_ENDPOINT_URL", moto_server.url)
+    monkeypatch.setenv("GANFLEET_CACHE", str(place.parent / "cache"))
+    boto3.session.Session().client("s3", endpoint_url=moto_server.url).create_bucket(Bucket="logs")
+    program(place, "sbatch", "cat >/dev/null; echo 17")
+    program(place, "squeue", "echo COMPLETED")
+    words = "search wgan name=x storage.path=s3://logs/runs tracking.uri=http://127.0.0.1:9"
+    assert f"#SBATCH --output={place}/x.slurm.log\n" in rendered(asked(words), "x-1")
+    sent(place, words)
+    (place / "x.slurm.log").write_text("FID 3\n")
+    monkeypatch.chdir(place.parent)
+    job = find_job("x", Storage(path="s3://logs/runs"))
+    assert "".join(job.batch.follow(job.id)) == "FID 3\n"
+
+
 GANFLEET = """for word in "$@"; do
     echo "$word"
     if [ "$before" = --config ] && [ -f "$word" ]; then cat "$word"; fi
