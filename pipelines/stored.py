@@ -12,6 +12,7 @@ from typing import Any
 
 from infra.files import alone
 from infra.store import DamagedError, NotThereError
+from pipelines.lineage import reached
 from pipelines.mirror import DRIVER, Mirror, Segments
 from pipelines.runs import KEPT_CHECKPOINTS, RunFolder, step_of
 from pipelines.storage import Storage
@@ -120,8 +121,11 @@ class StoredFolder(RunFolder):
                     picture.unlink()
                 else:
                     self.mirror.note(picture)
-            whole = (step for step in reversed(_steps(there)) if until is None or step <= until)
-            newest = next((step for step in whole if self._brought(step)), None)
+            last = reached(self) if until is None else until
+            known = [step for step in _steps(there) if last is None or step <= last]
+            if until is None:  # of nobody who goes on: they would count among those that are kept
+                self._delete(set(_steps(there)) - set(known))
+            newest = next((step for step in reversed(known) if self._brought(step)), None)
             for path in self.checkpoints():
                 if step_of(path) != newest:
                     shutil.rmtree(path, ignore_errors=True)

@@ -201,6 +201,23 @@ def test_a_checkpoint_that_is_not_whole_is_not_gone_on_from(place, machine, play
     assert is_as(again, played)
 
 
+def test_checkpoints_without_their_rows_are_not_gone_on_from(place, machine, played, reference):
+    """Whoever put them last lagged behind."""
+    experiment, folder = begun(place, played)
+    list(play(experiment, folder, reference, target=None))
+    lines = of(folder).read("metrics.jsonl").splitlines(keepends=True)
+    early = b"".join(line for line in lines if json.loads(line)["step"] <= 8)
+    of(folder).store.write("run/metrics.jsonl", early)
+    assert folder.steps() == [6, 9, 12]
+    machine.another()
+    again = find_run("run", place)
+    again.take_up()
+    assert again.steps() == [6]
+    assert start_of(again) == again.checkpoint(6)
+    gone_on(experiment, again, reference)
+    assert is_as(again, played)
+
+
 def test_what_comes_after_a_step_that_was_reported_is_forgotten_everywhere(place, machine, played, reference):
     experiment, folder = begun(place, played)
     played_until(12, experiment, folder, reference)
