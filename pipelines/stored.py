@@ -13,7 +13,7 @@ from typing import Any
 from infra.files import alone
 from infra.store import DamagedError, NotThereError
 from pipelines.lineage import reached
-from pipelines.mirror import DRIVER, Mirror, Segments
+from pipelines.mirror import DRIVER, Mirror, Segments, patiently
 from pipelines.runs import KEPT_CHECKPOINTS, RunFolder, step_of
 from pipelines.storage import Storage
 
@@ -131,13 +131,16 @@ class StoredFolder(RunFolder):
                     shutil.rmtree(path, ignore_errors=True)
 
     def keep(self, step: int | None = None) -> None:
+        patiently(lambda: self._keep(step))
+
+    def _keep(self, step: int | None) -> None:
         if self.token is not None:
             self.mirror.check(self.token)
         self.mirror.put([*(self.path / name for name in ("experiment.yaml", *ROWS)), *self.pictures()])
         if step is not None:
             self.mirror.put([self.checkpoint(step) / STATE])
             self.mirror.put([self.checkpoint(step) / ABOUT])
-            self._delete(self.steps()[:-KEPT_CHECKPOINTS])
+            self.prune()
 
     def bring(self, step: int | None = None) -> None:
         with self._copying():

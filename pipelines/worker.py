@@ -236,7 +236,6 @@ def _save(game: Game, folder: RunFolder) -> str:
     path = folder.checkpoint(game.step)
     if ranks.rank() == 0:
         checkpoint.save(game, path)
-        folder.prune()
     return str(path)
 
 

@@ -1,10 +1,11 @@
 """Runs that are kept in S3: whoever goes on with one goes on from the store, whatever lies on its own machine."""
 
 import json
+import logging
 import pickle
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from itertools import takewhile
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from rich.console import Console
 
 from gan_core.loop import DivergedError
 from gan_core.settings import SettingsError
-from infra.store import StoreError
+from infra.store import StoreError, UnreachableError
 from pipelines import mirror
 from pipelines.journal import Journal
 from pipelines.lineage import exploit, lineage
@@ -29,7 +30,7 @@ from pipelines.storage import Storage
 from pipelines.worker import play, start_of
 from tests.pipelines.test_worker import digest
 from tests.pipelines.tiny import DIVERGING, Played, rows, small_train, timeless
-from tests.servers import Server, free_ports
+from tests.servers import Cable, Server, free_ports
 
 LAST = 12
 """The round at which `played` ends."""
@@ -255,6 +256,59 @@ def test_a_worker_on_another_machine_has_the_folder_there(place, machine, played
     assert (there.where, there.path.name) == (f"{place.path}/run/trials/t0001", "t0001")
     assert not there.path.is_relative_to(folder.path)
     assert run_folder(place, "run").id == folder.id
+
+
+class Mending(logging.Handler):
+    """Mends a cable once somebody says that the store is away."""
+
+    def __init__(self, cable: Cable) -> None:
+        super().__init__()
+        self._cable, self.heard = cable, 0
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.heard += 1
+        self._cable.mend()
+
+
+@pytest.fixture
+def cable(server) -> Iterator[Cable]:
+    found = Cable(server.url, mended=False)
+    yield found
+    found.close()
+
+
+def test_a_store_that_is_away_is_waited_for(place, machine, played, reference, cable, monkeypatch):
+    """What was played is kept when it is back, and so is what a search did."""
+    through = place.override(f"endpoint_url={cable.url}")
+    experiment, folder = begun(through, played)
+    mending = Mending(cable)
+    monkeypatch.setattr(mirror, "PAUSE", 0.0)
+    mirror._LOG.addHandler(mending)
+    try:
+        for event in play(experiment, folder.taken(), reference, target=None):
+            if event.step == 8:
+                cable.cut_next()
+        assert mending.heard == 1
+        with reopened(through) as journal:
+            cable.cut_next()
+            journal.begin("t0001", {"settings": {}})
+        assert mending.heard == 2
+    finally:
+        mirror._LOG.removeHandler(mending)
+    machine.another()
+    assert is_as(run_folder(place, "run"), played)
+    with reopened(place) as again:
+        assert list(again.records) == ["t0001"]
+
+
+def test_a_store_that_stays_away_is_not_waited_for_without_end(place, machine, played, reference, cable, monkeypatch):
+    experiment, folder = begun(place.override(f"endpoint_url={cable.url}"), played)
+    monkeypatch.setattr(mirror, "PATIENCE", 0.0)
+    events = play(experiment, folder.taken(), reference, target=None)
+    next(events)
+    cable.cut_next()
+    with pytest.raises(UnreachableError, match=f"no answer from {cable.url}"):
+        list(events)
 
 
 # Names
