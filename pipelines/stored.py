@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from gan_core.settings import SettingsError
 from infra.files import alone
 from infra.store import DamagedError, NotThereError
 from pipelines.lineage import reached
@@ -189,6 +190,11 @@ class StoredFolder(RunFolder):
         run = StoredFolder.at(self.mirror.storage, self._inside(checkpoint.parent.parent))
         with self.mirror.told():
             run.bring(step_of(checkpoint))
+        if not checkpoint.is_dir():
+            name = self.path.name
+            raise SettingsError(
+                f"{run.told(checkpoint)} is damaged; nearest: --resume {name}, which goes on from an older one"
+            )
         return checkpoint
 
     def _inside(self, path: Path) -> str:

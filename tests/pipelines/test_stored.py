@@ -15,21 +15,28 @@ from rich.console import Console
 
 from gan_core.loop import DivergedError
 from gan_core.settings import SettingsError
+from infra.mlflow_tracker import opened_run, prepare
 from infra.store import StoreError, UnreachableError
 from pipelines import mirror
-from pipelines.journal import Journal
+from pipelines.budget import Spending
+from pipelines.journal import Journal, scalars
 from pipelines.lineage import exploit, lineage
 from pipelines.mirror import Mirror, Segments, TakenOverError
 from pipelines.names import find_checkpoint, find_run, names_with, run_folder, run_names
 from pipelines.order import folder_of
 from pipelines.reference import obtain_reference
+from pipelines.room import Shares
 from pipelines.rows import Event
 from pipelines.runs import RunFolder
+from pipelines.search_screen import SearchView
+from pipelines.search_watch import Watch
 from pipelines.settings import TrainExperiment
 from pipelines.storage import Storage
+from pipelines.trial import SearchContext
 from pipelines.worker import play, start_of
+from tests.pipelines.test_exploit import Local
 from tests.pipelines.test_worker import digest
-from tests.pipelines.tiny import DIVERGING, Played, rows, small_train, timeless
+from tests.pipelines.tiny import DIVERGING, Played, client_of, rows, small_search, small_train, timeless, tracked
 from tests.servers import Cable, Server, free_ports
 
 LAST = 12
@@ -200,6 +207,17 @@ def test_a_checkpoint_that_is_not_whole_is_not_gone_on_from(place, machine, play
     start, _ = gone_on(experiment, again, reference)
     assert start == 6
     assert is_as(again, played)
+
+
+def test_a_damaged_checkpoint_that_is_to_be_read_is_told(place, machine, played, reference):
+    experiment, folder = begun(place, played)
+    list(play(experiment, folder, reference, target=None))
+    key = f"checkpoints/step-{LAST:06d}/state.safetensors"
+    of(folder).store.write(f"run/{key}", b"torn")
+    machine.another()
+    said = told(lambda: find_checkpoint("run", place))
+    where = f"{place.path}/run/checkpoints/step-{LAST:06d}"
+    assert said == f"{where} is damaged; nearest: --resume run, which goes on from an older one"
 
 
 def test_checkpoints_without_their_rows_are_not_gone_on_from(place, machine, played, reference):
@@ -428,6 +446,32 @@ def test_the_driver_that_was_taken_over_writes_no_more(place, machine):
                 first.tick()
     with reopened(place) as third:
         assert set(third.records) == {"t0001", "t0002"}
+
+
+def test_a_trial_that_ends_while_its_store_is_away_is_closed_later(place, machine, cable, tmp_path, reference):
+    budget = ("budget.rounds=10", "budget.log_every=10", "budget.eval_every=10")
+    words = [f"storage.endpoint_url={cable.url}", f"tracking.uri=sqlite:///{tmp_path}/mlflow.db", *budget]
+    experiment = small_search(place.path, ["wgan_gp"], "hunt", *words)
+    folder = folder_of(experiment)
+    folder.create(experiment.to_yaml())
+    tracking = prepare(experiment.tracking_uri, "ganfleet", tmp_path / "mlartifacts")
+    parent = opened_run(experiment.tracking_uri, tracking, {"ganfleet.id": folder.id}, "hunt", None, {}, {}).info.run_id
+    where = (experiment.tracking_uri, tracking, parent)
+    context = SearchContext(experiment, folder, reference, *where, {}, Shares(False, 1))
+    with reopened(experiment.storage) as journal:
+        journal.begin("t0001", {"settings": {"name": "wgan_gp"}})
+        trial = Local(context).trial("t0001")
+        journal.end("t0001", "completed", result=scalars(trial.step()))
+        trial.stop()
+        watch = Watch(context, journal, Spending(journal), SearchView(Console(quiet=True), experiment))
+        cable.cut_next()
+        watch.ended("t0001")
+        assert not journal.records["t0001"].closed
+        cable.mend()
+        assert [outcome.state for outcome in watch.settle()] == ["completed"]
+        assert journal.records["t0001"].closed
+    (run,) = tracked(client_of(tmp_path), kind="trial")
+    assert (run.info.status, run.data.tags["ganfleet.state"]) == ("FINISHED", "completed")
 
 
 def test_a_line_costs_a_segment_at_most(place, machine, monkeypatch):
