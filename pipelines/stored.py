@@ -165,12 +165,9 @@ class StoredFolder(RunFolder):
         """Several machines have no folder in common, and Ray wants one that all of them see."""
         if nodes == 1:
             return super().of_ray(inside, nodes)
-        from pyarrow.fs import S3FileSystem
+        from infra.s3_arrow import filesystem
 
-        endpoint = self.mirror.storage.endpoint_url or os.environ.get("AWS_ENDPOINT_URL", "")
-        scheme, _, host = endpoint.rpartition("://")
-        region = os.environ.get("AWS_DEFAULT_REGION")
-        files = S3FileSystem(endpoint_override=host or None, scheme=scheme or None, region=region)
+        files = filesystem(self.mirror.storage.endpoint_url)
         return {"storage_path": self.below(inside).where.removeprefix("s3://"), "storage_filesystem": files}
 
     def segments(self) -> Segments | None:

@@ -380,6 +380,20 @@ def test_the_newest_checkpoint_of_a_run_is_brought_to_be_read(place, machine, pl
     assert brought == sorted(brought)
 
 
+@pytest.mark.parametrize("told_by", ["setting", "AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3"])
+def test_where_nodes_share_no_folder_rays_files_go_to_the_store(place, machine, monkeypatch, told_by):
+    endpoint, storage = place.endpoint_url, place
+    if told_by != "setting":
+        monkeypatch.setenv(told_by, endpoint)
+        storage = Storage(path=place.path)
+    given = run_folder(storage, "run").of_ray("tune", nodes=2)
+    files = pickle.loads(pickle.dumps(given["storage_filesystem"]))
+    with files.open_output_stream(f"{given['storage_path']}/state") as out:
+        out.write(b"of Ray")
+    assert Mirror(place, "run").read("tune/state") == b"of Ray"
+    assert run_folder(storage, "run").of_ray("tune", nodes=1) == {"storage_path": str(storage.folder / "run" / "tune")}
+
+
 # A population
 
 
