@@ -388,9 +388,13 @@ def test_where_nodes_share_no_folder_rays_files_go_to_the_store(place, machine, 
         storage = Storage(path=place.path)
     given = run_folder(storage, "run").of_ray("tune", nodes=2)
     files = pickle.loads(pickle.dumps(given["storage_filesystem"]))
+    files.create_dir(given["storage_path"], recursive=True)
     with files.open_output_stream(f"{given['storage_path']}/state") as out:
         out.write(b"of Ray")
     assert Mirror(place, "run").read("tune/state") == b"of Ray"
+    assert run_names(storage) == []
+    run_folder(storage, "run").take_up()
+    run_folder(storage, "run").bring()
     assert run_folder(storage, "run").of_ray("tune", nodes=1) == {"storage_path": str(storage.folder / "run" / "tune")}
 
 
