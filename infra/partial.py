@@ -28,11 +28,6 @@ class Partial:
         """Where the bytes are."""
         return self._path
 
-    @property
-    def resumed(self) -> bool:
-        """Whether some of it was there already."""
-        return bool(self._done)
-
     def missing(self) -> list[tuple[int, int]]:
         """The first byte and the one after the last of each piece that is not there yet."""
         starts = [number * self._piece for number in range(-(-self._size // self._piece)) if number not in self._done]
@@ -40,7 +35,9 @@ class Partial:
 
     def write(self, offset: int, content: bytes) -> None:
         """Some bytes of a piece."""
-        os.pwrite(self._file, content, offset)
+        while content:
+            written = os.pwrite(self._file, content, offset)
+            content, offset = content[written:], offset + written
 
     def finished(self, start: int) -> None:
         """All bytes of the piece that begins at `start` are written."""

@@ -37,12 +37,15 @@ class S3Store:
         return self._bucket.url
 
     def put(self, file: Path, key: str, progress: Progress = silent) -> str:
-        sha256, size = digest_of(file), file.stat().st_size
+        size = file.stat().st_size
         if size > self._bucket.options.piece:
+            sha256 = digest_of(file)
             Pieces(self._bucket, key, file, size, sha256, progress).upload()
         else:
-            put_bytes(self._bucket, key, file.read_bytes(), sha256)
-            progress(size)
+            content = file.read_bytes()  # once: a log may grow meanwhile
+            sha256 = hashlib.sha256(content).hexdigest()
+            put_bytes(self._bucket, key, content, sha256)
+            progress(len(content))
         return sha256
 
     def get(self, key: str, file: Path, sha256: str | None = None, progress: Progress = silent) -> None:

@@ -60,6 +60,12 @@ def lineage(folder: RunFolder) -> list[dict[str, Any]]:
         return []
 
 
+def reached(folder: RunFolder) -> int | None:
+    """The last step that a run may go on from: of its rows, or of weights that it took; None if nothing says."""
+    logged = folder.logged()
+    return None if logged is None else max(logged, *(entry["parent_step"] for entry in lineage(folder)[-1:]), 0)
+
+
 def lineage_tags(folder: RunFolder) -> dict[str, str]:
     """The last exploitation, and all of them, as a run's tags."""
     known = lineage(folder)

@@ -6,24 +6,30 @@ is right wherever the two differ.
 
 from __future__ import annotations
 
+import logging
 import os
+import time
 import uuid
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from infra.store import NotThereError, Store, StoreError
+from infra.store import NotThereError, Store, StoreError, UnreachableError
 from infra.threads import each
 from pipelines.storage import Storage
 from pipelines.stores import open_store, told
 
 THREADS = 8
+PATIENCE, PAUSE = 300.0, 5.0
+"""Seconds for which a store that is away is asked again to keep what was played, and between two times."""
 DRIVER = "driver"
 """The file that says which driver goes on with a run or search: the last one that took it."""
 SEGMENT_BYTES = 65536
 """Of a journal; each line that is added is put with those of its segment before it."""
+
+_LOG = logging.getLogger(__name__)
 
 _put: dict[Path, tuple[int, int]] = {}
 """The time of change and the size of the files that this process has put as they are now, or found so."""
@@ -145,6 +151,19 @@ class Mirror:
         return f"{self.inside}/{name}"
 
 
+def patiently(keep: Callable[[], None]) -> None:
+    """Does what may be done again, and does it again while the store is away. Raises UnreachableError in the end."""
+    end = time.monotonic() + PATIENCE
+    while True:
+        try:
+            return keep()
+        except UnreachableError as error:
+            if time.monotonic() >= end:
+                raise
+            _LOG.warning("%s; asking again", error)
+            time.sleep(PAUSE)
+
+
 def shared_cache(storage: Storage) -> Mirror | None:
     """Where the files of `<storage.path>/cache` are kept; None if they are kept on a disk."""
     return Mirror(storage, "cache") if storage.remote else None
@@ -184,8 +203,12 @@ class Segments:
 
     def add(self, line: bytes) -> None:
         """It is in the store when this returns. Raises TakenOverError."""
-        self._mirror.check(self._token)
         lines = self._lines + line
-        self._mirror.store.write(f"{self._mirror.inside}/journal/{self._segment:06d}.jsonl", lines)
+
+        def write() -> None:
+            self._mirror.check(self._token)
+            self._mirror.store.write(f"{self._mirror.inside}/journal/{self._segment:06d}.jsonl", lines)
+
+        patiently(write)
         full = len(lines) >= SEGMENT_BYTES
         self._segment, self._lines = self._segment + full, b"" if full else lines

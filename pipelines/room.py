@@ -79,11 +79,6 @@ def gpus_of(settings: SearchExperiment | TrainExperiment, room: Cluster) -> floa
     return 1.0 if there else _gpus_asked(settings)
 
 
-def uses_gpu(settings: SearchExperiment | TrainExperiment, room: Cluster) -> bool:
-    """Whether workers play on a GPU."""
-    return gpus_of(settings, room) > 0
-
-
 def _fitting(gpus: int, each: float) -> int:
     """How many workers find a GPU or a share: shares of one GPU only, for a worker's share is never of two."""
     return int(1 / each + _EPSILON) * gpus

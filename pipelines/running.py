@@ -63,6 +63,7 @@ def run(
     `screen`: what to show it on, given the log; None: ours alone, all that libraries say goes to the log.
     """
     from gan_core.loop import DivergedError
+    from pipelines.mirror import TakenOverError
     from pipelines.screen import quiet
     from pipelines.train import InterruptedRunError
 
@@ -74,6 +75,8 @@ def run(
             code = DONE
         except (InterruptedRunError, KeyboardInterrupt):
             code = INTERRUPTED
+        except TakenOverError as error:
+            code, failure = FAILED, str(error)
         except StoreError as error:
             code, failure = INTERRUPTED, str(error)
             traceback.print_exc()

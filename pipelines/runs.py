@@ -163,7 +163,10 @@ class RunFolder:
         """
 
     def keep(self, step: int | None = None) -> None:
-        """What was played until now, and the checkpoint of that step, are where they are to stay."""
+        """What was played until now, and the checkpoint of that step, are where they are to stay; all but the newest
+        checkpoints are deleted."""
+        if step is not None:
+            self.prune()
 
     def bring(self, step: int | None = None) -> None:
         """For whoever reads: what its player has kept is here, and the checkpoint of that step."""

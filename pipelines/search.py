@@ -18,7 +18,7 @@ from pipelines.fetch import at_hand
 from pipelines.found import Found
 from pipelines.journal import Journal
 from pipelines.learned import try_to_draw
-from pipelines.mirror import shared_cache
+from pipelines.mirror import TakenOverError, shared_cache
 from pipelines.patience import Owed, Patience, say_brought, say_owed
 from pipelines.reference import obtain_reference, say_reference
 from pipelines.register import register_winner, track_winner
@@ -65,6 +65,8 @@ def search(experiment: SearchExperiment, folder: RunFolder, console: Console) ->
                 context = SearchContext(experiment, folder, yardstick.content, *where, tags, shares)
                 found, whole = _played(context, journal, view, room)
             _close_parent(context, found, whole, _written(context, found, console))
+        except TakenOverError:
+            raise
         except BaseException as error:
             state: State = "interrupted" if isinstance(error, KeyboardInterrupt | StoreError) else "failed"
             Patience().done(

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
 from ray import tune
 
+from infra.store import StoreError
 from pipelines.budget import Spending
 from pipelines.curve import Curve
 from pipelines.journal import BUDGET, Journal, Record
@@ -55,6 +57,12 @@ class Watch:
             self.journal.exploit(record.trial, trial.config, vars(_pointer(trial)))
         self.running.add(record.trial)
         self.show(record.trial)
+
+    def ended(self, trial: str) -> None:
+        """Tune has ended a trial. If its store is away the rest is left to `settle`: Tune would take the error for one
+        of the trial."""
+        with suppress(StoreError):
+            self.finish(trial)
 
     def finish(self, trial: str) -> None:
         """Ends a trial's run in MLflow, with its final checkpoint."""
@@ -151,10 +159,10 @@ class Relay(tune.Callback):
         self.watch.show(trial.trial_id)
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        self.watch.finish(trial.trial_id)
+        self.watch.ended(trial.trial_id)
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        self.watch.finish(trial.trial_id)
+        self.watch.ended(trial.trial_id)
 
 
 class SpentBudget(tune.Stopper):

@@ -10,9 +10,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from gan_core.settings import SettingsError
 from infra.files import alone
 from infra.store import DamagedError, NotThereError
-from pipelines.mirror import DRIVER, Mirror, Segments
+from pipelines.lineage import reached
+from pipelines.mirror import DRIVER, Mirror, Segments, patiently
 from pipelines.runs import KEPT_CHECKPOINTS, RunFolder, step_of
 from pipelines.storage import Storage
 
@@ -120,20 +122,26 @@ class StoredFolder(RunFolder):
                     picture.unlink()
                 else:
                     self.mirror.note(picture)
-            whole = (step for step in reversed(_steps(there)) if until is None or step <= until)
-            newest = next((step for step in whole if self._brought(step)), None)
+            last = reached(self) if until is None else until
+            known = [step for step in _steps(there) if last is None or step <= last]
+            if until is None:  # of nobody who goes on: they would count among those that are kept
+                self._delete(set(_steps(there)) - set(known))
+            newest = next((step for step in reversed(known) if self._brought(step)), None)
             for path in self.checkpoints():
                 if step_of(path) != newest:
                     shutil.rmtree(path, ignore_errors=True)
 
     def keep(self, step: int | None = None) -> None:
+        patiently(lambda: self._keep(step))
+
+    def _keep(self, step: int | None) -> None:
         if self.token is not None:
             self.mirror.check(self.token)
         self.mirror.put([*(self.path / name for name in ("experiment.yaml", *ROWS)), *self.pictures()])
         if step is not None:
             self.mirror.put([self.checkpoint(step) / STATE])
             self.mirror.put([self.checkpoint(step) / ABOUT])
-            self._delete(self.steps()[:-KEPT_CHECKPOINTS])
+            self.prune()
 
     def bring(self, step: int | None = None) -> None:
         with self._copying():
@@ -157,12 +165,9 @@ class StoredFolder(RunFolder):
         """Several machines have no folder in common, and Ray wants one that all of them see."""
         if nodes == 1:
             return super().of_ray(inside, nodes)
-        from pyarrow.fs import S3FileSystem
+        from infra.s3_arrow import filesystem
 
-        endpoint = self.mirror.storage.endpoint_url or os.environ.get("AWS_ENDPOINT_URL", "")
-        scheme, _, host = endpoint.rpartition("://")
-        region = os.environ.get("AWS_DEFAULT_REGION")
-        files = S3FileSystem(endpoint_override=host or None, scheme=scheme or None, region=region)
+        files = filesystem(self.mirror.storage.endpoint_url)
         return {"storage_path": self.below(inside).where.removeprefix("s3://"), "storage_filesystem": files}
 
     def segments(self) -> Segments | None:
@@ -182,6 +187,11 @@ class StoredFolder(RunFolder):
         run = StoredFolder.at(self.mirror.storage, self._inside(checkpoint.parent.parent))
         with self.mirror.told():
             run.bring(step_of(checkpoint))
+        if not checkpoint.is_dir():
+            name = self.path.name
+            raise SettingsError(
+                f"{run.told(checkpoint)} is damaged; nearest: --resume {name}, which goes on from an older one"
+            )
         return checkpoint
 
     def _inside(self, path: Path) -> str:

@@ -12,7 +12,7 @@ from gan_core.settings import SettingsError
 from infra.cluster import ClusterError, cluster
 from infra.store import StoreError
 from pipelines.fetch import at_hand
-from pipelines.mirror import shared_cache
+from pipelines.mirror import TakenOverError, shared_cache
 from pipelines.patience import Owed, Patience, say_brought, say_owed
 from pipelines.reference import obtain_reference, say_reference
 from pipelines.room import check_room, shares
@@ -74,7 +74,7 @@ def train(experiment: TrainExperiment, folder: RunFolder, console: Console, play
         with suppress(KeyboardInterrupt):
             Patience().done(lambda: close(target, experiment, folder, "interrupted", None))
         raise InterruptedRunError from None
-    except (SettingsError, ClusterError):
+    except (SettingsError, ClusterError, TakenOverError):
         raise
     except Exception as error:
         state: State = "interrupted" if isinstance(error, StoreError) else "failed"

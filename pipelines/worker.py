@@ -24,9 +24,10 @@ from gan_core.signs import Watch, vitals
 from infra.files import alone
 from infra.tracker import FolderTracker, Tracker, Trackers
 from pipelines.fetch import at_hand
+from pipelines.lineage import reached
 from pipelines.pictures import game_picture, png
 from pipelines.rows import Evaluator, Event, Inline, Rows
-from pipelines.runs import RunFolder
+from pipelines.runs import RunFolder, step_of
 from pipelines.settings import TrainExperiment
 
 if TYPE_CHECKING:
@@ -166,8 +167,8 @@ def sole_writer(folder: RunFolder) -> Iterator[None]:
 
 def start_of(folder: RunFolder) -> Path | None:
     """The newest whole checkpoint up to which everything was logged: an evaluation beside training ends after it."""
-    logged = folder.logged()
-    known = [path for path in reversed(folder.checkpoints()) if logged is None or int(path.name[5:]) <= logged]
+    last = reached(folder)
+    known = [path for path in reversed(folder.checkpoints()) if last is None or step_of(path) <= last]
     return next((path for path in known if checkpoint.is_whole(path)), None)
 
 
@@ -235,7 +236,6 @@ def _save(game: Game, folder: RunFolder) -> str:
     path = folder.checkpoint(game.step)
     if ranks.rank() == 0:
         checkpoint.save(game, path)
-        folder.prune()
     return str(path)
 
 

@@ -1,8 +1,10 @@
 """A run over two hosts, one of which is lost: the run goes on with fewer workers if it may, else it waits for the host,
-and has the bits of a run that nobody disturbed."""
+and has the bits of a run that nobody disturbed. Each host has a cache of its own; what else is written they share, or
+is in S3."""
 
 import secrets
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -18,6 +20,20 @@ pytestmark = [pytest.mark.cluster, pytest.mark.slow]
 
 ROUNDS, EVERY = 240, 20
 ADDRESS = "10.99.0.1:6379"
+S3 = "http://10.99.0.1:5000"
+FETCH = """
+import sys
+from pathlib import Path
+import boto3
+
+bucket = boto3.resource("s3", endpoint_url=sys.argv[1]).Bucket("results")
+for one in bucket.objects.all():
+    if one.key.endswith("/"):  # pyarrow's folders
+        continue
+    file = Path(sys.argv[2], one.key)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    bucket.download_file(one.key, str(file))
+"""
 GAME = (
     *(
         "train",
@@ -44,14 +60,15 @@ class Site:
 
     def worker_host(self) -> None:
         """Powers the second host on, up to where it is part of the cluster."""
-        log = self.hosts.boot(2, "ray", "start", "--block", f"--address={ADDRESS}", *SIZE)
+        own = f"GANFLEET_CACHE={self.place}/cache-2"
+        log = self.hosts.boot(2, "env", own, "ray", "start", "--block", f"--address={ADDRESS}", *SIZE)
         await_text(log, "Ray runtime started")
 
     def begun(self, name: str, *words: str) -> subprocess.Popen[bytes]:
         """A run from the first host, once it has its first checkpoint."""
         driver = self.hosts.start(1, *command(*GAME, f"name={name}", *words), cwd=self.place, log=self.said(name))
         deadline = time.monotonic() + 180
-        while not self.run(name).checkpoints() and driver.poll() is None:
+        while not any(self.place.glob(f"**/{name}/checkpoints/step-*")) and driver.poll() is None:
             assert time.monotonic() < deadline, self.said(name).read_text()
             time.sleep(0.1)
         return driver
@@ -59,8 +76,8 @@ class Site:
     def ended(self, name: str, driver: subprocess.Popen[bytes]) -> RunFolder:
         """The run, which must come to its end within minutes."""
         code = driver.wait(300)
-        log = self.run(name).log.read_text()
-        assert code == 0, self.said(name).read_text() + log[-3000:]
+        logs = [log.read_text()[-3000:] for log in self.place.glob(f"**/{name}/run.log")]
+        assert code == 0, self.said(name).read_text() + "".join(logs)
         return self.run(name)
 
     def run(self, name: str) -> RunFolder:
@@ -80,11 +97,13 @@ def site(tmp_path_factory) -> Iterator[Site]:
         pytest.skip(reason)
     token = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32), "RAY_USAGE_STATS_ENABLED": "0"}
     patience = {**HEALTH, "RAY_health_check_initial_delay_ms": "1000", "RAY_health_check_failure_threshold": "3"}
-    folder = tmp_path_factory.mktemp("hosts")
-    with two_hosts(folder, RAY_ADDRESS=ADDRESS, **token, **patience) as hosts:
+    folder, place = tmp_path_factory.mktemp("hosts"), tmp_path_factory.mktemp("place")
+    own = {"GANFLEET_CACHE": str(place / "cache-1"), "RAY_ADDRESS": ADDRESS}
+    keys = {"AWS_ACCESS_KEY_ID": "anybody", "AWS_SECRET_ACCESS_KEY": "anything"}
+    with two_hosts(folder, **own, **keys, **token, **patience) as hosts:
         head = ("--head", "--block", "--node-ip-address=10.99.0.1", "--port=6379", "--dashboard-port=0", *SIZE)
         await_text(hosts.boot(1, "env", "-u", "RAY_ADDRESS", "ray", "start", *head), "Ray runtime started")
-        site = Site(hosts, tmp_path_factory.mktemp("place"))
+        site = Site(hosts, place)
         site.worker_host()
         yield site
 
@@ -93,6 +112,17 @@ def site(tmp_path_factory) -> Iterator[Site]:
 def calm(site) -> RunFolder:
     """A run that nobody disturbs."""
     return site.ended("calm", site.begun("calm"))
+
+
+@pytest.fixture(scope="module")
+def s3(site) -> None:
+    """A store on the first host, and a bucket in it."""
+    log = site.place / "moto.log"
+    site.hosts.start(1, sys.executable, "-m", "moto.server", "-H", "10.99.0.1", "-p", "5000", cwd=site.place, log=log)
+    await_text(log, "Running on")
+    make = f"import boto3; boto3.client('s3', endpoint_url='{S3}').create_bucket(Bucket='results')"
+    made = site.hosts.run(1, sys.executable, "-c", make, cwd=site.place)
+    assert made.returncode == 0, made.stderr
 
 
 @pytest.mark.parametrize(
@@ -127,12 +157,21 @@ def test_a_run_that_may_goes_on_without_the_lost_host(site, calm):
         assert row == pytest.approx(other, rel=1e-6), row["step"]
 
 
-def test_a_run_of_fixed_size_waits_for_the_host_and_has_the_same_bits(site, calm):
-    driver = site.begun("fixed")
+def test_a_run_of_fixed_size_waits_for_the_host_and_has_the_same_bits(site, calm, s3):
+    """It is kept in S3, with nothing that the hosts share."""
+    driver = site.begun(
+        "fixed",
+        "storage.path=s3://results/runs",
+        f"storage.endpoint_url={S3}",
+        f"tracking.uri=sqlite:///{site.place}/of-s3.db",
+    )
     site.hosts.power_off(2)
     time.sleep(5)
     assert driver.poll() is None
     site.worker_host()
-    folder = site.ended("fixed", driver)
+    site.ended("fixed", driver)
+    fetched = site.hosts.run(1, sys.executable, "-c", FETCH, S3, str(site.place / "fetched"), cwd=site.place)
+    assert fetched.returncode == 0, fetched.stderr
+    folder = RunFolder(site.place / "fetched" / "runs" / "fixed")
     assert [digest(path) for path in folder.checkpoints()] == [digest(path) for path in calm.checkpoints()]
     assert list(map(timeless, rows(folder.path))) == list(map(timeless, rows(calm.path)))

@@ -3,8 +3,16 @@
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import nullcontext
 
 import pytest
+from rich.console import Console
+
+from infra.store import UnreachableError
+from pipelines.mirror import TakenOverError
+from pipelines.running import run
+from tests.pipelines.tiny import created, small_train
 
 TWICE = """
 import os, signal
@@ -35,3 +43,31 @@ def test_a_second_term_does_not_cut_short_what_the_first_began(started):
         [sys.executable, "-c", TWICE], capture_output=True, text=True, check=False, preexec_fn=started
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, "what was begun is ended well\n", "")
+
+
+@pytest.fixture
+def handlers() -> Iterator[None]:
+    """Those of this process come back."""
+    kept = {which: signal.getsignal(which) for which in (signal.SIGINT, signal.SIGTERM)}
+    yield
+    for which, handler in kept.items():
+        signal.signal(which, handler)
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "again"),
+    [(UnreachableError("no answer"), 75, True), (TakenOverError("another driver has taken it over"), 1, False)],
+)
+def test_only_what_nobody_else_goes_on_with_is_to_be_gone_on_with(tmp_path, capsys, handlers, error, code, again):
+    """A batch system that began it anew after 75 would take it back."""
+    experiment = small_train(tmp_path, "wgan", "run")
+
+    def play(_: Console) -> None:
+        raise error
+
+    with pytest.raises(SystemExit) as ended:
+        run("train", experiment, created(experiment), lambda: None, play, lambda _: nullcontext(Console()))
+    said = capsys.readouterr().err
+    assert ended.value.code == code
+    assert f"error: {error}   (log: " in said
+    assert ("to go on: ganfleet train --resume run" in said) == again

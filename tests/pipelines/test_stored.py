@@ -1,10 +1,11 @@
 """Runs that are kept in S3: whoever goes on with one goes on from the store, whatever lies on its own machine."""
 
 import json
+import logging
 import pickle
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from itertools import takewhile
 from pathlib import Path
 
@@ -14,22 +15,29 @@ from rich.console import Console
 
 from gan_core.loop import DivergedError
 from gan_core.settings import SettingsError
-from infra.store import StoreError
+from infra.mlflow_tracker import opened_run, prepare
+from infra.store import StoreError, UnreachableError
 from pipelines import mirror
-from pipelines.journal import Journal
+from pipelines.budget import Spending
+from pipelines.journal import Journal, scalars
 from pipelines.lineage import exploit, lineage
 from pipelines.mirror import Mirror, Segments, TakenOverError
 from pipelines.names import find_checkpoint, find_run, names_with, run_folder, run_names
 from pipelines.order import folder_of
 from pipelines.reference import obtain_reference
+from pipelines.room import Shares
 from pipelines.rows import Event
 from pipelines.runs import RunFolder
+from pipelines.search_screen import SearchView
+from pipelines.search_watch import Watch
 from pipelines.settings import TrainExperiment
 from pipelines.storage import Storage
+from pipelines.trial import SearchContext
 from pipelines.worker import play, start_of
+from tests.pipelines.test_exploit import Local
 from tests.pipelines.test_worker import digest
-from tests.pipelines.tiny import DIVERGING, Played, rows, small_train, timeless
-from tests.servers import Server, free_ports
+from tests.pipelines.tiny import DIVERGING, Played, client_of, rows, small_search, small_train, timeless, tracked
+from tests.servers import Cable, Server, free_ports
 
 LAST = 12
 """The round at which `played` ends."""
@@ -201,6 +209,34 @@ def test_a_checkpoint_that_is_not_whole_is_not_gone_on_from(place, machine, play
     assert is_as(again, played)
 
 
+def test_a_damaged_checkpoint_that_is_to_be_read_is_told(place, machine, played, reference):
+    experiment, folder = begun(place, played)
+    list(play(experiment, folder, reference, target=None))
+    key = f"checkpoints/step-{LAST:06d}/state.safetensors"
+    of(folder).store.write(f"run/{key}", b"torn")
+    machine.another()
+    said = told(lambda: find_checkpoint("run", place))
+    where = f"{place.path}/run/checkpoints/step-{LAST:06d}"
+    assert said == f"{where} is damaged; nearest: --resume run, which goes on from an older one"
+
+
+def test_checkpoints_without_their_rows_are_not_gone_on_from(place, machine, played, reference):
+    """Whoever put them last lagged behind."""
+    experiment, folder = begun(place, played)
+    list(play(experiment, folder, reference, target=None))
+    lines = of(folder).read("metrics.jsonl").splitlines(keepends=True)
+    early = b"".join(line for line in lines if json.loads(line)["step"] <= 8)
+    of(folder).store.write("run/metrics.jsonl", early)
+    assert folder.steps() == [6, 9, 12]
+    machine.another()
+    again = find_run("run", place)
+    again.take_up()
+    assert again.steps() == [6]
+    assert start_of(again) == again.checkpoint(6)
+    gone_on(experiment, again, reference)
+    assert is_as(again, played)
+
+
 def test_what_comes_after_a_step_that_was_reported_is_forgotten_everywhere(place, machine, played, reference):
     experiment, folder = begun(place, played)
     played_until(12, experiment, folder, reference)
@@ -238,6 +274,59 @@ def test_a_worker_on_another_machine_has_the_folder_there(place, machine, played
     assert (there.where, there.path.name) == (f"{place.path}/run/trials/t0001", "t0001")
     assert not there.path.is_relative_to(folder.path)
     assert run_folder(place, "run").id == folder.id
+
+
+class Mending(logging.Handler):
+    """Mends a cable once somebody says that the store is away."""
+
+    def __init__(self, cable: Cable) -> None:
+        super().__init__()
+        self._cable, self.heard = cable, 0
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.heard += 1
+        self._cable.mend()
+
+
+@pytest.fixture
+def cable(server) -> Iterator[Cable]:
+    found = Cable(server.url, mended=False)
+    yield found
+    found.close()
+
+
+def test_a_store_that_is_away_is_waited_for(place, machine, played, reference, cable, monkeypatch):
+    """What was played is kept when it is back, and so is what a search did."""
+    through = place.override(f"endpoint_url={cable.url}")
+    experiment, folder = begun(through, played)
+    mending = Mending(cable)
+    monkeypatch.setattr(mirror, "PAUSE", 0.0)
+    mirror._LOG.addHandler(mending)
+    try:
+        for event in play(experiment, folder.taken(), reference, target=None):
+            if event.step == 8:
+                cable.cut_next()
+        assert mending.heard == 1
+        with reopened(through) as journal:
+            cable.cut_next()
+            journal.begin("t0001", {"settings": {}})
+        assert mending.heard == 2
+    finally:
+        mirror._LOG.removeHandler(mending)
+    machine.another()
+    assert is_as(run_folder(place, "run"), played)
+    with reopened(place) as again:
+        assert list(again.records) == ["t0001"]
+
+
+def test_a_store_that_stays_away_is_not_waited_for_without_end(place, machine, played, reference, cable, monkeypatch):
+    experiment, folder = begun(place.override(f"endpoint_url={cable.url}"), played)
+    monkeypatch.setattr(mirror, "PATIENCE", 0.0)
+    events = play(experiment, folder.taken(), reference, target=None)
+    next(events)
+    cable.cut_next()
+    with pytest.raises(UnreachableError, match=f"no answer from {cable.url}"):
+        list(events)
 
 
 # Names
@@ -289,6 +378,24 @@ def test_the_newest_checkpoint_of_a_run_is_brought_to_be_read(place, machine, pl
     brought = [found.stat().st_mtime for found in RunFolder(path.parents[1]).pictures()]
     assert brought == pytest.approx(written, abs=5), "they are as old as they were"
     assert brought == sorted(brought)
+
+
+@pytest.mark.parametrize("told_by", ["setting", "AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3"])
+def test_where_nodes_share_no_folder_rays_files_go_to_the_store(place, machine, monkeypatch, told_by):
+    endpoint, storage = place.endpoint_url, place
+    if told_by != "setting":
+        monkeypatch.setenv(told_by, endpoint)
+        storage = Storage(path=place.path)
+    given = run_folder(storage, "run").of_ray("tune", nodes=2)
+    files = pickle.loads(pickle.dumps(given["storage_filesystem"]))
+    files.create_dir(given["storage_path"], recursive=True)
+    with files.open_output_stream(f"{given['storage_path']}/state") as out:
+        out.write(b"of Ray")
+    assert Mirror(place, "run").read("tune/state") == b"of Ray"
+    assert run_names(storage) == []
+    run_folder(storage, "run").take_up()
+    run_folder(storage, "run").bring()
+    assert run_folder(storage, "run").of_ray("tune", nodes=1) == {"storage_path": str(storage.folder / "run" / "tune")}
 
 
 # A population
@@ -357,6 +464,32 @@ def test_the_driver_that_was_taken_over_writes_no_more(place, machine):
                 first.tick()
     with reopened(place) as third:
         assert set(third.records) == {"t0001", "t0002"}
+
+
+def test_a_trial_that_ends_while_its_store_is_away_is_closed_later(place, machine, cable, tmp_path, reference):
+    budget = ("budget.rounds=10", "budget.log_every=10", "budget.eval_every=10")
+    words = [f"storage.endpoint_url={cable.url}", f"tracking.uri=sqlite:///{tmp_path}/mlflow.db", *budget]
+    experiment = small_search(place.path, ["wgan_gp"], "hunt", *words)
+    folder = folder_of(experiment)
+    folder.create(experiment.to_yaml())
+    tracking = prepare(experiment.tracking_uri, "ganfleet", tmp_path / "mlartifacts")
+    parent = opened_run(experiment.tracking_uri, tracking, {"ganfleet.id": folder.id}, "hunt", None, {}, {}).info.run_id
+    where = (experiment.tracking_uri, tracking, parent)
+    context = SearchContext(experiment, folder, reference, *where, {}, Shares(False, 1))
+    with reopened(experiment.storage) as journal:
+        journal.begin("t0001", {"settings": {"name": "wgan_gp"}})
+        trial = Local(context).trial("t0001")
+        journal.end("t0001", "completed", result=scalars(trial.step()))
+        trial.stop()
+        watch = Watch(context, journal, Spending(journal), SearchView(Console(quiet=True), experiment))
+        cable.cut_next()
+        watch.ended("t0001")
+        assert not journal.records["t0001"].closed
+        cable.mend()
+        assert [outcome.state for outcome in watch.settle()] == ["completed"]
+        assert journal.records["t0001"].closed
+    (run,) = tracked(client_of(tmp_path), kind="trial")
+    assert (run.info.status, run.data.tags["ganfleet.state"]) == ("FINISHED", "completed")
 
 
 def test_a_line_costs_a_segment_at_most(place, machine, monkeypatch):

@@ -1,0 +1,22 @@
+"""The same S3 for libraries that ask pyarrow."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import boto3
+
+AWS = (".amazonaws.com", ".amazonaws.com.cn")
+
+
+def filesystem(endpoint_url: str | None) -> Any:
+    """A pyarrow file system with the endpoint and region that boto3 would take.
+
+    pyarrow finds credentials itself, on each machine: they are not to travel with it.
+    """
+    from pyarrow.fs import S3FileSystem
+
+    session = boto3.session.Session()
+    scheme, _, host = session.client("s3", endpoint_url=endpoint_url).meta.endpoint_url.rpartition("://")
+    elsewhere = {} if host.endswith(AWS) else {"endpoint_override": host, "scheme": scheme}
+    return S3FileSystem(region=session.region_name, **elsewhere)
