@@ -18,6 +18,11 @@ TOTAL_VARIANCE = 3000.0
 """The train set's total feature variance after scaling: FIDs of uniform noise are then in the thousands, as
 Inception's are, and do not depend on how long a classifier was trained."""
 
+AT_ONCE = 32
+"""Images that a classifier measures at once: what they take fits into a core's cache."""
+_POOL = 6
+"""The classifier's first layer after its convolutions."""
+
 _SOURCES = ("metrics/extractors", "metrics/inception", "metrics/tally", "metrics/statistics", "images")
 
 _SLACK = 1e-3
@@ -87,8 +92,34 @@ class Classifier(FeatureNet):
         self.register_buffer("scale", torch.ones(()))
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        hidden = self.body(images.to(self.scale.dtype))
+        images = images.to(self.scale.dtype)
+        if images.dtype == torch.float64 and images.device.type == "cpu" and not torch.is_grad_enabled():
+            hidden = torch.cat([self._measured(part) for part in images.split(AT_ONCE)])
+        else:
+            hidden = self.body(images)
         return hidden * self.scale, self.head(hidden)
+
+    def _measured(self, images: Tensor) -> Tensor:
+        """`body`, in two thirds of the time that PyTorch's own float64 convolutions take on a CPU: channels come first,
+        so that a layer is one product of matrices."""
+        planes = images.transpose(0, 1)
+        for layer in self.body[:_POOL]:
+            planes = convolved(planes, layer) if isinstance(layer, nn.Conv2d) else planes.relu_()
+        pooled = planes.shape[2:] == (4, 4)
+        hidden: Tensor = self.body[_POOL + pooled :](planes.transpose(0, 1))
+        return hidden
+
+
+def convolved(planes: Tensor, layer: nn.Conv2d) -> Tensor:
+    """A 3x3 convolution with a border of one, (C, N, H, W) -> (C', N, H', W')."""
+    (stride, _), bias = layer.stride, layer.bias
+    assert (layer.kernel_size, layer.padding) == ((3, 3), (1, 1))
+    assert bias is not None
+    padded = F.pad(planes, (1, 1, 1, 1))
+    patches = padded.unfold(2, 3, stride).unfold(3, 3, stride)  # (C, N, H', W', 3, 3)
+    channels, count, height, width = patches.shape[:4]
+    columns = patches.permute(0, 4, 5, 1, 2, 3).reshape(9 * channels, -1)
+    return torch.addmm(bias[:, None], layer.weight.flatten(1), columns).view(-1, count, height, width)
 
 
 @dataclass(frozen=True)

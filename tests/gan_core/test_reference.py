@@ -7,7 +7,15 @@ from torch.testing import assert_close
 from gan_core import data
 from gan_core.data import Dataset
 from gan_core.experiment import Data, Metrics
-from gan_core.metrics.extractors import TOTAL_VARIANCE, Extractor, Pixels, quantised, train_classifier
+from gan_core.metrics.extractors import (
+    AT_ONCE,
+    TOTAL_VARIANCE,
+    Classifier,
+    Extractor,
+    Pixels,
+    quantised,
+    train_classifier,
+)
 from gan_core.metrics.reference import Reference, extractor_name
 from gan_core.settings import SettingsError
 
@@ -178,3 +186,13 @@ def test_the_key_changes_with_content_size_extractor_and_weights(reference, digi
     ]
     assert len(set(keys)) == len(keys)
     assert Reference.key(Metrics(extractor="classifier", samples=100), data.load(Data())) == keys[0]
+
+
+@pytest.mark.parametrize("shape", [(1, 8, 8), (1, 16, 16), (3, 28, 28), (3, 64, 64)])
+def test_a_classifier_measures_what_its_layers_say(shape):
+    """Its own way through the convolutions, against PyTorch's."""
+    net = Classifier(shape, 10).double()
+    images = torch.rand(AT_ONCE + 5, *shape) * 2 - 1
+    with torch.no_grad():
+        found = net(images)[0]
+    assert torch.allclose(found, net.body(images.double()).detach(), rtol=1e-12, atol=1e-14)
