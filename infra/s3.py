@@ -39,10 +39,10 @@ class S3Store:
     def put(self, file: Path, key: str, progress: Progress = silent) -> str:
         size = file.stat().st_size
         if size > self._bucket.options.piece:
-            sha256 = digest_of(file)
+            sha256 = digest_of(file, size=size)  # so much of it alone: a log may grow meanwhile
             Pieces(self._bucket, key, file, size, sha256, progress).upload()
         else:
-            content = file.read_bytes()  # once: a log may grow meanwhile
+            content = file.read_bytes()
             sha256 = hashlib.sha256(content).hexdigest()
             put_bytes(self._bucket, key, content, sha256)
             progress(len(content))

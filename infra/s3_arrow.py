@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import boto3
-
-AWS = (".amazonaws.com", ".amazonaws.com.cn")
+from botocore.client import Config
 
 
 def filesystem(endpoint_url: str | None) -> Any:
@@ -17,6 +16,8 @@ def filesystem(endpoint_url: str | None) -> Any:
     from pyarrow.fs import S3FileSystem
 
     session = boto3.session.Session()
-    scheme, _, host = session.client("s3", endpoint_url=endpoint_url).meta.endpoint_url.rpartition("://")
-    elsewhere = {} if host.endswith(AWS) else {"endpoint_override": host, "scheme": scheme}
+    given = session.client("s3", endpoint_url=endpoint_url).meta.endpoint_url
+    aws = session.client("s3", config=Config(ignore_configured_endpoint_urls=True)).meta.endpoint_url
+    scheme, _, host = given.rpartition("://")
+    elsewhere = {} if given == aws else {"endpoint_override": host, "scheme": scheme}
     return S3FileSystem(region=session.region_name, **elsewhere)

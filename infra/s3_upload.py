@@ -107,7 +107,7 @@ class Pieces:
     def _send_one(self, upload: Upload, number: int) -> None:
         with self.file.open("rb") as source:
             source.seek((number - 1) * self._piece)
-            content = source.read(self._piece)
+            content = source.read(self._length(number))
         answer = self.bucket.client.upload_part(
             **self._at(upload), PartNumber=number, Body=content, ContentMD5=_md5(content)
         )

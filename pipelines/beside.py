@@ -15,7 +15,8 @@ from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from gan_core.loop import Game
 from gan_core.metrics.scores import scores
-from pipelines.fetch import at_hand
+from infra.store import StoreError
+from pipelines.fetch import at_workers_hand
 from pipelines.settings import TrainExperiment
 from pipelines.worker import dataset_of, reference_of
 
@@ -35,6 +36,8 @@ class Measured:
         try:
             return ray.get(self.task)
         except ray.exceptions.RayTaskError as error:
+            if isinstance(error.cause, StoreError):
+                raise error.cause from None
             if isinstance(error.cause, ValueError):
                 raise ValueError(str(error.cause)) from None
             raise
@@ -61,7 +64,7 @@ class BesideTraining:
 def _measure(
     experiment: TrainExperiment, average: dict[str, torch.Tensor], step: int, reference: bytes, device: str
 ) -> dict[str, float]:
-    source = at_hand(experiment.data, experiment.storage)
+    source = at_workers_hand(experiment.data, experiment.storage)
     dataset = dataset_of(source)
     game = Game(experiment, dataset.shape, device, dataset.classes)
     game.average.load_state_dict(average)

@@ -19,7 +19,8 @@ from gan_core.manifest import MANIFEST, Manifest
 from gan_core.settings import SettingsError
 from infra.bounded import BoundedFolder, FullError
 from infra.files import write_atomic
-from infra.store import Progress, Store, silent
+from infra.store import Progress, Store, UnreachableError, silent
+from pipelines.away import AwayError
 from pipelines.packs import bring
 from pipelines.screen import moving, say
 from pipelines.storage import Storage
@@ -40,6 +41,15 @@ def at_hand(data: Data, storage: Storage, console: Console | None = None) -> Dat
     if (data, storage) not in _found:  # a process plays many trials on one pack
         _found[data, storage] = data.model_copy(update={"path": _fetched(data, storage, console)})
     return _found[data, storage]
+
+
+def at_workers_hand(data: Data, storage: Storage) -> Data:
+    """`at_hand` where a game is played, once a driver has found the setting right. Raises UnreachableError if the store
+    does not answer: what may be back later is no fault of the game's settings."""
+    try:
+        return at_hand(data, storage)
+    except AwayError as error:
+        raise UnreachableError(str(error)) from None
 
 
 def _fetched(data: Data, storage: Storage, console: Console | None) -> Path:

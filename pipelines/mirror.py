@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+import threading
 import time
 import uuid
 from collections.abc import Callable, Iterable
@@ -24,6 +25,8 @@ from pipelines.stores import open_store, told
 THREADS = 8
 PATIENCE, PAUSE = 300.0, 5.0
 """Seconds for which a store that is away is asked again to keep what was played, and between two times."""
+ending = threading.Event()
+"""Set once this process was told to end: from then on it waits for no store."""
 DRIVER = "driver"
 """The file that says which driver goes on with a run or search: the last one that took it."""
 SEGMENT_BYTES = 65536
@@ -158,10 +161,10 @@ def patiently(keep: Callable[[], None]) -> None:
         try:
             return keep()
         except UnreachableError as error:
-            if time.monotonic() >= end:
+            if ending.is_set() or time.monotonic() >= end:
                 raise
             _LOG.warning("%s; asking again", error)
-            time.sleep(PAUSE)
+            ending.wait(PAUSE)
 
 
 def shared_cache(storage: Storage) -> Mirror | None:

@@ -13,6 +13,7 @@ from gan_core.loop import DivergedError, Game
 from gan_core.metrics.reference import Reference
 from gan_core.metrics.scores import scores
 from gan_core.signs import Sign, Watch
+from infra.store import StoreError
 from infra.tracker import Tracker
 
 _LOG = logging.getLogger(__name__)
@@ -39,7 +40,8 @@ class Pending(Protocol):
         ...
 
     def result(self) -> dict[str, float]:
-        """Metrics by name, `fid` among them. Waits. Raises ValueError if a feature is not finite."""
+        """Metrics by name, `fid` among them. Waits. Raises ValueError if a feature is not finite, StoreError if the
+        data cannot be reached."""
         ...
 
 
@@ -98,6 +100,8 @@ class Rows:
             event, pending = self._waiting.popleft()
             try:
                 metrics = {**event.metrics, **pending.result()}
+            except StoreError:
+                raise
             except ValueError as error:
                 raise DivergedError(f"fid cannot be computed at step {event.step}: {error}") from None
             self.tracker.metrics(event.step, metrics)

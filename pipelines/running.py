@@ -18,6 +18,7 @@ from gan_core.settings import SettingsError
 from infra.cluster import ClusterError
 from infra.store import StoreError
 from pipelines.away import may_be_back
+from pipelines.mirror import TakenOverError, ending
 from pipelines.room import check_room
 from pipelines.runs import RunFolder
 from pipelines.settings import SearchExperiment, TrainExperiment, Where
@@ -63,7 +64,6 @@ def run(
     `screen`: what to show it on, given the log; None: ours alone, all that libraries say goes to the log.
     """
     from gan_core.loop import DivergedError
-    from pipelines.mirror import TakenOverError
     from pipelines.screen import quiet
     from pipelines.train import InterruptedRunError
 
@@ -105,12 +105,18 @@ def run(
 def hear_signals() -> None:
     """Ctrl-C and TERM raise KeyboardInterrupt, or what a library makes of SIGINT."""
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT, signal.SIGTERM})  # Ray blocks SIGINT in its jobs
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job starts with it ignored
+    signal.signal(signal.SIGINT, _interrupt)  # a shell's background job starts with it ignored
     signal.signal(signal.SIGTERM, _end_once)
+
+
+def _interrupt(*_: object) -> None:
+    ending.set()
+    raise KeyboardInterrupt
 
 
 def _end_once(*_: object) -> None:
     """The first TERM is Ctrl-C; others are not heard. Slurm sends it to every process of a job, whose script passes it
     on: the second would cut short what the first began."""
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    ending.set()
     signal.raise_signal(signal.SIGINT)

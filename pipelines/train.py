@@ -21,7 +21,7 @@ from pipelines.runs import RunFolder
 from pipelines.screen import TrainView, number, say
 from pipelines.settings import TrainExperiment
 from pipelines.tracking import State, ask_tracking, close, prepare_tracking, run_target
-from pipelines.worker import TrackingTarget, start_of
+from pipelines.worker import TrackingTarget, sole_writer, start_of
 
 
 class InterruptedRunError(Exception):
@@ -40,7 +40,7 @@ def on_cluster(
 
     with cluster() as room:
         check_room(experiment, room)
-        yield from run_group(Job(experiment, folder, reference, target, shares(experiment, room)))
+        yield from run_group(Job(experiment, folder.taken(), reference, target, shares(experiment, room)))
 
 
 def train(experiment: TrainExperiment, folder: RunFolder, console: Console, played: Played = on_cluster) -> None:
@@ -49,7 +49,8 @@ def train(experiment: TrainExperiment, folder: RunFolder, console: Console, play
     What MLflow lacks of a finished run is brought. Raises InterruptedRunError on Ctrl-C; SettingsError if the cluster
     is too small, or if the run is finished and MLflow lacks nothing.
     """
-    folder.take_up()
+    with sole_writer(folder, lambda line: say(console, line)):
+        folder.take_up()
     finished = _finished(experiment, folder)
     ask_tracking(experiment)
     source = at_hand(experiment.data, experiment.storage, console)
@@ -63,7 +64,7 @@ def train(experiment: TrainExperiment, folder: RunFolder, console: Console, play
         return
     last: Event | None = None
     try:
-        steps = played(experiment, folder.taken(), yardstick.content, target)
+        steps = played(experiment, folder, yardstick.content, target)
         with TrainView(console, folder.path.name) as view, closing(steps):
             for event in steps:
                 view.show(event.step, event.last_step, event.metrics)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -23,7 +23,7 @@ from gan_core.metrics.reference import Reference
 from gan_core.signs import Watch, vitals
 from infra.files import alone
 from infra.tracker import FolderTracker, Tracker, Trackers
-from pipelines.fetch import at_hand
+from pipelines.fetch import at_workers_hand
 from pipelines.lineage import reached
 from pipelines.pictures import game_picture, png
 from pipelines.rows import Evaluator, Event, Inline, Rows
@@ -89,7 +89,7 @@ def play(
     """
     torch.manual_seed(experiment.seed)
     device = torch.device(device)
-    source = at_hand(experiment.data, experiment.storage)
+    source = at_workers_hand(experiment.data, experiment.storage)
     dataset = dataset_of(source).to(device, DTYPES[experiment.compute.precision])
     game = Game(experiment, dataset.shape, device, dataset.classes)
     if start is not None:
@@ -157,11 +157,11 @@ def _logged(
 
 
 @contextmanager
-def sole_writer(folder: RunFolder) -> Iterator[None]:
+def sole_writer(folder: RunFolder, tell: Callable[[str], None] = _LOG.warning) -> Iterator[None]:
     """Waits for the process that still writes to the folder, if one does: a driver that was killed leaves workers
     behind for a moment."""
     folder.path.mkdir(parents=True, exist_ok=True)
-    with alone(folder.writer, lambda: _LOG.warning("%s: another process still writes; waiting for it", folder.path)):
+    with alone(folder.writer, lambda: tell(f"{folder.path}: another process still writes; waiting for it")):
         yield
 
 

@@ -44,6 +44,9 @@ class Server:
             "AWS_CONFIG_FILE": os.devnull,
             "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
             "AWS_EC2_METADATA_DISABLED": "true",
+            # Of the tests' own clients: on a machine that is busy Swift may ask for patience (503).
+            "AWS_RETRY_MODE": "standard",
+            "AWS_MAX_ATTEMPTS": "10",
         }
         for name, value in ours.items():
             patch.setenv(name, value)

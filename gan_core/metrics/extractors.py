@@ -18,8 +18,8 @@ TOTAL_VARIANCE = 3000.0
 """The train set's total feature variance after scaling: FIDs of uniform noise are then in the thousands, as
 Inception's are, and do not depend on how long a classifier was trained."""
 
-AT_ONCE = 32
-"""Images that a classifier measures at once: what they take fits into a core's cache."""
+PIXELS = 8192
+"""Of the images that a classifier measures at once: what they take fits into a core's cache."""
 _POOL = 6
 """The classifier's first layer after its convolutions."""
 
@@ -94,7 +94,8 @@ class Classifier(FeatureNet):
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         images = images.to(self.scale.dtype)
         if images.dtype == torch.float64 and images.device.type == "cpu" and not torch.is_grad_enabled():
-            hidden = torch.cat([self._measured(part) for part in images.split(AT_ONCE)])
+            at_once = max(1, PIXELS // images.shape[2:].numel())
+            hidden = torch.cat([self._measured(part) for part in images.split(at_once)])
         else:
             hidden = self.body(images)
         return hidden * self.scale, self.head(hidden)

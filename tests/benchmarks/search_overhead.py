@@ -3,8 +3,10 @@
 One search of single-worker trials of about a second each, one at a time, without early stopping. A trial's own time is
 what its rows say it trained; evaluations, pictures, checkpoints, MLflow and Ray are all overhead.
 
-- `search_overhead_seconds`: the whole command less all trials' own time and less what each further trial costs: Ray's
-  start and end, the first actor. `further_trial_overhead`: the median over trials after the first three.
+- `beyond_training_seconds`: the whole command less all trials' own time.
+- `search_overhead_seconds`: of that, what each further trial costs taken away: Ray's start and end, the first actor,
+  MLflow's database, pictures. `further_trial_overhead`: the median over trials after the first three.
+- `database_seconds`: what making MLflow's database takes, once a storage path (by itself, in this process).
 - `evaluation_seconds`: what measuring one FID takes (by itself, in this process, one thread); a trial has two.
 - `growth`: overhead of a trial in the last quarter over that in the second quarter; 1 if nothing grows.
 - `driver_rss_mb`: of the driver after a tenth, a half and all of the trials.
@@ -35,6 +37,7 @@ from rich.console import Console
 from gan_core import checkpoint, data
 from gan_core.metrics.reference import Reference
 from gan_core.metrics.scores import scores
+from infra.mlflow_store import prepare
 from pipelines.reference import obtain_reference
 from pipelines.runs import RunFolder
 from pipelines.screen import quiet
@@ -97,6 +100,14 @@ def evaluation_seconds(experiment: SearchExperiment, content: bytes, trial: RunF
     return statistics.median(found)
 
 
+def database_seconds(folder: Path) -> float:
+    """What MLflow takes to make a database."""
+    folder.mkdir()
+    began = time.perf_counter()
+    prepare(f"sqlite:///{folder}/mlflow.db", "ganfleet", folder)
+    return time.perf_counter() - began
+
+
 def measured(trials: int, profiled: bool) -> dict[str, Any]:
     """Runs the search and says what it cost."""
     with tempfile.TemporaryDirectory() as storage:
@@ -117,6 +128,7 @@ def measured(trials: int, profiled: bool) -> dict[str, Any]:
         memory.over.set()
         memory.join()
         files = sorted(folder.path.glob("trials/*/metrics.jsonl"))
+        database = database_seconds(Path(storage, "another"))
         evaluation = evaluation_seconds(experiment, yardstick.content, RunFolder(files[-1].parent))
         ends, loops = [file.stat().st_mtime for file in files], [training_seconds(file) for file in files]
     if profiled:
@@ -127,9 +139,11 @@ def measured(trials: int, profiled: bool) -> dict[str, Any]:
         "trials": len(files),
         "wall_seconds": round(wall, 1),
         "training_seconds": round(sum(loops), 1),
+        "beyond_training_seconds": round(wall - sum(loops), 1),
         "training_of_a_trial": round(statistics.median(loops), 3),
         "further_trial_overhead": round(further, 3),
         "evaluation_seconds": round(evaluation, 3),
+        "database_seconds": round(database, 1),
         "search_overhead_seconds": round(wall - sum(loops) - further * len(files), 1),
         "growth": round(statistics.median(over[-quarter:]) / statistics.median(over[quarter : 2 * quarter]), 2),
         "driver_rss_mb": [

@@ -8,7 +8,7 @@ from gan_core import data
 from gan_core.data import Dataset
 from gan_core.experiment import Data, Metrics
 from gan_core.metrics.extractors import (
-    AT_ONCE,
+    PIXELS,
     TOTAL_VARIANCE,
     Classifier,
     Extractor,
@@ -192,7 +192,7 @@ def test_the_key_changes_with_content_size_extractor_and_weights(reference, digi
 def test_a_classifier_measures_what_its_layers_say(shape):
     """Its own way through the convolutions, against PyTorch's."""
     net = Classifier(shape, 10).double()
-    images = torch.rand(AT_ONCE + 5, *shape) * 2 - 1
+    images = torch.rand(PIXELS // shape[1] ** 2 + 5, *shape) * 2 - 1
     with torch.no_grad():
         found = net(images)[0]
     assert torch.allclose(found, net.body(images.double()).detach(), rtol=1e-12, atol=1e-14)

@@ -14,10 +14,10 @@ from gan_core.experiment import Data
 from gan_core.settings import SettingsError
 from infra.bounded import let_go
 from infra.local_store import LocalStore
-from infra.store import silent
+from infra.store import UnreachableError, silent
 from pipelines import fetch
 from pipelines.evaluate import Asked, evaluate_checkpoint
-from pipelines.fetch import at_hand
+from pipelines.fetch import at_hand, at_workers_hand
 from pipelines.pack import planned, write
 from pipelines.reference import obtain_reference
 from pipelines.sample import sample
@@ -27,7 +27,7 @@ from pipelines.targets import packs_of
 from pipelines.worker import dataset_of, play, reference_of
 from tests.gan_core.written_files import class_folders, pictures
 from tests.pipelines.tiny import created, rows, small_train, timeless
-from tests.servers import Cable
+from tests.servers import Cable, free_ports
 
 QUIET = Console(quiet=True)
 
@@ -130,6 +130,17 @@ def test_a_pack_is_fetched_once(tmp_path, cache, moto_server, monkeypatch):
     at_hand(pack, storage)
     assert cable.carried - before < 10_000  # the manifest: is it still the same pack?
     cable.close()
+
+
+def test_a_store_that_is_away_is_told_to_a_person_and_is_no_fault_of_a_game(moto_server, monkeypatch):
+    """A trial that fails by its settings does not go on; one whose data were away does."""
+    moto_server.be_asked(monkeypatch)
+    nobody = Storage(endpoint_url=f"http://127.0.0.1:{free_ports(1)[0]}")
+    pack = Data(name="packed", path="s3://bucket/pack", image_size=8)
+    with pytest.raises(SettingsError, match="nearest: storage.endpoint_url="):
+        at_hand(pack, nobody)
+    with pytest.raises(UnreachableError, match="no answer from"):
+        at_workers_hand(pack, nobody)
 
 
 def fetch_in_a_process(pack: Data, storage: Storage) -> None:

@@ -1,13 +1,16 @@
 """Runs that are kept in S3: whoever goes on with one goes on from the store, whatever lies on its own machine."""
 
+import io
 import json
 import logging
 import pickle
+import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
 from itertools import takewhile
 from pathlib import Path
+from typing import NoReturn
 
 import boto3
 import pytest
@@ -32,11 +35,22 @@ from pipelines.search_screen import SearchView
 from pipelines.search_watch import Watch
 from pipelines.settings import TrainExperiment
 from pipelines.storage import Storage
+from pipelines.train import train
 from pipelines.trial import SearchContext
-from pipelines.worker import play, start_of
+from pipelines.worker import play, sole_writer, start_of
 from tests.pipelines.test_exploit import Local
 from tests.pipelines.test_worker import digest
-from tests.pipelines.tiny import DIVERGING, Played, client_of, rows, small_search, small_train, timeless, tracked
+from tests.pipelines.tiny import (
+    DIVERGING,
+    Played,
+    client_of,
+    rows,
+    small_search,
+    small_train,
+    snapshot,
+    timeless,
+    tracked,
+)
 from tests.servers import Cable, Server, free_ports
 
 LAST = 12
@@ -327,6 +341,40 @@ def test_a_store_that_stays_away_is_not_waited_for_without_end(place, machine, p
     cable.cut_next()
     with pytest.raises(UnreachableError, match=f"no answer from {cable.url}"):
         list(events)
+
+
+def test_who_was_told_to_end_waits_for_no_store(place, machine, cable, monkeypatch):
+    folder = run_folder(place.override(f"endpoint_url={cable.url}"), "run").taken()
+    monkeypatch.setattr(mirror, "ending", threading.Event())
+    mirror.ending.set()
+    cable.cut_next()
+    with pytest.raises(UnreachableError):
+        folder.keep()
+
+
+def test_a_second_driver_on_the_same_machine_touches_nothing_while_the_first_plays(place, machine, played, reference):
+    experiment, folder = begun(place, played)
+    played_until(10, experiment, folder, reference)
+    said = io.StringIO()
+
+    def never(*_: object) -> NoReturn:
+        raise SettingsError("enough")
+
+    def second() -> None:
+        with pytest.raises(SettingsError, match="enough"):
+            train(experiment, run_folder(place, "run"), Console(file=said), never)
+
+    thread = threading.Thread(target=second)
+    with sole_writer(folder):
+        before = snapshot(folder.path)
+        thread.start()
+        deadline = time.monotonic() + 60
+        while "another process still writes; waiting for it" not in said.getvalue():
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        assert snapshot(folder.path) == before
+    thread.join(60)
+    assert snapshot(folder.path) != before, "then it goes on from what S3 has"
 
 
 # Names
