@@ -31,13 +31,18 @@ def write_atomic(path: Path | str, data: bytes) -> None:
         raise
 
 
+def lock_of(path: Path) -> Path:
+    """The file that `alone` locks; it stays."""
+    return path.with_name(f".{path.name}.lock")
+
+
 @contextmanager
 def alone(path: Path, waiting: Callable[[], None]) -> Iterator[None]:
     """One process at a time per `path`, a file that may not exist yet; its holder's death lets go of it.
 
     `waiting` is called once if another process holds it.
     """
-    lock = FileLock(path.with_name(f".{path.name}.lock"))
+    lock = FileLock(lock_of(path))
     try:
         lock.acquire(timeout=0)
     except Timeout:

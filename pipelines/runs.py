@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gan_core.settings import SettingsError
-from infra.files import write_atomic
+from infra.files import lock_of, write_atomic
 
 if TYPE_CHECKING:
     from pipelines.mirror import Segments
@@ -128,7 +128,7 @@ class RunFolder:
     def withdraw(self) -> None:
         """Takes back a run that never began: the same command, put right, may have the name. What else lies in the
         folder stays."""
-        for path in (self.experiment, self.begun, self.log, self.journal):
+        for path in (self.experiment, self.begun, self.log, self.journal, lock_of(self.writer)):
             path.unlink(missing_ok=True)
         with suppress(OSError):
             self.path.rmdir()

@@ -12,6 +12,7 @@ from pipelines.report import write_found
 from pipelines.runs import RunFolder
 from pipelines.settings import SearchExperiment
 from pipelines.storage import Storage
+from pipelines.worker import sole_writer
 from tests.pipelines.tiny import small_search, small_train
 
 
@@ -84,6 +85,15 @@ def test_each_run_has_an_identity_of_its_own_that_stays(runs):
     folders = [RunFolder(runs / name) for name in run_names(Storage(path=runs))]
     assert len({folder.id for folder in folders}) == 3
     assert [RunFolder(runs / name).id for name in run_names(Storage(path=runs))] == [folder.id for folder in folders]
+
+
+def test_a_run_that_was_looked_at_and_is_taken_back_leaves_nothing(runs):
+    """By the driver, which makes sure first that no other process plays it."""
+    folder = RunFolder(runs / "ring-gan")
+    with sole_writer(folder):
+        pass
+    folder.withdraw()
+    assert not folder.path.exists()
 
 
 def test_checkpoints_are_in_the_order_of_their_steps(runs):
