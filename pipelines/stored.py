@@ -41,14 +41,14 @@ class StoredFolder(RunFolder):
     """Of the driver that took it; None: nobody asks whose turn it is."""
 
     @staticmethod
-    def at(storage: Storage, inside: str) -> StoredFolder:
+    def at(storage: Storage, inside: str, token: bytes | None = None) -> StoredFolder:
         """By its relative path below the storage path."""
         mirror = Mirror(storage, inside)
-        return StoredFolder(mirror.path, mirror)
+        return StoredFolder(mirror.path, mirror, token)
 
     def __reduce__(self) -> tuple[Any, ...]:
         """On another machine it is that machine's copy."""
-        return _again, (self.mirror.storage, self.mirror.inside, self.token)
+        return StoredFolder.at, (self.mirror.storage, self.mirror.inside, self.token)
 
     @property
     def where(self) -> str:
@@ -234,10 +234,6 @@ class StoredFolder(RunFolder):
         shutil.rmtree(path, ignore_errors=True)
         os.replace(aside, path)
         return True
-
-
-def _again(storage: Storage, inside: str, token: bytes | None) -> StoredFolder:
-    return replace(StoredFolder.at(storage, inside), token=token)
 
 
 def stored_names_with(file: str, storage: Storage) -> list[str]:
