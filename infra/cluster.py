@@ -71,6 +71,7 @@ def cluster() -> Iterator[Cluster]:
     if not joined:
         _check_answers(address)
         ours = signal.getsignal(signal.SIGTERM)
+        told: SystemExit | None = None
         try:
             ray.init(
                 address=address,
@@ -81,8 +82,14 @@ def cluster() -> Iterator[Cluster]:
             )
         except ConnectionError as error:
             raise ClusterError(f"RAY_ADDRESS={address}: {_why(error)}") from error
-        if threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGTERM, ours)  # ray.init takes it to end the process at once
+        except SystemExit as end:  # of TERM, which ray.init takes to end the process at once
+            told = end
+        finally:
+            if threading.current_thread() is threading.main_thread():
+                signal.signal(signal.SIGTERM, ours)
+        if told is not None:
+            signal.raise_signal(signal.SIGTERM)
+            raise told
     try:
         found = [node["Resources"] for node in ray.nodes() if node["Alive"]]
         sizes = promised() or tuple((int(node.get("CPU", 0)), int(node.get("GPU", 0))) for node in found)

@@ -20,6 +20,8 @@ from pipelines.worker import TrackingTarget, play, sole_writer, start_of
 
 GROUP_RESTARTS = 3
 _POLL_SECONDS = 0.5
+_START_SECONDS = 60.0
+_ABORT_SECONDS = 10.0
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,7 @@ def run_group(job: Job) -> Iterator[Event]:
     GroupError, and StoreError if what was played cannot be kept.
     """
     import ray
+    from ray.actor import ActorHandle
     from ray.util.queue import Empty, Queue
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
@@ -55,6 +58,7 @@ def run_group(job: Job) -> Iterator[Event]:
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
     queue = Queue(maxsize=1, actor_options={"num_cpus": 0, "scheduling_strategy": here})
     failure: list[BaseException] = []
+    controllers: list[ActorHandle] = []
     trainer = _trainer(job, queue)
 
     def fit() -> None:
@@ -74,14 +78,38 @@ def run_group(job: Job) -> Iterator[Event]:
                 if not running:
                     break
                 continue
+            if isinstance(item, ActorHandle):
+                controllers.append(item)
+                continue
             if isinstance(item, DivergedError | StoreError):
                 raise item
             yield item
     finally:
-        with suppress(Exception):
-            queue.shutdown(force=True)
+        _end(thread, controllers, queue)
     if failure:
         raise GroupError(str(failure[0]).strip().splitlines()[-1]) from failure[0]
+
+
+def _end(thread: threading.Thread, controllers: list[Any], queue: Any) -> None:
+    """Ends what still runs. A thread that waited for Ray's controller while Ray is shut down would end the process by a
+    segmentation fault, so the controller goes first; one that is starting is waited for."""
+    import ray
+    from ray.exceptions import GetTimeoutError, RayError
+    from ray.util.queue import Empty
+
+    deadline = time.monotonic() + _START_SECONDS
+    with suppress(RayError):  # of a queue that is lost
+        while thread.is_alive() and not controllers and time.monotonic() < deadline:
+            with suppress(Empty):
+                first = queue.get(timeout=_POLL_SECONDS)
+                controllers.extend([first] if isinstance(first, ray.actor.ActorHandle) else [])
+    if thread.is_alive() and controllers:
+        with suppress(RayError, GetTimeoutError):
+            ray.get(controllers[0].abort.remote(), timeout=_ABORT_SECONDS)
+        ray.kill(controllers[0])
+        thread.join(_ABORT_SECONDS)
+    with suppress(Exception):
+        queue.shutdown(force=True)
 
 
 def _trainer(job: Job, queue: Any) -> Any:
@@ -90,8 +118,11 @@ def _trainer(job: Job, queue: Any) -> Any:
     from ray.train.torch import TorchTrainer
     from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
 
+    from pipelines.controller import Introduced
+
     workers, fewest = job.experiment.compute.workers, job.experiment.compute.fewest
-    count: Any = workers if fewest == workers else (fewest, workers)  # ScalingConfig's hints are those of Train's V1
+    count: Any = workers if fewest == workers else (fewest, workers)  # Ray's hints are those of Train's V1
+    introduced: Any = Introduced(queue)
     trainer = TorchTrainer if workers > 1 else DataParallelTrainer
     resources = {"CPU": job.shares.cpus_per_worker, **({"GPU": job.shares.gpus} if job.shares.use_gpu else {})}
     return trainer(
@@ -102,6 +133,7 @@ def _trainer(job: Job, queue: Any) -> Any:
             name=f"start-{time.time_ns()}",
             **job.folder.of_ray("ray", job.shares.nodes),
             failure_config=FailureConfig(max_failures=GROUP_RESTARTS),
+            callbacks=[introduced],
         ),
     )
 

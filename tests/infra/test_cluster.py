@@ -1,5 +1,8 @@
 """What a cluster is taken to have."""
 
+import subprocess
+import sys
+
 import pytest
 
 from infra.cluster import ClusterError, cluster, promised
@@ -32,3 +35,30 @@ def test_an_address_where_nobody_is_is_told_at_once(monkeypatch, scheme):
         pass
     assert str(refused.value).startswith(f"RAY_ADDRESS={scheme}127.0.0.1:{port}: nobody answers there (")
     assert "; nearest: " in str(refused.value)
+
+
+TOLD_WHILE_IT_STARTS = """
+import os, signal
+import ray._private.node as node
+from infra.cluster import cluster
+
+def heard(*_):
+    raise KeyboardInterrupt
+
+signal.signal(signal.SIGTERM, heard)
+node.Node.start_head_processes = lambda self: os.kill(os.getpid(), signal.SIGTERM)
+try:
+    with cluster():
+        print("started")
+except KeyboardInterrupt:
+    print("interrupted", signal.getsignal(signal.SIGTERM) is heard)
+"""
+
+
+def test_term_while_ray_starts_comes_to_who_listens(monkeypatch):
+    """Ray's own handler would end the process with the signal's number as its exit code."""
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    done = subprocess.run(
+        [sys.executable, "-c", TOLD_WHILE_IT_STARTS], capture_output=True, text=True, check=False, timeout=120
+    )
+    assert (done.stdout, done.returncode) == ("interrupted True\n", 0), done.stderr

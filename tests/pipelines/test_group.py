@@ -1,0 +1,48 @@
+"""A group of workers whose driver is interrupted: nothing of Ray Train still runs when it returns."""
+
+import _thread
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+from pipelines.group import Job, run_group
+from pipelines.room import shares
+from pipelines.rows import Event
+from pipelines.tracking import prepare_tracking, run_target
+from tests.pipelines.tiny import created, small_train
+
+pytestmark = pytest.mark.cluster
+
+
+@pytest.fixture
+def group(request, storage, reference, ray_cluster):
+    """A long game, not begun."""
+
+    def begun(name: str) -> Iterator[Event]:
+        experiment = small_train(storage, "wgan_gp", name, "budget.rounds=100000", "budget.log_every=5")
+        folder = created(experiment)
+        target = run_target(experiment, prepare_tracking(experiment), folder, {})
+        return run_group(Job(experiment, folder, reference, target, shares(experiment, ray_cluster)))
+
+    yield begun
+    assert not waiting(), "a thread waits for Ray's controller: Ray's shutdown would be a segmentation fault"
+
+
+def waiting() -> list[threading.Thread]:
+    return [thread for thread in threading.enumerate() if thread.name == "ray-train"]
+
+
+def test_a_game_that_is_closed_ends_its_workers(group):
+    steps = group("closed")
+    assert next(steps).step == 5
+    assert waiting()
+    steps.close()
+
+
+@pytest.mark.parametrize("seconds", [0.2, 2])
+def test_a_game_that_is_interrupted_while_it_starts_does_so_too(group, seconds):
+    alarm = threading.Timer(seconds, _thread.interrupt_main)
+    alarm.start()
+    with pytest.raises(KeyboardInterrupt):
+        next(group(f"interrupted-{seconds}".replace(".", "-")))
