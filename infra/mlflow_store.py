@@ -5,7 +5,7 @@ import os
 import sqlite3
 import tempfile
 import uuid
-from contextlib import closing
+from contextlib import closing, suppress
 from functools import cache
 from pathlib import Path
 
@@ -17,6 +17,7 @@ os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
 
+import mlflow
 from alembic.util import CommandError
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
@@ -24,6 +25,7 @@ from mlflow.utils.credentials import get_default_host_creds
 from mlflow.utils.rest_utils import http_request
 from sqlalchemy.exc import SQLAlchemyError
 
+from infra.files import write_atomic
 from infra.passwords import masked
 
 PROBE_SECONDS = 5.0
@@ -49,12 +51,13 @@ KIND = {"mlflow.experimentKind": "custom_model_development"}
 """MLflow's pages then open as those of trained models, with charts and pictures, not of chat traces."""
 
 
-def prepare(uri: str, experiment: str, artifacts: Path | None) -> str:
+def prepare(uri: str, experiment: str, artifacts: Path | None, schemas: Path | None = None) -> str:
     """Make the store ready for several processes and return the experiment's id.
 
     Creates a SQLite file (`sqlite:////DIR/mlflow.db`: folder and schema) or checks that a server answers, then finds or
     creates the experiment. A new experiment keeps its files under `artifacts`; with None the server decides, and
-    SQLite takes the folder `artifacts` beside its file. Several drivers may call this at once.
+    SQLite takes the folder `artifacts` beside its file. Several drivers may call this at once. MLflow takes seconds to
+    make a database: an empty one is kept in the folder `schemas`, if given, and the next begins as a copy of it.
 
     Raises:
         ValueError: the store cannot be opened, the server does not answer within seconds, or the
@@ -62,7 +65,7 @@ def prepare(uri: str, experiment: str, artifacts: Path | None) -> str:
     """
     if uri.startswith("sqlite:"):
         file = Path(uri.removeprefix("sqlite:///"))
-        _open_sqlite(uri, file)
+        _open_sqlite(uri, file, schemas)
         artifacts = file.parent / "artifacts" if artifacts is None else artifacts
     else:
         ask_server(uri, experiment)
@@ -97,12 +100,12 @@ def _experiment_id(client: MlflowClient, name: str, artifacts: Path | None) -> s
     return str(found.experiment_id)
 
 
-def _open_sqlite(uri: str, file: Path) -> None:
+def _open_sqlite(uri: str, file: Path, schemas: Path | None) -> None:
     # MLflow itself retries for 100 s on a file that cannot be opened.
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         if not file.exists():
-            _create_sqlite(file)
+            _create_sqlite(file, schemas)
         with closing(sqlite3.connect(file, timeout=PROBE_SECONDS)) as connection:
             connection.execute("BEGIN IMMEDIATE")
             connection.rollback()
@@ -110,15 +113,12 @@ def _open_sqlite(uri: str, file: Path) -> None:
         raise _refusal(uri, f"cannot be opened: {error}") from error
 
 
-def _create_sqlite(file: Path) -> None:
+def _create_sqlite(file: Path, schemas: Path | None) -> None:
     # MLflow migrates a new file in place and without a lock: two at once, or a crash, leave one that
     # can never be opened. So the schema is made elsewhere, and whoever links it first has made it.
     aside = file.with_name(f".{file.name}.{uuid.uuid4().hex}.tmp")
-    with tempfile.TemporaryDirectory() as folder:
-        MlflowClient(tracking_uri=f"sqlite:///{folder}/mlflow.db")
-        schema = Path(folder, "mlflow.db").read_bytes()
     try:
-        aside.write_bytes(schema)
+        aside.write_bytes(_made_schema() if schemas is None else _kept_schema(schemas))
         os.link(aside, file)
     except FileExistsError:
         pass
@@ -126,6 +126,29 @@ def _create_sqlite(file: Path) -> None:
         aside.replace(file)  # a filesystem without hard links
     finally:
         aside.unlink(missing_ok=True)
+
+
+def _made_schema() -> bytes:
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder, "mlflow.db")
+        MlflowClient(tracking_uri=f"sqlite:///{file}")
+        with closing(sqlite3.connect(file)) as connection, connection:
+            # Its files would lie where this process works. Whoever opens the store first makes it anew.
+            connection.execute("DELETE FROM experiments WHERE name = 'Default'")
+        return file.read_bytes()
+
+
+def _kept_schema(schemas: Path) -> bytes:
+    """An empty database of this version of MLflow; made anew if it is not whole."""
+    kept = schemas / f"mlflow-{mlflow.__version__}.db"
+    with suppress(OSError, sqlite3.Error), closing(sqlite3.connect(f"file:{kept}?mode=ro", uri=True)) as connection:
+        if connection.execute("PRAGMA integrity_check").fetchone() == ("ok",):
+            return kept.read_bytes()
+    schema = _made_schema()
+    with suppress(OSError):  # of use to the next alone
+        schemas.mkdir(parents=True, exist_ok=True)
+        write_atomic(kept, schema)
+    return schema
 
 
 def ask_server(uri: str, experiment: str) -> None:

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
 
+from gan_core.caches import cache_folder
 from gan_core.settings import SettingsError
 from infra.follower import Follower
 from infra.mlflow_store import NoAnswerError, ask_server
@@ -53,7 +54,7 @@ def prepare_tracking(settings: Where) -> str:
     """
     artifacts = settings.storage.folder / "mlartifacts" if settings.tracking.uri is None else None
     with _named(settings.tracking_uri):
-        return prepare(settings.tracking_uri, EXPERIMENT, artifacts)
+        return prepare(settings.tracking_uri, EXPERIMENT, artifacts, cache_folder() / "schemas")
 
 
 @contextmanager

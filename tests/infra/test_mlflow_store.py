@@ -2,7 +2,9 @@
 
 import multiprocessing
 import socket
+import sqlite3
 import time
+from contextlib import closing
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
 
@@ -21,6 +23,36 @@ def test_without_a_folder_sqlite_keeps_files_beside_the_database(uri):
     experiment = prepare(uri, "no folder", None)
     location = MlflowClient(uri).get_experiment(experiment).artifact_location
     assert location == (Path(uri.removeprefix("sqlite:///")).parent / "artifacts").as_uri()
+
+
+def test_a_database_that_begins_as_a_copy_is_one_of_mlflows_own(tmp_path, monkeypatch):
+    """The second is copied; then the kept one is damaged, and the third is made anew."""
+    kept, made = tmp_path / "schemas", []
+    for name in ("first", "second", "third"):
+        (tmp_path / name).mkdir()
+        monkeypatch.chdir(tmp_path / name)
+        uri = f"sqlite:///{tmp_path}/{name}/mlflow.db"
+        made.append(prepare(uri, "tests", None, kept))
+        (file,) = kept.iterdir()
+        if name == "second":
+            file.write_bytes(file.read_bytes()[:5000])
+        client = MlflowClient(uri)
+        assert sorted(found.name for found in client.search_experiments()) == ["Default", "tests"]
+        assert Path(client.get_experiment("0").artifact_location).is_relative_to(tmp_path / name)
+        run = client.create_run(made[-1])
+        client.log_metric(run.info.run_id, "fid", 3.0, step=7)
+        assert client.get_run(run.info.run_id).data.metrics == {"fid": 3.0}
+    MlflowClient(f"sqlite:///{tmp_path}/mlflow.db")
+    own = schema(tmp_path / "mlflow.db")
+    assert all(schema(tmp_path / name / "mlflow.db") == own for name in ("first", "second", "third"))
+    assert len(set(made)) == 1
+
+
+def schema(file: Path) -> list[str]:
+    """Its lines in alphabetical order: that of constraints differs between any two that MLflow makes."""
+    with closing(sqlite3.connect(file)) as connection:
+        tables = [f"{name}: {sql}" for name, sql in connection.execute("SELECT name, sql FROM sqlite_master")]
+    return sorted(line.strip(" ,\t") for table in tables for line in table.splitlines())
 
 
 def test_a_file_that_is_no_database_is_refused_at_once(tmp_path):
