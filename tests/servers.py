@@ -198,7 +198,8 @@ class Cable:
         self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
         self.carried = 0
         """Bytes that came from the server."""
-        threading.Thread(target=self._accept, daemon=True).start()
+        self._accepting = threading.Thread(target=self._accept, daemon=True)
+        self._accepting.start()
 
     def cut_next(self) -> None:
         """The next answer is lost."""
@@ -209,6 +210,9 @@ class Cable:
         self._cuts.clear()
 
     def close(self) -> None:
+        # Who waits for a call is not woken by closing alone, and may take those of the listener that is opened next.
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._accepting.join()
         self._listener.close()
 
     def _accept(self) -> None:
