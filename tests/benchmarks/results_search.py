@@ -101,7 +101,7 @@ def overhead() -> list[str]:
         ["overhead of a trial, s", f"{found['further_trial_overhead']:.2f}"],
         ["of that, two evaluations, s", f"{2 * found['evaluation_seconds']:.2f}"],
         ["overhead of the search, s", f"{found['search_overhead_seconds']:.1f}"],
-        ["of that, MLflow's database, made once a storage path, s", f"{found['database_seconds']:.1f}"],
+        ["not in it: MLflow's database, made once a machine, s", f"{found['database_seconds']:.1f}"],
         ["all beyond training, s", f"{found['beyond_training_seconds']:.0f}"],
         ["a second a trial and 15 s a search would be, s", found["trials"] + 15],
         ["overhead of a trial, last quarter over second", f"{found['growth']:.2f}"],
