@@ -40,7 +40,8 @@ def on_cluster(
 
     with cluster() as room:
         check_room(experiment, room)
-        yield from run_group(Job(experiment, folder.taken(), reference, target, shares(experiment, room)))
+        folder.take()
+        yield from run_group(Job(experiment, folder, reference, target, shares(experiment, room)))
 
 
 def train(experiment: TrainExperiment, folder: RunFolder, console: Console, played: Played = on_cluster) -> None:

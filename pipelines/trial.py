@@ -17,6 +17,7 @@ from gan_core.loop import DivergedError
 from gan_core.settings import SettingsError
 from pipelines.group import Job, run_group
 from pipelines.lineage import Pointer, exploit, lineage_tags, pointer_file
+from pipelines.mirror import TakenOverError
 from pipelines.room import Shares
 from pipelines.rows import Event
 from pipelines.runs import RunFolder
@@ -25,7 +26,8 @@ from pipelines.worker import TrackingTarget, play, sole_writer
 
 FAILED = "failed"
 """A result's field that says why the trial failed. It ends the trial as Tune ends any other, so that the actor is
-kept and nothing is tried again: what failed would fail again."""
+kept and nothing is tried again: what failed would fail again. So ends one whose search was taken over, too: no journal
+takes down that it failed, for its driver ends when it is about to."""
 
 
 @dataclass(frozen=True)
@@ -98,7 +100,7 @@ class Trial(tune.Trainable):
                 if self._events is None:
                     self._events = self._play()
                 event = next(event for event in map(self._noted, self._events) if self._is_next(event))
-        except (DivergedError, SettingsError, StopIteration) as error:
+        except (DivergedError, SettingsError, StopIteration, TakenOverError) as error:
             self.cleanup()
             return {"step": self._reported, "fid": math.inf, "done": True, FAILED: _why(error)}
         self._reported = event.step
@@ -176,7 +178,7 @@ class Trial(tune.Trainable):
         return run_group(Job(self._experiment, self._folder, context.reference, target, context.shares, constants))
 
 
-def _why(error: DivergedError | SettingsError | StopIteration) -> str:
+def _why(error: DivergedError | SettingsError | StopIteration | TakenOverError) -> str:
     if isinstance(error, StopIteration):  # the weights that it took had been played to the end
         return "nothing is left to play"
     return f"diverged: {error}" if isinstance(error, DivergedError) else str(error)
