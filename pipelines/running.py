@@ -90,7 +90,7 @@ def run(
     if code == INPUT:
         undo()
     else:
-        with suppress(StoreError):
+        with suppress(StoreError):  # who was taken over keeps it here: there it is another's now
             folder.put(folder.log)
     if code == DONE:
         return

@@ -33,8 +33,8 @@ class StoredFolder(RunFolder):
 
     The store is right wherever the two differ, and each checkpoint there is whole: `checkpoint.json`, which has the
     digest of the rest, is put last and deleted first. The player puts what it has played before anybody is told of it.
-    Calls raise StoreError, those before a run begins SettingsError. Those that keep or delete what was played raise
-    TakenOverError once the turn is another driver's, and then have done neither.
+    Calls raise StoreError, those before a run begins SettingsError. Those that put or delete raise TakenOverError once
+    the turn is another driver's, and then have done neither.
     """
 
     mirror: Mirror
@@ -153,9 +153,11 @@ class StoredFolder(RunFolder):
                 self._brought(step)
 
     def put(self, *files: Path) -> None:
+        self.turn.check()
         self.mirror.put(files)
 
     def drop(self, file: Path) -> None:
+        self.turn.check()
         super().drop(file)
         self.mirror.delete([file.relative_to(self.path).as_posix()])
 

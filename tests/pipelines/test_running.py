@@ -3,15 +3,19 @@
 import signal
 import subprocess
 import sys
+import uuid
 from collections.abc import Iterator
 from contextlib import nullcontext
 
+import boto3
 import pytest
 from rich.console import Console
 
 from infra.store import UnreachableError
 from pipelines.mirror import TakenOverError
+from pipelines.names import run_folder
 from pipelines.running import run
+from pipelines.storage import Storage
 from tests.pipelines.tiny import created, small_train
 
 TWICE = """
@@ -71,3 +75,31 @@ def test_only_what_nobody_else_goes_on_with_is_to_be_gone_on_with(tmp_path, caps
     assert ended.value.code == code
     assert f"error: {error}   (log: " in said
     assert ("to go on: ganfleet train --resume run" in said) == again
+
+
+@pytest.mark.parametrize(
+    ("taken", "end"), [(True, TakenOverError("taken over")), (True, KeyboardInterrupt()), (False, KeyboardInterrupt())]
+)
+def test_only_whose_run_it_still_is_puts_its_log(tmp_path, moto_server, monkeypatch, handlers, taken, end):
+    """One that is interrupted may not know yet that another driver has taken it over."""
+    moto_server.be_asked(monkeypatch)
+    monkeypatch.setenv("GANFLEET_CACHE", str(tmp_path))
+    bucket = f"logs-{uuid.uuid4().hex}"
+    boto3.session.Session().client("s3", endpoint_url=moto_server.url).create_bucket(Bucket=bucket)
+    storage = Storage(path=f"s3://{bucket}/runs", endpoint_url=moto_server.url)
+    words = [*storage.words, "tracking.uri=sqlite:////tmp/none.db"]
+    experiment, folder = small_train(tmp_path, "wgan", "run", *words), run_folder(storage, "run")
+    folder.create(experiment.to_yaml())
+
+    def play(_: Console) -> None:
+        folder.log.write_bytes(b"of the first")
+        folder.take()
+        if taken:
+            run_folder(storage, "run").take()
+            folder.mirror.write("run.log", b"of the second")
+        raise end
+
+    with pytest.raises(SystemExit):
+        run("train", experiment, folder, lambda: None, play, lambda _: nullcontext(Console()))
+    assert folder.mirror.read("run.log") == (b"of the second" if taken else b"of the first")
+    assert folder.log.read_bytes() == b"of the first"

@@ -256,6 +256,8 @@ def test_a_trial_of_a_search_that_was_taken_over_keeps_and_deletes_no_more(
                 lambda: trial.prune(keep=1),
                 trial.take_up,
                 lambda: exploit(trial, donor, 5, {"lr": 0.1}),
+                lambda: trial.put(trial.experiment),
+                lambda: trial.drop(trial.experiment),
             ):
                 with pytest.raises(TakenOverError, match=f"{place.path}/hunt: another driver has taken it over"):
                     late()
