@@ -22,6 +22,7 @@ from pipelines.room import Shares
 from pipelines.rows import Event
 from pipelines.runs import RunFolder
 from pipelines.settings import SearchExperiment
+from pipelines.space import full_disk_told
 from pipelines.worker import TrackingTarget, play, sole_writer
 
 FAILED = "failed"
@@ -96,7 +97,7 @@ class Trial(tune.Trainable):
     def step(self) -> dict[str, Any]:
         """Plays on to the next evaluation, or to what makes another impossible."""
         try:
-            with self._writing():
+            with full_disk_told(self._experiment.storage), self._writing():
                 if self._events is None:
                     self._events = self._play()
                 event = next(event for event in map(self._noted, self._events) if self._is_next(event))
