@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from gan_core.settings import SettingsError
 from infra.store import StoreError
@@ -141,9 +141,15 @@ class Journal:
             self._append({"event": "clock"})
 
     def check(self) -> None:
-        """Raises StoreError or OSError if a line could not be kept: nothing may go on, for it would be forgotten."""
+        """Raises StoreError or OSError if a line could not be kept, or a trial: nothing may go on, for it would be
+        forgotten."""
         if self._error is not None:
             raise self._error
+
+    def give_up(self, error: StoreError) -> NoReturn:
+        """Raises it, and lets `check` tell it again."""
+        self._error = error
+        raise error
 
     def _append(self, line: dict[str, Any]) -> None:
         text = json.dumps({**line, "seconds": round(self.seconds, 2)}, default=_plain, allow_nan=False)

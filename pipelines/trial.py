@@ -22,13 +22,16 @@ from pipelines.room import Shares
 from pipelines.rows import Event
 from pipelines.runs import RunFolder
 from pipelines.settings import SearchExperiment
-from pipelines.space import full_disk_told
+from pipelines.space import FullDiskError, full_disk_told
 from pipelines.worker import TrackingTarget, play, sole_writer
 
 FAILED = "failed"
 """A result's field that says why the trial failed. It ends the trial as Tune ends any other, so that the actor is
 kept and nothing is tried again: what failed would fail again. So ends one whose search was taken over, too: no journal
 takes down that it failed, for its driver ends when it is about to."""
+
+FULL_DISK = "full_disk"
+"""A result's field that says what keeps this trial, and any other, from being kept: it ends the search."""
 
 
 @dataclass(frozen=True)
@@ -102,8 +105,9 @@ class Trial(tune.Trainable):
                     self._events = self._play()
                 event = next(event for event in map(self._noted, self._events) if self._is_next(event))
         except (DivergedError, SettingsError, StopIteration, TakenOverError) as error:
-            self.cleanup()
-            return {"step": self._reported, "fid": math.inf, "done": True, FAILED: _why(error)}
+            return self._last(FAILED, _why(error))
+        except FullDiskError as error:
+            return self._last(FULL_DISK, str(error))
         self._reported = event.step
         collapsed = self._seen(event)
         return {
@@ -116,6 +120,10 @@ class Trial(tune.Trainable):
             "should_checkpoint": True,
             **({FAILED: f"collapsed: {collapsed}"} if collapsed else {}),
         }
+
+    def _last(self, field: str, why: str) -> dict[str, Any]:
+        self.cleanup()
+        return {"step": self._reported, "fid": math.inf, "done": True, field: why}
 
     def _is_next(self, event: Event) -> bool:
         return "fid" in event.metrics and event.step > self._reported
