@@ -1,6 +1,7 @@
 """A group of workers whose driver is interrupted: nothing of Ray Train still runs when it returns."""
 
 import _thread
+import signal
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -29,7 +30,9 @@ def group(request, storage, reference, ray_cluster):
         target = run_target(experiment, prepare_tracking(experiment), folder, {})
         return run_group(Job(experiment, folder, reference, target, shares(experiment, ray_cluster)))
 
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # Ray Tune leaves its own after a search
     yield begun
+    signal.signal(signal.SIGINT, before)
     assert not waiting(), "a thread waits for Ray's controller: Ray's shutdown would be a segmentation fault"
 
 
