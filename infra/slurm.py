@@ -75,6 +75,7 @@ def script(allocation: Allocation, name: str, log: str, programs: Path, play: st
     filled = {
         "#@SBATCH": "\n".join(f"#SBATCH {option}" for option in map(_quoted, options)),
         "#@PATH": f"export PATH={shlex.quote(str(programs))}:$PATH",
+        "#@LOG": f"log={shlex.quote(log)}",
         "    #@PLAY": play.rstrip(),
     }
     text = TEMPLATE.read_text()

@@ -16,6 +16,7 @@ from pipelines.room import Shares
 from pipelines.rows import Event
 from pipelines.runs import RunFolder
 from pipelines.settings import TrainExperiment
+from pipelines.space import full_disk_told
 from pipelines.worker import TrackingTarget, play, sole_writer, start_of
 
 GROUP_RESTARTS = 3
@@ -149,7 +150,7 @@ def _work(config: dict[str, Any]) -> None:
     if job.experiment.metrics.beside and rank == 0:
         beside = BesideTraining(job.experiment, job.reference, job.shares.evaluate_on_gpu)
     try:
-        with sole_writer(job.folder) if rank == 0 else nullcontext():
+        with full_disk_told(job.experiment.storage), sole_writer(job.folder) if rank == 0 else nullcontext():
             job.folder.take_up()
             start = start_of(job.folder)
             for event in play(

@@ -57,7 +57,7 @@ def in_process(
     wanted = experiment.compute.device
     device = "cuda" if wanted == "cuda" or (wanted == "auto" and torch.cuda.is_available()) else "cpu"
     with sole_writer(folder):
-        folder = folder.taken()
+        folder.take()
         folder.take_up()
         yield from play(experiment, folder, reference, target, device, start_of(folder))
 

@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from gan_core.settings import SettingsError
 from infra.store import StoreError
@@ -79,7 +79,7 @@ class Journal:
             raise SettingsError(f"the search '{name}' is running; nearest: wait for it, or another name") from None
         self.path = path
         self._segments = segments
-        self._error: StoreError | None = None
+        self._error: StoreError | OSError | None = None
         self.records: dict[str, Record] = {}
         self.images = 0
         """That all trials have seen."""
@@ -135,33 +135,38 @@ class Journal:
         self._append({"event": "closed", "trial": trial})
 
     def tick(self) -> None:
-        """Keeps the time spent, now and then. Raises StoreError if what was told before could not be kept."""
+        """Keeps the time spent, now and then. Raises what `check` does."""
         self.check()
         if time.monotonic() - self._written > CLOCK_SECONDS:
             self._append({"event": "clock"})
 
     def check(self) -> None:
-        """Raises StoreError if a line could not be kept: nothing may go on, for it would be forgotten."""
+        """Raises StoreError or OSError if a line could not be kept, or a trial: nothing may go on, for it would be
+        forgotten."""
         if self._error is not None:
             raise self._error
+
+    def give_up(self, error: StoreError) -> NoReturn:
+        """Raises it, and lets `check` tell it again."""
+        self._error = error
+        raise error
 
     def _append(self, line: dict[str, Any]) -> None:
         text = json.dumps({**line, "seconds": round(self.seconds, 2)}, default=_plain, allow_nan=False)
         self._keep(text.encode() + b"\n")
-        self._file.write(text.encode() + b"\n")
-        self._file.flush()
-        os.fsync(self._file.fileno())
         self._written = time.monotonic()
         self._apply(json.loads(text))
 
     def _keep(self, line: bytes) -> None:
         """Ray Tune takes an error for one of the trial that the line is about: `check` tells it again."""
         self.check()
-        if self._segments is None:
-            return
         try:
-            self._segments.add(line)
-        except StoreError as error:
+            if self._segments is not None:
+                self._segments.add(line)
+            self._file.write(line)
+            self._file.flush()
+            os.fsync(self._file.fileno())
+        except (StoreError, OSError) as error:
             self._error = error
             raise
 

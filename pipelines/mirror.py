@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from infra.store import NotThereError, Store, StoreError, UnreachableError
+from infra.store import About, NotThereError, Store, StoreError, UnreachableError
 from infra.threads import each
 from pipelines.storage import Storage
 from pipelines.stores import open_store, told
@@ -117,13 +117,16 @@ class Mirror:
         except NotThereError:
             return None
 
-    def has(self, name: str) -> bool:
-        """Whether a file is in the store."""
+    def write(self, name: str, content: bytes) -> None:
+        """Puts a small file that this machine needs no copy of."""
+        self.store.write(self._key(name), content)
+
+    def about(self, name: str) -> About | None:
+        """What the store knows of a file; None if it is not there."""
         try:
-            self.store.about(self._key(name))
+            return self.store.about(self._key(name))
         except NotThereError:
-            return False
-        return True
+            return None
 
     def sizes(self, prefix: str = "") -> dict[str, int]:
         """The files in the store whose names begin so, with their bytes."""
@@ -135,21 +138,6 @@ class Mirror:
             self.store.delete(self._key(name))
             _put.pop(self.path / name, None)
 
-    def take(self) -> bytes:
-        """From now on `check` tells whoever took it before: a store cannot lock. Returns what to check with."""
-        token = uuid.uuid4().hex.encode()
-        self.store.write(self._key(DRIVER), token)
-        return token
-
-    def check(self, token: bytes) -> None:
-        """Raises TakenOverError if another took it since."""
-        try:  # its digest, in one request: there is a check before each line of a journal
-            found = self.store.about(self._key(DRIVER)).sha256
-        except NotThereError:
-            found = None
-        if found != hashlib.sha256(token).hexdigest():
-            raise TakenOverError(f"{self.url}: another driver has taken it over")
-
     @property
     def store(self) -> Store:
         """Of the storage path."""
@@ -157,6 +145,37 @@ class Mirror:
 
     def _key(self, name: str) -> str:
         return f"{self.inside}/{name}"
+
+
+@dataclass
+class Turn:
+    """Which driver goes on with a run or search: the last one that took it, for a store cannot lock.
+
+    The run's folder and all folders inside have one in common, and it goes along to whoever plays there.
+    """
+
+    mirror: Mirror
+    """Of the run's or search's own folder."""
+    token: bytes | None = None
+    """What this driver signed with; None until it does, and until then nobody asks."""
+
+    def take(self) -> None:
+        """From now on it is this driver's. Raises TakenOverError if it was before, and is another's now."""
+        if self.token is not None:
+            self.check()
+            return
+        token = uuid.uuid4().hex.encode()
+        self.mirror.write(DRIVER, token)
+        self.token = token
+
+    def check(self) -> None:
+        """Raises TakenOverError if another took it since. One request: there is a check before each line of a journal,
+        and before each checkpoint."""
+        if self.token is None:
+            return
+        found = self.mirror.about(DRIVER)
+        if found is None or found.sha256 != hashlib.sha256(self.token).hexdigest():
+            raise TakenOverError(f"{self.mirror.url}: another driver has taken it over")
 
 
 def patiently(keep: Callable[[], None]) -> None:
@@ -192,13 +211,13 @@ class Segments:
     later one has.
     """
 
-    def __init__(self, mirror: Mirror) -> None:
-        self._mirror, self._token = mirror, b""
+    def __init__(self, mirror: Mirror, turn: Turn) -> None:
+        self._mirror, self._turn = mirror, turn
         self._segment, self._lines = 0, b""
 
     def take(self) -> bytes:
         """All lines that were added until now; whoever added them adds no more."""
-        self._token = self._mirror.take()
+        self._turn.take()
         names = sorted(name for name in self._mirror.sizes("journal/"))
         self._segment = max((int(Path(name).stem) for name in names), default=0) + 1
         found: dict[str, bytes] = {}
@@ -214,8 +233,8 @@ class Segments:
         lines = self._lines + line
 
         def write() -> None:
-            self._mirror.check(self._token)
-            self._mirror.store.write(f"{self._mirror.inside}/journal/{self._segment:06d}.jsonl", lines)
+            self._turn.check()
+            self._mirror.write(f"journal/{self._segment:06d}.jsonl", lines)
 
         patiently(write)
         full = len(lines) >= SEGMENT_BYTES

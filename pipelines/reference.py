@@ -78,7 +78,7 @@ def _share(shared: Mirror | None, file: Path, fetch: bool) -> None:
     with shared.told():
         if not fetch:
             shared.put([file])
-        elif shared.has(file.name):
+        elif shared.about(file.name) is not None:
             shared.get([file.name])
 
 

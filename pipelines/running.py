@@ -22,6 +22,7 @@ from pipelines.mirror import TakenOverError, ending
 from pipelines.room import check_room
 from pipelines.runs import RunFolder
 from pipelines.settings import SearchExperiment, TrainExperiment, Where
+from pipelines.space import FullDiskError, full_disk_told
 
 DONE, INPUT, INTERRUPTED, FAILED = 0, 2, 75, 1
 
@@ -71,26 +72,29 @@ def run(
     failure = ""
     with (screen or quiet)(folder.log) as console:
         try:
-            play(console)
+            with full_disk_told(experiment.storage):
+                play(console)
             code = DONE
         except (InterruptedRunError, KeyboardInterrupt):
             code = INTERRUPTED
         except TakenOverError as error:
             code, failure = FAILED, str(error)
+        except FullDiskError as error:  # which may be the log's
+            code, failure = INTERRUPTED, str(error)
         except StoreError as error:
             code, failure = INTERRUPTED, str(error)
-            traceback.print_exc()
+            _log_it()
         except (SettingsError, ClusterError) as error:
             code, failure = INTERRUPTED if may_be_back(error) else INPUT, str(error)
         except DivergedError as error:
             code, failure = FAILED, f"the game diverged: {error}; nearest: a smaller family.lr"
         except Exception as error:
             code, failure = FAILED, f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
-            traceback.print_exc()
+            _log_it()
     if code == INPUT:
         undo()
     else:
-        with suppress(StoreError):
+        with suppress(StoreError):  # who was taken over keeps it here: there it is another's now
             folder.put(folder.log)
     if code == DONE:
         return
@@ -100,6 +104,12 @@ def run(
         resume = f"ganfleet {verb} --resume {folder.path.name}{experiment.storage.argument}"
         typer.echo(f"interrupted; to go on: {resume}", err=True)
     raise SystemExit(code)
+
+
+def _log_it() -> None:
+    """The whole of what was raised, unless the log's disk is full."""
+    with suppress(OSError):
+        traceback.print_exc()
 
 
 def hear_signals() -> None:

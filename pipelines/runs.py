@@ -151,10 +151,9 @@ class RunFolder:
     def _about(self) -> dict[str, Any]:
         return json.loads(self.begun.read_text())
 
-    def taken(self) -> RunFolder:
-        """The same, for this driver and its workers to play: from now on no other driver's workers keep what they
-        play."""
-        return self
+    def take(self) -> None:
+        """From now on it is for this driver and its workers to play, here and in the folders inside: those of the
+        driver before keep and delete no more. A search's journal does it, once it is locked."""
 
     def take_up(self, until: int | None = None) -> None:
         """Before it is played on, by the one process that does: all that it goes on from is here, and nothing else.

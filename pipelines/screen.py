@@ -6,7 +6,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -47,8 +47,9 @@ def quiet(log: Path) -> Iterator[Console]:
         terminal = screen.isatty()
         yield Console(file=screen, force_terminal=terminal or None, width=None if terminal else PLAIN_WIDTH)
     finally:
-        sys.stdout.flush()
-        sys.stderr.flush()
+        for stream in (sys.stdout, sys.stderr):
+            with suppress(OSError):  # the log's disk may be full
+                stream.flush()
         screen.close()
         for descriptor, original in enumerate(kept, start=1):
             os.dup2(original, descriptor)

@@ -28,6 +28,7 @@ from pipelines.runs import RunFolder
 from pipelines.search_screen import SearchView
 from pipelines.search_watch import Watch, longest
 from pipelines.settings import SearchExperiment
+from pipelines.space import full_disk_told
 from pipelines.suggestions import Suggestions
 from pipelines.tracking import STATUS, State, ask_tracking, prepare_tracking
 from pipelines.train import InterruptedRunError
@@ -59,7 +60,7 @@ def search(experiment: SearchExperiment, folder: RunFolder, console: Console) ->
         parent = _open_parent(experiment, folder, tracking, tags)
         where = (experiment.tracking_uri, tracking, parent)
         try:
-            with SearchView(console, experiment) as view, cluster() as room:
+            with full_disk_told(experiment.storage), SearchView(console, experiment) as view, cluster() as room:
                 check_room(experiment, room)
                 shares = trial_shares(experiment, room)
                 context = SearchContext(experiment, folder, yardstick.content, *where, tags, shares)

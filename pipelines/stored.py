@@ -6,7 +6,7 @@ import os
 import shutil
 from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from gan_core.settings import SettingsError
 from infra.files import alone
 from infra.store import DamagedError, NotThereError
 from pipelines.lineage import reached
-from pipelines.mirror import DRIVER, Mirror, Segments, patiently
+from pipelines.mirror import DRIVER, Mirror, Segments, Turn, patiently
 from pipelines.runs import KEPT_CHECKPOINTS, RunFolder, step_of
 from pipelines.storage import Storage
 
@@ -33,22 +33,23 @@ class StoredFolder(RunFolder):
 
     The store is right wherever the two differ, and each checkpoint there is whole: `checkpoint.json`, which has the
     digest of the rest, is put last and deleted first. The player puts what it has played before anybody is told of it.
-    Calls raise StoreError, those before a run begins SettingsError.
+    Calls raise StoreError, those before a run begins SettingsError. Those that put or delete raise TakenOverError once
+    the turn is another driver's, and then have done neither.
     """
 
     mirror: Mirror
-    token: bytes | None = None
-    """Of the driver that took it; None: nobody asks whose turn it is."""
+    turn: Turn = field(compare=False)
+    """Of the run or search that this folder is, or lies in."""
 
     @staticmethod
-    def at(storage: Storage, inside: str, token: bytes | None = None) -> StoredFolder:
-        """By its relative path below the storage path."""
+    def at(storage: Storage, inside: str, turn: Turn | None = None) -> StoredFolder:
+        """By its relative path below the storage path. `turn`: of the run that it lies in; None: it is a run's own."""
         mirror = Mirror(storage, inside)
-        return StoredFolder(mirror.path, mirror, token)
+        return StoredFolder(mirror.path, mirror, turn or Turn(mirror))
 
     def __reduce__(self) -> tuple[Any, ...]:
         """On another machine it is that machine's copy."""
-        return StoredFolder.at, (self.mirror.storage, self.mirror.inside, self.token)
+        return StoredFolder.at, (self.mirror.storage, self.mirror.inside, self.turn)
 
     @property
     def where(self) -> str:
@@ -62,7 +63,7 @@ class StoredFolder(RunFolder):
         return f"{self.mirror.url}/{path.relative_to(self.path).as_posix()}"
 
     def below(self, inside: str) -> StoredFolder:
-        return StoredFolder.at(self.mirror.storage, f"{self.mirror.inside}/{inside}")
+        return StoredFolder.at(self.mirror.storage, f"{self.mirror.inside}/{inside}", self.turn)
 
     def _taken(self) -> set[str]:
         return set(self.mirror.store.folders())
@@ -71,7 +72,7 @@ class StoredFolder(RunFolder):
         """If it does, what a command looks at is here then; another run's copy of the same name goes."""
         with self.mirror.told():
             identity = self.mirror.read("id.json")
-            if identity is None or not self.mirror.has("experiment.yaml"):
+            if identity is None or self.mirror.about("experiment.yaml") is None:
                 return False
             if not self.begun.is_file() or self.begun.read_bytes() != identity:
                 self._clear()
@@ -110,8 +111,8 @@ class StoredFolder(RunFolder):
         self.mirror.get([self.begun.name])
         return super()._about()
 
-    def taken(self) -> StoredFolder:
-        return replace(self, token=self.mirror.take())
+    def take(self) -> None:
+        self.turn.take()
 
     def take_up(self, until: int | None = None) -> None:
         with self._copying():
@@ -125,7 +126,7 @@ class StoredFolder(RunFolder):
             last = reached(self) if until is None else until
             known = [step for step in _steps(there) if last is None or step <= last]
             if until is None:  # of nobody who goes on: they would count among those that are kept
-                self._delete(set(_steps(there)) - set(known))
+                self._discard(set(_steps(there)) - set(known))
             newest = next((step for step in reversed(known) if self._brought(step)), None)
             for path in self.checkpoints():
                 if step_of(path) != newest:
@@ -135,13 +136,13 @@ class StoredFolder(RunFolder):
         patiently(lambda: self._keep(step))
 
     def _keep(self, step: int | None) -> None:
-        if self.token is not None:
-            self.mirror.check(self.token)
+        self.turn.check()
         self.mirror.put([*(self.path / name for name in ("experiment.yaml", *ROWS)), *self.pictures()])
         if step is not None:
             self.mirror.put([self.checkpoint(step) / STATE])
             self.mirror.put([self.checkpoint(step) / ABOUT])
-            self.prune()
+            self._delete(self.steps()[:-KEPT_CHECKPOINTS])
+            super().prune()
 
     def bring(self, step: int | None = None) -> None:
         with self._copying():
@@ -152,9 +153,11 @@ class StoredFolder(RunFolder):
                 self._brought(step)
 
     def put(self, *files: Path) -> None:
+        self.turn.check()
         self.mirror.put(files)
 
     def drop(self, file: Path) -> None:
+        self.turn.check()
         super().drop(file)
         self.mirror.delete([file.relative_to(self.path).as_posix()])
 
@@ -171,7 +174,7 @@ class StoredFolder(RunFolder):
         return {"storage_path": self.below(inside).where.removeprefix("s3://"), "storage_filesystem": files}
 
     def segments(self) -> Segments | None:
-        return Segments(self.mirror)
+        return Segments(self.mirror, self.turn)
 
     def steps(self) -> list[int]:
         return _steps(self.mirror.sizes("checkpoints/"))
@@ -198,12 +201,18 @@ class StoredFolder(RunFolder):
         return path.relative_to(self.mirror.storage.folder).as_posix()
 
     def discard_after(self, step: int) -> list[Path]:
-        self._delete(found for found in self.steps() if found > step)
+        self._discard(found for found in self.steps() if found > step)
         return super().discard_after(step)
 
     def prune(self, keep: int = KEPT_CHECKPOINTS) -> None:
-        self._delete(self.steps()[:-keep])
+        self._discard(self.steps()[:-keep])
         super().prune(keep)
+
+    def _discard(self, steps: Iterable[int]) -> None:
+        steps = list(steps)
+        if steps:
+            self.turn.check()
+        self._delete(steps)
 
     def _delete(self, steps: Iterable[int]) -> None:
         for step in steps:
@@ -240,7 +249,7 @@ def stored_names_with(file: str, storage: Storage) -> list[str]:
     """The names below a storage path in S3 whose folder has such a file. Raises SettingsError."""
     root = Mirror(storage, "")
     with root.told():
-        return [name for name in root.store.folders() if Mirror(storage, name).has(file)]
+        return [name for name in root.store.folders() if Mirror(storage, name).about(file) is not None]
 
 
 def _name(step: int, file: str) -> str:

@@ -25,7 +25,8 @@ from pipelines.budget import Spending
 from pipelines.journal import BUDGET, EARLY, Journal, Record, scalars
 from pipelines.lineage import Pointer, pointer_file
 from pipelines.runs import RunFolder
-from pipelines.trial import FAILED
+from pipelines.space import FullDiskError
+from pipelines.trial import FAILED, FULL_DISK
 from tune_spaces.engines import METRIC
 
 _LOG = logging.getLogger(__name__)
@@ -98,6 +99,8 @@ class Suggestions(SearchAlgorithm):
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         trial, record = self._live.pop(trial_id), self._journal.records[trial_id]
+        if result and FULL_DISK in result:  # it goes on when the search does
+            self._journal.give_up(FullDiskError(result[FULL_DISK]))
         if error:
             self._journal.end(trial_id, "failed", _said(trial), lost=True)
         elif result and FAILED in result:

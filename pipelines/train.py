@@ -20,6 +20,7 @@ from pipelines.rows import Event
 from pipelines.runs import RunFolder
 from pipelines.screen import TrainView, number, say
 from pipelines.settings import TrainExperiment
+from pipelines.space import full_disk_told
 from pipelines.tracking import State, ask_tracking, close, prepare_tracking, run_target
 from pipelines.worker import TrackingTarget, sole_writer, start_of
 
@@ -40,7 +41,8 @@ def on_cluster(
 
     with cluster() as room:
         check_room(experiment, room)
-        yield from run_group(Job(experiment, folder.taken(), reference, target, shares(experiment, room)))
+        folder.take()
+        yield from run_group(Job(experiment, folder, reference, target, shares(experiment, room)))
 
 
 def train(experiment: TrainExperiment, folder: RunFolder, console: Console, played: Played = on_cluster) -> None:
@@ -65,7 +67,7 @@ def train(experiment: TrainExperiment, folder: RunFolder, console: Console, play
     last: Event | None = None
     try:
         steps = played(experiment, folder, yardstick.content, target)
-        with TrainView(console, folder.path.name) as view, closing(steps):
+        with full_disk_told(experiment.storage), TrainView(console, folder.path.name) as view, closing(steps):
             for event in steps:
                 view.show(event.step, event.last_step, event.metrics)
                 for sign in event.signs:

@@ -17,15 +17,21 @@ from gan_core.loop import DivergedError
 from gan_core.settings import SettingsError
 from pipelines.group import Job, run_group
 from pipelines.lineage import Pointer, exploit, lineage_tags, pointer_file
+from pipelines.mirror import TakenOverError
 from pipelines.room import Shares
 from pipelines.rows import Event
 from pipelines.runs import RunFolder
 from pipelines.settings import SearchExperiment
+from pipelines.space import FullDiskError, full_disk_told
 from pipelines.worker import TrackingTarget, play, sole_writer
 
 FAILED = "failed"
 """A result's field that says why the trial failed. It ends the trial as Tune ends any other, so that the actor is
-kept and nothing is tried again: what failed would fail again."""
+kept and nothing is tried again: what failed would fail again. So ends one whose search was taken over, too: no journal
+takes down that it failed, for its driver ends when it is about to."""
+
+FULL_DISK = "full_disk"
+"""A result's field that says what keeps this trial, and any other, from being kept: it ends the search."""
 
 
 @dataclass(frozen=True)
@@ -94,13 +100,14 @@ class Trial(tune.Trainable):
     def step(self) -> dict[str, Any]:
         """Plays on to the next evaluation, or to what makes another impossible."""
         try:
-            with self._writing():
+            with full_disk_told(self._experiment.storage), self._writing():
                 if self._events is None:
                     self._events = self._play()
                 event = next(event for event in map(self._noted, self._events) if self._is_next(event))
-        except (DivergedError, SettingsError, StopIteration) as error:
-            self.cleanup()
-            return {"step": self._reported, "fid": math.inf, "done": True, FAILED: _why(error)}
+        except (DivergedError, SettingsError, StopIteration, TakenOverError) as error:
+            return self._last(FAILED, _why(error))
+        except FullDiskError as error:
+            return self._last(FULL_DISK, str(error))
         self._reported = event.step
         collapsed = self._seen(event)
         return {
@@ -113,6 +120,10 @@ class Trial(tune.Trainable):
             "should_checkpoint": True,
             **({FAILED: f"collapsed: {collapsed}"} if collapsed else {}),
         }
+
+    def _last(self, field: str, why: str) -> dict[str, Any]:
+        self.cleanup()
+        return {"step": self._reported, "fid": math.inf, "done": True, field: why}
 
     def _is_next(self, event: Event) -> bool:
         return "fid" in event.metrics and event.step > self._reported
@@ -176,7 +187,7 @@ class Trial(tune.Trainable):
         return run_group(Job(self._experiment, self._folder, context.reference, target, context.shares, constants))
 
 
-def _why(error: DivergedError | SettingsError | StopIteration) -> str:
+def _why(error: DivergedError | SettingsError | StopIteration | TakenOverError) -> str:
     if isinstance(error, StopIteration):  # the weights that it took had been played to the end
         return "nothing is left to play"
     return f"diverged: {error}" if isinstance(error, DivergedError) else str(error)

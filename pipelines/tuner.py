@@ -23,7 +23,7 @@ LOST_WORKERS = 2
 def play_trials(watch: Watch, room: Cluster, trials: Suggestions, rungs: TrialScheduler) -> None:
     """Plays trials until there are no more, Ctrl-C, or the end of the budget. The journal says how they went.
 
-    Raises StoreError if it can no longer be kept.
+    Raises StoreError or OSError if it can no longer be kept.
     """
     if trials.is_finished():
         return

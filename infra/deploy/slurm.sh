@@ -1,6 +1,6 @@
 #!/bin/bash
 # A ganfleet run or search as a Slurm job: Ray's head on the first node, workers on the others, the driver beside the
-# head. `ganfleet submit --to slurm` fills in the three lines that begin with #@.
+# head. `ganfleet submit --to slurm` fills in the lines that begin with #@.
 #
 # Going on: preempted, out of time or lost with its node, the job is requeued, and then goes on by its name.
 #   Slurm sends TERM to this script 120 s before the time is up; a partition that preempts does so too with
@@ -8,6 +8,8 @@
 #   `scancel --signal=TERM --batch JOB` sends it back to the queue. `scancel --signal=USR1 --batch JOB` ends it for good.
 #   `scancel JOB` does so too, but sends TERM to Ray's processes with all others: the driver may die of that before it
 #   can end well, and the run then goes on from its last checkpoint.
+#   A driver that finds something away at its start ends as interrupted too; five such starts, one after the other, end
+#   the job, for what is mistyped is away for ever.
 #SBATCH --requeue
 #SBATCH --open-mode=append
 #SBATCH --signal=B:TERM@120
@@ -16,15 +18,26 @@
 
 set -u
 #@PATH
+#@LOG
 
 INTERRUPTED=75 REFUSED=2
+STARTS=5 SHORT=300
 
 play() {
     :
     #@PLAY
 }
 
-say() { echo "[job $SLURM_JOB_ID, start $((${SLURM_RESTART_COUNT:-0} + 1))] $*"; }
+start=$((${SLURM_RESTART_COUNT:-0} + 1))
+say() { echo "[job $SLURM_JOB_ID, start $start] $*"; }
+
+# Whether the last starts, this one too, were in vain. The log knows: Slurm's count has those that it preempted in it.
+hopeless() {
+    local n
+    for ((n = start; n > start - STARTS; n--)); do
+        grep -qF "[job $SLURM_JOB_ID, start $n] in vain" "$log" || return 1
+    done
+}
 
 # The first node's address, as Slurm itself reaches it.
 address_of() {
@@ -95,6 +108,7 @@ fi
 
 if [ "$ending" = 0 ]; then
     say "Ray on $nodes node(s), head on $first"
+    SECONDS=0
     play &
     driver=$!
     if [ "$ending" = 1 ]; then kill -TERM "$driver"; fi
@@ -112,6 +126,12 @@ else
     code=$INTERRUPTED
 fi
 say "ended with exit code $code"
+# Who has played waits for as long before a store that is away is given up.
+vain=0
+if [ "$ending" = 0 ] && [ "$code" = "$INTERRUPTED" ] && [ "$SECONDS" -lt "$SHORT" ]; then
+    vain=1
+    say "in vain: after $SECONDS s, and nobody told it to end"
+fi
 
 # By their ids: `ray stop` would end other jobs on these nodes too.
 if [ -n "$workers" ]; then kill -TERM "$workers" 2>/dev/null; fi
@@ -122,6 +142,9 @@ rm -rf "$folder"
 # A job that was cancelled is not RUNNING any more, and one that Slurm has requeued already is not either.
 if [ "$cancelled" = 1 ]; then
     scancel "$SLURM_JOB_ID"
+elif [ "$vain" = 1 ] && [ "$ending" = 0 ] && hopeless; then
+    say "$STARTS starts in vain, one after the other: the job ends. To go on, mend what the driver names and" \
+        "submit the same line again"
 elif [ "$code" = "$INTERRUPTED" ] && scontrol show job --oneliner "$SLURM_JOB_ID" | grep -q ' JobState=RUNNING '; then
     say "back into the queue; it goes on from its checkpoint"
     scontrol requeue "$SLURM_JOB_ID"

@@ -27,17 +27,23 @@ def driver(told: str) -> str:
 
 @pytest.fixture
 def job(tmp_path):
-    """Runs the script with a driver; sends the script's own process a signal once the driver plays, if there is one to
-    send. Gives its exit code and what it asked of Slurm at its end."""
+    """Runs the script with a driver, after so many restarts; sends the script's own process a signal once the driver
+    plays, if there is one to send. Gives its exit code and what it asked of Slurm at its end."""
 
-    def run(play: str, sent: signal.Signals | None) -> tuple[int, list[str]]:
+    def run(play: str, sent: signal.Signals | None, restarts: int = 0) -> tuple[int, list[str]]:
         for name, body in PROGRAMS.items():
             (tmp_path / name).write_text(f"#!/bin/bash\n{body}\n")
             (tmp_path / name).chmod(0o755)
         (tmp_path / "job.sh").write_text(script(Allocation(), "x", str(tmp_path / "log"), tmp_path, play))
         slurms = {"SLURM_JOB_ID": "7", "SLURM_JOB_NUM_NODES": "1", "SLURM_CPUS_ON_NODE": "1"}
-        environment = {**os.environ, **slurms, "SLURM_JOB_NODELIST": "localhost"}
-        with subprocess.Popen(["bash", "job.sh"], cwd=tmp_path, env=environment) as begun:
+        restarted = {"SLURM_RESTART_COUNT": str(restarts)} if restarts else {}
+        environment = {**os.environ, **slurms, **restarted, "SLURM_JOB_NODELIST": "localhost"}
+        for left in ("playing", "asked"):
+            (tmp_path / left).unlink(missing_ok=True)
+        with (
+            (tmp_path / "log").open("a") as log,  # as Slurm opens it
+            subprocess.Popen(["bash", "job.sh"], cwd=tmp_path, env=environment, stdout=log, stderr=log) as begun,
+        ):
             if sent is not None:
                 _await(tmp_path / "playing")
                 begun.send_signal(sent)
@@ -78,3 +84,25 @@ def test_a_driver_that_was_done_or_refused_has_no_more_to_do(job, code):
 def test_one_whose_cluster_was_interrupted_by_itself_goes_on(job):
     """75 without a signal: somebody sent it to the driver alone."""
     assert job("exec bash -c 'exit 75'", None) == (75, ["scontrol requeue 7"])
+
+
+AT_ONCE = "exec bash -c 'exit 75'"
+"""A driver that finds at its start that what a setting names is away."""
+AGAIN = (75, ["scontrol requeue 7"])
+
+
+def test_one_that_ends_at_once_and_again_and_again_has_an_end(job, tmp_path):
+    """A mistyped address is away for ever."""
+    assert [job(AT_ONCE, None, restarts) for restarts in range(5)] == [AGAIN] * 4 + [(75, [])]
+    last = (tmp_path / "log").read_text().splitlines()[-1]
+    assert last.startswith("[job 7, start 5] 5 starts in vain, one after the other: the job ends. ")
+    assert last.endswith("submit the same line again")
+
+
+def test_one_that_was_preempted_any_number_of_times_is_always_requeued(job):
+    told = [job(driver("exit 75"), signal.SIGTERM, restarts) for restarts in range(7)]
+    assert told == [AGAIN] * 7
+    assert job(AT_ONCE, None, 7) == AGAIN, "it had no start in vain before"
+    assert job(driver("exit 75"), signal.SIGTERM, 8) == AGAIN
+    assert [job(AT_ONCE, None, restarts) for restarts in range(9, 14)] == [AGAIN] * 4 + [(75, [])]
+    assert job(AT_ONCE, None, 0) == AGAIN, "submitted again"

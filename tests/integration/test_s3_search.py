@@ -3,6 +3,8 @@ S3. Its driver is killed, and another machine finishes it from S3 alone."""
 
 import os
 import shutil
+import subprocess
+import time
 from pathlib import Path
 
 import boto3
@@ -16,8 +18,8 @@ from pipelines.pack import planned, write
 from pipelines.runs import RunFolder
 from pipelines.storage import Storage
 from pipelines.stores import open_store
-from tests.faults.driver_kills import differences, ended, finish, kill_at, words
-from tests.pipelines.tiny import table
+from tests.faults.driver_kills import differences, ended, evaluated, finish, kill_at, words
+from tests.pipelines.tiny import command, environment, table
 
 pytestmark = pytest.mark.cluster
 
@@ -71,3 +73,35 @@ def test_a_killed_search_is_finished_from_s3_in_an_empty_folder(tmp_path, moto_s
     assert (hunt / "best.png").is_file()
     assert (hunt / "learned" / "progress.png").is_file()
     assert (hunt / "run.log").is_file()
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_driver_that_was_taken_over_ends_and_changes_nothing(tmp_path, moto_server, monkeypatch, workers):
+    """Whatever it and its trials had yet to put: its search is another's now, its log too."""
+    moto_server.be_asked(monkeypatch)
+    monkeypatch.setenv("GANFLEET_CACHE", str(tmp_path / "cache"))
+    client = boto3.session.Session().client("s3", endpoint_url=moto_server.url)
+    client.create_bucket(Bucket=f"taken-{workers}")
+    storage = Storage(path=f"s3://taken-{workers}/runs", endpoint_url=moto_server.url)
+    endless = ("budget.rounds=100000", f"tracking.uri=sqlite:///{tmp_path}/mlflow.db", f"compute.workers={workers}")
+    begun = command(*words("hunt", storage.path, 2, *storage.words, *endless, "search.max_concurrent=1"))
+    driver = subprocess.Popen(begun, cwd=tmp_path, env=environment(), stderr=subprocess.PIPE, text=True)
+    journal = run_folder(storage, "hunt").journal
+    try:
+        while driver.poll() is None and evaluated(journal) < 2:
+            time.sleep(0.05)
+        run_folder(storage, "hunt").take()
+        time.sleep(2)  # what was being put at that moment
+        before = listed(client, f"taken-{workers}")
+        said = driver.communicate(timeout=120)[1]
+    finally:
+        driver.kill()
+    assert f"error: {storage.path}/hunt: another driver has taken it over   (log: " in said
+    assert driver.returncode == 1
+    assert listed(client, f"taken-{workers}") == before
+    assert '"failed"' not in journal.read_text()
+
+
+def listed(client, bucket: str) -> dict[str, str]:
+    """All keys of a bucket, with the digests that S3 has of them."""
+    return {one["Key"]: one["ETag"] for one in client.list_objects_v2(Bucket=bucket)["Contents"]}

@@ -1,14 +1,18 @@
 """A group of workers whose driver is interrupted: nothing of Ray Train still runs when it returns."""
 
 import _thread
+import signal
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from pipelines.group import Job, run_group
 from pipelines.room import shares
 from pipelines.rows import Event
+from pipelines.runs import RunFolder
+from pipelines.space import FullDiskError
 from pipelines.tracking import prepare_tracking, run_target
 from tests.pipelines.tiny import created, small_train
 
@@ -19,13 +23,16 @@ pytestmark = pytest.mark.cluster
 def group(request, storage, reference, ray_cluster):
     """A long game, not begun."""
 
-    def begun(name: str) -> Iterator[Event]:
-        experiment = small_train(storage, "wgan_gp", name, "budget.rounds=100000", "budget.log_every=5")
-        folder = created(experiment)
+    def begun(name: str, kind: type[RunFolder] = RunFolder) -> Iterator[Event]:
+        words = ("budget.rounds=100000", "budget.log_every=5", "budget.checkpoint_every=10")
+        experiment = small_train(storage, "wgan_gp", name, *words)
+        folder = kind(created(experiment).path)
         target = run_target(experiment, prepare_tracking(experiment), folder, {})
         return run_group(Job(experiment, folder, reference, target, shares(experiment, ray_cluster)))
 
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # Ray Tune leaves its own after a search
     yield begun
+    signal.signal(signal.SIGINT, before)
     assert not waiting(), "a thread waits for Ray's controller: Ray's shutdown would be a segmentation fault"
 
 
@@ -46,3 +53,17 @@ def test_a_game_that_is_interrupted_while_it_starts_does_so_too(group, seconds):
     alarm.start()
     with pytest.raises(KeyboardInterrupt):
         next(group(f"interrupted-{seconds}".replace(".", "-")))
+
+
+class FullFolder(RunFolder):
+    """On a disk on which no space is left."""
+
+    def keep(self, step: int | None = None) -> None:
+        Path("/dev/full").write_text("a checkpoint")
+
+
+def test_a_full_disk_of_a_worker_is_told_at_once(group, storage):
+    """A group that began anew would find it full again."""
+    steps = group("full", FullFolder)
+    with pytest.raises(FullDiskError, match=rf"^storage.path={storage} \(.*No space left on device; nearest: room"):
+        list(steps)

@@ -1,6 +1,7 @@
 """What a search goes on from: its journal, read again after any death of its driver."""
 
 import json
+import os
 
 import pytest
 
@@ -115,3 +116,18 @@ def test_of_a_result_only_what_a_search_needs_is_kept():
     more = {"hyperband_info": {"budget": 9}, "loss": float("nan"), "done": True, "training_iteration": 2}
     kept = {"fid": 3.0, "step": 5, "signs": "", "hyperband_info": {"budget": 9}, "training_iteration": 2}
     assert scalars(result | more) == kept
+
+
+def test_a_line_that_finds_no_space_ends_the_search(path):
+    """Ray Tune would take it for an error of the trial that the line is about."""
+    journal = Journal(path)
+    journal.begin("t0001", SETTINGS)
+    whole = path.read_bytes()
+    with open("/dev/full", "ab") as full:
+        os.dup2(full.fileno(), journal._file.fileno())
+    for call in (lambda: journal.end("t0001", "completed"), journal.tick, lambda: journal.__exit__(None, None, None)):
+        with pytest.raises(OSError, match="No space left"):
+            call()
+    assert (journal.records["t0001"].state, path.read_bytes()) == ("waiting", whole)
+    with Journal(path) as again:
+        assert again.records["t0001"].state == "waiting"

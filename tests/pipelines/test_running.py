@@ -1,17 +1,25 @@
 """What ends a run from outside."""
 
+import errno
+import os
 import signal
 import subprocess
 import sys
+import uuid
 from collections.abc import Iterator
 from contextlib import nullcontext
+from pathlib import Path
 
+import boto3
 import pytest
 from rich.console import Console
 
 from infra.store import UnreachableError
 from pipelines.mirror import TakenOverError
+from pipelines.names import run_folder
 from pipelines.running import run
+from pipelines.space import FullDiskError, full_disk_told
+from pipelines.storage import Storage
 from tests.pipelines.tiny import created, small_train
 
 TWICE = """
@@ -71,3 +79,75 @@ def test_only_what_nobody_else_goes_on_with_is_to_be_gone_on_with(tmp_path, caps
     assert ended.value.code == code
     assert f"error: {error}   (log: " in said
     assert ("to go on: ganfleet train --resume run" in said) == again
+
+
+@pytest.mark.parametrize(
+    ("taken", "end"), [(True, TakenOverError("taken over")), (True, KeyboardInterrupt()), (False, KeyboardInterrupt())]
+)
+def test_only_whose_run_it_still_is_puts_its_log(tmp_path, moto_server, monkeypatch, handlers, taken, end):
+    """One that is interrupted may not know yet that another driver has taken it over."""
+    moto_server.be_asked(monkeypatch)
+    monkeypatch.setenv("GANFLEET_CACHE", str(tmp_path))
+    bucket = f"logs-{uuid.uuid4().hex}"
+    boto3.session.Session().client("s3", endpoint_url=moto_server.url).create_bucket(Bucket=bucket)
+    storage = Storage(path=f"s3://{bucket}/runs", endpoint_url=moto_server.url)
+    words = [*storage.words, "tracking.uri=sqlite:////tmp/none.db"]
+    experiment, folder = small_train(tmp_path, "wgan", "run", *words), run_folder(storage, "run")
+    folder.create(experiment.to_yaml())
+
+    def play(_: Console) -> None:
+        folder.log.write_bytes(b"of the first")
+        folder.take()
+        if taken:
+            run_folder(storage, "run").take()
+            folder.mirror.write("run.log", b"of the second")
+        raise end
+
+    with pytest.raises(SystemExit):
+        run("train", experiment, folder, lambda: None, play, lambda _: nullcontext(Console()))
+    assert folder.mirror.read("run.log") == (b"of the second" if taken else b"of the first")
+    assert folder.log.read_bytes() == b"of the first"
+
+
+FULL = Path("/dev/full")
+"""No space is left on it."""
+
+
+@pytest.mark.parametrize("fullest", ["storage.path", "cache"])
+def test_a_full_disk_is_one_line_that_names_what_lies_on_it(tmp_path, monkeypatch, capfd, handlers, fullest):
+    """What is written to an open file is told without the file's name. The log finds no space either."""
+    cache = Path("/proc" if fullest == "cache" else tmp_path / "cache")  # where nothing is free
+    monkeypatch.setenv("GANFLEET_CACHE", str(cache))
+    experiment = small_train(tmp_path / "runs", "wgan", "run")
+    folder = created(experiment)
+    folder.log.symlink_to(FULL)
+
+    def play(_: Console) -> None:
+        print("what a library says")
+        FULL.write_text("a checkpoint")
+
+    with pytest.raises(SystemExit) as ended:
+        run("train", experiment, folder, lambda: None, play)
+    error, again = capfd.readouterr().err.splitlines()
+    assert ended.value.code == 75
+    place = f"the cache {cache} (0.0 GB free)" if fullest == "cache" else f"storage.path={tmp_path}/runs ("
+    assert error.startswith(f"error: {place}")
+    assert "No space left on device; nearest: room there" in error
+    assert ("GANFLEET_CACHE=FOLDER" in error) == (fullest == "cache")
+    assert again.startswith("interrupted; to go on: ganfleet train --resume run")
+
+
+@pytest.mark.parametrize(
+    ("file", "place"), [("cache/decoded/x", "the cache {0}/cache ("), ("ray/session", "{0}/ray/session: ")]
+)
+def test_a_file_whose_name_is_told_says_which_disk_it_is(tmp_path, monkeypatch, file, place):
+    monkeypatch.setenv("GANFLEET_CACHE", str(tmp_path / "cache"))
+    with pytest.raises(FullDiskError) as told, full_disk_told(Storage(path=tmp_path / "runs")):
+        raise OSError(errno.EDQUOT, os.strerror(errno.EDQUOT), str(tmp_path / file))
+    assert str(told.value).startswith(place.format(tmp_path))
+    assert "Disk quota exceeded" in str(told.value)
+
+
+def test_what_else_goes_wrong_with_a_file_stays_what_it_is(tmp_path):
+    with pytest.raises(FileNotFoundError), full_disk_told(Storage(path=tmp_path)):
+        (tmp_path / "none").read_text()

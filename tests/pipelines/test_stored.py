@@ -3,11 +3,13 @@
 import io
 import json
 import logging
+import os
 import pickle
 import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from itertools import takewhile
 from pathlib import Path
 from typing import NoReturn
@@ -24,7 +26,7 @@ from pipelines import mirror
 from pipelines.budget import Spending
 from pipelines.journal import Journal, scalars
 from pipelines.lineage import exploit, lineage
-from pipelines.mirror import Mirror, Segments, TakenOverError
+from pipelines.mirror import Mirror, TakenOverError
 from pipelines.names import find_checkpoint, find_run, names_with, run_folder, run_names
 from pipelines.order import folder_of
 from pipelines.reference import obtain_reference
@@ -128,6 +130,31 @@ def of(folder: RunFolder) -> Mirror:
     return folder.mirror
 
 
+def rows_until(step: int, kept: Mirror) -> None:
+    """Nothing that was logged later is in the store."""
+    lines = kept.read("metrics.jsonl").splitlines(keepends=True)
+    early = b"".join(line for line in lines if json.loads(line)["step"] <= step)
+    kept.store.write(f"{kept.inside}/metrics.jsonl", early)
+
+
+def content(place: Storage) -> dict[str, str]:
+    """All that the store holds, by the digests that S3 itself has of it."""
+    client = boto3.session.Session().client("s3", endpoint_url=place.endpoint_url)
+    bucket = str(place.path).removeprefix("s3://").partition("/")[0]
+    return {one["Key"]: one["ETag"] for one in client.list_objects_v2(Bucket=bucket)["Contents"]}
+
+
+@contextmanager
+def driving(folder: RunFolder) -> Iterator[None]:
+    """A search's driver, who in the end is killed."""
+    folder.path.mkdir(parents=True, exist_ok=True)
+    with Journal(folder.journal, folder.segments()) as journal:
+        try:
+            yield
+        finally:
+            journal._error = StoreError("killed")
+
+
 on_both = pytest.mark.parametrize("server", ["moto_server", "swift_server"], indirect=True)
 
 
@@ -189,10 +216,12 @@ def test_what_lies_on_a_machine_never_wins_over_the_store(place, machine, played
 def test_the_driver_of_a_run_that_was_taken_over_keeps_no_more(place, machine, played, reference):
     """Its machine still plays when another driver, on another machine, goes on with the same run."""
     experiment, folder = begun(place, played)
-    events = play(experiment, pickle.loads(pickle.dumps(folder.taken())), reference, target=None)
+    folder.take()
+    events = play(experiment, pickle.loads(pickle.dumps(folder)), reference, target=None)
     assert next(event for event in events if event.checkpoint).step == 3
     machine.another()
-    second = find_run("run", place).taken()
+    second = find_run("run", place)
+    second.take()
     with pytest.raises(TakenOverError, match=f"{place.path}/run: another driver has taken it over"):
         list(events)
     assert second.steps() == [3], "nothing was put, and nothing deleted"
@@ -200,6 +229,60 @@ def test_the_driver_of_a_run_that_was_taken_over_keeps_no_more(place, machine, p
     assert start == 3
     machine.another()
     assert is_as(find_run("run", place), played)
+
+
+@on_both
+@pytest.mark.parametrize("inside", ["trials/t0001", "confirm/trials/t0001-7"])
+def test_a_trial_of_a_search_that_was_taken_over_keeps_and_deletes_no_more(
+    place, machine, played, reference, inside, monkeypatch
+):
+    """It still plays on its machine when a second driver, on another one, goes on with the search."""
+    first, cache = run_folder(place, "hunt"), os.environ["GANFLEET_CACHE"]
+    with driving(first):
+        trial = pickle.loads(pickle.dumps(first.below(inside)))
+        events = play(played.experiment, trial, reference, target=None)
+        assert next(event for event in events if event.step == 6).checkpoint
+        donor = run_folder(place, "hunt").below("trials/t0002")
+        played_until(10, played.experiment, donor, reference)
+        rows_until(4, of(trial))
+        machine.another()
+        second = run_folder(place, "hunt")
+        with driving(second):
+            before = content(place)
+            monkeypatch.setenv("GANFLEET_CACHE", cache)
+            for late in (
+                lambda: list(events),
+                lambda: trial.discard_after(3),
+                lambda: trial.prune(keep=1),
+                trial.take_up,
+                lambda: exploit(trial, donor, 5, {"lr": 0.1}),
+                lambda: trial.put(trial.experiment),
+                lambda: trial.drop(trial.experiment),
+            ):
+                with pytest.raises(TakenOverError, match=f"{place.path}/hunt: another driver has taken it over"):
+                    late()
+            assert content(place) == before
+            machine.another()
+            again = pickle.loads(pickle.dumps(second.below(inside)))
+            start, _ = gone_on(played.experiment, again, reference)
+            assert start == 3, "the last checkpoint that has its rows"
+            machine.another()
+            assert is_as(run_folder(place, "hunt").below(inside), played)
+
+
+def test_the_confirmation_of_a_search_that_was_taken_over_writes_no_more(place, machine):
+    """The second driver has not come to it yet."""
+    first = run_folder(place, "hunt")
+    with driving(first):
+        confirming = first.below("confirm")
+        confirming.path.mkdir()
+        with Journal(confirming.journal, confirming.segments()) as journal:
+            journal.begin("t0001-7", {"settings": {}})
+            machine.another()
+            with driving(run_folder(place, "hunt")), pytest.raises(TakenOverError):
+                journal.end("t0001-7", "failed", "another driver has taken it over", lost=True)
+    with reopened(place, "hunt/confirm") as journal:
+        assert journal.records["t0001-7"].state == "waiting"
 
 
 @pytest.mark.parametrize("torn", ["the last file is not there", "another state", "half a state", "nothing is told"])
@@ -238,9 +321,7 @@ def test_checkpoints_without_their_rows_are_not_gone_on_from(place, machine, pla
     """Whoever put them last lagged behind."""
     experiment, folder = begun(place, played)
     list(play(experiment, folder, reference, target=None))
-    lines = of(folder).read("metrics.jsonl").splitlines(keepends=True)
-    early = b"".join(line for line in lines if json.loads(line)["step"] <= 8)
-    of(folder).store.write("run/metrics.jsonl", early)
+    rows_until(8, of(folder))
     assert folder.steps() == [6, 9, 12]
     machine.another()
     again = find_run("run", place)
@@ -317,7 +398,8 @@ def test_a_store_that_is_away_is_waited_for(place, machine, played, reference, c
     monkeypatch.setattr(mirror, "PAUSE", 0.0)
     mirror._LOG.addHandler(mending)
     try:
-        for event in play(experiment, folder.taken(), reference, target=None):
+        folder.take()
+        for event in play(experiment, folder, reference, target=None):
             if event.step == 8:
                 cable.cut_next()
         assert mending.heard == 1
@@ -336,7 +418,8 @@ def test_a_store_that_is_away_is_waited_for(place, machine, played, reference, c
 def test_a_store_that_stays_away_is_not_waited_for_without_end(place, machine, played, reference, cable, monkeypatch):
     experiment, folder = begun(place.override(f"endpoint_url={cable.url}"), played)
     monkeypatch.setattr(mirror, "PATIENCE", 0.0)
-    events = play(experiment, folder.taken(), reference, target=None)
+    folder.take()
+    events = play(experiment, folder, reference, target=None)
     next(events)
     cable.cut_next()
     with pytest.raises(UnreachableError, match=f"no answer from {cable.url}"):
@@ -344,7 +427,8 @@ def test_a_store_that_stays_away_is_not_waited_for_without_end(place, machine, p
 
 
 def test_who_was_told_to_end_waits_for_no_store(place, machine, cable, monkeypatch):
-    folder = run_folder(place.override(f"endpoint_url={cable.url}"), "run").taken()
+    folder = run_folder(place.override(f"endpoint_url={cable.url}"), "run")
+    folder.take()
     monkeypatch.setattr(mirror, "ending", threading.Event())
     mirror.ending.set()
     cable.cut_next()
@@ -542,7 +626,7 @@ def test_a_trial_that_ends_while_its_store_is_away_is_closed_later(place, machin
 
 def test_a_line_costs_a_segment_at_most(place, machine, monkeypatch):
     monkeypatch.setattr(mirror, "SEGMENT_BYTES", 1000)
-    segments = Segments(of(run_folder(place, "hunt")))
+    segments = run_folder(place, "hunt").segments()
     assert segments.take() == b""
     lines = [f"line {number} {'x' * 90}\n".encode() for number in range(40)]
     for line in lines:
@@ -550,7 +634,7 @@ def test_a_line_costs_a_segment_at_most(place, machine, monkeypatch):
     sizes = list(of(run_folder(place, "hunt")).sizes("journal/").values())
     assert len(sizes) == 4
     assert max(sizes) < 1200
-    assert Segments(of(run_folder(place, "hunt"))).take() == b"".join(lines)
+    assert run_folder(place, "hunt").segments().take() == b"".join(lines)
 
 
 # What is wrong with the place

@@ -17,8 +17,9 @@ from pipelines.journal import BUDGET, Journal
 from pipelines.lineage import Pointer
 from pipelines.outcome import Outcome
 from pipelines.runs import RunFolder
+from pipelines.space import FullDiskError
 from pipelines.suggestions import Suggestions, remind
-from pipelines.trial import FAILED
+from pipelines.trial import FAILED, FULL_DISK
 from tests.pipelines.test_journal import killed
 from tune_spaces.bohb import installed
 from tune_spaces.domains import Searched
@@ -90,6 +91,20 @@ def test_a_paused_trial_takes_no_room(tmp_path):
     search.next().status = "PAUSED"
     assert search.next().trial_id == "t0002"
     assert search.next() is None
+
+
+def test_a_full_disk_ends_the_search_and_none_of_its_trials(tmp_path):
+    search = Search(tmp_path)
+    trial = search.next()
+    search.evaluate(trial, 10)
+    with pytest.raises(FullDiskError, match="no space"):
+        search.end(trial, 10, **{FULL_DISK: "no space"})
+    with pytest.raises(FullDiskError, match="no space"):
+        search.journal.tick()
+    killed(search.journal)
+    again = Search(tmp_path)
+    assert again.journal.records["t0001"].state == "waiting"
+    assert again.next().trial_id == "t0001"
 
 
 @pytest.mark.parametrize("sampler", ["random", "sobol", "tpe", "gp", BOHB])
