@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+import signal
+import threading
 import time
 from typing import Any
 
@@ -29,11 +31,15 @@ def play_trials(watch: Watch, room: Cluster, trials: Suggestions, rungs: TrialSc
         return
     Relay.watch = watch
     remind(rungs, watch.journal.records.values())
+    heard = signal.getsignal(signal.SIGINT)
     try:
         _tuner(watch.context, room, trials, rungs).fit()
     except TuneError:
         watch.journal.check()
         raise
+    finally:  # Tune leaves its own, to which Ctrl-C after the last trial would be a line in the log
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGINT, heard)
 
 
 def _tuner(context: SearchContext, room: Cluster, trials: Suggestions, rungs: TrialScheduler) -> tune.Tuner:
