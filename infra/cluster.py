@@ -70,26 +70,20 @@ def cluster() -> Iterator[Cluster]:
     joined = ray.is_initialized()
     if not joined:
         _check_answers(address)
-        ours = signal.getsignal(signal.SIGTERM)
-        told: SystemExit | None = None
         try:
-            ray.init(
-                address=address,
-                num_cpus=_usable_cpus() if address == "local" else None,
-                include_dashboard=True if address == "local" else None,
-                log_to_driver=True,
-                runtime_env={"env_vars": SETTINGS} if address != "local" else None,
-            )
+            with handler_kept(signal.SIGTERM):
+                ray.init(
+                    address=address,
+                    num_cpus=_usable_cpus() if address == "local" else None,
+                    include_dashboard=True if address == "local" else None,
+                    log_to_driver=True,
+                    runtime_env={"env_vars": SETTINGS} if address != "local" else None,
+                )
         except ConnectionError as error:
             raise ClusterError(f"RAY_ADDRESS={address}: {_why(error)}") from error
-        except SystemExit as end:  # of TERM, which ray.init takes to end the process at once
-            told = end
-        finally:
-            if threading.current_thread() is threading.main_thread():
-                signal.signal(signal.SIGTERM, ours)
-        if told is not None:
+        except SystemExit:  # of TERM, which ray.init takes to end the process at once
             signal.raise_signal(signal.SIGTERM)
-            raise told
+            raise
     try:
         found = [node["Resources"] for node in ray.nodes() if node["Alive"]]
         sizes = promised() or tuple((int(node.get("CPU", 0)), int(node.get("GPU", 0))) for node in found)
@@ -97,6 +91,17 @@ def cluster() -> Iterator[Cluster]:
     finally:
         if not joined:
             ray.shutdown()
+
+
+@contextmanager
+def handler_kept(number: signal.Signals) -> Iterator[None]:
+    """Who heard a signal before hears it afterwards: Ray puts handlers of its own in their place, and leaves them."""
+    ours = signal.getsignal(number)
+    try:
+        yield
+    finally:
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(number, ours)
 
 
 def _check_answers(address: str) -> None:

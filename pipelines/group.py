@@ -59,7 +59,7 @@ def run_group(job: Job) -> Iterator[Event]:
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
     queue = Queue(maxsize=1, actor_options={"num_cpus": 0, "scheduling_strategy": here})
     failure: list[BaseException] = []
-    controllers: list[ActorHandle] = []
+    controller: ActorHandle | None = None
     trainer = _trainer(job, queue)
 
     def fit() -> None:
@@ -80,18 +80,18 @@ def run_group(job: Job) -> Iterator[Event]:
                     break
                 continue
             if isinstance(item, ActorHandle):
-                controllers.append(item)
+                controller = item
                 continue
             if isinstance(item, DivergedError | StoreError):
                 raise item
             yield item
     finally:
-        _end(thread, controllers, queue)
+        _end(thread, controller, queue)
     if failure:
         raise GroupError(str(failure[0]).strip().splitlines()[-1]) from failure[0]
 
 
-def _end(thread: threading.Thread, controllers: list[Any], queue: Any) -> None:
+def _end(thread: threading.Thread, controller: Any, queue: Any) -> None:
     """Ends what still runs. A thread that waited for Ray's controller while Ray is shut down would end the process by a
     segmentation fault, so the controller goes first; one that is starting is waited for."""
     import ray
@@ -100,14 +100,14 @@ def _end(thread: threading.Thread, controllers: list[Any], queue: Any) -> None:
 
     deadline = time.monotonic() + _START_SECONDS
     with suppress(RayError):  # of a queue that is lost
-        while thread.is_alive() and not controllers and time.monotonic() < deadline:
+        while thread.is_alive() and controller is None and time.monotonic() < deadline:
             with suppress(Empty):
                 first = queue.get(timeout=_POLL_SECONDS)
-                controllers.extend([first] if isinstance(first, ray.actor.ActorHandle) else [])
-    if thread.is_alive() and controllers:
+                controller = first if isinstance(first, ray.actor.ActorHandle) else None
+    if thread.is_alive() and controller is not None:
         with suppress(RayError, GetTimeoutError):
-            ray.get(controllers[0].abort.remote(), timeout=_ABORT_SECONDS)
-        ray.kill(controllers[0])
+            ray.get(controller.abort.remote(), timeout=_ABORT_SECONDS)
+        ray.kill(controller)
         thread.join(_ABORT_SECONDS)
     with suppress(Exception):
         queue.shutdown(force=True)

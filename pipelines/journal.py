@@ -146,7 +146,7 @@ class Journal:
         if self._error is not None:
             raise self._error
 
-    def give_up(self, error: StoreError) -> NoReturn:
+    def give_up(self, error: StoreError | OSError) -> NoReturn:
         """Raises it, and lets `check` tell it again."""
         self._error = error
         raise error
@@ -167,8 +167,7 @@ class Journal:
             self._file.flush()
             os.fsync(self._file.fileno())
         except (StoreError, OSError) as error:
-            self._error = error
-            raise
+            self.give_up(error)
 
     def _read(self) -> list[dict[str, Any]]:
         """All whole lines; what a crash left of the last is cut off."""

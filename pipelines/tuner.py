@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 import signal
-import threading
 import time
 from typing import Any
 
@@ -12,7 +11,7 @@ from ray import tune
 from ray.tune.error import TuneError
 from ray.tune.schedulers import TrialScheduler
 
-from infra.cluster import Cluster
+from infra.cluster import Cluster, handler_kept
 from pipelines.room import concurrent_trials
 from pipelines.search_watch import Relay, SpentBudget, Watch
 from pipelines.suggestions import Suggestions, remind
@@ -31,15 +30,12 @@ def play_trials(watch: Watch, room: Cluster, trials: Suggestions, rungs: TrialSc
         return
     Relay.watch = watch
     remind(rungs, watch.journal.records.values())
-    heard = signal.getsignal(signal.SIGINT)
     try:
-        _tuner(watch.context, room, trials, rungs).fit()
+        with handler_kept(signal.SIGINT):  # to Tune's own, Ctrl-C after the last trial would be a line in the log
+            _tuner(watch.context, room, trials, rungs).fit()
     except TuneError:
         watch.journal.check()
         raise
-    finally:  # Tune leaves its own, to which Ctrl-C after the last trial would be a line in the log
-        if threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGINT, heard)
 
 
 def _tuner(context: SearchContext, room: Cluster, trials: Suggestions, rungs: TrialScheduler) -> tune.Tuner:
