@@ -11,7 +11,7 @@ import urllib.request
 import uuid
 from typing import Any
 
-from infra.store import DamagedError, Store, StoreError
+from infra.stores.protocol import DamagedError, Store, StoreError
 
 SECONDS = 60
 """How long a cluster may take to answer; a store and a server half a minute less."""

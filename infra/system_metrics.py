@@ -6,8 +6,8 @@ import subprocess
 import time
 from typing import Any, ClassVar
 
-from infra.mlflow_store import client_of  # noqa: F401  sets what mlflow reads while it is imported
-from infra.mlflow_tracker import SYSTEM
+from infra.mlflow.store import client_of  # noqa: F401  sets what mlflow reads while it is imported
+from infra.mlflow.tracker import SYSTEM
 
 # isort: split
 from mlflow.environment_variables import MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING, MLFLOW_SYSTEM_METRICS_SAMPLING_INTERVAL

@@ -1,1 +1,1 @@
-"""What a user runs: train, search, evaluate, sample, ui, and the command line."""
+"""What a user runs: a package for each verb of the command line, and for each thing that a run keeps."""

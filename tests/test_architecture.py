@@ -116,7 +116,7 @@ from gan_core import data
 from gan_core.experiment import Experiment, Metrics
 from gan_core.family import family_names
 from gan_core.loop import Game, rounds
-from gan_core.metrics.reference import Reference
+from gan_core.metrics.statistics.reference import Reference
 from gan_core.metrics.scores import scores
 
 for name in family_names():

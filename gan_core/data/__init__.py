@@ -1,98 +1,21 @@
-"""Datasets by name, each a tensor source that can live whole on the device. Nothing is fetched unasked."""
+"""Datasets by name, each a tensor source that can live whole on the device. Nothing is fetched unasked.
+
+This module does not import torch: the command line reads a pack's `manifest` without it."""
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import numpy as np
-import torch
+if TYPE_CHECKING:
+    from gan_core.data.dataset import Dataset
+    from gan_core.experiment import Data
 
-from gan_core.caches import cache_folder
-from gan_core.data.built_in import BUILT_IN
-from gan_core.data.dataset import Dataset, Modes
-from gan_core.data.fetched import FETCHED
-from gan_core.data.packed import packed
-from gan_core.data.pixels import Pixels
-from gan_core.data.sources import SOURCES
-from gan_core.data.store import Stored, stored
-from gan_core.experiment import Data
-from gan_core.settings import SettingsError
-from gan_core.streams import seeded
-
-__all__ = ["Dataset", "Modes", "load"]
+__all__ = ["load"]
 
 
 def load(settings: Data, cache: Path | None = None) -> Dataset:
-    """The dataset of those settings, on the CPU in float32.
+    """`gan_core.data.loading.load`."""
+    from gan_core.data.loading import load
 
-    `settings.held_out` withholds that share, the same samples for every seed of a run: of images a random choice,
-    of a mixture fresh samples, so that its train set stays whole.
-
-    Images that come in files are decoded once, into `cache` (`$GANFLEET_CACHE` or ~/.cache/ganfleet), and from then on
-    memory-mapped: the first of several processes decodes, the others wait, and all share its pages. Their order is
-    random, the same at every load. A pack must be on this machine.
-
-    Raises SettingsError if files are missing, or more of them than `settings.max_bad` cannot be used.
-    """
-    if settings.name in BUILT_IN:
-        found = BUILT_IN[settings.name](settings)
-        if settings.held_out == 0 or found.held_out is not None:
-            return found
-        return _withheld(found, _count(settings, len(found.images)))
-    if settings.name == "packed":
-        return _unpacked(settings)
-    cache = cache or cache_folder()
-    source = {**SOURCES, **FETCHED}[settings.name](settings, Path(settings.path or cache / "downloads"))
-    decoded = stored(source, settings.name, settings.image_size, cache / "decoded")
-    _check_bad(settings, decoded)
-    return _dataset(settings, settings.name, decoded)
-
-
-def _unpacked(settings: Data) -> Dataset:
-    """As its source would be loaded: under the same name, the same samples withheld."""
-    name, rows = packed(settings)
-    if rows.images.dtype == np.uint8:
-        return _dataset(settings, name, rows)
-    whole = Dataset(name, torch.from_numpy(rows.images), torch.from_numpy(rows.labels), rows.classes)
-    return _withheld(whole, _count(settings, len(whole.images))) if settings.held_out else whole
-
-
-def _count(settings: Data, whole: int) -> int:
-    return max(round(settings.held_out * whole), 1) if settings.held_out else 0
-
-
-def _withheld(whole: Dataset, count: int) -> Dataset:
-    """The set without `count` random samples, which are kept beside it; both in the set's own order."""
-    held = torch.zeros(len(whole.images), dtype=torch.bool)
-    held[torch.randperm(len(held), generator=seeded("cpu", whole.name, "held out"))[:count]] = True
-    return replace(
-        whole,
-        images=whole.images[~held],
-        labels=whole.labels[~held],
-        held_out=whole.images[held],
-        held_out_labels=whole.labels[held],
-    )
-
-
-def _dataset(settings: Data, name: str, decoded: Stored) -> Dataset:
-    """Its rows are in random order, so that what is withheld is a slice of the same mapped pages."""
-    images, labels = torch.from_numpy(decoded.images), torch.from_numpy(decoded.labels)
-    count = _count(settings, len(images))
-    train = Dataset(name, Pixels(images[count:]), labels[count:], decoded.classes)
-    if count == 0:
-        return train
-    return replace(train, held_out=Pixels(images[:count]), held_out_labels=labels[:count])
-
-
-def _check_bad(settings: Data, decoded: Stored) -> None:
-    bad, good = decoded.bad, len(decoded.images)
-    if len(bad) <= settings.max_bad and good >= 2:
-        return
-    named = "; ".join(bad[:3]) + (f"; and {len(bad) - 3} more" if len(bad) > 3 else "")
-    if good < 2:
-        raise SettingsError(f"data.path={settings.path} holds {good} images that can be used; nearest: two. {named}")
-    raise SettingsError(
-        f"data.max_bad={settings.max_bad}, but {len(bad)} of {len(bad) + good} images cannot be used: {named}; "
-        f"nearest: data.max_bad={len(bad)}"
-    )
+    return load(settings, cache)

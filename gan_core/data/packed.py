@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
-from gan_core.data.store import Stored
+from gan_core.data.decode_cache import Stored
+from gan_core.data.manifest import MANIFEST, Manifest
 from gan_core.experiment import Data
-from gan_core.manifest import MANIFEST, Manifest
 from gan_core.settings import SettingsError
 
 JOINED = "images.npy"

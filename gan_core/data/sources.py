@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from gan_core.data.image_files import eight_bits, image_files, is_grey, read_image
 from gan_core.experiment import Data
-from gan_core.images import eight_bits, image_files, is_grey, read_image
 from gan_core.settings import SettingsError, nearest
 from gan_core.streams import seeded
 

@@ -35,10 +35,11 @@ class Cgan(Noisy):
     def recipe(self, shape: Shape, classes: int) -> Recipe:
         import torch
 
-        from gan_core import heads, nets, objectives
-        from gan_core.noise import instance_noise
+        from gan_core import nets, objectives
+        from gan_core.nets import heads
         from gan_core.optimizers import adam
         from gan_core.recipe import adversarial
+        from gan_core.techniques.noise import instance_noise
 
         generator = heads.Concatenated(nets.generator(self.net, self.latent + classes, shape, self.width), classes)
         critic = self._critic(shape, classes)
@@ -58,7 +59,8 @@ class Cgan(Noisy):
         return adversarial(critic, critic_loss, generator, generator_loss, optimizer, self.n_critic, conditional=True)
 
     def _critic(self, shape: Shape, classes: int) -> nn.Module:
-        from gan_core import heads, nets
+        from gan_core import nets
+        from gan_core.nets import heads
 
         if self.net == "mlp" or len(shape) == 1:
             return heads.Concatenated(nets.mlp_critic((math.prod(shape) + classes,), 16 * self.width), classes)

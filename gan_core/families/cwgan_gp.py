@@ -34,7 +34,8 @@ class CwganGp(Family):
     def recipe(self, shape: Shape, classes: int) -> Recipe:
         import torch
 
-        from gan_core import heads, nets, objectives
+        from gan_core import nets, objectives
+        from gan_core.nets import heads
         from gan_core.optimizers import adam
         from gan_core.recipe import adversarial
 

@@ -33,10 +33,11 @@ class Dcgan(Noisy):
         return False
 
     def recipe(self, shape: Shape, classes: int) -> Recipe:
-        from gan_core import heads, nets, objectives
-        from gan_core.noise import in_turn, instance_noise, with_dropout
+        from gan_core import nets, objectives
+        from gan_core.nets import heads
         from gan_core.optimizers import adam
         from gan_core.recipe import adversarial
+        from gan_core.techniques.noise import in_turn, instance_noise, with_dropout
 
         generator = with_dropout(nets.dcgan_generator(self.latent, shape, self.width), self.dropout)
         critic = nets.dcgan_critic(shape, self.width, batch_norm=True)

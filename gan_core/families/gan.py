@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from gan_core.recipe import Batch, Recipe, Shape
-    from gan_core.unrolling import Scorer
+    from gan_core.techniques.unrolling import Scorer
 
 
 class Gan(Noisy):
@@ -34,11 +34,12 @@ class Gan(Noisy):
     """Steps of the critic that G's loss looks ahead (Metz et al. 2017, arXiv:1611.02163)."""
 
     def recipe(self, shape: Shape, classes: int) -> Recipe:
-        from gan_core import heads, nets, objectives
-        from gan_core.noise import instance_noise
+        from gan_core import nets, objectives
+        from gan_core.nets import heads
         from gan_core.optimizers import adam
         from gan_core.recipe import adversarial
-        from gan_core.unrolling import unrolled
+        from gan_core.techniques.noise import instance_noise
+        from gan_core.techniques.unrolling import unrolled
 
         generator = nets.mlp_generator(self.latent, shape, self.width)
         critic = nets.mlp_critic(shape, self.critic_width)

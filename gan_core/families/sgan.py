@@ -42,10 +42,11 @@ class Sgan(Noisy):
                 f"family.labelled={self.labelled} leaves some of {classes} classes without a label; "
                 f"nearest: family.labelled={classes}"
             )
-        from gan_core import heads, nets, objectives
-        from gan_core.noise import instance_noise
+        from gan_core import nets, objectives
+        from gan_core.nets import heads
         from gan_core.optimizers import adam
         from gan_core.recipe import adversarial
+        from gan_core.techniques.noise import instance_noise
 
         generator = nets.generator(self.net, self.latent, shape, self.width)
         critic = heads.Classes(nets.wasserstein_critic(self.net, shape, self.width), classes)

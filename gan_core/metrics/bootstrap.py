@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from gan_core.metrics.distances import BLOCK, tile_rows
-from gan_core.metrics.statistics import Moments
+from gan_core.metrics.statistics.moments import Moments
 from gan_core.streams import seeded
 
 

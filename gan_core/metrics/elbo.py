@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from gan_core import objectives, streams
-from gan_core.codes import Likelihood, Posterior
 from gan_core.loop import Game
+from gan_core.nets.codes import Likelihood, Posterior
 
 BATCH = 256
 """Images measured at once."""

@@ -8,12 +8,12 @@ import torch
 from torch import Tensor
 
 from gan_core import ranks, streams
-from gan_core.data import Modes
+from gan_core.data.dataset import Modes
 from gan_core.loop import Game
 from gan_core.metrics.coverage import mode_coverage
 from gan_core.metrics.fid import frechet_distance
-from gan_core.metrics.reference import Reference, batch_of
-from gan_core.metrics.tally import Tally
+from gan_core.metrics.statistics.reference import Reference, batch_of
+from gan_core.metrics.statistics.tally import Tally
 
 DEFAULT_SAMPLES = 10_000
 """Generated samples per evaluation against published statistics, which do not say how many they are of."""

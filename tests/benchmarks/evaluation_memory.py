@@ -16,7 +16,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from gan_core.metrics.extractors import FeatureNet
+from gan_core.metrics.extractors.extractor import FeatureNet
 
 WIDTH = 2048
 
@@ -49,7 +49,7 @@ def evaluate(samples: int, net: str) -> None:
     from gan_core import checkpoint
     from gan_core.experiment import Experiment, Metrics
     from gan_core.loop import Game
-    from pipelines.evaluate import Asked, evaluate_checkpoint
+    from pipelines.evaluate.command import Asked, evaluate_checkpoint
 
     experiment = Experiment.load({"family": "wgan"}).override("data.image_size=8", "family.width=4")
     with tempfile.TemporaryDirectory() as folder:

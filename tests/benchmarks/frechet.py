@@ -19,7 +19,7 @@ import torch
 from torch_fidelity.metric_fid import fid_statistics_to_metric
 
 from gan_core.metrics.fid import Gaussian, frechet_distance
-from gan_core.metrics.statistics import Moments
+from gan_core.metrics.statistics.moments import Moments
 
 SAMPLES, WIDTH, HIDDEN, REPEATS = 10_000, 2048, 256, 3
 

@@ -22,9 +22,9 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
 
+from gan_core.metrics.extractors.inception import InceptionV3, load_inception
 from gan_core.metrics.fid import frechet_distance
-from gan_core.metrics.inception import InceptionV3, load_inception
-from gan_core.metrics.statistics import Moments
+from gan_core.metrics.statistics.moments import Moments
 
 BATCH, SIZE, TURNS, COUNT = 64, 32, 7, 4096
 

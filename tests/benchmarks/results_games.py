@@ -17,13 +17,13 @@ import torch
 import torch.nn.functional as F
 
 from gan_core import data, streams
-from gan_core.data import Dataset
+from gan_core.data.dataset import Dataset
 from gan_core.experiment import Experiment, Metrics
 from gan_core.loop import Game, rounds
 from gan_core.metrics.memorisation import nearest_neighbours
-from gan_core.metrics.reference import Reference
 from gan_core.metrics.scores import sample_range, scores
-from pipelines.pictures import game_picture, pairs_picture, png
+from gan_core.metrics.statistics.reference import Reference
+from pipelines.evaluate.pictures import game_picture, pairs_picture, png
 
 LOOKS = 12
 """Evaluations over a game; the losses logged with each are means over all rounds since the one before."""

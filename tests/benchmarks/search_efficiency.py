@@ -23,10 +23,10 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 from rich.console import Console
 
 from infra.cluster import cluster
-from pipelines.runs import RunFolder
-from pipelines.screen import quiet, say
-from pipelines.search import search
-from pipelines.settings import search_experiment
+from pipelines.console import quiet, say
+from pipelines.runs._folder import RunFolder
+from pipelines.search.command import search
+from pipelines.settings._experiments import search_experiment
 
 SHARE, EVERY = 4, 9
 """Of the random trials' images the second search may see one in so many; rounds between two evaluations."""

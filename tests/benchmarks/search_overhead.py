@@ -37,14 +37,14 @@ from rich.console import Console
 
 from gan_core import checkpoint, data
 from gan_core.caches import cache_folder
-from gan_core.metrics.reference import Reference
 from gan_core.metrics.scores import scores
-from infra.mlflow_store import prepare
-from pipelines.reference import obtain_reference
-from pipelines.runs import RunFolder
-from pipelines.screen import quiet
-from pipelines.search import search
-from pipelines.settings import SearchExperiment, search_experiment
+from gan_core.metrics.statistics.reference import Reference
+from infra.mlflow.store import prepare
+from pipelines.console import quiet
+from pipelines.evaluate.reference import obtain_reference
+from pipelines.runs._folder import RunFolder
+from pipelines.search.command import search
+from pipelines.settings._experiments import SearchExperiment, search_experiment
 
 ROUNDS, WARM_UP = 40, 3
 

@@ -31,9 +31,9 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 
 import sqlalchemy
 
-from infra.follower import Follower
-from infra.mlflow_store import client_of
-from infra.mlflow_tracker import MlflowTracker, close_run, opened_run, prepare
+from infra.mlflow.follower import Follower
+from infra.mlflow.store import client_of
+from infra.mlflow.tracker import MlflowTracker, close_run, opened_run, prepare
 from infra.tracker import FolderTracker, Trackers
 from tests.servers import moto
 from tests.tracking_servers import postgres_commands, tracking_server

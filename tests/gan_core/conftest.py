@@ -1,9 +1,9 @@
 import pytest
 
 from gan_core import data
-from gan_core.data import Dataset
+from gan_core.data.dataset import Dataset
 from gan_core.experiment import Data, Metrics
-from gan_core.metrics.reference import Reference
+from gan_core.metrics.statistics.reference import Reference
 
 
 @pytest.fixture(scope="session")

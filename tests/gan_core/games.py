@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from gan_core import data
-from gan_core.data import Dataset
+from gan_core.data.dataset import Dataset
 from gan_core.experiment import Experiment
 from gan_core.family import family_class, family_names
 from gan_core.loop import Game, Round, rounds

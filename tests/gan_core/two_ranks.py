@@ -12,14 +12,15 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from gan_core import checkpoint, heads, nets, objectives, ranks, streams
+from gan_core import checkpoint, nets, objectives, ranks, streams
 from gan_core.experiment import Experiment, Metrics
 from gan_core.family import family_names
+from gan_core.health.signs import vitals
 from gan_core.loop import Game, rounds
-from gan_core.metrics.reference import Reference
 from gan_core.metrics.scores import scores
+from gan_core.metrics.statistics.reference import Reference
+from gan_core.nets import heads
 from gan_core.recipe import Batch
-from gan_core.signs import vitals
 from tests.gan_core.games import GAMES, dataset, new_game, play, small, state
 
 ROUNDS = 20

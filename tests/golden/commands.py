@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shlex
 import subprocess
 import sys
@@ -53,7 +54,12 @@ def answers(lines: list[str], folder: Path) -> list[str]:
     furnish(place)
     asked = "".join(json.dumps([str(place), shlex.split(line)]) + "\n" for line in lines)
     done = subprocess.run(
-        [sys.executable, "-c", _FORKS], input=asked, env=_environment(folder), capture_output=True, text=True, check=True
+        [sys.executable, "-c", _FORKS],
+        input=asked,
+        env=_environment(folder),
+        capture_output=True,
+        text=True,
+        check=True,
     )
     return [_normal(*json.loads(answer), place) for answer in done.stdout.splitlines()]
 
@@ -71,7 +77,10 @@ def write(name: str, found: dict[str, str]) -> None:
 
 
 def _normal(code: int, out: str, err: str, place: Path) -> str:
-    said = "".join(f"{line.rstrip()}\n" for line in (out + err).replace(str(place), "PLACE").splitlines())
+    """Without what differs between machines and moments: folders, and names made up from the time."""
+    said = (out + err).replace(str(place), "PLACE").replace(str(Path(sys.executable).parent), "BIN")
+    said = re.sub(r"\b(\w+)-\d{4}-\d{6}\b", r"\1-NOW", said)
+    said = "".join(f"{line.rstrip()}\n" for line in said.splitlines())
     return f"exit {code}\n{said}".rstrip("\n")
 
 

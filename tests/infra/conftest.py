@@ -4,7 +4,7 @@ from collections.abc import Callable
 import pytest
 from mlflow import MlflowClient
 
-from infra.mlflow_tracker import prepare
+from infra.mlflow.tracker import prepare
 
 
 @pytest.fixture(scope="session")

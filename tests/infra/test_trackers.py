@@ -11,7 +11,7 @@ import pytest
 from mlflow import MlflowClient
 from PIL import Image
 
-from infra.mlflow_tracker import MlflowTracker, opened_run, prepare
+from infra.mlflow.tracker import MlflowTracker, opened_run, prepare
 from infra.tracker import FolderTracker, Tracker, Trackers
 
 

@@ -13,7 +13,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 from rich.console import Console
 
-from pipelines.search import search
+from pipelines.search.command import search
 from tests.pipelines.tiny import created, named, small_search, tracked
 from tests.servers import ROOT
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.runs import RunFolder
+from pipelines.runs._folder import RunFolder
 from tests.guide import walked
 from tests.pipelines.tiny import SMALL, command, rows
 

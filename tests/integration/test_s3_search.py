@@ -12,12 +12,12 @@ import pytest
 from mlflow import MlflowClient
 
 from gan_core.experiment import Data
-from infra.store import silent
-from pipelines.names import run_folder
-from pipelines.pack import planned, write
-from pipelines.runs import RunFolder
-from pipelines.storage import Storage
-from pipelines.stores import open_store
+from infra.stores.protocol import silent
+from pipelines.data.write import planned, write
+from pipelines.runs._folder import RunFolder
+from pipelines.runs._lookup import run_folder
+from pipelines.settings._storage import Storage
+from pipelines.settings._stores import open_store
 from tests.faults.driver_kills import differences, ended, evaluated, finish, kill_at, words
 from tests.pipelines.tiny import command, environment, table
 

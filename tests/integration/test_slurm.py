@@ -10,10 +10,10 @@ import pytest
 from rich.console import Console
 
 from gan_core.experiment import Data, Metrics
-from pipelines.reference import obtain_reference
-from pipelines.runs import RunFolder
-from pipelines.settings import TrainExperiment
-from pipelines.worker import play
+from pipelines.evaluate.reference import obtain_reference
+from pipelines.runs._folder import RunFolder
+from pipelines.settings._experiments import TrainExperiment
+from pipelines.train.play import play
 from tests.guide import walked
 from tests.integration.slurm_node import SlurmNode, missing, slurm_node
 from tests.pipelines.tiny import SMALL, digest, rows, timeless
@@ -53,7 +53,7 @@ def node(tmp_path_factory):
 
 
 def said(node: SlurmNode, cwd: Path, *words: str) -> str:
-    done = node.run(sys.executable, "-m", "pipelines.cli", *words, cwd=cwd)
+    done = node.run(sys.executable, "-m", "pipelines.cli._main", *words, cwd=cwd)
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()
 

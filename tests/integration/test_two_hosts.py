@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.runs import RunFolder
+from pipelines.runs._folder import RunFolder
 from tests.integration.two_hosts import TwoHosts, await_text, missing, two_hosts
 from tests.pipelines.tiny import SMALL, command, digest, rows, timeless
 

@@ -4,8 +4,8 @@ import pytest
 from rich.console import Console
 
 from gan_core.experiment import Data, Metrics
-from pipelines.reference import obtain_reference
-from pipelines.worker import play
+from pipelines.evaluate.reference import obtain_reference
+from pipelines.train.play import play
 from tests.pipelines.tiny import Played, created, small_train
 
 

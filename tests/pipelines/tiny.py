@@ -21,12 +21,12 @@ from rich.console import Console
 
 from gan_core import checkpoint
 from gan_core.experiment import Metrics
-from pipelines.cli import main
-from pipelines.evaluate import Asked, evaluate_checkpoint
-from pipelines.resume import resumed_search, resumed_train
-from pipelines.rows import Event
-from pipelines.runs import RunFolder
-from pipelines.settings import SearchExperiment, TrainExperiment, search_experiment, train_experiment
+from pipelines.cli._main import main
+from pipelines.evaluate.command import Asked, evaluate_checkpoint
+from pipelines.launch._resume import resumed_search, resumed_train
+from pipelines.runs._folder import RunFolder
+from pipelines.settings._experiments import SearchExperiment, TrainExperiment, search_experiment, train_experiment
+from pipelines.train.events import Event
 
 SMALL = (
     "family.width=4",
@@ -164,7 +164,7 @@ def snapshot(folder: Path) -> dict[str, bytes | None]:
 
 def command(*words: object) -> list[str]:
     """`ganfleet` as a user types it."""
-    return [sys.executable, "-m", "pipelines.cli", *map(str, words)]
+    return [sys.executable, "-m", "pipelines.cli._main", *map(str, words)]
 
 
 def environment() -> dict[str, str]:

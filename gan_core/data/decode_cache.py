@@ -1,0 +1,138 @@
+"""Images decoded once: one file of bytes in a folder of the cache, which later processes map into memory."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+import torch
+
+from gan_core.data import image_files, sources, torchvision_sets
+from gan_core.data.image_files import in_order
+from gan_core.data.sources import Opened, Source
+from gan_core.settings import SettingsError
+from gan_core.streams import seeded
+
+IMAGES, LABELS, ABOUT = "images.npy", "labels.npy", "about.json"
+_AHEAD = 256
+
+
+@dataclass(frozen=True)
+class Stored:
+    """`images` uint8 (M, C, S, S), memory-mapped, in random order; `labels` (M,) int64."""
+
+    images: np.ndarray
+    labels: np.ndarray
+    classes: int
+    bad: list[str]
+    """A line for each image that could not be used: its name and why."""
+
+
+def stored(source: Source, name: str, size: int, cache: Path) -> Stored:
+    """The source's images in size x size, from `cache`, or decoded into it now by one process while others wait.
+
+    A source, size or program that has changed makes a new entry; a damaged entry is made anew. Raises SettingsError
+    if the cache cannot be written.
+    """
+    from filelock import FileLock
+
+    key = hashlib.sha256("/".join([name, str(size), source.identity, _code()]).encode()).hexdigest()[:32]
+    folder = cache / f"{name}-{size}-{key}"
+    found = _open(folder)
+    if found is not None:
+        return found
+    try:
+        cache.mkdir(parents=True, exist_ok=True)
+        with FileLock(cache / f".{folder.name}.lock"):
+            found = _open(folder)
+            if found is None:
+                _make(source.open(), name, size, folder)
+    except OSError as error:
+        raise SettingsError(f"the cache {cache} cannot be written: {error}; nearest: GANFLEET_CACHE=FOLDER") from None
+    found = found or _open(folder)
+    assert found is not None, folder
+    return found
+
+
+def _code() -> str:
+    """Changes with whatever decides what an image looks like: this program, and the decoder."""
+    import PIL
+
+    files = [Path(str(module.__file__)) for module in (image_files, sources, torchvision_sets)] + [Path(__file__)]
+    return PIL.__version__ + hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
+
+
+def _open(folder: Path) -> Stored | None:
+    try:
+        about = json.loads((folder / ABOUT).read_text())
+        pixels = np.load(folder / IMAGES, mmap_mode="c")  # may be written to, which changes no file
+        return Stored(pixels, np.load(folder / LABELS), about["classes"], about["bad"])
+    except (OSError, ValueError, EOFError):
+        return None
+
+
+def _make(opened: Opened, name: str, size: int, folder: Path) -> None:
+    """Decodes into a folder aside, which is then moved. The caller holds the lock."""
+    aside = folder.with_name(f".{folder.name}.part")
+    for leftover in (aside, folder):
+        shutil.rmtree(leftover, ignore_errors=True)
+    aside.mkdir()
+    try:
+        with (aside / IMAGES).open("wb") as file:
+            labels, bad = _decode(opened, name, size, file)
+        np.save(aside / LABELS, np.array(labels, dtype=np.int64))
+        (aside / ABOUT).write_text(json.dumps({"classes": opened.classes, "bad": sorted(bad)}))
+        os.replace(aside, folder)
+    except BaseException:
+        shutil.rmtree(aside, ignore_errors=True)
+        raise
+
+
+def _decode(opened: Opened, name: str, size: int, file: IO[bytes]) -> tuple[list[int], list[str]]:
+    """Writes the images as one .npy file, in an order drawn from the data's name alone. Returns labels and failures."""
+    labels: list[int] = []
+    bad: list[str] = []
+
+    def one(index: int) -> np.ndarray | str:
+        try:
+            return _prepared(opened, index, size)
+        except ValueError as error:
+            return str(error)
+
+    def header() -> None:
+        """Is as long for many images as for none, so that it can be written again when they have been counted."""
+        shape = (len(labels), opened.channels, size, size)
+        np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
+
+    header()
+    order = torch.randperm(len(opened.labels), generator=seeded("cpu", name, "order")).tolist()
+    for index, pixels in zip(order, in_order(one, order, _AHEAD), strict=True):
+        if isinstance(pixels, str):
+            bad.append(pixels)
+            continue
+        file.write(pixels.tobytes())
+        labels.append(int(opened.labels[index]))
+    file.seek(0)
+    header()
+    file.flush()
+    os.fsync(file.fileno())
+    return labels, bad
+
+
+def _prepared(opened: Opened, index: int, size: int) -> np.ndarray:  # (C, S, S)
+    """The largest square in the middle of the image, resized with PIL's antialiased bicubic filter."""
+    from PIL import Image
+
+    image = opened.read(index).convert("L" if opened.channels == 1 else "RGB")
+    side = min(image.size)
+    left, top = (image.width - side) // 2, (image.height - side) // 2
+    image = image.crop((left, top, left + side, top + side))
+    if side != size:
+        image = image.resize((size, size), Image.Resampling.BICUBIC)
+    return np.atleast_3d(np.asarray(image)).transpose(2, 0, 1)

@@ -1,0 +1,154 @@
+"""The field's usual sets, as torchvision knows them: the train part of MNIST, Fashion-MNIST and CIFAR-10, all of
+CelebA, and LSUN's categories. Fetched only if that is asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from importlib import import_module
+from io import BytesIO
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from gan_core.data.image_files import read_image
+from gan_core.data.sources import Opened, Source, files_below, files_identity
+from gan_core.experiment import Data
+from gan_core.settings import SettingsError
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+_MNIST = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
+_CIFAR = (*(f"data_batch_{part}" for part in range(1, 6)), "test_batch", "batches.meta")
+
+
+@dataclass(frozen=True)
+class _Known:
+    """A class of torchvision.datasets, and the files that it looks for below its root."""
+
+    of_torchvision: str
+    folder: str
+    files: tuple[str, ...]
+    options: tuple[tuple[str, Any], ...] = (("train", True),)
+
+    def missing(self, root: Path) -> list[Path]:
+        return [root / self.folder / name for name in self.files if not (root / self.folder / name).exists()]
+
+    def load(self, root: Path, download: bool) -> Any:
+        """torchvision's object."""
+        from torchvision import datasets
+
+        return getattr(datasets, self.of_torchvision)(root, download=download, **dict(self.options))
+
+
+_KNOWN = {
+    "mnist": _Known("MNIST", "MNIST/raw", _MNIST),
+    "fashion_mnist": _Known("FashionMNIST", "FashionMNIST/raw", _MNIST),
+    "cifar10": _Known("CIFAR10", "cifar-10-batches-py", _CIFAR),
+    "celeba": _Known("CelebA", "celeba", ("img_align_celeba",), (("split", "all"),)),
+}
+
+
+def _obtain(settings: Data, root: Path) -> _Known:
+    """Sees to it that the files are there. Raises SettingsError if they are not, or cannot be fetched."""
+    known = _KNOWN[settings.name]
+    missing = known.missing(root)
+    if missing and not settings.download:
+        raise SettingsError(
+            f"data.name={settings.name}: there is no {missing[0]}; nearest: data.download=true, or "
+            f"data.path=FOLDER that holds {known.folder}"
+        )
+    if missing:
+        _download(settings, root, known)
+    return known
+
+
+def _download(settings: Data, root: Path, known: _Known) -> None:
+    from filelock import FileLock
+
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        with FileLock(root / f".{settings.name}.lock"):
+            if known.missing(root):
+                known.load(root, download=True)
+    except (RuntimeError, OSError, ImportError) as error:
+        raise SettingsError(
+            f"data.download=true: {settings.name} cannot be fetched to {root}: {' '.join(str(error).split())}; "
+            f"nearest: data.path=FOLDER that holds {known.folder}"
+        ) from None
+
+
+def _arrays(settings: Data, root: Path, channels: int) -> Source:
+    """MNIST, Fashion-MNIST and CIFAR-10: torchvision holds them as one array."""
+    known = _obtain(settings, root)
+
+    def opened() -> Opened:
+        from PIL import Image
+
+        try:
+            found = known.load(root, settings.download)
+            pixels, labels = np.asarray(found.data), np.asarray(found.targets)
+            if len(pixels) != len(labels):
+                raise ValueError(f"{len(pixels)} images, {len(labels)} labels")
+        except Exception as error:  # whatever torchvision's readers meet in damaged files
+            raise SettingsError(
+                f"data.name={settings.name}: {root / known.folder} is damaged: {' '.join(str(error).split())}; "
+                f"nearest: delete it and data.download=true"
+            ) from None
+        return Opened(labels, 10, channels, lambda index: Image.fromarray(pixels[index]))
+
+    return Source(files_identity([root / known.folder / name for name in known.files]), opened)
+
+
+def _celeba(settings: Data, root: Path) -> Source:
+    """All 202,599 aligned faces, of one class: the 178x178 pixels in the middle."""
+    known = _obtain(settings, root)
+    files = files_below(root / known.folder / known.files[0])
+    labels = np.zeros(len(files), dtype=np.int64)
+    return Source(files_identity(files), lambda: Opened(labels, 1, 3, lambda index: read_image(files[index])))
+
+
+def _lsun(settings: Data, root: Path) -> Source:
+    """The categories whose `NAME_train_lmdb` lie in the folder, a class each.
+
+    Read from LMDB directly: torchvision's class leaves a pickle of the keys in the working directory, and reads
+    whichever lies there the next time.
+    """
+    folders = sorted(root.glob("*_train_lmdb"))
+    if not folders:
+        raise SettingsError(f"data.name=lsun: there is no *_train_lmdb in {root}; nearest: data.path=FOLDER of them")
+    return Source(files_identity([folder / "data.mdb" for folder in folders]), lambda: _open_lsun(folders))
+
+
+def _open_lsun(folders: list[Path]) -> Opened:
+    try:
+        lmdb = import_module("lmdb")
+    except ImportError:
+        raise SettingsError("data.name=lsun needs the package lmdb; nearest: pip install lmdb") from None
+    try:
+        tables = [lmdb.open(str(folder), readonly=True, lock=False, readahead=False) for folder in folders]
+    except lmdb.Error as error:
+        raise SettingsError(f"data.name=lsun: {error}; nearest: data.path=FOLDER of whole *_train_lmdb") from None
+    where: list[tuple[int, bytes]] = []
+    for number, table in enumerate(tables):
+        with table.begin() as view:
+            where += [(number, key) for key in view.cursor().iternext(keys=True, values=False)]
+
+    def read(index: int) -> Image.Image:
+        number, key = where[index]
+        with tables[number].begin() as view:
+            return read_image(BytesIO(view.get(key)), name=f"{folders[number].name}/{key.decode(errors='replace')}")
+
+    return Opened(np.array([number for number, _ in where]), len(folders), 3, read)
+
+
+FETCHED: dict[str, Callable[[Data, Path], Source]] = {
+    "mnist": partial(_arrays, channels=1),
+    "fashion_mnist": partial(_arrays, channels=1),
+    "cifar10": partial(_arrays, channels=3),
+    "celeba": _celeba,
+    "lsun": _lsun,
+}

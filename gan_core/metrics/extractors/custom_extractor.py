@@ -1,0 +1,48 @@
+"""An extractor of one's own: `metrics.extractor=package.module:Class`."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import inspect
+from pathlib import Path
+
+import torch
+
+from gan_core.metrics.extractors.extractor import Extractor, FeatureNet, tensors_digest
+from gan_core.settings import SettingsError
+
+
+def own_net(path: str) -> FeatureNet:
+    """A net of the class, its random weights the same in each process. Raises SettingsError if it cannot be had."""
+    module, _, name = path.partition(":")
+    try:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            net = getattr(importlib.import_module(module), name)()
+    except Exception as error:  # whatever someone else's module meets
+        said = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+        raise SettingsError(
+            f"metrics.extractor={path}: {said}; nearest: a class that Python can import here (see PYTHONPATH)"
+        ) from None
+    if not isinstance(net, FeatureNet):
+        raise SettingsError(
+            f"metrics.extractor={path} is no FeatureNet; nearest: class {name}(gan_core.metrics.extractors.FeatureNet)"
+        )
+    net.name = path
+    return net
+
+
+def own_extractor(path: str, weights: Path | None, quantise: bool) -> Extractor:
+    """The net with the weights of a file, if one is given. Its digest is of weights and source: another code with the
+    same weights is another extractor. Raises SettingsError, or ValueError for a file that is none of its weights."""
+    net = own_net(path)
+    if weights is not None:
+        try:
+            net.load_state_dict(torch.load(weights, map_location="cpu", weights_only=True))
+        except Exception as error:  # whatever torch's reader meets in a file of another kind
+            said = " ".join(str(error).split())[:120]
+            raise ValueError(f"{weights} is no state dict of {path}: {said}; nearest: metrics.weights=null") from None
+    source = inspect.getsource(inspect.getmodule(type(net)) or type(net))
+    digest = hashlib.sha256((tensors_digest(net.state_dict()) + source).encode()).hexdigest()
+    return Extractor(net.requires_grad_(False).eval(), digest, quantise)

@@ -1,0 +1,216 @@
+"""What turns images into features, and says which one it is: its name and its weights' digest go with each FID."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from gan_core.data.dataset import Dataset
+from gan_core.recipe import Shape
+from gan_core.streams import seeded
+
+TOTAL_VARIANCE = 3000.0
+"""The train set's total feature variance after scaling: FIDs of uniform noise are then in the thousands, as
+Inception's are, and do not depend on how long a classifier was trained."""
+
+PIXELS = 8192
+"""Of the images that a classifier measures at once: what they take fits into a core's cache."""
+_POOL = 6
+"""The classifier's first layer after its convolutions."""
+
+_SOURCES = (
+    *("metrics/extractors/extractor", "metrics/extractors/inception"),
+    *("metrics/statistics/tally", "metrics/statistics/moments", "data/image_files"),
+)
+
+_SLACK = 1e-3
+"""How far beyond [-1, 1] rounding may lead, or an image that was resampled."""
+
+CODE = hashlib.sha256(
+    b"".join((Path(__file__).parents[2] / f"{name}.py").read_bytes() for name in _SOURCES)
+).hexdigest()
+"""Digest of these files: a change of preprocessing, net or training makes a new reference, never a stale one."""
+
+
+def quantised(images: Tensor) -> Tensor:
+    """Images as a PNG would keep them: clamped to [-1, 1] and rounded to 256 levels."""
+    return ((images.clamp(-1, 1) + 1) * 127.5).round() / 127.5 - 1
+
+
+class FeatureNet(nn.Module):
+    """What turns images into features. One of your own is a subclass that an import finds:
+    `metrics.extractor=package.module:Class`; its constructor takes nothing, `metrics.weights` its state dict."""
+
+    name: str
+    resize: str = "none"
+    """What it does to the images' size, and to which range of numbers: for people to read, beside each FID."""
+    input_range: str = "[-1, 1]"
+    classes: int | None = None
+    """How many classes its logits are of; None: it names no classes, and there is no Inception Score."""
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor | None]:
+        """(N, *shape), images in [-1, 1] -> features (N, D) and logits (N, classes) or None."""
+        raise NotImplementedError
+
+
+class Pixels(FeatureNet):
+    """The samples themselves as features: exact for points, a weak measure for images."""
+
+    name = "pixels"
+
+    def forward(self, images: Tensor) -> tuple[Tensor, None]:
+        return images.flatten(1), None
+
+
+class Classifier(FeatureNet):
+    """A small convolutional classifier of the data's own labels; features are its last hidden layer (64).
+
+    Trained in float32, it measures in float64: its FID is the same for any batch size and on any device.
+    """
+
+    name = "classifier"
+    scale: Tensor
+
+    def __init__(self, shape: Shape, classes: int) -> None:
+        super().__init__()
+        self.classes = classes
+        self.body = nn.Sequential(
+            nn.Conv2d(shape[0], 16, 3, 1, 1),
+            nn.ReLU(),
+            nn.Conv2d(16, 32, 3, 2, 1),
+            nn.ReLU(),
+            nn.Conv2d(32, 64, 3, 2, 1),
+            nn.ReLU(),
+            nn.AdaptiveAvgPool2d(4),
+            nn.Flatten(),
+            nn.Linear(64 * 16, 64),
+            nn.ReLU(),
+        )
+        self.head = nn.Linear(64, classes)
+        self.register_buffer("scale", torch.ones(()))
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        images = images.to(self.scale.dtype)
+        if images.dtype == torch.float64 and images.device.type == "cpu" and not torch.is_grad_enabled():
+            at_once = max(1, PIXELS // images.shape[2:].numel())
+            hidden = torch.cat([self._measured(part) for part in images.split(at_once)])
+        else:
+            hidden = self.body(images)
+        return hidden * self.scale, self.head(hidden)
+
+    def _measured(self, images: Tensor) -> Tensor:
+        """`body`, in two thirds of the time that PyTorch's own float64 convolutions take on a CPU: channels come first,
+        so that a layer is one product of matrices."""
+        planes = images.transpose(0, 1)
+        for layer in self.body[:_POOL]:
+            planes = convolved(planes, layer) if isinstance(layer, nn.Conv2d) else planes.relu_()
+        pooled = planes.shape[2:] == (4, 4)
+        hidden: Tensor = self.body[_POOL + pooled :](planes.transpose(0, 1))
+        return hidden
+
+
+def convolved(planes: Tensor, layer: nn.Conv2d) -> Tensor:
+    """A 3x3 convolution with a border of one, (C, N, H, W) -> (C', N, H', W')."""
+    (stride, _), bias = layer.stride, layer.bias
+    assert (layer.kernel_size, layer.padding) == ((3, 3), (1, 1))
+    assert bias is not None
+    padded = F.pad(planes, (1, 1, 1, 1))
+    patches = padded.unfold(2, 3, stride).unfold(3, 3, stride)  # (C, N, H', W', 3, 3)
+    channels, count, height, width = patches.shape[:4]
+    columns = patches.permute(0, 4, 5, 1, 2, 3).reshape(9 * channels, -1)
+    return torch.addmm(bias[:, None], layer.weight.flatten(1), columns).view(-1, count, height, width)
+
+
+@dataclass(frozen=True)
+class Extractor:
+    """A feature network on its device, and what identifies it."""
+
+    net: FeatureNet
+    digest: str = ""
+    """sha256 of the weights: of the tensors, or of the file that they were published in."""
+    quantise: bool = True
+    """Whether images are rounded to 256 levels first, as published FIDs have it."""
+    accuracy: float | None = None
+    """Share of held-out images that a classifier names rightly."""
+    device: torch.device | str = "cpu"
+    """Where the net is; images come to it."""
+
+    def __post_init__(self) -> None:
+        if not self.digest:
+            object.__setattr__(self, "digest", tensors_digest(self.net.state_dict()))
+
+    def features(self, images: Tensor) -> Tensor:
+        """(N, *shape) -> (N, D); see `__call__`."""
+        return self(images)[0]
+
+    @torch.no_grad()
+    def __call__(self, images: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Images (N, C, H, W), uint8 or in [-1, 1], or points (N, D) -> features (N, D) and logits, if it has any.
+
+        Raises ValueError for images out of range or of no numbers.
+        """
+        images = images.to(self.device)
+        if images.dtype == torch.uint8:
+            images = images.float() / 127.5 - 1
+        elif images.dim() == 4:
+            images = self._checked(images.float())
+        return self.net(images.float())
+
+    def _checked(self, images: Tensor) -> Tensor:
+        low, high = (float(bound) for bound in images.aminmax())
+        if not (low >= -1 - _SLACK and high <= 1 + _SLACK):  # also if one is NaN
+            raise ValueError(f"images range from {low:.4g} to {high:.4g}; wanted: [-1, 1], or uint8 0 to 255")
+        return quantised(images) if self.quantise else images
+
+    def about(self) -> dict[str, str]:
+        """What must be told with each number."""
+        return {
+            "extractor": self.net.name,
+            "weights": self.digest[:16],
+            "resize": self.net.resize,
+            "input_range": self.net.input_range + (", of 256 levels" if self.quantise else ""),
+            **({} if self.accuracy is None else {"accuracy": f"{self.accuracy:.4f}"}),
+        }
+
+    def to(self, device: torch.device | str) -> Extractor:
+        """The same on a device."""
+        return replace(self, net=self.net.to(device), device=device)
+
+
+def tensors_digest(tensors: dict[str, Tensor]) -> str:
+    """sha256 over names, shapes, types and bytes of tensors."""
+    content = hashlib.sha256()
+    for name, tensor in sorted(tensors.items()):
+        content.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
+        content.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+    return content.hexdigest()
+
+
+def train_classifier(data: Dataset, epochs: int = 15) -> tuple[Classifier, float]:
+    """A classifier of four fifths of `data` from a fixed seed, and the share of the rest that it names rightly."""
+    order = torch.randperm(len(data.images), generator=seeded("cpu", "classifier split"))
+    held_out, train = order.tensor_split([len(order) // 5])
+    images = quantised(data.images)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        net = Classifier(data.shape, data.classes)
+    steps = epochs * -(-len(train) // 64)
+    optimizer = torch.optim.AdamW(net.parameters(), lr=3e-3)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 3e-3, total_steps=steps)
+    for epoch in range(epochs):
+        shuffled = train[torch.randperm(len(train), generator=seeded("cpu", "classifier", epoch))]
+        for chosen in shuffled.split(64):
+            optimizer.zero_grad(set_to_none=True)
+            F.cross_entropy(net(images[chosen])[1], data.labels[chosen]).backward()
+            optimizer.step()
+            schedule.step()
+    net.requires_grad_(False).eval().double()
+    guesses = torch.cat([net(images[chosen])[1].argmax(1) for chosen in held_out.split(256)])
+    features = torch.cat([net(some)[0] for some in images.split(256)])
+    net.scale.fill_((TOTAL_VARIANCE / features.var(dim=0).sum()) ** 0.5)
+    return net, float((guesses == data.labels[held_out]).double().mean())

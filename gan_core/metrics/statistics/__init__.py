@@ -1,0 +1,1 @@
+"""Statistics of features: moments, files, and those of the real images."""

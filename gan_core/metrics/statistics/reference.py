@@ -1,0 +1,237 @@
+"""What generated samples are measured against: an extractor and the real data's Gaussian, as one piece of bytes."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import safetensors
+import safetensors.torch
+import torch
+from torch import Tensor
+
+from gan_core import streams
+from gan_core.data.dataset import Dataset, Modes
+from gan_core.experiment import Metrics
+from gan_core.metrics.extractors.custom_extractor import own_extractor, own_net
+from gan_core.metrics.extractors.extractor import (
+    CODE,
+    Classifier,
+    Extractor,
+    FeatureNet,
+    Pixels,
+    tensors_digest,
+    train_classifier,
+)
+from gan_core.metrics.extractors.inception import InceptionV3, load_inception
+from gan_core.metrics.fid import Gaussian
+from gan_core.metrics.statistics.statistics_file import read_statistics
+from gan_core.metrics.statistics.tally import Tally
+from gan_core.recipe import Shape
+from gan_core.settings import SettingsError
+
+BATCH = 256
+"""Images measured at once, if they are small."""
+
+VALUES = 2**23
+"""Values of the images measured at once: 32 MB of float32, a few times that on the way."""
+
+WIDEST = 4096
+"""Pixels as features are no more than this: their covariance takes 128 MB."""
+
+Watch = Callable[[Iterable[Tensor], int], Iterable[Tensor]]
+"""Shows someone how batches of so many images go by."""
+
+
+def unwatched(batches: Iterable[Tensor], count: int) -> Iterable[Tensor]:
+    """Nobody looks."""
+    return batches
+
+
+def extractor_name(settings: Metrics, data: Dataset) -> str:
+    """The extractor that `auto` stands for. Raises SettingsError for one that looks at images, on points."""
+    if settings.extractor == "auto":
+        return "classifier" if data.pictured and data.classes > 1 else "pixels"
+    if settings.extractor != "pixels" and not data.pictured:
+        raise SettingsError(
+            f"metrics.extractor={settings.extractor} looks at images, {data.name} are points;"
+            " nearest: metrics.extractor=pixels"
+        )
+    return settings.extractor
+
+
+def build_extractor(settings: Metrics, name: str, data: Dataset | None) -> Extractor:
+    """The extractor of that name; a classifier without weights is trained on `data` (seconds).
+
+    Raises ValueError for weights that are missing, damaged or of another net.
+    """
+    weights, quantise = settings.weights, settings.quantise
+    if name == Pixels.name:
+        return Extractor(Pixels(), quantise=quantise)
+    if name == InceptionV3.name:
+        assert weights is not None, "Metrics asks for them"
+        return Extractor(load_inception(weights), file_digest(weights), quantise)
+    if name != Classifier.name:
+        return own_extractor(name, weights, quantise)
+    if data is None:
+        raise SettingsError("metrics.extractor=classifier needs a data set with labels; nearest: inception-v3")
+    if weights is not None:
+        return replace(Reference.from_bytes(weights.read_bytes(), data).extractor, quantise=quantise)
+    net, accuracy = train_classifier(data)
+    return Extractor(net, quantise=quantise, accuracy=accuracy)
+
+
+def batch_of(shape: Shape) -> int:
+    """How many samples of that shape are measured at once."""
+    return max(1, min(BATCH, VALUES // math.prod(shape)))
+
+
+def file_digest(path: Path) -> str:
+    """sha256 of a file's bytes."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@dataclass(frozen=True)
+class Reference:
+    """An extractor and the Gaussian of the train set's features under it."""
+
+    extractor: Extractor
+    target: Gaussian
+    count: int | None
+    """Real images that the Gaussian is of; None: published statistics do not say."""
+    shape: Shape
+    """Of one sample, and the number of its classes: what it fits."""
+    classes: int
+    modes: Modes | None
+    weights: Path | None = None
+    """Inception's weights stay in their own file: too large to be handed around."""
+
+    @staticmethod
+    def key(settings: Metrics, data: Dataset) -> str:
+        """Under what a reference is cached: hash of the data's content, preprocessing, extractor and code."""
+        name = extractor_name(settings, data)
+        parts = [data.digest(), name, repr((settings.quantise, settings.reference_samples)), CODE]
+        parts += ["" if file is None else file_digest(file) for file in (settings.weights, settings.statistics)]
+        if ":" in name:
+            parts.append(own_extractor(name, None, settings.quantise).digest)
+        return hashlib.sha256("/".join(parts).encode()).hexdigest()
+
+    @staticmethod
+    def build(
+        settings: Metrics, data: Dataset, watch: Watch = unwatched, device: torch.device | str = "cpu"
+    ) -> Reference:
+        """Makes the extractor, then takes the moments of all of `data`, unless told otherwise, on a device."""
+        extractor = build_extractor(settings, extractor_name(settings, data), data).to(device)
+        if isinstance(extractor.net, Pixels) and data.pictured and math.prod(data.shape) > WIDEST:
+            raise SettingsError(too_wide(math.prod(data.shape)))
+        fits = (data.shape, data.classes, data.modes)
+        weights = settings.weights if isinstance(extractor.net, InceptionV3) else None
+        if settings.statistics is not None:
+            target, count = published(settings.statistics, extractor)
+            width = extractor.features(data.images[:2]).shape[1]
+            if width != len(target.mean):
+                raise ValueError(f"it is of {len(target.mean)} features, {extractor.net.name} gives {width}")
+            return Reference(extractor.to("cpu"), target, count, *fits, weights)
+        count = min(settings.reference_samples or len(data.images), len(data.images))
+        tally = Tally(extractor, count).extend(watch(real_batches(data, count), count))
+        assert tally.moments is not None
+        return Reference(extractor.to("cpu"), tally.moments.gaussian.to("cpu"), count, *fits, weights)
+
+    def to_bytes(self) -> bytes:
+        """One safetensors file: weights, mean and covariance, and their digest."""
+        tensors = {"mean": self.target.mean, "covariance": self.target.covariance}
+        if self.weights is None:
+            tensors |= {f"extractor.{name}": value for name, value in self.extractor.net.state_dict().items()}
+        about = {
+            "extractor": self.extractor.net.name,
+            "extractor_digest": self.extractor.digest,
+            "weights": json.dumps(None if self.weights is None else str(self.weights)),
+            "quantise": json.dumps(self.extractor.quantise),
+            "accuracy": json.dumps(self.extractor.accuracy),
+            "count": json.dumps(self.count),
+            "shape": json.dumps([*self.shape, self.classes]),
+        }
+        return safetensors.torch.save(tensors, {**about, "digest": _digest(about, tensors)})
+
+    @staticmethod
+    def from_bytes(content: bytes, data: Dataset) -> Reference:
+        """What `to_bytes` wrote, for data of the same shape. Raises ValueError if it is damaged or does not fit."""
+        try:
+            tensors = safetensors.torch.load(content)
+            size = int.from_bytes(content[:8], "little")
+            about = json.loads(content[8 : 8 + size])["__metadata__"]
+            if about.pop("digest") != _digest(about, tensors):
+                raise ValueError("its digest does not match")
+            if json.loads(about["shape"]) != [*data.shape, data.classes]:
+                raise ValueError(f"it is of samples of shape {about['shape']}")
+        except (safetensors.SafetensorError, KeyError, ValueError) as error:
+            raise ValueError(f"not a reference of {data.name}: {' '.join(str(error).split())}") from None
+        weights = None if about["weights"] == "null" else Path(json.loads(about["weights"]))
+        net = _net(about["extractor"], tensors, weights, data)
+        digest = about["extractor_digest"]
+        if weights is not None and file_digest(weights) != digest:
+            raise ValueError(f"{weights} is no longer the file that this reference was made with")
+        extractor = Extractor(net, digest, json.loads(about["quantise"]), json.loads(about["accuracy"]))
+        target = Gaussian(tensors["mean"], tensors["covariance"])
+        fits = (data.shape, data.classes, data.modes)
+        return Reference(
+            extractor, target, json.loads(about["count"]), *fits, None if weights is None else Path(weights)
+        )
+
+    def to(self, device: torch.device | str) -> Reference:
+        """The same on a device."""
+        return replace(self, extractor=self.extractor.to(device), target=self.target.to(device))
+
+
+def too_wide(width: int) -> str:
+    """Why images of that many values cannot be features."""
+    return (
+        f"metrics.extractor=pixels on images of {width} values needs a covariance of {width}x{width};"
+        " nearest: metrics.extractor=inception-v3"
+    )
+
+
+def published(file: Path, extractor: Extractor) -> tuple[Gaussian, int | None]:
+    """Statistics from an npz file, and of how many images if it says so.
+
+    Raises ValueError if they are of another extractor than the file names.
+    """
+    target, about = read_statistics(file)
+    mine = extractor.about()
+    for key in ("extractor", "weights", "resize", "input_range"):
+        if about.get(key, mine[key]) != mine[key]:
+            raise ValueError(f"{file} was made with {key.replace('_', ' ')} {about[key]}, not {mine[key]}")
+    return target, int(about["samples"]) if "samples" in about else None
+
+
+def real_batches(data: Dataset, count: int) -> Iterator[Tensor]:
+    """`count` of the train set's images in batches; fewer than all are drawn from a fixed seed."""
+    if count >= len(data.images):
+        yield from data.images.split(batch_of(data.shape))
+        return
+    chosen = torch.randperm(len(data.images), generator=streams.seeded("cpu", "reference samples"))[:count]
+    for some in chosen.sort().values.split(batch_of(data.shape)):
+        yield data.images[some]
+
+
+def _net(name: str, tensors: dict[str, Tensor], weights: Path | None, data: Dataset) -> FeatureNet:
+    net: FeatureNet
+    if weights is not None:
+        return load_inception(weights)
+    if name == Pixels.name:
+        net = Pixels()
+    elif name == Classifier.name:
+        net = Classifier(data.shape, data.classes).double()
+    else:
+        net = own_net(name)
+    net.load_state_dict({key[10:]: value for key, value in tensors.items() if key.startswith("extractor.")})
+    return net.requires_grad_(False).eval()
+
+
+def _digest(about: dict[str, str], tensors: dict[str, Tensor]) -> str:
+    return hashlib.sha256((json.dumps(about, sort_keys=True) + tensors_digest(tensors)).encode()).hexdigest()

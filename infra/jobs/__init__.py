@@ -1,0 +1,1 @@
+"""Adapters to batch systems: Slurm, KubeRay, Ray Jobs."""

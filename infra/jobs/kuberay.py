@@ -1,0 +1,158 @@
+"""KubeRay: the RayJob of a run, and its jobs by kubectl."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from infra.jobs.batch import BatchError, State, answer, found
+
+TEMPLATE = Path(__file__).parents[1] / "deploy" / "rayjob.yaml"
+_HINT = "install kubectl, or leave out --apply to see the RayJob"
+_STATES: dict[str, State] = {
+    "": "waiting",
+    "PENDING": "waiting",
+    "RUNNING": "running",
+    "SUCCEEDED": "done",
+    "STOPPED": "stopped",
+    "FAILED": "failed",
+}
+
+
+@dataclass(frozen=True)
+class Pods:
+    """How many workers, and what each of them has."""
+
+    image: str
+    workers: int
+    """To begin with."""
+    min_workers: int
+    max_workers: int
+    """The autoscaler's bounds; it is off if both are `workers`."""
+    cpus: int
+    gpus: int
+    memory: str
+    """As Kubernetes writes it: 16Gi."""
+    retries: int
+    """How often a job that failed is begun again, with a new cluster."""
+    secret: str | None = None
+    """The Secret with S3's credentials, made part of the environment."""
+    claim: str | None = None
+    """The PersistentVolumeClaim mounted at the storage path, which all pods must see."""
+
+
+def ray_job(pods: Pods, job: str, run: str, play: str, storage: str, ray_version: str) -> dict[str, Any]:
+    """The RayJob `job` of the run `run`. `play`: shell lines that end in `exec`; `storage`: the storage path."""
+    manifest = yaml.safe_load(TEMPLATE.read_text())
+    manifest["metadata"]["name"] = job
+    manifest["metadata"]["annotations"] = {"ganfleet/name": run}
+    spec = manifest["spec"]
+    spec["backoffLimit"] = pods.retries
+    cluster = spec["rayClusterSpec"]
+    cluster["rayVersion"] = ray_version
+    head, (group,) = cluster["headGroupSpec"], cluster["workerGroupSpecs"]
+    head["template"]["metadata"]["annotations"]["ganfleet/run"] = play
+    group |= {"replicas": pods.workers, "minReplicas": pods.min_workers, "maxReplicas": pods.max_workers}
+    (worker,) = group["template"]["spec"]["containers"]
+    worker["resources"] = _resources(pods)
+    scales = (pods.min_workers, pods.max_workers) != (pods.workers, pods.workers)
+    if scales:  # what the driver may count on, beyond what is there when it begins
+        room = {"name": "GANFLEET_NODES", "value": f"{pods.max_workers}x{pods.cpus}x{pods.gpus}"}
+        head["template"]["spec"]["containers"][0]["env"].append(room)
+    else:
+        del cluster["enableInTreeAutoscaling"], cluster["autoscalerOptions"]
+    for template in (head["template"], group["template"]):
+        _furnish(template["spec"], pods, storage)
+    return manifest
+
+
+def _furnish(pod: dict[str, Any], pods: Pods, storage: str) -> None:
+    """Image, secret and volume of a pod; lists that stay empty are left out."""
+    (container,) = pod["containers"]
+    container["image"] = pods.image
+    if pods.secret is not None:
+        container["envFrom"].append({"secretRef": {"name": pods.secret}})
+    if pods.claim is not None:
+        container["volumeMounts"].append({"name": "runs", "mountPath": storage})
+        pod["volumes"].append({"name": "runs", "persistentVolumeClaim": {"claimName": pods.claim}})
+    for owner, names in ((container, ("env", "envFrom", "volumeMounts")), (pod, ("volumes",))):
+        for name in names:
+            if not owner[name]:
+                del owner[name]
+
+
+def _resources(pods: Pods) -> dict[str, dict[str, str]]:
+    each = {"cpu": str(pods.cpus), "memory": pods.memory}
+    if pods.gpus:
+        each["nvidia.com/gpu"] = str(pods.gpus)
+    return {"requests": dict(each), "limits": dict(each)}
+
+
+def job_name(run: str, attempt: int) -> str:
+    """A name that Kubernetes takes, from a run's: lower case, digits and dashes, at most 47 (KubeRay's limit)."""
+    slug = re.sub(r"[^a-z0-9]+", "-", run.lower()).strip("-")[:40].rstrip("-")
+    return f"{slug if slug[:1].isalpha() else f'g-{slug}'}-{attempt}"
+
+
+def to_yaml(manifest: dict[str, Any]) -> str:
+    """As a person would write it: a command of several lines as a block."""
+    return yaml.dump(manifest, Dumper=_Dumper, sort_keys=False, width=1000)
+
+
+class _Dumper(yaml.SafeDumper):
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
+
+
+def _text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style="|" if "\n" in text else None)
+
+
+_Dumper.add_representer(str, _text)
+
+
+class KubeRay:
+    """The cluster that kubectl's current context names."""
+
+    def __init__(self, namespace: str) -> None:
+        self.namespace = namespace
+
+    def submit(self, text: str, job: str) -> str:
+        """Applies a manifest."""
+        answer(self._kubectl("apply", "--filename", "-", hint=_HINT), text)
+        return job
+
+    def state(self, job: str) -> State:
+        """What the operator says of it; `ended` if it is not there any more."""
+        told = answer(self._kubectl("get", "rayjob", job, "--ignore-not-found", "--output", "json"))
+        if not told.strip():
+            return "ended"
+        status = json.loads(told).get("status", {})
+        if status.get("jobDeploymentStatus") == "Failed":
+            return "failed"
+        return _STATES.get(status.get("jobStatus", ""), "waiting")
+
+    def follow(self, job: str) -> Iterator[str]:
+        """The output of the pod that submitted it, which is the driver's."""
+        command = self._kubectl("logs", "--follow", f"job/{job}")
+        last = ""
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
+            assert process.stdout is not None
+            for last in process.stdout:
+                yield last
+        if process.returncode:
+            raise BatchError(f"kubectl logs: {last.strip()[:300] or f'exit code {process.returncode}'}")
+
+    def stop(self, job: str) -> None:
+        """Deletes it, and with it its cluster."""
+        answer(self._kubectl("delete", "rayjob", job, "--wait=false"))
+
+    def _kubectl(self, *words: str, hint: str = "a machine with kubectl") -> list[str]:
+        return [found("kubectl", hint), *words, "--namespace", self.namespace]

@@ -1,0 +1,116 @@
+"""Ray Jobs: commands run by a Ray cluster, through the address of its dashboard. The token is Ray's own to find:
+RAY_AUTH_MODE=token with RAY_AUTH_TOKEN, RAY_AUTH_TOKEN_PATH or ~/.ray/auth_token."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from typing import Any, TypeVar
+
+from infra.jobs.batch import POLL_SECONDS, BatchError, State
+
+ADDRESSES = ("RAY_API_SERVER_ADDRESS", "RAY_DASHBOARD_ADDRESS", "RAY_ADDRESS")
+"""Where an address is looked for, in this order."""
+
+STOP_SECONDS = "60"
+"""From TERM to KILL: Ray's own three are too few to close runs and save what there is."""
+
+START_SECONDS = 30
+"""How long a cluster that has just started may have nobody to take jobs."""
+
+_STATES: dict[str, State] = {
+    "PENDING": "waiting",
+    "RUNNING": "running",
+    "STOPPED": "stopped",
+    "SUCCEEDED": "done",
+    "FAILED": "failed",
+}
+_Answer = TypeVar("_Answer")
+
+
+def address_from(given: str | None) -> str | None:
+    """The address that is given, else the environment's; None if there is none."""
+    return given or next((found for name in ADDRESSES if (found := os.environ.get(name))), None)
+
+
+class RayJobs:
+    """The cluster at an address: http://HOST:8265, or HOST:6379 from within it."""
+
+    def __init__(self, address: str) -> None:
+        self.address = address
+        self._client: Any = None
+
+    def submit(self, text: str, job: str) -> str:
+        """Runs a shell command on the cluster's head."""
+        environment = {"env_vars": {"RAY_JOB_STOP_WAIT_TIME_S": STOP_SECONDS}}
+        deadline = time.monotonic() + START_SECONDS
+        while True:
+            try:
+                return self._asked(
+                    lambda client: client.submit_job(entrypoint=text, submission_id=job, runtime_env=environment)
+                )
+            except BatchError as error:
+                if "No available agent" not in str(error) or time.monotonic() > deadline:
+                    raise
+            time.sleep(POLL_SECONDS)
+
+    def state(self, job: str) -> State:
+        """What the cluster says of it."""
+        try:
+            status = self._asked(lambda client: client.get_job_status(job))
+        except BatchError as error:
+            if "does not exist" in str(error) or "not found" in str(error):  # of another cluster at this address
+                return "ended"
+            raise
+        return _STATES.get(str(status.value), "ended")
+
+    def follow(self, job: str) -> Iterator[str]:
+        """The driver's output as it comes."""
+        import asyncio
+
+        pieces: AsyncIterator[str] = self._asked(lambda client: client.tail_job_logs(job))
+        with asyncio.Runner() as runner:
+            while True:
+                try:
+                    piece = runner.run(_next(pieces))
+                except Exception as error:
+                    raise BatchError(_line(error, self.address)) from None
+                if piece is None:
+                    return
+                yield piece
+
+    def stop(self, job: str) -> None:
+        """TERM to the driver, and KILL a minute later."""
+        self._asked(lambda client: client.stop_job(job))
+
+    def _asked(self, question: Callable[[Any], _Answer]) -> _Answer:
+        try:
+            if self._client is None:
+                self._client = self._connected()
+            return question(self._client)
+        except Exception as error:  # requests', aiohttp's and Ray's own, from a library that documents RuntimeError
+            raise BatchError(_line(error, self.address)) from None
+
+    def _connected(self) -> Any:
+        # Ray prefers both of these to an address it is given.
+        os.environ["RAY_API_SERVER_ADDRESS"] = self.address
+        from ray.job_submission import JobSubmissionClient
+
+        logging.getLogger("ray.dashboard.modules.job.sdk").setLevel(logging.WARNING)
+        return JobSubmissionClient(self.address)
+
+
+async def _next(pieces: AsyncIterator[str]) -> str | None:
+    return await anext(pieces, None)
+
+
+def _line(error: Exception, address: str) -> str:
+    said = " ".join(str(error).split())
+    if "Authentication" in said or "Unauthorized" in said or "Forbidden" in said:
+        return (
+            f"the Ray cluster at {address} refuses the token: {said[:200]};"
+            " nearest: RAY_AUTH_MODE=token with RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH as the cluster's"
+        )
+    return f"the Ray cluster at {address}: {said[:300] or type(error).__name__}"

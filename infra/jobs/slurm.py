@@ -1,0 +1,142 @@
+"""Slurm: the batch script of a job with a Ray cluster of its own, and its jobs by sbatch, squeue and scancel."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from infra.jobs.batch import ACTIVE, POLL_SECONDS, BatchError, State, answer, found
+
+TEMPLATE = Path(__file__).parents[1] / "deploy" / "slurm.sh"
+_HINT = "a login node of the cluster, or leave out --apply to see the script"
+_STATES: dict[str, State] = {
+    "COMPLETED": "done",
+    "CANCELLED": "stopped",
+    "PENDING": "waiting",
+    "CONFIGURING": "waiting",
+    "PREEMPTED": "waiting",
+    "REQUEUED": "waiting",
+    "REQUEUE_HOLD": "waiting",
+    "SPECIAL_EXIT": "waiting",
+    "RUNNING": "running",
+    "COMPLETING": "running",
+    "RESIZING": "running",
+    "SIGNALING": "running",
+    "STAGE_OUT": "running",
+    "STOPPED": "running",
+    "SUSPENDED": "running",
+}
+
+
+@dataclass(frozen=True)
+class Allocation:
+    """What is asked of Slurm; None is left to its own defaults."""
+
+    nodes: int = 1
+    cpus: int | None = None
+    """Of each node; None: whole nodes."""
+    gpus: int = 0
+    """Of each node."""
+    memory: str | None = None
+    """Of each node, as Slurm writes it: 16G."""
+    time: str | None = None
+    """As Slurm writes it: 2-12:00:00 is two and a half days."""
+    partition: str | None = None
+    account: str | None = None
+    qos: str | None = None
+
+    def options(self) -> list[str]:
+        """As options of sbatch."""
+        asked: list[tuple[str, object]] = [
+            ("nodes", self.nodes),
+            ("cpus-per-task", self.cpus),
+            ("gpus-per-node", self.gpus or None),
+            ("mem", self.memory),
+            ("time", self.time),
+            ("partition", self.partition),
+            ("account", self.account),
+            ("qos", self.qos),
+        ]
+        whole = ["--exclusive"] if self.cpus is None else []
+        return [f"--{name}={value}" for name, value in asked if value is not None] + whole
+
+
+def script(allocation: Allocation, name: str, log: str, programs: Path, play: str) -> str:
+    """The whole batch script of a job.
+
+    `log`: where its output goes, absolute. `programs`: the folder of `ganfleet` and `ray`, put first on the PATH.
+    `play`: shell lines that become the driver; they end in `exec`.
+    """
+    options = [f"--job-name={name}", f"--output={log}", *allocation.options()]
+    filled = {
+        "#@SBATCH": "\n".join(f"#SBATCH {option}" for option in map(_quoted, options)),
+        "#@PATH": f"export PATH={shlex.quote(str(programs))}:$PATH",
+        "#@LOG": f"log={shlex.quote(log)}",
+        "    #@PLAY": play.rstrip(),
+    }
+    text = TEMPLATE.read_text()
+    for mark, lines in filled.items():
+        assert text.count(f"\n{mark}\n") == 1, mark
+        text = text.replace(f"\n{mark}\n", f"\n{lines}\n")
+    return text
+
+
+def _quoted(option: str) -> str:
+    """As a line of #SBATCH takes it; `%` stands for itself in the name of a file."""
+    name, _, value = option.partition("=")
+    if name == "--output":
+        value = value.replace("%", "%%")
+    return f'{name}="{value}"' if " " in value else f"{name}={value}" if value else name
+
+
+class Slurm:
+    """The cluster that this machine's Slurm programs know; a job's output is read from the shared disk."""
+
+    def __init__(self, log: Path) -> None:
+        self.log = log
+
+    def submit(self, text: str, job: str) -> str:
+        """Hands a script to sbatch. Returns Slurm's number of it."""
+        sbatch = found("sbatch", _HINT)
+        return answer([sbatch, "--parsable"], text).strip().partition(";")[0]
+
+    def state(self, job: str) -> State:
+        """What squeue says of it; Slurm forgets jobs some minutes after their end."""
+        squeue = found("squeue", "a login node of the cluster")
+        try:
+            said = answer([squeue, "--noheader", "--states=all", f"--jobs={job}", "--format=%T"])
+        except BatchError as error:
+            if "Invalid job id" in str(error):
+                return "ended"
+            raise
+        words = said.split()
+        return _STATES.get(words[0], "failed") if words else "ended"
+
+    def follow(self, job: str) -> Iterator[str]:
+        """The output file as it grows; a job that is requeued goes on writing to it."""
+        seen = 0
+        while True:
+            active = self.state(job) in ACTIVE
+            if self.log.exists() and self.log.stat().st_size > seen:
+                with self.log.open("rb") as file:
+                    file.seek(seen)
+                    new = file.read()
+                seen += len(new)
+                yield new.decode(errors="replace")
+            if not active:
+                return
+            time.sleep(POLL_SECONDS)
+
+    def stop(self, job: str) -> None:
+        """Ends it for good: one that runs is told by its script, which cancels the job once the driver has ended."""
+        scancel = found("scancel", "a login node of the cluster")
+        answer([scancel, "--signal=USR1", "--batch", job] if self.state(job) == "running" else [scancel, job])
+
+
+def programs_of(python: str) -> Path:
+    """The folder of the scripts that belong to a Python, links of a virtual environment left as they are."""
+    return Path(os.path.abspath(python)).parent

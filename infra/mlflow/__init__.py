@@ -1,0 +1,1 @@
+"""Adapters to MLflow: its store, runs, rows and model registry."""

@@ -1,0 +1,172 @@
+"""What a run in MLflow is told while it trains: rows of metrics, many in one call, and pictures.
+
+The driver calls `prepare` once; whoever trains calls `opened_run`, logs through `MlflowTracker` and ends with
+`close_run`. Equal calls may be repeated: a run is found again, a file replaced.
+"""
+
+import re
+import tempfile
+import time
+import uuid
+from collections import Counter
+from collections.abc import ItemsView, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from io import BytesIO
+from pathlib import Path
+
+from infra.mlflow.runs import close_run, opened_run, run_of, set_tags
+from infra.mlflow.store import client_of, prepare
+from infra.tracker import finite_row
+from infra.versions import version_tags
+
+# infra.mlflow.store sets what mlflow reads while it is imported.
+# isort: split
+from mlflow.entities import Metric, Run
+from mlflow.tracking.multimedia import compress_image_size
+from mlflow.utils.mlflow_tags import MLFLOW_LOGGED_IMAGES
+from mlflow.utils.validation import MAX_METRICS_PER_BATCH
+from PIL import Image
+
+__all__ = ["MlflowTracker", "Row", "close_run", "now", "opened_run", "prepare", "run_of", "version_tags"]
+
+MARKER = "images_seen"  # the metric that every row has
+PICTURES = "samples"
+SYSTEM = "system/"
+"""MLflow's pages show metrics of these names apart from the others, against the clock."""
+
+# The names that log_image makes; older MLflow wrote % for +.
+_PICTURE = re.compile(
+    rf"images/(?P<stem>{PICTURES}[+%]step[+%](?P<step>\d+)[+%]timestamp[+%]\d+[+%][0-9a-f-]{{36}})"
+    r"([+%]compressed)?\.\w+"
+)
+
+
+@dataclass(frozen=True)
+class Row:
+    """The metrics of one step."""
+
+    step: int
+    time: int
+    """When they were measured, in milliseconds since 1970."""
+    values: Mapping[str, float]
+
+
+class MlflowTracker:
+    """A `Tracker` of an open run, by its id, or as it was found. Every row must hold `marker`: it marks the steps
+    recorded."""
+
+    def __init__(self, uri: str, run: str | Run, marker: str = MARKER) -> None:
+        self._client = client_of(uri)
+        self._marker = marker
+        found = self._client.get_run(run) if isinstance(run, str) else run
+        self.run_id = str(found.info.run_id)
+        self._last_step, self._samples = -1, 0
+        self._tags: dict[str, str] = {}
+        self._pictures: _Pictures | None = None
+        self._read(found)
+
+    @property
+    def last_step(self) -> int:
+        return self._last_step
+
+    def refresh(self) -> None:
+        """Looks at what others have recorded."""
+        self._read(self._client.get_run(self.run_id))
+
+    def metrics(self, step: int, values: Mapping[str, float]) -> None:
+        self.rows([Row(step, now(), values)])
+
+    def rows(self, rows: Sequence[Row], samples: Sequence[Row] = ()) -> None:
+        """Record rows in the order of their steps, in as few calls as MLflow's limits allow; those up to `last_step`
+        are dropped. A row is recorded as a whole. `samples`: of the machine, named `system/...`; they are counted, and
+        that is their step.
+        """
+        new = [row for row in rows if row.step > self._last_step]
+        assert all(self._marker in row.values for row in new), f"a row without {self._marker}"
+        counted = [replace(row, step=step) for step, row in enumerate(samples, start=self._samples)]
+        for batch in _batches([*counted, *new]):
+            metrics = [Metric(name, value, row.time, row.step) for row in batch for name, value in _finite(row)]
+            self._client.log_batch(self.run_id, metrics=metrics, synchronous=True)
+            self._last_step = max([self._last_step, *(row.step for row in batch if self._marker in row.values)])
+            self._samples += sum(self._marker not in row.values for row in batch)
+
+    def picture(self, step: int, png: bytes) -> None:
+        if self._pictures is None:
+            self._pictures = self._known_pictures()
+        if step in self._pictures.whole:
+            return
+        stem = self._pictures.halves.setdefault(step, _stem(step))  # kept: if this fails, it is sent again under it
+        self._log_under(stem, png)
+        self._pictures.whole.add(step)
+
+    def tags(self, values: Mapping[str, str]) -> None:
+        new = {key: value for key, value in values.items() if self._tags.get(key) != value}
+        set_tags(self._client, self.run_id, new)
+        self._tags |= new
+
+    def flush(self) -> None:
+        """Nothing waits."""
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+    def _read(self, run: Run) -> None:
+        latest = {metric.key: int(metric.step) for metric in run.data.to_proto().metrics}
+        self._last_step = latest.get(self._marker, -1)
+        self._samples = 1 + max((step for name, step in latest.items() if name.startswith(SYSTEM)), default=-1)
+        self._tags, self._pictures = dict(run.data.tags), None
+
+    def _known_pictures(self) -> "_Pictures":
+        """What is recorded; the tag, set before the first picture, says that there is anything to look for."""
+        if MLFLOW_LOGGED_IMAGES in self._tags:
+            return _Pictures.of(file.path for file in self._client.list_artifacts(self.run_id, "images"))
+        self._client.set_tag(self.run_id, MLFLOW_LOGGED_IMAGES, True, synchronous=True)
+        self._tags[MLFLOW_LOGGED_IMAGES] = "True"
+        return _Pictures(set(), {})
+
+    def _log_under(self, stem: str, png: bytes) -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            Path(folder, f"{stem}.png").write_bytes(png)
+            small = compress_image_size(Image.open(BytesIO(png)))
+            small.save(Path(folder, f"{stem}{stem[len(PICTURES)]}compressed.webp"))
+            self._client.log_artifacts(self.run_id, folder, "images")
+
+
+@dataclass(frozen=True)
+class _Pictures:
+    """Steps with a picture and its thumbnail; and the file stem of each step with only one of them: MLflow's
+    `log_image` never overwrites, every call makes a new stem."""
+
+    whole: set[int]
+    halves: dict[int, str]
+
+    @staticmethod
+    def of(paths: Iterable[str]) -> "_Pictures":
+        stems = Counter((int(m["step"]), m["stem"]) for m in map(_PICTURE.fullmatch, paths) if m)
+        whole = {step for (step, _), files in stems.items() if files == 2}
+        return _Pictures(whole, {step: stem for step, stem in stems if step not in whole})
+
+
+def _finite(row: Row) -> ItemsView[str, float]:
+    return finite_row(row.step, row.values).items()
+
+
+def _batches(rows: Sequence[Row]) -> Iterator[list[Row]]:
+    """Whole rows, as many as go into one call."""
+    batch: list[Row] = []
+    for row in rows:
+        if sum(len(one.values) for one in batch) + len(row.values) > MAX_METRICS_PER_BATCH:
+            yield batch
+            batch = []
+        batch.append(row)
+    if batch:
+        yield batch
+
+
+def _stem(step: int) -> str:
+    return f"{PICTURES}+step+{step}+timestamp+{now()}+{uuid.uuid4()}"
+
+
+def now() -> int:
+    """Milliseconds since 1970, as MLflow counts time."""
+    return int(time.time() * 1000)

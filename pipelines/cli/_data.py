@@ -1,0 +1,126 @@
+"""`ganfleet data`: datasets packed as shards with a manifest, in a folder or in S3."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from gan_core.data.manifest import Manifest
+from gan_core.experiment import DATA_NAMES, Data
+from gan_core.settings import Settings, SettingsError, nearest
+from pipelines.console import moving
+from pipelines.data.transfer import damages, found_below, pull
+from pipelines.settings import Storage, only, open_store, read_manifest
+
+DAMAGED = 1
+SHARD_MB = 64.0
+
+app = typer.Typer(help="Pack a dataset as checksummed shards, in a folder or in S3; pull, list and verify packs.")
+
+Source = Annotated[str, typer.Argument(metavar="FOLDER|s3://BUCKET/PREFIX", show_default=False)]
+Assignments = Annotated[list[str] | None, typer.Argument(metavar="[storage.endpoint_url=URL]", show_default=False)]
+
+
+class _Reading(Settings):
+    """What a command that reads packs may be told."""
+
+    storage: Storage = Storage()
+
+
+class _Packing(_Reading):
+    """And one that makes them."""
+
+    data: Data = Data()
+
+
+@app.command()
+def pack(
+    source: Annotated[str, typer.Argument(metavar="FOLDER|FILE.npz|NAME", show_default=False)],
+    dest: Annotated[str, typer.Argument(metavar="FOLDER|s3://BUCKET/PREFIX", show_default=False)],
+    assignments: Annotated[list[str] | None, typer.Argument(metavar="[key=value ...]", show_default=False)] = None,
+    shard_mb: Annotated[float, typer.Option(min=0.001, help="About how many megabytes make a shard.")] = SHARD_MB,
+) -> None:
+    """Write a dataset as a game sees it: ganfleet data pack photos/ s3://bucket/photos data.image_size=64."""
+    settings = only(_Packing, [*_source(source, assignments or []), *(assignments or [])], "data", "storage")
+    for name in ("held_out", "batch_size"):
+        if name in settings.data.model_fields_set:
+            raise SettingsError(f"data.{name} belongs to training, a pack holds all images; nearest: leave it out")
+    store, console = open_store(dest, settings.storage), Console(stderr=True)
+
+    from pipelines.data.write import planned, write
+
+    plan = planned(settings.data, round(shard_mb * 1e6))
+    with moving(console, f"packing to {dest}", plan.manifest.size) as progress:
+        written = write(plan, store, dest, progress)
+    _describe(dest, plan.manifest)
+    if not written:
+        typer.echo("was there already")
+
+
+@app.command(name="pull")
+def pull_(source: Source, dest: Path, assignments: Assignments = None) -> None:
+    """Bring a pack to a folder; goes on where an earlier pull ended."""
+    if str(dest).startswith("s3:"):
+        raise SettingsError(f"{dest} is no folder; nearest: ganfleet data pack SOURCE {dest}")
+    store = open_store(source, only(_Reading, assignments, "storage").storage)
+    manifest = read_manifest(store, source)
+    with moving(Console(stderr=True), f"pulling {source}", manifest.size) as progress:
+        pull(store, dest.absolute(), source, manifest, progress)
+    _describe(str(dest), manifest)
+
+
+@app.command()
+def ls(source: Source, assignments: Assignments = None) -> None:
+    """List the packs in a place."""
+    store = open_store(source, only(_Reading, assignments, "storage").storage)
+    for name, manifest in found_below(store, source):
+        _describe(f"{source.rstrip('/')}/{name}".rstrip("/"), manifest)
+
+
+@app.command()
+def verify(source: Source, assignments: Assignments = None) -> None:
+    """Read all of a pack and name each damaged or missing shard; the exit code is 1 if there is one."""
+    store = open_store(source, only(_Reading, assignments, "storage").storage)
+    manifest = read_manifest(store, source)
+    with moving(Console(stderr=True), f"verifying {source}", manifest.size) as progress:
+        found = damages(store, source, manifest, progress)
+    for line in found.values():
+        typer.echo(line)
+    if found:
+        typer.echo(
+            f"error: {len(found)} of {len(manifest.files)} files of {source} are damaged; nearest: ganfleet data pack"
+            f" SOURCE {source}",
+            err=True,
+        )
+        raise SystemExit(DAMAGED)
+    typer.echo(f"{source}: {len(manifest.files)} files are whole")
+
+
+def _source(source: str, assignments: list[str]) -> list[str]:
+    """The settings that a word stands for: a dataset's name, an npz file, a folder of images."""
+    for word in assignments:
+        if word.startswith("data.name="):
+            raise SettingsError(f"{word}: the dataset is the first word; nearest: ganfleet data pack {word[10:]} DEST")
+    names = [name for name in DATA_NAMES if name not in ("folder", "npz", "packed")]
+    if source in names:
+        return [f"data.name={source}"]
+    path = Path(source).expanduser()
+    if path.is_file() and path.suffix == ".npz":
+        return ["data.name=npz", f"data.path={path}"]
+    if path.is_dir():
+        return ["data.name=folder", f"data.path={path}"]
+    raise SettingsError(
+        f"'{source}' is no folder of images, npz file or dataset; nearest: {nearest(source, names)}"
+        f" (known: {', '.join(names)})"
+    )
+
+
+def _describe(place: str, manifest: Manifest) -> None:
+    typer.echo(
+        f"{place}: {manifest.name}, {manifest.images} images of {manifest.image_size}x{manifest.image_size}x"
+        f"{manifest.channels} ({manifest.values}), {manifest.classes} classes, {len(manifest.shards)} shards,"
+        f" {manifest.size / 1e6:.1f} MB, content {manifest.content[:16]}"
+    )

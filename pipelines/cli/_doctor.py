@@ -1,0 +1,166 @@
+"""`ganfleet doctor`: what a run stands on, each with `ok` or with what to do."""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from importlib import metadata
+from typing import Any
+
+from gan_core.settings import SettingsError
+from infra.cluster import expected
+from infra.health import UnwellError, check_server, check_store, cluster_nodes
+from pipelines.settings import Where, open_store, told
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line of the report."""
+
+    about: str
+    ok: bool
+    said: str
+    """What was found, or what is wrong and what to do."""
+
+    def __str__(self) -> str:
+        return f"{'ok' if self.ok else 'WRONG':<6} {self.about:<10} {self.said}"
+
+
+def examine(where: Where) -> Iterator[Finding]:
+    """Checks one thing after the other; the slow ones last."""
+    yield _found("python", _python)
+    yield _found("packages", _packages)
+    yield _found("torch", _torch)
+    yield _found("cuda", _cuda)
+    yield _found("storage", lambda: _storage(where))
+    yield _found("tracking", lambda: _tracking(where))
+    yield from _cluster()
+
+
+def _found(about: str, check: Callable[[], str]) -> Finding:
+    try:
+        return Finding(about, True, check())
+    except UnwellError as error:
+        return Finding(about, False, str(error))
+
+
+def _python() -> str:
+    if sys.maxsize < 2**32:
+        raise UnwellError(f"Python {platform.python_version()} is a 32-bit one; torch needs 64 bits")
+    return f"{platform.python_version()}, {sys.executable}"
+
+
+def _packages() -> str:
+    """Each requirement of ours that names a lowest version."""
+    try:
+        required = metadata.requires("ganfleet") or []
+        ours = metadata.version("ganfleet")
+    except metadata.PackageNotFoundError:
+        raise UnwellError("ganfleet is not installed, only found on the path; pip install .") from None
+    from packaging.requirements import Requirement
+
+    wanted = [need for need in map(Requirement, required) if need.marker is None]
+    wrong = [said for need in wanted if (said := _unmet(need))]
+    if wrong:
+        raise UnwellError(f"{'; '.join(wrong)}; pip install --upgrade ganfleet")
+    return f"ganfleet {ours} and the {len(wanted)} packages that it needs"
+
+
+def _unmet(need: Any) -> str:
+    try:
+        version = metadata.version(need.name)
+    except metadata.PackageNotFoundError:
+        return f"{need.name} is missing"
+    return "" if need.specifier.contains(version, prereleases=True) else f"{need.name} {version}, not {need.specifier}"
+
+
+def _torch() -> str:
+    try:
+        import torch
+    except (ImportError, OSError) as error:
+        raise UnwellError(f"torch cannot be imported: {error}; install it again") from None
+    distributed = torch.distributed.is_available() and torch.distributed.is_gloo_available()
+    if not distributed:
+        raise UnwellError(f"torch {torch.__version__} has no gloo; several workers need another build of torch")
+    return f"{torch.__version__}, {torch.get_num_threads()} threads"
+
+
+def _cuda() -> str:
+    try:
+        import torch
+    except (ImportError, OSError):
+        raise UnwellError("torch cannot be imported") from None
+    machine = expected()
+    there = machine.gpus if machine else torch.cuda.device_count()
+    if torch.cuda.is_available():
+        if not torch.distributed.is_nccl_available():
+            raise UnwellError("torch has CUDA but no NCCL; several GPUs need another build of torch")
+        names = sorted({torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())})
+        nccl = ".".join(map(str, torch.cuda.nccl.version()))
+        return f"{torch.version.cuda}, {torch.cuda.device_count()} GPUs ({', '.join(names)}), NCCL {nccl}"
+    if there:
+        built = torch.version.cuda
+        raise UnwellError(
+            f"{there} GPUs that torch does not see: "
+            + (f"its CUDA {built} needs a newer driver" if built else "it is built for CPUs; install a CUDA build")
+        )
+    return "no GPU here: compute.device=cpu"
+
+
+def _storage(where: Where) -> str:
+    place = where.storage.place
+    try:
+        with told(f"storage.path={place}"):
+            return check_store(open_store(place, where.storage))
+    except SettingsError as error:
+        raise UnwellError(str(error)) from None
+
+
+def _tracking(where: Where) -> str:
+    try:
+        uri = where.tracking_uri
+    except SettingsError as error:
+        raise UnwellError(str(error)) from None
+    server = where.tracking.server
+    said = check_server(uri) if server else uri
+    from infra.mlflow.registry import NoRegistryError, check_answers
+
+    if uri.startswith("sqlite:///") and not os.path.exists(uri.removeprefix("sqlite:///")):
+        return f"{uri}: made by the first run"
+    try:
+        check_answers(uri)
+    except NoRegistryError as error:
+        raise UnwellError(str(error) if server else f"{error}; name another tracking.uri") from None
+    return said
+
+
+def _cluster() -> Iterator[Finding]:
+    address = os.environ.get("RAY_ADDRESS")
+    machine = expected()
+    if machine is not None:
+        yield Finding("ray", True, f"one of our own, {machine.cpus} CPUs, {machine.gpus} GPUs (RAY_ADDRESS is not set)")
+        return
+    try:
+        nodes, here = cluster_nodes()
+    except UnwellError as error:
+        yield Finding("ray", False, f"RAY_ADDRESS={address}: {error}")
+        return
+    cpus, gpus = (sum(node["resources"].get(kind, 0) for node in nodes) for kind in ("CPU", "GPU"))
+    yield Finding("ray", True, f"{address}: {len(nodes)} nodes, {cpus:g} CPUs, {gpus:g} GPUs")
+    yield _found("versions", lambda: same_versions(nodes, here))
+
+
+def same_versions(nodes: Sequence[dict[str, Any]], here: dict[str, str]) -> str:
+    """Raises UnwellError for each package whose version on a node is not the one here."""
+    wrong = [
+        f"{package} is {node['versions'].get(package)} on {node['node']}, {version} here"
+        for node in nodes
+        for package, version in here.items()
+        if node["versions"].get(package) != version
+    ]
+    if wrong:
+        raise UnwellError(f"{'; '.join(wrong)}; install the same on all nodes, by one image or one requirements.lock")
+    return f"equal on all {len(nodes)} nodes: " + ", ".join(f"{name} {version}" for name, version in here.items())

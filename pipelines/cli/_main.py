@@ -1,0 +1,287 @@
+"""The command line. All that a user types is checked here before torch or Ray are imported.
+
+Exit codes: 0 done; 2 the user's input; 75 interrupted, can be resumed; 1 anything else.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from gan_core.settings import SettingsError, nearest
+from infra.files import write_atomic
+from pipelines.cli import _data as data_cli
+from pipelines.cli import _jobs as commands
+from pipelines.cli._outputs import exported
+from pipelines.cli._targets import as_trained, checked_targets, drawing_file, packs_of, pictures_beside
+from pipelines.errors import ends_as_interrupted
+from pipelines.launch import FAILED, INPUT, INTERRUPTED, Line, begin, run, search_order, train_order
+from pipelines.runs import find_checkpoint
+from pipelines.settings import Measuring, Where, check_files, check_tracking, only, preset_names, split
+
+_UsageError: type[Exception] = typer.BadParameter.__mro__[1]  # click's, or the copy of it inside newer typers
+
+app = typer.Typer(
+    name="ganfleet",
+    help="Train GANs data-parallel on Ray and search their hyper-parameters by FID.",
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+app.add_typer(data_cli.app, name="data")
+
+Words = Annotated[list[str] | None, typer.Argument(metavar="[FAMILY...] [key=value ...]", show_default=False)]
+Config = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="PRESET|FILE",
+        help=f"Settings by name ({', '.join(preset_names())}) or from a YAML file; the command line wins.",
+    ),
+]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the resolved experiment and stop.")]
+Resume = Annotated[str | None, typer.Option(metavar="NAME", help="Go on with this run or search.")]
+Target = Annotated[str, typer.Argument(metavar="RUN|CHECKPOINT", show_default=False)]
+Assignments = Annotated[list[str] | None, typer.Argument(metavar="[key=value ...]", show_default=False)]
+
+
+@app.command()
+def train(
+    words: Words = None,
+    config: Config = None,
+    dry_run: DryRun = False,
+    resume: Resume = None,
+    from_search: Annotated[str | None, typer.Option(metavar="NAME", help="Train a search's best settings.")] = None,
+) -> None:
+    """Train one family: ganfleet train wgan_gp family.lr=3e-4 budget.rounds=2000."""
+    order = train_order(Line.of(words, config, resume, from_search))
+    experiment, folder = order.experiment, order.folder
+    if dry_run:
+        typer.echo(experiment.to_yaml(), nl=False)
+        return
+    undo = begin(folder, experiment, order.resumed, order.origin)
+
+    def play(console: Console) -> None:
+        from pipelines.train.command import train
+
+        train(experiment, folder, console)
+
+    run("train", experiment, folder, undo, play)
+
+
+@app.command()
+def search(words: Words = None, config: Config = None, dry_run: DryRun = False, resume: Resume = None) -> None:
+    """Search one family or several: ganfleet search wgan wgan_gp search.trials=32."""
+    order = search_order(Line.of(words, config, resume))
+    experiment, folder = order.experiment, order.folder
+    if dry_run:
+        typer.echo(experiment.to_yaml() + _space(experiment), nl=False)
+        return
+    undo = begin(folder, experiment, order.resumed)
+
+    def play(console: Console) -> None:
+        from pipelines.search.command import search
+
+        search(experiment, folder, console)
+
+    run("search", experiment, folder, undo, play)
+
+
+@app.command()
+def evaluate(
+    words: Annotated[
+        list[str] | None, typer.Argument(metavar="RUN|CHECKPOINT|FAKE_FOLDER [REAL_FOLDER|STATS.npz] [key=value ...]")
+    ] = None,
+    json_file: Annotated[str | None, typer.Option("--json", help="Write what is printed to FILE.")] = None,
+    bootstrap: Annotated[bool, typer.Option("--bootstrap", help="A 95% confidence interval of FID.")] = False,
+    save_stats: Annotated[
+        str | None, typer.Option(help="Write the real images' mean and covariance to FILE.npz, as pytorch-fid does.")
+    ] = None,
+) -> None:
+    """Measure a run's newest checkpoint, a search's best one, a checkpoint folder, or a folder of images."""
+    targets, assignments = split(words)
+    where = only(Measuring, assignments, "storage", "metrics")
+    check_files(where.metrics)
+    saved = checked_targets(targets, where, save_stats)
+    for option, file in (("--json", json_file), ("--save-stats", save_stats)):
+        if file is not None and not file.startswith("s3://"):
+            _check_file(option, Path(file))
+    if save_stats is not None and not save_stats.endswith(".npz"):
+        raise SettingsError(f"--save-stats {save_stats} is no npz file; nearest: --save-stats {save_stats}.npz")
+
+    with (
+        exported("--json", json_file, where.storage) if json_file else nullcontext() as found_file,
+        exported("--save-stats", save_stats, where.storage) if save_stats else nullcontext() as stats_file,
+    ):
+        result = _measured(targets, assignments, where, saved, bootstrap, stats_file)
+        _print(result)
+        if found_file is not None:
+            write_atomic(found_file, json.dumps(result, indent=1).encode())
+
+
+def _check_file(option: str, file: Path) -> None:
+    if not file.absolute().parent.is_dir():
+        raise SettingsError(f"{option} {file}: there is no such folder; nearest: {option} {file.name}")
+    if file.is_dir():
+        raise SettingsError(f"{option} {file} is a folder; nearest: {option} {file / 'found'}")
+
+
+def _measured(
+    targets: list[str],
+    assignments: list[str],
+    where: Measuring,
+    saved: Path | None,
+    bootstrap: bool,
+    save_stats: Path | None,
+) -> dict[str, Any]:
+    from pipelines.evaluate.command import Asked, evaluate_checkpoint, evaluate_images, folder_statistics
+
+    packs = where.storage if saved is None else packs_of(saved, where.storage)
+    asked = Asked(where.storage.folder, Console(stderr=True), bootstrap, save_stats, packs)
+    try:
+        if saved is not None:
+            return evaluate_checkpoint(saved, as_trained(saved, assignments), asked)
+        if len(targets) == 2:
+            return evaluate_images(Path(targets[0]), Path(targets[1]), where.metrics, asked)
+        return folder_statistics(Path(targets[0]), where.metrics, asked)
+    except ValueError as error:  # of what it was given: images, weights, statistics
+        raise SettingsError(str(error)) from None
+
+
+def _written(value: object) -> str:
+    """Four decimals, or four digits of a number that would lose them."""
+    if not isinstance(value, float):
+        return str(value)
+    return f"{value:.4f}" if abs(value) >= 0.1 or value == 0 else f"{value:.4g}"
+
+
+def _print(result: dict[str, Any]) -> None:
+    warnings = result["warnings"]
+    shown = {name: value for name, value in result.items() if name != "warnings"}
+    width = max(map(len, shown))
+    for name, value in shown.items():
+        typer.echo(f"{name:<{width}}  {_written(value)}")
+    for warning in warnings:
+        typer.echo(f"warning: {warning}", err=True)
+
+
+@app.command()
+def sample(
+    target: Target,
+    assignments: Assignments = None,
+    out: Annotated[str | None, typer.Option(help="The PNG file to write (GIF with --animate).")] = None,
+    count: Annotated[int | None, typer.Option(min=1, max=4096, help="How many samples, pairs, or rows.")] = None,
+    label: Annotated[int | None, typer.Option(help="The class, for conditional families.")] = None,
+    interpolate: Annotated[bool, typer.Option("--interpolate", help="Rows from one latent point to another.")] = False,
+    reconstruct: Annotated[bool, typer.Option("--reconstruct", help="Real images over their reconstructions.")] = False,
+    animated: Annotated[bool, typer.Option("--animate", help="The run's sample grids, first to last.")] = False,
+) -> None:
+    """Draw samples of a run's newest checkpoint, a search's best one, or a checkpoint folder."""
+    storage = only(Where, assignments, "storage").storage
+    out = drawing_file(out, {"--interpolate": interpolate, "--reconstruct": reconstruct, "--animate": animated}, label)
+    folder = find_checkpoint(target, storage)
+
+    from pipelines.evaluate.sample import animate, sample
+
+    with exported("--out", out, storage) as file:
+        if animated:
+            animate(pictures_beside(folder), file)
+        else:
+            sample(
+                folder,
+                file,
+                count,
+                label,
+                "interpolations" if interpolate else "reconstructions" if reconstruct else "samples",
+                packs_of(folder, storage),
+            )
+    typer.echo(out)
+
+
+@app.command()
+def ui(
+    assignments: Assignments = None,
+    port: Annotated[int, typer.Option(min=1, max=65535)] = 5000,
+) -> None:
+    """Open MLflow on the store where runs are tracked."""
+    where = only(Where, assignments, "storage", "tracking")
+    if where.tracking.server:
+        typer.echo(f"MLflow's pages are at {where.curves}")
+        return
+    database = where.storage.folder / "mlflow.db"
+    check_tracking(where)
+    if where.tracking.uri is None and not database.is_file():
+        raise SettingsError(f"storage.path={where.storage.path} has no runs yet; nearest: ganfleet train wgan_gp")
+    typer.echo(f"MLflow on http://127.0.0.1:{port} (Ctrl-C ends it)")
+    sys.stdout.flush()
+    command = [sys.executable, "-m", "mlflow", "ui", "--host", "127.0.0.1", "--port", str(port)]
+    os.execv(sys.executable, [*command, "--backend-store-uri", where.tracking_uri])
+
+
+commands.register(app)
+
+
+def _space(experiment: Any) -> str:
+    lines = ["# searched:"]
+    for name, space in experiment.spaces().items():
+        lines += [f"#   {name}.{field}: {domain}" for field, domain in space.items()]
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    """The console script."""
+    if len(sys.argv) == 1:
+        sys.argv.append("--help")
+    try:
+        app(standalone_mode=False)
+    except SettingsError as error:
+        typer.echo(f"error: {error}", err=True)
+        raise SystemExit(INTERRUPTED if ends_as_interrupted(error) else INPUT) from None
+    except _UsageError as error:
+        typer.echo(f"error: {_usage(error)}", err=True)
+        raise SystemExit(INPUT) from None
+    except (KeyboardInterrupt, typer.Abort):
+        raise SystemExit(INTERRUPTED) from None
+    except (OSError, ValueError) as error:
+        typer.echo(f"error: {' '.join(str(error).split())}", err=True)
+        raise SystemExit(FAILED) from None
+
+
+def _usage(error: Any) -> str:
+    message = " ".join(error.format_message().split()).removesuffix(".")
+    words = [word.strip("'.") for word in message.split()]
+    if "No such command" in message:
+        verbs = list(error.ctx.command.commands)
+        return f"unknown verb '{words[3]}'; nearest: {nearest(words[3], verbs)} (known: {', '.join(verbs)})"
+    if "No such option" in message:
+        return f"unknown option '{words[3]}'; nearest: {nearest(words[3], _OPTIONS)}"
+    return f"{message}; nearest: ganfleet --help"
+
+
+_OPTIONS = (
+    "--config",
+    "--dry-run",
+    "--resume",
+    "--from-search",
+    "--json",
+    "--out",
+    "--count",
+    "--label",
+    "--port",
+    "--bootstrap",
+    "--save-stats",
+    "--shard-mb",
+    "--to",
+    "--apply",
+    "--address",
+    "--help",
+)
+
+
+if __name__ == "__main__":
+    main()

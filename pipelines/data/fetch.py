@@ -1,0 +1,143 @@
+"""Packs that a game is played on: on every machine that plays, fetched once into a cache of bounded size."""
+
+from __future__ import annotations
+
+import io
+import logging
+import math
+import os
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+
+from gan_core.caches import cache_folder
+from gan_core.data.manifest import MANIFEST, Manifest
+from gan_core.data.packed import JOINED
+from gan_core.experiment import Data
+from gan_core.settings import SettingsError
+from infra.bounded_folder import BoundedFolder, FullError
+from infra.files import write_atomic
+from infra.stores.protocol import Progress, Store, UnreachableError, silent
+from pipelines.console import moving, say
+from pipelines.data.transfer import bring
+from pipelines.errors import AwayError
+from pipelines.settings import Storage, open_store, read_manifest, told
+
+_LOG = logging.getLogger(__name__)
+_found: dict[tuple[Data, Storage], Data] = {}
+
+
+def at_hand(data: Data, storage: Storage, console: Console | None = None) -> Data:
+    """The same data on this machine: of a pack, the folder of the cache that holds it.
+
+    One process of a machine fetches, the others wait; digests are checked. Raises SettingsError for whatever is wrong
+    with the place, the pack, or the room for it.
+    """
+    if data.name != "packed":
+        return data
+    if (data, storage) not in _found:  # a process plays many trials on one pack
+        _found[data, storage] = data.model_copy(update={"path": _fetched(data, storage, console)})
+    return _found[data, storage]
+
+
+def at_workers_hand(data: Data, storage: Storage) -> Data:
+    """`at_hand` where a game is played, once a driver has found the setting right. Raises UnreachableError if the store
+    does not answer: what may be back later is no fault of the game's settings."""
+    try:
+        return at_hand(data, storage)
+    except AwayError as error:
+        raise UnreachableError(str(error)) from None
+
+
+def _fetched(data: Data, storage: Storage, console: Console | None) -> Path:
+    assert data.path is not None
+    setting = f"data.path={data.path}"
+    store = open_store(data.path, storage)
+    manifest = read_manifest(store, setting)
+    manifest.check(data)
+    cache = BoundedFolder(cache_folder() / "packs", round(storage.cache_gb * 1e9))
+
+    def make(folder: Path) -> None:
+        with told(setting), _progress(console, f"fetching {data.path}", manifest.size) as progress:
+            _make(store, manifest, folder, progress)
+
+    try:
+        return cache.use(
+            manifest.content[:32],
+            manifest.size,
+            whole=lambda folder: _is_whole(folder, manifest),
+            make=make,
+            waiting=lambda: _told(console, f"waiting for another process that fetches {data.path}"),
+        )
+    except FullError as error:
+        right = -(-(error.needed + error.used) // 10**7) / 100
+        in_use = f", and packs of {error.used / 1e9:.3g} GB are in use" if error.used else ""
+        raise SettingsError(
+            f"storage.cache_gb={storage.cache_gb:g}, but {setting} takes {error.needed / 1e9:.3g} GB{in_use};"
+            f" nearest: storage.cache_gb={right:g}"
+        ) from None
+    except OSError as error:
+        raise SettingsError(
+            f"the cache {cache.root} cannot be written: {error.strerror or error}; nearest: GANFLEET_CACHE=FOLDER"
+        ) from None
+
+
+def _progress(console: Console | None, about: str, total: int) -> AbstractContextManager[Progress]:
+    return nullcontext(silent) if console is None else moving(console, about, total)
+
+
+def _told(console: Console | None, line: str) -> None:
+    if console is None:
+        _LOG.warning("%s", line)
+    else:
+        say(console, line)
+
+
+def _is_whole(folder: Path, manifest: Manifest) -> bool:
+    """The manifest is written last; lengths are looked at too, for a disk may lose what a crash had not saved."""
+    try:
+        images = np.load(folder / JOINED, mmap_mode="r")
+        labels = (folder / manifest.labels.name).stat().st_size
+        return (folder / MANIFEST).read_bytes() == manifest.to_json() and (images.shape, labels) == (
+            manifest.shape,
+            manifest.labels.size,
+        )
+    except (OSError, ValueError, EOFError):
+        return False
+
+
+def _make(store: Store, manifest: Manifest, folder: Path, progress: Progress) -> None:
+    """Fetches what is missing, then joins the shards: one file, which all processes map into memory."""
+    aside = folder / f".{JOINED}.part"
+    size = aside.stat().st_size if aside.is_file() else 0
+    joined = max((n for n in range(1, len(manifest.shards) + 1) if _offset(manifest, n) <= size), default=0)
+    progress(sum(shard.size for shard in manifest.shards[:joined]))
+    bring(store, [manifest.labels, *manifest.shards[joined:]], folder, progress)
+    with aside.open("r+b" if joined else "w+b") as file:
+        file.write(_header(manifest))
+        file.seek(_offset(manifest, joined))
+        file.truncate()
+        for shard in manifest.shards[joined:]:
+            np.load(folder / shard.name, mmap_mode="r").tofile(file)
+            file.flush()
+            os.fsync(file.fileno())
+            (folder / shard.name).unlink()
+    os.replace(aside, folder / JOINED)
+    for shard in manifest.shards:  # a crash may have kept one that was joined
+        (folder / shard.name).unlink(missing_ok=True)
+    write_atomic(folder / MANIFEST, manifest.to_json())
+
+
+def _header(manifest: Manifest) -> bytes:
+    kind = np.lib.format.dtype_to_descr(np.dtype(manifest.values))
+    file = io.BytesIO()
+    np.lib.format.write_array_header_1_0(file, {"descr": kind, "fortran_order": False, "shape": manifest.shape})
+    return file.getvalue()
+
+
+def _offset(manifest: Manifest, shards: int) -> int:
+    """Where the images begin that come after so many shards."""
+    row = math.prod(manifest.shape[1:]) * np.dtype(manifest.values).itemsize
+    return len(_header(manifest)) + row * sum(shard.images for shard in manifest.shards[:shards])

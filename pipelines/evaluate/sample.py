@@ -1,0 +1,114 @@
+"""`ganfleet sample`: a checkpoint drawn, and a run's history as an animation."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import Literal
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from gan_core import checkpoint, data, streams
+from gan_core.data.dataset import Dataset
+from gan_core.loop import Game
+from gan_core.settings import SettingsError
+from infra.files import write_atomic
+from pipelines.data.fetch import at_hand
+from pipelines.evaluate.pictures import PICTURED_SAMPLES, game_picture, grid, pairs_picture, png, samples_picture
+from pipelines.settings import Storage
+
+Kind = Literal["samples", "interpolations", "reconstructions"]
+
+STEPS = 10
+"""Images from one latent point to another, both included."""
+
+ROWS = 8
+"""Of interpolations, or pairs of real image and reconstruction, if none are asked for."""
+
+FRAME_MILLISECONDS, LAST_MILLISECONDS = 200, 2000
+
+
+def sample(
+    folder: Path, out: Path, count: int | None, label: int | None, kind: Kind = "samples", packs: Storage | None = None
+) -> None:
+    """Draws a checkpoint's averaged generator as one PNG: `count` samples, rows of interpolations, or pairs of a real
+    image (one never trained on, if there are such) and its reconstruction.
+
+    `packs`: how the data is fetched, if it is a pack. Raises SettingsError for what the family cannot do.
+    """
+    game = checkpoint.open_game(folder)
+    dataset = data.load(at_hand(game.experiment.data, packs or Storage()))
+    if label is not None:
+        _check_label(game, label)
+    if kind == "reconstructions":
+        picture = _reconstructions(game, dataset, count or ROWS)
+    elif kind == "interpolations":
+        picture = grid(_interpolations(game, count or ROWS, label), columns=STEPS)
+    elif label is not None:
+        z = _latents(game, "picture", count or PICTURED_SAMPLES[True])
+        picture = samples_picture(game.sample(z, torch.full((len(z),), label, device=game.device)), dataset.images)
+    else:
+        picture = game_picture(game, dataset, count)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    write_atomic(out, png(picture))
+
+
+def animate(pictures: list[Path], out: Path) -> None:
+    """A GIF of a run's sample grids, which all show the same noise, oldest first; the last one stays longest.
+
+    Raises SettingsError if there are fewer than two.
+    """
+    if len(pictures) < 2:
+        raise SettingsError(f"an animation needs two sample grids, there are {len(pictures)}; nearest: no --animate")
+    frames = [Image.open(path).convert("P", palette=Image.Palette.ADAPTIVE) for path in pictures]
+    durations = [FRAME_MILLISECONDS] * (len(frames) - 1) + [LAST_MILLISECONDS]
+    content = io.BytesIO()
+    frames[0].save(content, "GIF", save_all=True, append_images=frames[1:], duration=durations, loop=0)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    write_atomic(out, content.getvalue())
+
+
+def slerp(start: Tensor, end: Tensor, share: float) -> Tensor:
+    """Spherical interpolation between rows of (N, D), where Gaussian points have their norm. White 2016."""
+    cosine = torch.nn.functional.cosine_similarity(start, end, dim=1).clamp(-1, 1)[:, None]
+    angle = cosine.acos()
+    if bool((angle.sin().abs() < 1e-6).any()):
+        return torch.lerp(start, end, share)
+    return (((1 - share) * angle).sin() * start + (share * angle).sin() * end) / angle.sin()
+
+
+def _interpolations(game: Game, rows: int, label: int | None) -> Tensor:
+    """(rows * STEPS, C, H, W): each row leads from one latent point to another, of one class."""
+    if len(game.shape) != 3:
+        raise SettingsError("--interpolate draws images, these are points; nearest: no --interpolate")
+    z = _latents(game, "interpolation", 2 * rows)
+    path = torch.stack([slerp(z[::2], z[1::2], step / (STEPS - 1)) for step in range(STEPS)], dim=1).flatten(0, 1)
+    if not game.conditional:
+        return game.sample(path)
+    labels = streams.labels_of(0, rows, game.classes, game.device) if label is None else torch.full((rows,), label)
+    return game.sample(path, labels.to(game.device).repeat_interleave(STEPS))
+
+
+def _reconstructions(game: Game, dataset: Dataset, count: int) -> Image.Image:
+    if "encoder" not in game.averages:
+        raise SettingsError(f"--reconstruct needs an encoder, {game.experiment.family.name} has none; nearest: vae")
+    source = dataset.images if dataset.held_out is None else dataset.held_out
+    real = source[:count].to(game.device, game.dtype)
+    return pairs_picture(real, game.sample(game.encode(real)))
+
+
+def _latents(game: Game, purpose: str, count: int) -> Tensor:
+    experiment = game.experiment
+    return streams.latents(experiment.seed, purpose, 0, count, experiment.family.latent, game.device, game.dtype)
+
+
+def _check_label(game: Game, label: int) -> None:
+    if not game.conditional:
+        raise SettingsError(
+            f"--label={label}: {game.experiment.family.name} was not trained with labels; nearest: no --label"
+        )
+    if not 0 <= label < game.classes:
+        right = min(max(label, 0), game.classes - 1)
+        raise SettingsError(f"--label={label}: classes are 0 to {game.classes - 1}; nearest: --label={right}")

@@ -1,0 +1,161 @@
+"""Where a run can be submitted to, and what is asked for there."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Annotated, Literal, get_args
+
+from pydantic import Field, field_validator, model_validator
+
+from gan_core.settings import Settings, SettingsError, nearest, paths, unknown
+from infra.cluster import Cluster
+from infra.jobs.kuberay import Pods
+from infra.jobs.slurm import Allocation
+
+Place = Literal["slurm", "kuberay", "ray", "here"]
+PLACES: tuple[Place, ...] = get_args(Place)
+_ANY_CPUS = 4096
+"""Of a whole node, whose size only Slurm knows."""
+
+Count = Annotated[int, Field(ge=1, le=4096)]
+Gpus = Annotated[int, Field(ge=0, le=64)]
+
+
+class SlurmPlace(Settings):
+    """What is asked of Slurm; null is left to the cluster's own defaults."""
+
+    nodes: Count = 1
+    cpus: Count | None = None
+    """Of each node; null: whole nodes."""
+    gpus: Gpus = 0
+    """Of each node."""
+    memory: str | None = None
+    """Of each node: 16G."""
+    time: str | None = None
+    """1:30:00, or 2-12:00:00 for two and a half days."""
+    partition: str | None = None
+    account: str | None = None
+    qos: str | None = None
+
+    @field_validator("memory", "time", "partition", "account", "qos")
+    @classmethod
+    def _one_word(cls, text: str | None) -> str | None:
+        if text is not None and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.:,+-]*", text):
+            raise SettingsError(f"slurm: '{text}' is not one word, as sbatch takes it; nearest: null")
+        return text
+
+    def allocation(self) -> Allocation:
+        """As the script takes it."""
+        return Allocation(
+            self.nodes, self.cpus, self.gpus, self.memory, self.time, self.partition, self.account, self.qos
+        )
+
+
+class KuberayPlace(Settings):
+    """The pods of a RayJob."""
+
+    image: str = "ganfleet:latest"
+    workers: Count = 1
+    """To begin with; more with `max_workers`."""
+    min_workers: Annotated[int, Field(ge=0, le=4096)] | None = None
+    max_workers: Count | None = None
+    """The autoscaler's bounds; null: as many as `workers`."""
+    cpus: Count = 4
+    gpus: Gpus = 0
+    memory: str = "16Gi"
+    """CPUs, GPUs and memory of each worker."""
+    retries: Annotated[int, Field(ge=0, le=100)] = 3
+    """How often a job that failed is begun again, with a new cluster."""
+    secret: str | None = None
+    """The Secret with AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_ENDPOINT_URL."""
+    claim: str | None = None
+    """The PersistentVolumeClaim mounted at storage.path."""
+    namespace: str = "default"
+
+    @field_validator("memory")
+    @classmethod
+    def _quantity(cls, memory: str) -> str:
+        if not re.fullmatch(r"\d+(\.\d+)?(Ki|Mi|Gi|Ti|k|M|G|T)?", memory):
+            digits = re.sub(r"\D", "", memory) or "16"
+            raise SettingsError(f"kuberay.memory='{memory}' is no quantity; nearest: kuberay.memory={digits}Gi")
+        return memory
+
+    @field_validator("secret", "claim", "namespace")
+    @classmethod
+    def _a_name(cls, name: str | None) -> str | None:
+        if name is not None and not re.fullmatch(r"[a-z0-9]([a-z0-9.-]*[a-z0-9])?", name):
+            right = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-") or "ganfleet"
+            raise SettingsError(f"kuberay: '{name}' is no name that Kubernetes takes; nearest: {right}")
+        return name
+
+    @model_validator(mode="after")
+    def _in_order(self) -> KuberayPlace:
+        low, high = self.bounds
+        if not low <= self.workers <= high:
+            right = f"kuberay.max_workers={self.workers}" if self.workers > high else f"kuberay.workers={low}"
+            raise SettingsError(
+                f"kuberay.workers={self.workers} is outside of its bounds, {low} to {high}; nearest: {right}"
+            )
+        return self
+
+    @property
+    def bounds(self) -> tuple[int, int]:
+        """The fewest and the most workers."""
+        low = self.workers if self.min_workers is None else self.min_workers
+        return low, self.workers if self.max_workers is None else self.max_workers
+
+    def pods(self) -> Pods:
+        """As the manifest takes it."""
+        low, high = self.bounds
+        return Pods(
+            self.image,
+            self.workers,
+            low,
+            high,
+            self.cpus,
+            self.gpus,
+            self.memory,
+            self.retries,
+            self.secret,
+            self.claim,
+        )
+
+
+class Asked(Settings):
+    """What is asked of the place, beside the experiment."""
+
+    slurm: SlurmPlace = SlurmPlace()
+    kuberay: KuberayPlace = KuberayPlace()
+
+    def room(self, place: Place) -> Cluster | None:
+        """What the run will have there; None if it is not known."""
+        if place == "slurm":
+            sizes = ((self.slurm.cpus or _ANY_CPUS, self.slurm.gpus),) * self.slurm.nodes
+        elif place == "kuberay":
+            sizes = ((self.kuberay.cpus, self.kuberay.gpus),) * self.kuberay.bounds[1]
+        else:
+            return None
+        return Cluster(sum(cpus for cpus, _ in sizes), sum(gpus for _, gpus in sizes), False, sizes)
+
+
+def checked_place(to: str | None) -> Place:
+    """The place of that name. Raises SettingsError."""
+    if to is None:
+        raise SettingsError(f"submit needs a place; nearest: --to slurm (known: {', '.join(PLACES)})")
+    for place in PLACES:
+        if to == place:
+            return place
+    raise SettingsError(unknown("--to", to, PLACES))
+
+
+def split_asked(place: Place, assignments: Sequence[str]) -> tuple[Asked, list[str]]:
+    """What is asked of the place, and the experiment's own settings. Raises SettingsError for another place's."""
+    sections = tuple(Asked.model_fields)
+    own = [word for word in assignments if word.partition(".")[0] in sections]
+    known = [path for path in paths(Asked) if path.partition(".")[0] == place]
+    for word in own:
+        if word.partition(".")[0] != place:
+            right = nearest(word.partition("=")[0], known) if known else "leave it out"
+            raise SettingsError(f"{word} has no meaning with --to {place}; nearest: {right}")
+    return Asked().override(*own), [word for word in assignments if word not in own]

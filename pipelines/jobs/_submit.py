@@ -1,0 +1,148 @@
+"""`ganfleet submit`: a command line of train or search as a batch job. What is wrong is told before it is submitted."""
+
+from __future__ import annotations
+
+import sys
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from gan_core.settings import SettingsError, unknown
+from infra.jobs import kuberay, slurm
+from infra.jobs.batch import BatchError
+from infra.jobs.ray_jobs import address_from
+from infra.stores.protocol import StoreError
+from infra.versions import version_of
+from pipelines.jobs._options import Asked, Place, checked_place, split_asked
+from pipelines.jobs._registry import Job
+from pipelines.jobs._resubmit import gone_on, shell_lines
+from pipelines.launch import Line, Order, search_order, train_order
+from pipelines.runs import RunFolder
+from pipelines.settings import check_room
+
+VERBS = ("train", "search")
+
+
+@dataclass(frozen=True)
+class Submission:
+    """What is to be played, and where; whole and checked."""
+
+    verb: str
+    order: Order[Any]
+    place: Place
+    asked: Asked
+    play: str
+    """Shell lines that begin the run, or go on with it."""
+
+    @property
+    def folder(self) -> RunFolder:
+        """Of the run."""
+        return self.order.folder
+
+    @property
+    def name(self) -> str:
+        """Of the run."""
+        return self.folder.path.name
+
+
+def checked(verb: str, line: Line, to: str | None) -> Submission:
+    """Checks all that can be known before anything is submitted. Raises SettingsError."""
+    place = checked_place(to)
+    if verb not in VERBS:
+        raise SettingsError(unknown("verb", verb, VERBS) if verb else "submit needs a verb; nearest: submit train")
+    asked, assignments = split_asked(place, line.assignments)
+    line = replace(line, assignments=assignments)
+    ordered: Order[Any] = train_order(line) if verb == "train" else search_order(line)
+    order, changes = gone_on(verb, line, ordered)
+    room = asked.room(place)
+    if room is not None:
+        check_room(order.experiment, room)
+    if place == "kuberay":
+        _check_volume(asked.kuberay.claim, order)
+    return Submission(verb, order, place, asked, shell_lines(verb, line, order, changes))
+
+
+def _check_volume(claim: str | None, order: Order[Any]) -> None:
+    """Raises SettingsError for results that would end with their pods, and for a volume that would hold none."""
+    home, remote = order.folder.home, order.experiment.storage.remote
+    if claim is not None and remote:
+        raise SettingsError(
+            f"kuberay.claim={claim} is mounted at storage.path, and {home} is no folder; nearest: leave it out"
+        )
+    if claim is None and not remote:
+        raise SettingsError(
+            f"storage.path={home} is in no volume of the pods, and is lost with them; nearest: kuberay.claim=NAME of a"
+            " volume to be mounted there, or storage.path=s3://BUCKET/PREFIX tracking.uri=http://HOST:PORT"
+        )
+
+
+def rendered(submission: Submission, job: str) -> str:
+    """What the place is given as `job`: a script, a manifest, or a command."""
+    if submission.place == "slurm":
+        allocation, log = submission.asked.slurm.allocation(), slurm_log(submission)
+        programs = slurm.programs_of(sys.executable)
+        return slurm.script(allocation, submission.name, log, programs, submission.play)
+    if submission.place == "kuberay":
+        pods, storage = submission.asked.kuberay.pods(), submission.folder.home
+        manifest = kuberay.ray_job(pods, job, submission.name, submission.play, storage, version_of("ray"))
+        return kuberay.to_yaml(manifest)
+    return submission.play
+
+
+def slurm_log(submission: Submission) -> str:
+    """The file of a job's output, which this machine and the nodes see: of a run in S3 where it is submitted, for each
+    machine has a cache of its own."""
+    if submission.order.experiment.storage.remote:
+        return str(Path.cwd() / f"{submission.name}.slurm.log")
+    return str(submission.folder.path / "slurm.log")
+
+
+def next_job(submission: Submission, address: str | None) -> Job:
+    """The job that submitting it makes; its attempts are numbered. Raises SettingsError if one is under way, or if no
+    address of a Ray cluster is known."""
+    where = _where(submission, address)
+    before = Job.read(submission.folder)
+    attempt = before.attempt + 1 if before else 1
+    if before is not None and before.active():
+        raise SettingsError(
+            f"name={submission.name} is in job {before.id} of {before.to} already;"
+            f" nearest: ganfleet jobs stop {submission.name}{submission.order.experiment.storage.argument}"
+        )
+    name = submission.name
+    called = kuberay.job_name(name, attempt) if submission.place == "kuberay" else f"{name}-{attempt}"
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    return Job(name, submission.place, called, where, submission.verb, attempt, now)
+
+
+def send(submission: Submission, job: Job) -> Job:
+    """Submits it, and remembers it in the run's folder. Returns it as the place calls it. Raises SettingsError."""
+    path = submission.folder.path
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        job = replace(job, id=job.batch.submit(rendered(submission, job.id), job.id))
+        job.write(submission.folder)
+    except StoreError as error:
+        raise SettingsError(f"storage.path={submission.folder.home}: {error}; nearest: ganfleet doctor") from None
+    except BatchError as error:
+        with suppress(OSError):
+            path.rmdir()
+        raise SettingsError(str(error)) from None
+    except OSError as error:
+        raise SettingsError(
+            f"storage.path={path.parent} cannot be written to from here, where jobs are remembered:"
+            f" {error.strerror}; nearest: storage.path=runs"
+        ) from None
+    return job
+
+
+def _where(submission: Submission, address: str | None) -> str:
+    if submission.place == "slurm":
+        return slurm_log(submission)
+    if submission.place == "kuberay":
+        return submission.asked.kuberay.namespace
+    found = address_from(address)
+    if found is None:
+        raise SettingsError("--to ray needs a cluster; nearest: --address http://HOST:8265, or RAY_ADDRESS")
+    return found

@@ -1,0 +1,92 @@
+"""`ganfleet submit --to here`: the run in this very process, as a debugger wants it.
+
+A training run with one worker is played without Ray: a breakpoint anywhere in it stops there. Of a search, or of
+several workers, only the driver is here. Nothing is kept from the screen, and at a terminal an error opens pdb.
+"""
+
+from __future__ import annotations
+
+import pdb
+import sys
+import traceback
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+
+from gan_core.settings import SettingsError
+from pipelines.launch import Order, begin, run
+from pipelines.runs import RunFolder
+from pipelines.settings import TrainExperiment
+
+if TYPE_CHECKING:
+    from pipelines.tracking.target import TrackingTarget
+    from pipelines.train.events import Event
+
+
+def here(verb: str, order: Order[Any]) -> None:
+    """Plays it, begun or gone on with, to its end. Exits as `train` and `search` do."""
+    experiment, folder = order.experiment, order.folder
+    _check_beside(experiment)
+    undo = begin(folder, experiment, order.resumed, order.origin)
+
+    def play(console: Console) -> None:
+        if verb == "search":
+            from pipelines.search.command import search
+
+            search(experiment, folder, console)
+        else:
+            from pipelines.train.command import on_cluster, train
+
+            train(experiment, folder, console, in_process if experiment.compute.workers == 1 else on_cluster)
+
+    run(verb, experiment, folder, undo, debugged(play), _open_screen)
+
+
+def in_process(
+    experiment: TrainExperiment, folder: RunFolder, reference: bytes, target: TrackingTarget
+) -> Generator[Event, None, None]:
+    """Plays the whole game here, from the folder's newest checkpoint if there is one."""
+    import torch
+
+    from pipelines.train.play import play, start_of
+
+    wanted = experiment.compute.device
+    device = "cuda" if wanted == "cuda" or (wanted == "auto" and torch.cuda.is_available()) else "cpu"
+    with folder.sole_writer():
+        folder.take()
+        folder.take_up()
+        yield from play(experiment, folder, reference, target, device, start_of(folder))
+
+
+def debugged(play: Callable[[Console], None]) -> Callable[[Console], None]:
+    """The same, but that an error is shown where it happened, if there is a terminal to ask from."""
+    from pipelines.errors import InterruptedRunError
+
+    def shown(console: Console) -> None:
+        try:
+            play(console)
+        except (SettingsError, InterruptedRunError):
+            raise
+        except Exception as error:
+            if sys.stdin.isatty():
+                traceback.print_exc()
+                pdb.post_mortem(error.__traceback__)
+            raise
+
+    return shown
+
+
+@contextmanager
+def _open_screen(log: Path) -> Iterator[Console]:
+    yield Console()
+
+
+def _check_beside(experiment: Any) -> None:
+    if experiment.metrics.beside and experiment.compute.workers == 1:
+        raise SettingsError(
+            "metrics.async=true has no meaning with --to here, where there is no process beside this one;"
+            " nearest: metrics.async=false"
+        )

@@ -1,0 +1,119 @@
+"""`ganfleet train --from-search NAME`: a search's best settings, from its folder or from MLflow's model registry."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+
+from gan_core.settings import SettingsError, nearest, parse_yaml
+from pipelines.runs import RunFolder, find_run, run_folder, run_names
+from pipelines.settings import TrainExperiment, Where, train_experiment
+
+_WHERE = ("storage.path=", "storage.endpoint_url=", "tracking.uri=")
+"""Settings that say where the search is looked for."""
+
+
+@dataclass(frozen=True)
+class Origin:
+    """The search that settings come from, and its trial."""
+
+    search: str
+    trial: str
+
+    @property
+    def tags(self) -> dict[str, str]:
+        """Of the run in MLflow that plays them."""
+        return {"ganfleet.search": self.search, "ganfleet.trial": self.trial}
+
+
+def winner_experiment(
+    name: str, families: Sequence[str], assignments: Sequence[str], config: Path | None, resume: str | None
+) -> tuple[TrainExperiment, Origin]:
+    """The training run of a search's best settings, changed by the command line. Raises SettingsError."""
+    right = f"ganfleet train --from-search {name}"
+    if resume is not None:
+        raise SettingsError(
+            f"--from-search {name} begins a run, --resume {resume} goes on with one;"
+            f" nearest: ganfleet train --resume {resume}"
+        )
+    if config is not None:
+        raise SettingsError(f"--from-search {name} and --config {config} both give settings; nearest: {right}")
+    if families:
+        raise SettingsError(f"--from-search {name} knows its family; nearest: leave out '{families[0]}': {right}")
+    given = [word for word in assignments if word.startswith(_WHERE)]
+    where = Where().override(*given)
+    text, origin, found_in = _settings(name, where)
+    values = parse_yaml(text)
+    values |= {"name": None, "storage": {**(values.get("storage") or {}), "path": found_in}}
+    if where.tracking.uri is not None:
+        values["tracking"] = {"uri": where.tracking.uri}
+    rest = [word for word in assignments if word not in given or word.startswith("storage.endpoint_url=")]
+    return train_experiment([], rest, yaml.safe_dump(values)), origin
+
+
+def _settings(name: str, where: Where) -> tuple[str, Origin, str]:
+    """The YAML of the best settings, where they are from, and the storage path to train in."""
+    storage = str(where.storage.path)
+    folder = _found(name, where)
+    if folder is None:
+        text, origin = _registered(name, where)
+        return text, origin, storage
+    if not folder.of_search:
+        raise SettingsError(
+            f"'{name}' is a training run; nearest: ganfleet train --resume {name}, or --from-search of a search"
+        )
+    if not folder.best.is_file():
+        raise SettingsError(
+            f"the search '{name}' has no best trial yet;"
+            f" nearest: ganfleet search --resume {name}{where.storage.argument}"
+        )
+    trial = json.loads(folder.best.with_suffix(".json").read_text())["trial"]
+    inside = folder.home == where.storage.place
+    return folder.best.read_text(), Origin(folder.path.name, trial), storage if inside else folder.home
+
+
+def _found(name: str, where: Where) -> RunFolder | None:
+    try:
+        return find_run(name, where.storage)
+    except SettingsError:
+        if where.storage.remote:
+            run_names(where.storage)  # tells again what keeps the store from answering
+        return None
+
+
+def _registered(name: str, where: Where) -> tuple[str, Origin]:
+    """From the registry of the tracking store, if there is one to ask: MLflow is imported only then."""
+    folders = _searches(where)
+    if where.tracking.uri is None and not (where.storage.folder / "mlflow.db").is_file():
+        raise _unknown(name, folders, where)
+    from infra.mlflow.registry import NoRegistryError, check_answers, model_names, newest, read
+
+    uri = where.tracking_uri
+    try:
+        check_answers(uri)
+        found = newest(uri, name)
+        if found is None:
+            raise _unknown(name, {*folders, *model_names(uri)}, where)
+        if "ganfleet.search" not in found.tags:
+            raise SettingsError(f"the model '{name}' in {uri} is of no search; nearest: {_near(name, folders)}")
+        text = read(uri, found, "experiment.yaml")
+    except NoRegistryError as error:
+        raise SettingsError(f"no search named '{name}' in {where.storage.place}, and {error}") from None
+    return text, Origin(found.tags["ganfleet.search"], found.tags["ganfleet.trial"])
+
+
+def _searches(where: Where) -> list[str]:
+    folders = [run_folder(where.storage, name) for name in run_names(where.storage)]
+    return [folder.path.name for folder in folders if folder.exists() and folder.of_search]
+
+
+def _near(name: str, known: Sequence[str] | set[str]) -> str:
+    return nearest(name, known) if known else "none, there is no search yet"
+
+
+def _unknown(name: str, known: Sequence[str] | set[str], where: Where) -> SettingsError:
+    return SettingsError(f"no search named '{name}' in {where.storage.place}; nearest: {_near(name, known)}")

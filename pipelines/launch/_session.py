@@ -1,0 +1,129 @@
+"""From checked settings to an exit code: a run's folder is made, the screen is ours, and what happens is one line.
+
+Exit codes: 0 done; 2 the user's input; 75 interrupted, can be resumed; 1 anything else.
+"""
+
+from __future__ import annotations
+
+import signal
+import traceback
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, suppress
+from pathlib import Path
+
+import typer
+from rich.console import Console
+
+from gan_core.settings import SettingsError
+from infra.cluster import ClusterError
+from infra.stores.protocol import StoreError
+from pipelines.errors import ends_as_interrupted
+from pipelines.runs import FullDiskError, RunFolder, TakenOverError, ending, full_disk_told
+from pipelines.settings import SearchExperiment, TrainExperiment, Where, check_room
+
+DONE, INPUT, INTERRUPTED, FAILED = 0, 2, 75, 1
+
+
+def begin(
+    folder: RunFolder,
+    experiment: SearchExperiment | TrainExperiment,
+    resumed: bool,
+    origin: Mapping[str, str] | None = None,
+) -> Callable[[], None]:
+    """Writes the run's settings, and of a new one their `origin`. Returns what takes that back, should the run be
+    refused after all."""
+    check_room(experiment)
+    try:
+        if resumed:
+            before = folder.experiment.read_bytes()
+            folder.change(experiment.to_yaml().encode())
+        else:
+            folder.create(experiment.to_yaml(), origin)
+    except OSError as error:
+        place = f"storage.path={experiment.storage.path} cannot be written to: {error.strerror}"
+        if experiment.storage.remote:
+            place = f"the cache {folder.path.parent} cannot be written to: {error.strerror}"
+        right = "GANFLEET_CACHE=FOLDER" if experiment.storage.remote else "storage.path=runs"
+        raise SettingsError(f"{place}; nearest: {right}") from None
+    typer.echo(f"{folder.path.name}: {folder.where}   log: {folder.log}")
+    return (lambda: folder.change(before)) if resumed else folder.withdraw
+
+
+def run(
+    verb: str,
+    experiment: Where,
+    folder: RunFolder,
+    undo: Callable[[], None],
+    play: Callable[[Console], None],
+    screen: Callable[[Path], AbstractContextManager[Console]] | None = None,
+) -> None:
+    """Runs with the screen to ourselves; turns what can happen into an exit code and one line.
+
+    `screen`: what to show it on, given the log; None: ours alone, all that libraries say goes to the log.
+    """
+    from gan_core.loop import DivergedError
+    from pipelines.console import quiet
+    from pipelines.errors import InterruptedRunError
+
+    hear_signals()
+    failure = ""
+    with (screen or quiet)(folder.log) as console:
+        try:
+            with full_disk_told(experiment.storage):
+                play(console)
+            code = DONE
+        except (InterruptedRunError, KeyboardInterrupt):
+            code = INTERRUPTED
+        except TakenOverError as error:
+            code, failure = FAILED, str(error)
+        except FullDiskError as error:  # which may be the log's
+            code, failure = INTERRUPTED, str(error)
+        except StoreError as error:
+            code, failure = INTERRUPTED, str(error)
+            _log_it()
+        except (SettingsError, ClusterError) as error:
+            code, failure = INTERRUPTED if ends_as_interrupted(error) else INPUT, str(error)
+        except DivergedError as error:
+            code, failure = FAILED, f"the game diverged: {error}; nearest: a smaller family.lr"
+        except Exception as error:
+            code, failure = FAILED, f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+            _log_it()
+    if code == INPUT:
+        undo()
+    else:
+        with suppress(StoreError):  # who was taken over keeps it here: there it is another's now
+            folder.put(folder.log)
+    if code == DONE:
+        return
+    if failure:
+        typer.echo(f"error: {failure}" + (f"   (log: {folder.log})" if code != INPUT else ""), err=True)
+    if code == INTERRUPTED:
+        resume = f"ganfleet {verb} --resume {folder.path.name}{experiment.storage.argument}"
+        typer.echo(f"interrupted; to go on: {resume}", err=True)
+    raise SystemExit(code)
+
+
+def _log_it() -> None:
+    """The whole of what was raised, unless the log's disk is full."""
+    with suppress(OSError):
+        traceback.print_exc()
+
+
+def hear_signals() -> None:
+    """Ctrl-C and TERM raise KeyboardInterrupt, or what a library makes of SIGINT."""
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT, signal.SIGTERM})  # Ray blocks SIGINT in its jobs
+    signal.signal(signal.SIGINT, _interrupt)  # a shell's background job starts with it ignored
+    signal.signal(signal.SIGTERM, _end_once)
+
+
+def _interrupt(*_: object) -> None:
+    ending.set()
+    raise KeyboardInterrupt
+
+
+def _end_once(*_: object) -> None:
+    """The first TERM is Ctrl-C; others are not heard. Slurm sends it to every process of a job, whose script passes it
+    on: the second would cut short what the first began."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    ending.set()
+    signal.raise_signal(signal.SIGINT)

@@ -1,0 +1,1 @@
+"""Confirmation: the best settings of a search, played again over fresh seeds."""

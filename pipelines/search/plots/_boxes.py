@@ -1,0 +1,75 @@
+"""Box plots of FID by family, as the figures of "Are GANs Created Equal?" (Lucic et al. 2018)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from pipelines.search._outcome import Outcome
+from pipelines.search.confirmation.results import Confirmed
+from pipelines.search.plots._style import fid_axis, figure
+from pipelines.search.report.families import FamilyRow, family_table, fids_of
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+_MEAN = "#111111"
+
+
+def draw_boxes(
+    outcomes: Sequence[Outcome], confirmed: Sequence[Confirmed], colours: Mapping[str, str]
+) -> Figure | None:
+    """A box for each family's FIDs: quartiles and median, whiskers to the farthest within 1.5 times it, and a point
+    for each trial; and the mean of its best confirmed settings. None where no family has a FID."""
+    rows = {row.family: row for row in family_table(outcomes, confirmed)}
+    fids = {family: fids_of(outcomes, family) for family in colours if family in rows}
+    means = {family: row.mean for family, row in rows.items() if row.mean is not None}
+    every = [fid for values in fids.values() for fid in values]
+    if not every:
+        return None
+    sheet = figure(max(1.25 * len(fids) + 1.2, 5.0), 4.8)
+    axes = sheet.subplots()
+    for place, (family, values) in enumerate(fids.items()):
+        if values:
+            _box(axes, place, values, colours[family])
+        if family in means:
+            axes.scatter([place], [means[family]], marker="D", s=46, color=_MEAN, edgecolors="white", zorder=4)
+    labels = [_label(rows[family]) for family in fids]
+    axes.set_xticks(range(len(fids)), labels)
+    axes.set_xlim(-0.6, len(fids) - 0.4)
+    axes.grid(visible=False, axis="x")
+    fid_axis(axes, [*every, *means.values()])
+    axes.set_ylabel("FID")
+    axes.set_title("FID of each family's trials")
+    if means:
+        about = "mean of the best settings over fresh seeds"
+        sheet.legend(
+            handles=[Line2D([], [], marker="D", color=_MEAN, linestyle="", label=about)], loc="outside lower center"
+        )
+    return sheet
+
+
+def _label(row: FamilyRow) -> str:
+    return f"{row.family}\n{row.trials} trials" + (f"\n{row.failed} failed" if row.failed else "")
+
+
+def _box(axes: Axes, place: int, values: Sequence[float], colour: str) -> None:
+    """The points are spread across the box by their rank, so that equal ones are seen."""
+    line = {"color": colour, "linewidth": 1.6}
+    axes.boxplot(
+        [list(values)],
+        positions=[place],
+        widths=0.55,
+        showfliers=False,
+        patch_artist=True,
+        manage_ticks=False,
+        boxprops={"facecolor": f"{colour}30", "edgecolor": colour, "linewidth": 1.6},
+        medianprops={"color": colour, "linewidth": 2.6},
+        whiskerprops=line,
+        capprops=line,
+    )
+    across = [place + ((index * 7) % 11 - 5) / 5 * 0.17 for index in range(len(values))]
+    axes.scatter(across, values, s=14, color=colour, alpha=0.55, linewidths=0, zorder=3)

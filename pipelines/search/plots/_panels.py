@@ -1,0 +1,88 @@
+"""FID against each hyper-parameter that was searched."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from matplotlib.figure import Figure
+
+from pipelines.search._outcome import Outcome
+from pipelines.search.plots._style import COLOURS, MARKERS, Scale, family_handles, fid_axis, figure, state_handles
+from tune_spaces.domains import Choice, Space
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+_COLUMNS = 3
+_TOP = 0.96
+"""Where failed trials stand: their height says nothing."""
+
+
+def draw_panels(outcomes: Sequence[Outcome], spaces: Mapping[str, Space], colours: dict[str, str]) -> Figure | None:
+    """A panel for each field; families share the panel of a field that they share. None without a FID."""
+    fids = [one.fid for one in outcomes if one.fid is not None and one.state != "failed"]
+    fields = list(dict.fromkeys(field for space in spaces.values() for field in space))
+    fields = [field for field in fields if any(field in one.settings for one in outcomes)]
+    if not fids or not fields:
+        return None
+    columns = 2 if len(fields) == 4 else min(_COLUMNS, len(fields))
+    rows = math.ceil(len(fields) / columns)
+    sheet = figure(3.6 * columns + 1.8, 3.0 * rows + 0.4)
+    grid = sheet.subplots(rows, columns, sharey=True, squeeze=False)
+    by_state = {state: COLOURS[index] for index, state in enumerate(("completed", "stopped", "interrupted"))}
+    for axes, field in zip(grid.flat, fields, strict=False):
+        _panel(axes, field, outcomes, spaces, colours if len(colours) > 1 else None, by_state)
+    for axes in grid.flat[len(fields) :]:
+        axes.set_visible(False)
+    fid_axis(grid[0][0], [min(fids), max(fids) * (max(fids) / min(fids)) ** 0.12])
+    for row in grid:
+        row[0].set_ylabel("FID")
+    sheet.suptitle("FID at each trial's last evaluation, against its settings", x=0.01, ha="left", fontsize=12)
+    states = {one.state for one in outcomes}
+    if len(colours) > 1:
+        handles = [*family_handles(colours), *state_handles([*states])]
+    else:
+        handles = state_handles([*states], {**by_state, "failed": "#444444"})
+    sheet.legend(handles=handles, loc="outside right upper")
+    return sheet
+
+
+def _panel(
+    axes: Axes,
+    field: str,
+    outcomes: Sequence[Outcome],
+    spaces: Mapping[str, Space],
+    families: dict[str, str] | None,
+    states: dict[str, str],
+) -> None:
+    shown = [one for one in outcomes if field in one.settings]
+    domain = next(space[field] for space in spaces.values() if field in space)
+    scale = Scale.of(domain, [one.settings[field] for one in shown])
+    groups: dict[tuple[str, str], list[tuple[float, float]]] = {}
+    for number, one in enumerate(shown):
+        height = _TOP if one.state == "failed" else one.fid
+        if height is None:
+            continue
+        x = scale.place(one.settings[field])
+        if isinstance(scale.domain, Choice):  # side by side rather than on top of each other
+            x += ((number * 7) % 11 - 5) / 5 * 0.25 / len(scale.domain.values)
+        colour = families[one.settings["name"]] if families else states.get(one.state, "#444444")
+        groups.setdefault((one.state, colour), []).append((x, height))
+    for (state, colour), dots in groups.items():
+        failed = state == "failed"
+        axes.scatter(
+            [x for x, _ in dots],
+            [height for _, height in dots],
+            s=34,
+            color=colour,
+            marker=MARKERS[state],
+            alpha=0.75,
+            linewidths=1.4 if failed else 0,
+            transform=axes.get_xaxis_transform() if failed else axes.transData,
+            clip_on=False,
+        )
+    axes.set_xlim(-0.03, 1.03)
+    axes.set_xticks([place for place, _ in scale.ticks()], [label for _, label in scale.ticks()])
+    axes.set_xlabel(field + (" (log)" if scale.log else ""))

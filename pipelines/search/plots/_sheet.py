@@ -1,0 +1,89 @@
+"""The contact sheet: samples of each trial, best FID first."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+
+from matplotlib import font_manager
+from PIL import Image, ImageDraw, ImageFont
+
+from pipelines.console import number
+from pipelines.evaluate.pictures import corner
+from pipelines.runs import RunFolder
+from pipelines.search._outcome import Outcome, ranked
+
+BEST, FAILED = 64, 16
+"""How many trials of each kind have a place."""
+
+_COLUMNS = 8
+_SIDE = 202
+_GAP = 14
+_TEXT, _LINE = 14, 18
+_CAPTION_LINES = 4
+_RED = (190, 30, 30)
+
+
+def draw_sheet(folder: RunFolder, outcomes: Sequence[Outcome], image_size: int | None) -> Image.Image | None:
+    """The last sample grid of the best trials, then those of failed ones, each with its FID and settings below.
+
+    `image_size`: the side of a sample, of which a cell shows four by four; None where the grid is a scatter of points.
+    None if no trial has a grid.
+    """
+    told = ranked([one for one in outcomes if folder.trial(one.trial).pictures()])
+    sound, failed = [one for one in told if one.state != "failed"], [one for one in told if one.state == "failed"]
+    shown = sound[:BEST] + failed[:FAILED]
+    if not shown:
+        return None
+    columns = min(_COLUMNS, len(shown))
+    rows = -(-len(shown) // columns)
+    wide, tall = _SIDE + _GAP, _SIDE + _CAPTION_LINES * _LINE + _GAP
+    head = 2 * _LINE + _GAP
+    sheet = Image.new("RGB", (columns * wide + _GAP, rows * tall + head), "white")
+    draw = ImageDraw.Draw(sheet)
+    left_out = "" if len(shown) == len(told) else f" ({len(shown)} of {len(told)})"
+    draw.text((_GAP, _GAP), f"Samples of each trial, best FID first{left_out}", "black", _font(_TEXT + 3, bold=True))
+    for place, one in enumerate(shown):
+        left, top = _GAP + place % columns * wide, head + place // columns * tall
+        sheet.paste(_cell(folder.trial(one.trial).pictures()[-1], image_size), (left, top))
+        if one.state == "failed":
+            draw.rectangle((left - 3, top - 3, left + _SIDE + 2, top + _SIDE + 2), outline=_RED, width=3)
+        _caption(draw, one, place + 1, left, top + _SIDE + 4)
+    return sheet
+
+
+def _cell(picture: Path, image_size: int | None) -> Image.Image:
+    with Image.open(picture) as image:
+        shown = image.convert("RGB") if image_size is None else corner(image.convert("RGB"), image_size, tiles=4)
+    return shown if shown.size == (_SIDE, _SIDE) else shown.resize((_SIDE, _SIDE), Image.Resampling.LANCZOS)
+
+
+def _caption(draw: ImageDraw.ImageDraw, one: Outcome, rank: int, left: int, top: int) -> None:
+    """The rank, FID and state, then the settings, as many as there is room for."""
+    failed = one.state == "failed"
+    title = "failed" if failed else f"{rank}.  FID {number(one.fid)}"
+    draw.text((left, top), title, _RED if failed else "black", _font(_TEXT, bold=True))
+    state = f"step {one.step}" if failed else one.state
+    width = draw.textlength(state, _font(_TEXT - 2))
+    draw.text((left + _SIDE - width, top + 1), state, (90, 90, 90), _font(_TEXT - 2))
+    for number_, line in enumerate(_wrapped(draw, one.described.split())[: _CAPTION_LINES - 1], start=1):
+        draw.text((left, top + number_ * _LINE), line, (60, 60, 60), _font(_TEXT - 1))
+
+
+def _wrapped(draw: ImageDraw.ImageDraw, words: Sequence[str]) -> list[str]:
+    lines: list[str] = []
+    for word in words:
+        longer = f"{lines[-1]} {word}" if lines else word
+        if lines and draw.textlength(longer, _font(_TEXT - 1)) <= _SIDE:
+            lines[-1] = longer
+        else:
+            lines.append(word)
+    return lines
+
+
+@cache
+def _font(size: int, bold: bool = False) -> ImageFont.FreeTypeFont:
+    """The font that comes with Matplotlib, so that it is everywhere the same."""
+    font = font_manager.FontProperties(family="DejaVu Sans", weight="bold" if bold else "normal")
+    return ImageFont.truetype(font_manager.findfont(font), size)

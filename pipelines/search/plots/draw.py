@@ -1,0 +1,100 @@
+"""What a search learned, as pictures in `NAME/learned/`; drawn from the search's folder, so at any time again."""
+
+from __future__ import annotations
+
+import io
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from matplotlib.figure import Figure
+from PIL import Image
+from rich.console import Console
+
+from gan_core.experiment import POINTS
+from infra.files import write_atomic
+from pipelines.console import say
+from pipelines.evaluate.pictures import png
+from pipelines.runs import RunFolder
+from pipelines.search._outcome import Outcome
+from pipelines.search.confirmation.results import Confirmed
+from pipelines.search.plots._boxes import draw_boxes
+from pipelines.search.plots._history import points
+from pipelines.search.plots._importance import draw_importance
+from pipelines.search.plots._panels import draw_panels
+from pipelines.search.plots._parallel import draw_parallel
+from pipelines.search.plots._progress import draw_progress
+from pipelines.search.plots._sheet import draw_sheet
+from pipelines.search.plots._style import families_of, styled
+from pipelines.settings import SearchExperiment
+
+_LOG = logging.getLogger(__name__)
+
+
+def learned_folder(folder: RunFolder) -> Path:
+    """Where the pictures lie."""
+    return folder.path / "learned"
+
+
+def draw_learned(
+    folder: RunFolder,
+    experiment: SearchExperiment,
+    outcomes: Sequence[Outcome],
+    confirmed: Sequence[Confirmed] = (),
+) -> list[Path]:
+    """Draws what there is to draw of a search, ended or not, and returns the files:
+
+    `progress.png` best FID against compute, `settings.png` FID against each hyper-parameter, `parallel.png` parallel
+    coordinates, `importance.png` fANOVA, `samples.png` each trial's samples in order of FID, and, where families are
+    compared, `families.png`, their box plots. One that has too little to show is left out, and what an earlier call had
+    drawn of it is deleted.
+    """
+    spaces, colours = experiment.spaces(), families_of(experiment)
+    side = None if experiment.data.name in POINTS else experiment.data.image_size
+    with styled():
+        drawn: dict[str, Figure | Image.Image | None] = {
+            "progress": draw_progress(points(folder, outcomes), colours),
+            "settings": draw_panels(outcomes, spaces, colours),
+            "parallel": draw_parallel(outcomes, spaces),
+            "importance": draw_importance(outcomes, spaces, colours),
+            "samples": draw_sheet(folder, outcomes, side),
+            "families": draw_boxes(outcomes, confirmed, colours) if experiment.search.compare else None,
+        }
+        return _write(folder, drawn)
+
+
+def _write(folder: RunFolder, drawn: Mapping[str, Figure | Image.Image | None]) -> list[Path]:
+    """Writes the pictures that there are, as `learned/NAME.png`, and deletes those that are no more."""
+    written = []
+    for name, picture in drawn.items():
+        path = learned_folder(folder) / f"{name}.png"
+        if picture is None:
+            path.unlink(missing_ok=True)
+            continue
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomic(path, png(picture) if isinstance(picture, Image.Image) else _png_of(picture))
+        written.append(path)
+    return written
+
+
+def try_to_draw(
+    console: Console,
+    folder: RunFolder,
+    experiment: SearchExperiment,
+    outcomes: Sequence[Outcome],
+    confirmed: Sequence[Confirmed] = (),
+) -> list[Path]:
+    """`draw_learned` at the end of a search, whose results must not be lost for want of a picture: an error is a line
+    on the screen, with its traceback in the log."""
+    try:
+        return draw_learned(folder, experiment, outcomes, confirmed)
+    except Exception as error:
+        _LOG.exception("pictures of what was learned")
+        say(console, f"no pictures of what was learned: {type(error).__name__}: {' '.join(str(error).split())[:200]}")
+        return []
+
+
+def _png_of(picture: Figure) -> bytes:
+    buffer = io.BytesIO()
+    picture.savefig(buffer, format="png")
+    return buffer.getvalue()

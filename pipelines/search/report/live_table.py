@@ -1,0 +1,217 @@
+"""A search on the screen: a live table of its trials, or lines where there is no terminal."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from pipelines.console import duration, number, say
+from pipelines.search._outcome import Outcome, best_of, ranked
+from pipelines.search.report._eta import Ladder, assumption, shares, trials_left
+from pipelines.search.report._shorten import Shortening, shortest_that_fits
+from pipelines.settings import SearchExperiment
+
+STATUS_SECONDS = 60.0
+"""Without a terminal, the line that says how the search stands comes this often."""
+
+_NARROW = 120
+"""Below this many columns warning signs and reasons stand below the table."""
+
+_MOST_NOTES = 4
+
+_FOOT = 3
+"""Lines below the table: trials without a row, shortened names, what the ETA assumes."""
+
+
+class SearchView:
+    """The trials of a search, the best so far, the time left and the budgets.
+
+    `clock`: seconds that only grow.
+    """
+
+    def __init__(
+        self, console: Console, experiment: SearchExperiment, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self.console, self.search, self.clock = console, experiment.search, clock
+        self.ladder = Ladder.of(experiment)
+        self.rows: dict[str, Outcome] = {}
+        self.before: dict[str, Outcome] = {}
+        """How the trials of a resumed search stood: their work was not done in this sitting."""
+        self.total, self.scheduler, self.about = self.search.trials, self.search.scheduler, ""
+        self.images, self.earlier = 0, 0.0
+        self.began = self.said = clock()
+        self.explained = False
+        self.live = Live(
+            console=console,
+            get_renderable=self.table,
+            refresh_per_second=2,
+            transient=True,
+            redirect_stdout=False,
+            redirect_stderr=False,
+        )
+
+    def __enter__(self) -> SearchView:
+        if self.console.is_terminal:
+            self.live.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self.console.is_terminal:
+            self.live.stop()
+
+    def restore(self, known: Sequence[Outcome]) -> None:
+        """The trials of a search that is gone on with, as they stood."""
+        self.before = {one.trial: one for one in known}
+        self.rows = {**self.before, **self.rows}
+
+    def update(self, now: Outcome) -> None:
+        """A trial started, was evaluated or ended; without a terminal, the end is a line."""
+        before = self.rows.get(now.trial)
+        self.rows[now.trial] = now
+        if not self.console.is_terminal and now.ended and not (before and before.ended):
+            line = f"trial {now.trial}  {now.described}  step {now.step}/{now.last_step}  FID {number(now.fid)}"
+            note = f"  ({_note(now)})" if _note(now) else ""
+            say(self.console, f"{line}  {now.state}{note}")
+
+    def confirm(self, settings: int, seeds: int) -> None:
+        """The search's trials have ended: from here on the rows are its best settings, played again to the end."""
+        self.about = f"confirming {settings} settings x {seeds} seeds: "
+        self.total, self.scheduler, self.rows, self.before = settings * seeds, "none", {}, {}
+        self.began = self.said = self.clock()
+        self.earlier, self.ladder = 0.0, replace(self.ladder, rungs=())
+        if not self.console.is_terminal:
+            say(self.console, self.about.removesuffix(": "))
+
+    def tick(self, images: int, seconds: float) -> None:
+        """To be called often: without a terminal, says each minute how the search stands.
+
+        `images`: real images that all trials have seen; `seconds`: that the search has run, earlier sittings included.
+        """
+        self.images = images
+        self.earlier = max(seconds - (self.clock() - self.began), 0.0)
+        if self.console.is_terminal or self.clock() - self.said < STATUS_SECONDS:
+            return
+        self.said = self.clock()
+        if not self.explained:
+            say(self.console, assumption(self.scheduler))
+            self.explained = True
+        say(self.console, ", ".join([self._counts(), self._best(), self._times()]))
+
+    def table(self) -> RenderableType:
+        """What a terminal shows: no more lines than it has, running trials first, then the best."""
+        rows = sorted(ranked(list(self.rows.values())), key=lambda one: one.ended or one.state == "waiting")
+        head = [f"{self._counts()}, {self._times()}", self._best()]
+        noted = sorted((one for one in rows if _note(one)), key=lambda one: one.state != "failed")
+        notes = [f"{one.trial}  {_note(one)}" for one in noted] if self._narrow else []
+        more = len(notes) - _MOST_NOTES
+        notes = notes[:_MOST_NOTES] + [f"more with notes: {more}"] * (more > 0)
+        free = self.console.height - self._lines(head) - 2  # the columns' headings, and the cursor's line
+        if free < 12:
+            notes = []
+        room = max(free - len(notes) - (_FOOT if free >= 12 else 0), 1)
+        table, shortening = self._rows(rows[:room])
+        hidden = [f"trials without a row: {len(rows) - room}"] * (len(rows) > room)
+        foot = [*hidden, shortening.legend, assumption(self.scheduler)] if free >= 12 else []
+        return Group(*map(Text, head), table, *_lines(notes, "yellow"), *_lines(foot, "dim"))
+
+    @property
+    def _narrow(self) -> bool:
+        return self.console.width < _NARROW
+
+    def _lines(self, head: Sequence[str]) -> int:
+        return sum(-(-len(line) // self.console.width) for line in head)
+
+    def _rows(self, rows: Sequence[Outcome]) -> tuple[Table, Shortening]:
+        """The table, and how its settings were shortened to fit."""
+        ends = {one.last_step for one in rows}
+        step = f"step/{ends.pop()}" if len(ends) == 1 else "step"
+        rate = "img/s" if self._narrow else "images/s"
+        headings = ["trial", "settings", step, "FID", "rung", "state", rate] + ["notes"] * (not self._narrow)
+        cells = [self._cells(one, with_end=step == "step") for one in rows]
+        fixed = [max(map(len, column)) for column in zip(headings, *cells, strict=True)]
+        notes = 0 if self._narrow else min(fixed[-1], self.console.width // 4) + 1
+        others = [width for heading, width in zip(headings, fixed, strict=True) if heading not in ("settings", "notes")]
+        room = max(self.console.width - sum(others) - len(others) - notes - 1, 8)
+        shortening = shortest_that_fits([one.settings for one in rows], room)
+        table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False, header_style="bold")
+        for heading in headings:
+            right = heading in (step, "FID", "rung", rate)
+            width = room if heading == "settings" else None
+            table.add_column(
+                heading, justify="right" if right else "left", no_wrap=True, overflow="ellipsis", max_width=width
+            )
+        best = best_of(list(self.rows.values()))
+        for one, line in zip(rows, cells, strict=True):
+            line[1] = shortening.line(one.settings)
+            style = "bold green" if one is best else "red" if one.state == "failed" else ""
+            table.add_row(*map(Text, line), style=style)
+        return table, shortening
+
+    def _cells(self, one: Outcome, with_end: bool) -> list[str]:
+        """All of a row but the settings; the step with the trial's last one unless all trials have the same."""
+        rungs = len(self.ladder.rungs)
+        rung = f"{self.ladder.passed(one)}/{rungs}" if rungs else "-"
+        rate = "-" if one.images_per_second is None else f"{one.images_per_second:.0f}"
+        state = one.state
+        if self._narrow:
+            state = state.replace("completed", "done") + " !" * bool(_note(one))
+        step = f"{one.step}/{one.last_step}" if with_end else str(one.step)
+        cells = [one.trial, "", step, number(one.fid), rung, state, rate]
+        return cells if self._narrow else [*cells, _note(one)]
+
+    def _counts(self) -> str:
+        rows = list(self.rows.values())
+        states = Counter(one.state for one in rows)
+        told = ", ".join(f"{states[state]} {state}" for state in ("running", "stopped", "failed") if states[state])
+        ended = f"{sum(one.ended for one in rows)}/{self.total} {'runs' if self.about else 'trials'}"
+        return f"{self.about}{ended}" + (f" ({told})" if told else "")
+
+    def _best(self) -> str:
+        best = best_of(list(self.rows.values()))
+        return f"best FID {number(best.fid)} (trial {best.trial}, {best.described})" if best else "no FID yet"
+
+    @property
+    def _hours(self) -> float | None:
+        return None if self.about else self.search.hours
+
+    @property
+    def _images(self) -> int | None:
+        return None if self.about else self.search.images
+
+    def _times(self) -> str:
+        left = self.seconds_left()
+        of = "" if self._hours is None else f" of {self._hours:g} h"
+        told = [f"{duration(self.earlier + self.clock() - self.began)}{of} elapsed"]
+        if self._images is not None:
+            told.append(f"{self.images:,} of {self._images:,} images")
+        return ", ".join([*told, *([] if left is None else [f"ETA {duration(left)}"])])
+
+    def seconds_left(self) -> float | None:
+        """At the pace of this sitting, and no longer than the budgets last; None while nothing is done."""
+        rows, elapsed = list(self.rows.values()), self.clock() - self.began
+        done = shares(rows) - shares(list(self.before.values()))
+        if done <= 0 or elapsed <= 0:
+            return None
+        left = trials_left(rows, self.total, self.scheduler, self.ladder) * elapsed / done
+        if self._hours is not None:
+            left = min(left, max(self._hours * 3600 - self.earlier - elapsed, 0.0))
+        if self._images is not None and self.images:
+            share = max(self._images - self.images, 0) / self.images
+            left = min(left, share * shares(rows) * elapsed / done)
+        return left
+
+
+def _note(one: Outcome) -> str:
+    """Why a trial failed, and what it was warned of."""
+    return "; ".join(told for told in (one.reason if one.state == "failed" else "", one.signs) if told)
+
+
+def _lines(lines: Sequence[str], style: str) -> list[Text]:
+    return [Text(line, style=style, no_wrap=True, overflow="ellipsis") for line in lines if line]

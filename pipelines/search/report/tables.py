@@ -1,0 +1,147 @@
+"""A search's files and what is printed at its end: trials, confirmed settings, the best, and where they lie."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from infra.files import write_atomic
+from pipelines.console import number, say
+from pipelines.runs import RunFolder
+from pipelines.search._best import Found
+from pipelines.search._outcome import Outcome, ranked, short
+from pipelines.search.confirmation.results import Confirmed
+from pipelines.settings import SearchExperiment, Where
+
+
+def write_found(folder: RunFolder, experiment: SearchExperiment, found: Found) -> list[Path]:
+    """Writes `trials.csv`; `confirmed.csv`, if settings were confirmed; and, if a trial has a FID, `best.yaml` (to
+    train again), `best.json` and `best.png`.
+
+    A search that is cut short before it confirmed anew leaves an earlier winner as it is.
+    """
+    written = [folder.path / "trials.csv"]
+    write_atomic(written[0], _trials(folder, found.outcomes).encode())
+    best = found.best
+    about, picture = folder.best.with_suffix(".json"), folder.best.with_suffix(".png")
+    if best is None or (best.confirmed is None and about.is_file() and "mean" in json.loads(about.read_bytes())):
+        return written
+    if found.confirmed:
+        written.append(folder.path / "confirmed.csv")
+        write_atomic(written[-1], _confirmed(found.confirmed).encode())
+    settings = experiment.trial(best.settings, best.seed).model_copy(update={"name": None})
+    write_atomic(folder.best, settings.to_yaml().encode())
+    told = {**best.about, "checkpoint": os.path.relpath(best.checkpoint, folder.path)}
+    write_atomic(about, json.dumps(told, indent=1).encode())
+    write_atomic(picture, best.picture.read_bytes())
+    return [*written, folder.best, about, picture]
+
+
+def _fields(outcomes: Sequence[Outcome]) -> list[str]:
+    return sorted({name for one in outcomes for name in one.settings if name != "name"})
+
+
+def _csv(rows: Sequence[Sequence[object]]) -> str:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows([["" if cell is None else cell for cell in row] for row in rows])
+    return text.getvalue()
+
+
+def _trials(folder: RunFolder, outcomes: Sequence[Outcome]) -> str:
+    fields = _fields(outcomes)
+    rows: list[list[object]] = [
+        ["trial", "state", "reason", "fid", "step", "images_per_second", "family", *fields, "checkpoint"],
+    ]
+    for one in ranked(outcomes):
+        values = [one.settings.get(name) for name in fields]
+        numbers = [one.fid, one.step, one.images_per_second or None]
+        kept = folder.told(Path(one.checkpoint)) if one.checkpoint else None
+        rows.append([one.trial, one.state, one.reason or None, *numbers, one.settings["name"], *values, kept])
+    return _csv(rows)
+
+
+def _confirmed(confirmed: Sequence[Confirmed]) -> str:
+    """A row a setting, the winner first; then each seed's final and lowest FID."""
+    fields = _fields([one.trial for one in confirmed])
+    seeds = [run.seed for run in confirmed[0].runs]
+    by_seed = [f"{what}_{seed}" for seed in seeds for what in ("state", "fid", "best_fid")]
+    numbers = ["mean", "sd", "min", "max", "best_mean", "search_fid", "lost"]
+    rows: list[list[object]] = [["trial", "family", *fields, *numbers, *by_seed]]
+    for one in confirmed:
+        values = [one.trial.settings.get(name) for name in fields]
+        each = [cell for run in one.runs for cell in (run.state, run.fid, run.best_fid)]
+        told = [one.mean, one.sd, one.lowest, one.highest, one.best_mean, one.trial.fid, len(one.lost)]
+        rows.append([one.trial.trial, one.family, *values, *told, *each])
+    return _csv(rows)
+
+
+def say_found(console: Console, folder: RunFolder, found: Found, experiment: Where) -> None:
+    """Prints the tables of trials and of confirmed settings, the best settings and where things are."""
+    _say_trials(console, found.outcomes)
+    if found.confirmed:
+        _say_confirmed(console, found.confirmed)
+    best = found.best
+    if best is None:
+        say(console, "no trial has a FID")
+        return
+    described = next(one.described for one in found.outcomes if one.trial == best.trial)
+    told, run = f"FID {number(best.fid)}", f"trial {best.trial}, step {best.step}"
+    if best.confirmed is not None:
+        told, run = best.confirmed.summary, f"{run}, shown with seed {best.seed}: FID {number(best.fid)}"
+    elif found.confirmed:
+        run += ", unconfirmed: none of the confirmed settings has a FID"
+    again = f"ganfleet train --from-search {folder.path.name}{experiment.storage.argument}"
+    lines = {
+        "best": f"{told}  {described}  ({run})",
+        "samples": folder.told(folder.best.with_suffix(".png")),
+        "settings": f"{folder.told(folder.best)}   ({again})",
+        "trials": folder.told(folder.path / "trials.csv"),
+    }
+    if found.confirmed:
+        lines["confirmed"] = folder.told(folder.path / "confirmed.csv")
+    for name, line in {**lines, "curves": experiment.curves}.items():
+        say(console, f"{name:<9} {line}")
+
+
+def _table(headings: Sequence[str], rows: Sequence[Sequence[str]], words: Sequence[str]) -> Table:
+    """A plain table; the columns named in `words` to the left, numbers to the right."""
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    for heading in headings:
+        table.add_column(heading, no_wrap=True, justify="left" if heading in words else "right")
+    for row in rows:
+        table.add_row(*row)
+    return table
+
+
+def _say_trials(console: Console, outcomes: Sequence[Outcome]) -> None:
+    fields = list(dict.fromkeys(name for one in outcomes for name in one.settings if name != "name"))
+    rows = []
+    for one in ranked(outcomes):
+        values = [short(one.settings[name]) if name in one.settings else "" for name in fields]
+        step = f"{one.step}/{one.last_step}"
+        rows.append([one.trial, one.settings["name"], *values, step, number(one.fid), one.ending])
+    table = _table(["trial", "family", *fields, "step", "FID", "state"], rows, ["trial", "family", "state"])
+    console.print(table, soft_wrap=not console.is_terminal)
+
+
+def _say_confirmed(console: Console, confirmed: Sequence[Confirmed]) -> None:
+    seeds = len(confirmed[0].runs)
+    say(console, f"\nplayed again, {seeds} seed{'' if seeds == 1 else 's'} each; the best mean of final FIDs wins")
+    rows = []
+    for one in confirmed:
+        mean = number(one.mean) + ("" if one.sd is None else f" ± {number(one.sd)}")
+        ends = f"{number(one.lowest)}-{number(one.highest)}" if one.fids else "-"
+        lost = f"{len(one.lost)} of {seeds} lost: ranked last" if one.lost else ""
+        rows.append(
+            [one.trial.trial, one.trial.described, mean, ends, number(one.best_mean), number(one.trial.fid), lost]
+        )
+    headings = ["trial", "settings", "FID mean ± sd", "min-max", "mean of lowest", "in the search", ""]
+    console.print(_table(headings, rows, ["trial", "settings", ""]), soft_wrap=not console.is_terminal)
+    console.print()

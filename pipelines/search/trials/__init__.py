@@ -1,0 +1,1 @@
+"""The trials of a search: what Ray Tune draws, plays and stops."""

@@ -1,0 +1,264 @@
+"""The experiment's tree with where and how it runs; torch-free, like all of the command line's checks."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+from pydantic import BeforeValidator, SerializeAsAny, field_validator, model_validator
+
+from gan_core.experiment import Budget, Data, Experiment, Metrics, Seed, check_plays
+from gan_core.family import Family, build_family, family_names
+from gan_core.settings import Settings, SettingsError, assign, nearest, parse_yaml, paths, unknown
+from infra.passwords import masked
+from pipelines.settings._compute import Compute, check_shares
+from pipelines.settings._search import (
+    Search,
+    SearchSpace,
+    assign_space,
+    built_points,
+    check_corners,
+    check_trials,
+    searched_fields,
+)
+from pipelines.settings._storage import Storage, Tracking
+from tune_spaces.domains import Searched
+from tune_spaces.domains import Space as FamilySpace
+from tune_spaces.engines import check_engines
+
+_Named = TypeVar("_Named", bound="Where")
+
+
+class Where(Settings):
+    """What a training run and a search have in common beside the game."""
+
+    name: str | None = None
+    compute: Compute = Compute()
+    tracking: Tracking = Tracking()
+    storage: Storage = Storage()
+
+    @field_validator("name")
+    @classmethod
+    def _a_folder_name(cls, name: str | None) -> str | None:
+        if name is not None and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", name):
+            right = re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-._")[:100] or "run"
+            raise SettingsError(f"name='{name}' is no folder name; nearest: name={right}")
+        return name
+
+    @property
+    def folder(self) -> Path:
+        """The absolute folder of this run or search."""
+        assert self.name is not None
+        return self.storage.folder / self.name
+
+    @property
+    def tracking_uri(self) -> str:
+        """MLflow's tracking URI, absolute: a relative one would be another store in each worker. Raises SettingsError
+        if there is none."""
+        check_tracking(self)
+        return self.tracking.uri or f"sqlite:///{self.storage.folder}/mlflow.db"
+
+    @property
+    def curves(self) -> str:
+        """The address of the pages that show what is tracked, or the command that opens them."""
+        if self.tracking.server:
+            return masked(self.tracking_uri)
+        tracked = self.storage.argument if self.tracking.uri is None else f" tracking.uri={self.tracking_uri}"
+        return f"ganfleet ui{tracked}"
+
+
+class Measuring(Where):
+    """What `evaluate` may be told."""
+
+    metrics: Metrics = Metrics()
+
+
+class TrainExperiment(Where, Experiment):
+    """One training run."""
+
+    @model_validator(mode="after")
+    def _batch_is_shared_equally(self) -> TrainExperiment:
+        check_shares(self.data, self.compute)
+        return self
+
+
+class SearchExperiment(Where):
+    """A search over one family or several: the settings that all of its trials share."""
+
+    seed: Seed = 0
+    families: tuple[Annotated[SerializeAsAny[Family], BeforeValidator(build_family)], ...]
+    fixed: tuple[str, ...] = ()
+    """Family fields that were set by hand and so are not searched: `lr` in all families, `wgan.lr` in one."""
+    data: Data = Data()
+    budget: Budget = Budget()
+    metrics: Metrics = Metrics()
+    search: Search = Search()
+    space: SearchSpace = SearchSpace()
+
+    @model_validator(mode="after")
+    def _can_be_searched(self) -> SearchExperiment:
+        if self.compute.min_workers is not None:
+            raise SettingsError(
+                f"compute.min_workers={self.compute.min_workers} is of a training run, a trial waits for all of its"
+                " workers; nearest: compute.min_workers=null"
+            )
+        check_engines(self.search.sampler, self.search.scheduler)
+        check_trials(self.search, [family.name for family in self.families], self.spaces())
+        for family in self.families:
+            check_corners(family, self.spaces()[family.name], self.data)
+        self.points()
+        return self
+
+    def spaces(self) -> dict[str, FamilySpace]:
+        """What is searched of each family."""
+        own = searched_fields(self.space, self.families, self.fixed)
+        searched = Searched(self.space.range, self.fixed, own)
+        return {family.name: searched.space(type(family)) for family in self.families}
+
+    def points(self) -> list[dict[str, Any]]:
+        """`search.points` as settings of a trial; what a point leaves out is the family's own."""
+        return built_points(self.search.points, self.families, self.spaces(), self.fixed)
+
+    def defaults(self) -> list[dict[str, Any]]:
+        """Each family's own settings (the papers', where nothing is fixed) as settings of a trial."""
+        nothing: list[dict[str, Any]] = [{"family": family.name} for family in self.families]
+        return built_points(nothing, self.families, self.spaces(), self.fixed)
+
+    @model_validator(mode="after")
+    def _plays(self) -> SearchExperiment:
+        if self.metrics.beside:
+            raise SettingsError(
+                "metrics.async=true has no meaning in a search, which decides on each FID; nearest: metrics.async=false"
+            )
+        check_shares(self.data, self.compute)
+        for family in self.families:
+            check_plays(family, self.data)
+        return self
+
+    def trial(self, family: dict[str, Any], seed: int | None = None) -> TrainExperiment:
+        """The experiment of one trial: a sampled `{"name": ..., field: ...}` over the search's own settings, and
+        another seed than the search's if one is given.
+
+        It is saved at each evaluation: where Tune may stop it, and go on from.
+        """
+        base = next(known for known in self.families if known.name == family["name"])
+        values = self.chosen()
+        shared = {key: values[key] for key in values.keys() & TrainExperiment.model_fields.keys()}
+        budget = {**shared.get("budget", {}), "checkpoint_every": self.budget.eval_every}
+        if seed is not None:
+            shared["seed"] = seed
+        return TrainExperiment.load({**shared, "budget": budget, "family": {**base.chosen(), **family}})
+
+
+def _check_names(families: Sequence[str], with_known: Callable[[Sequence[str]], object]) -> None:
+    """Names each unknown family, and what else is wrong once it is put right: one line for all mistakes."""
+    names = family_names()
+    mistakes = [unknown("family", name, names) for name in families if name not in names]
+    if not mistakes:
+        return
+    try:
+        with_known([name if name in names else nearest(name, names) for name in families])
+    except SettingsError as error:
+        mistakes.append(str(error))
+    raise SettingsError("; ".join(mistakes))
+
+
+def check_tracking(where: Where) -> None:
+    """Raises SettingsError for runs in S3 without a place to track them: S3 holds no database, and one on this machine
+    would be another than that of the next which goes on."""
+    if where.tracking.uri is None and where.storage.remote:
+        raise SettingsError(
+            f"storage.path={where.storage.path} cannot hold MLflow's database; nearest:"
+            " tracking.uri=http://HOST:PORT of an MLflow server, or tracking.uri=sqlite:////FOLDER/mlflow.db"
+        )
+
+
+def check_files(metrics: Metrics) -> None:
+    """Raises SettingsError for a file of the settings that is not there."""
+    for name, file in (("weights", metrics.weights), ("statistics", metrics.statistics)):
+        if file is not None and not file.is_file():
+            raise SettingsError(f"metrics.{name}={file} is no file; nearest: {_near_file(file, name)}")
+
+
+def _near_file(file: Path, name: str) -> str:
+    beside = [str(path) for path in file.parent.glob(f"*{file.suffix}")] if file.parent.is_dir() else []
+    return f"metrics.{name}={nearest(str(file), beside)}" if beside else f"metrics.{name}=null"
+
+
+def train_experiment(families: Sequence[str], assignments: Sequence[str], config: str = "") -> TrainExperiment:
+    """The training run that a command line asks for. Raises SettingsError, before anything is started."""
+    values = parse_yaml(config)
+    _check_names(families, lambda known: train_experiment(known, assignments, config))
+    if len(families) > 1:
+        raise SettingsError(f"train plays one family, not {len(families)}; nearest: train {families[0]}")
+    if families:
+        values["family"] = {**_same_family(values.get("family"), families[0]), "name": families[0]}
+    if "family" not in values:
+        raise SettingsError("train needs a family, e.g. `ganfleet train wgan_gp`")
+    known = paths(TrainExperiment.load(_without_strangers(values, TrainExperiment)))
+    experiment = TrainExperiment.load(assign(values, assignments, known))
+    check_files(experiment.metrics)
+    return _named(experiment, experiment.family.name)
+
+
+def search_experiment(families: Sequence[str], assignments: Sequence[str], config: str = "") -> SearchExperiment:
+    """The search that a command line asks for: `family.x=` fixes x for each family that has it."""
+    values = parse_yaml(config)
+    _check_names(families, lambda known: search_experiment(known, assignments, config))
+    given = values.pop("family", None) or {}
+    if not isinstance(given, dict):
+        raise SettingsError(f"family={given} in a search's file; nearest: families: [{given}]")
+    if families:
+        values["families"] = list(families)
+    if not values.get("families"):
+        raise SettingsError("search needs a family or several, e.g. `ganfleet search wgan wgan_gp`")
+    listed = values["families"] if isinstance(values["families"], list) else [values["families"]]
+    built = [build_family(family) for family in listed]
+    own = [f"family.{field}" for family in built for field in type(family).model_fields]
+    known = [path for path in paths(SearchExperiment) if not path.startswith(("families", "fixed", "space"))] + own
+    spaces = [item for item in assignments if item.partition("=")[0].split(".")[0] == "space"]
+    assign(values, [item for item in assignments if not item.startswith("family.") and item not in spaces], known)
+    assign_space(values, spaces)
+    fields = assign({}, [item for item in assignments if item.startswith("family.")], known).get("family", {})
+    if "name" in fields:
+        raise SettingsError(f"family.name={fields['name']}: families are named as words; nearest: {fields['name']}")
+    fields = {**{key: value for key, value in given.items() if key != "name"}, **fields}
+    alone = [f"{family.name}.{field}" for family in built for field in family.model_fields_set]
+    values["families"] = _fix(built, fields)
+    values["fixed"] = sorted({*fields, *alone})
+    experiment = SearchExperiment.load(values)
+    check_files(experiment.metrics)
+    return _named(experiment, "-".join(family.name for family in experiment.families))
+
+
+def _fix(built: Sequence[Family], fields: dict[str, Any]) -> list[dict[str, Any]]:
+    """Each family with the given fields that it has; a field that none has is an error."""
+    for field in fields:
+        if all(field not in type(family).model_fields for family in built):
+            build_family({"name": built[0].name, field: fields[field]})
+    return [
+        {**family.chosen(), **{key: value for key, value in fields.items() if key in type(family).model_fields}}
+        for family in built
+    ]
+
+
+def _same_family(given: Any, name: str) -> dict[str, Any]:
+    """A config file's family settings, if the command line names the same family."""
+    return dict(given) if isinstance(given, dict) and given.get("name") == name else {}
+
+
+def _without_strangers(values: dict[str, Any], model: type[Settings]) -> dict[str, Any]:
+    for key in values.keys() - model.model_fields.keys():
+        raise SettingsError(f"unknown setting '{key}'; nearest: {nearest(key, model.model_fields)}")
+    return {"family": {"name": build_family(values["family"]).name}}
+
+
+def _named(experiment: _Named, stem: str) -> _Named:
+    """The experiment with a name made up from the time if it has none. Raises SettingsError."""
+    check_tracking(experiment)
+    if experiment.name is not None:
+        return experiment
+    return experiment.override(f"name={stem}-{time.strftime('%m%d-%H%M%S')}")

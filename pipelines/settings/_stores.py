@@ -1,0 +1,79 @@
+"""Stores as settings name them; what goes wrong there told as a user's mistake, with the setting to put right."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from gan_core.caches import cache_folder
+from gan_core.data.manifest import MANIFEST, Manifest
+from gan_core.settings import SettingsError
+from infra.stores import open_store as opened
+from infra.stores.protocol import (
+    DamagedError,
+    NoPlaceError,
+    NotThereError,
+    RefusedError,
+    Store,
+    StoreError,
+    StoreOptions,
+    UnreachableError,
+)
+from pipelines.errors import AwayError
+from pipelines.settings._storage import Storage
+
+
+def open_store(place: str | Path, storage: Storage) -> Store:
+    """`s3://bucket/prefix` or a folder. Raises SettingsError for what is neither."""
+    try:
+        return opened(str(place), StoreOptions(storage.endpoint_url, uploads=cache_folder() / "uploads"))
+    except StoreError as error:
+        raise SettingsError(f"{error}; nearest: s3://bucket/prefix, or a folder") from None
+
+
+@contextmanager
+def told(setting: str) -> Iterator[None]:
+    """Raises what a store raises as SettingsError. `setting` is what the user typed, as `data.path=s3://...`."""
+    try:
+        yield
+    except StoreError as error:
+        place = setting.partition("=")[2] or setting
+        why = str(error).removeprefix(f"{place}: ")
+        kind = AwayError if isinstance(error, UnreachableError) else SettingsError
+        raise kind(f"{setting}: {why}; nearest: {_nearest(error, place)}") from None
+
+
+def _nearest(error: StoreError, place: str) -> str:
+    if isinstance(error, RefusedError) and not place.startswith("s3://"):
+        return "a folder that is yours"
+    if isinstance(error, RefusedError):
+        return "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE, of somebody who may"
+    if isinstance(error, UnreachableError):
+        return "storage.endpoint_url=http://HOST:PORT (or AWS_ENDPOINT_URL) of a store that answers"
+    if isinstance(error, NoPlaceError) or str(error) == f"there is no {place}":  # as what is no S3 says of a place
+        return "a bucket or folder that is there, or another storage.endpoint_url="
+    return f"ganfleet data verify {place}" if isinstance(error, DamagedError | NotThereError) else "another place"
+
+
+def read_manifest(store: Store, setting: str) -> Manifest:
+    """Of the pack in a store. Raises SettingsError if there is none, or a damaged one."""
+    with told(setting):
+        try:
+            content = store.read(MANIFEST)
+        except NoPlaceError:
+            raise
+        except NotThereError:
+            raise SettingsError(
+                f"{setting} is no pack: it has no {MANIFEST}; nearest: ganfleet data pack SOURCE {store.url}"
+            ) from None
+        except DamagedError as error:
+            raise _damaged(store, setting, str(error)) from None
+    try:
+        return Manifest.from_json(content)
+    except ValueError as error:
+        raise _damaged(store, setting, f"{MANIFEST} is damaged: {error}") from None
+
+
+def _damaged(store: Store, setting: str, why: str) -> SettingsError:
+    return SettingsError(f"{setting}: {why}; nearest: delete it and ganfleet data pack SOURCE {store.url}")

@@ -1,0 +1,58 @@
+"""The MLflow run that a training run or a trial is tracked in."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from pipelines.runs import RunFolder
+from pipelines.settings import TrainExperiment
+
+if TYPE_CHECKING:
+    from infra.mlflow.follower import Follower
+    from infra.mlflow.tracker import MlflowTracker
+
+
+@dataclass(frozen=True)
+class TrackingTarget:
+    """Where rank 0 opens the run in MLflow."""
+
+    uri: str
+    experiment_id: str
+    kind: str
+    identity: str
+    name: str
+    parent: str | None = None
+    tags: dict[str, str] = field(default_factory=dict)
+
+    def open(self, experiment: TrainExperiment) -> MlflowTracker:
+        """Finds or makes the run, with the experiment's settings as its params."""
+        from infra.mlflow.tracker import MlflowTracker, opened_run
+
+        run = opened_run(
+            self.uri,
+            self.experiment_id,
+            {"ganfleet.id": self.identity},
+            self.name,
+            self.parent,
+            flat(experiment.model_dump(mode="json", exclude={"name", "tracking", "storage"})),
+            {"ganfleet.kind": self.kind, **self.tags},
+        )
+        return MlflowTracker(self.uri, run)
+
+    def follower(self, experiment: TrainExperiment, folder: RunFolder) -> Follower:
+        """Brings what the run's folder holds to MLflow; opens the run once there is something."""
+        from infra.mlflow.follower import Follower
+
+        return Follower(folder.path, lambda: self.open(experiment))
+
+
+def flat(tree: dict[str, object], prefix: str = "") -> dict[str, object]:
+    """A nested dict by dotted paths; empty values left out."""
+    found: dict[str, object] = {}
+    for key, value in tree.items():
+        if isinstance(value, dict):
+            found |= flat(value, f"{prefix}{key}.")
+        elif value is not None:
+            found[prefix + key] = value
+    return found

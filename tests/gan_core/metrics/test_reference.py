@@ -1,0 +1,198 @@
+import numpy as np
+import pytest
+import safetensors.torch
+import torch
+from torch.testing import assert_close
+
+from gan_core import data
+from gan_core.data.dataset import Dataset
+from gan_core.experiment import Data, Metrics
+from gan_core.metrics.extractors.extractor import (
+    PIXELS,
+    TOTAL_VARIANCE,
+    Classifier,
+    Extractor,
+    Pixels,
+    quantised,
+    train_classifier,
+)
+from gan_core.metrics.statistics.reference import Reference, extractor_name
+from gan_core.settings import SettingsError
+
+# Extractors
+
+
+def test_images_are_scored_as_a_png_keeps_them():
+    levels = torch.linspace(-1, 1, 256)
+    assert_close(quantised(levels), levels, rtol=0, atol=1e-6)
+    assert_close(quantised(levels + 0.003), levels, rtol=0, atol=1e-6)
+    assert_close(quantised(torch.tensor([-7.0, 7.0])), torch.tensor([-1.0, 1.0]))
+    assert len(quantised(torch.linspace(-1, 1, 10_001)).unique()) == 256
+
+
+def test_the_classifier_knows_the_digits(reference, digits):
+    assert 0.95 < reference.extractor.accuracy <= 1
+    guesses = reference.extractor(digits.images)[1].argmax(1)
+    assert (guesses == digits.labels).double().mean() > 0.95
+    values = reference.extractor.features(digits.images)
+    assert values.shape == (1797, 64)
+    assert values.dtype == torch.float64
+    assert float(values.double().var(0).sum()) == pytest.approx(TOTAL_VARIANCE, rel=1e-4)
+
+
+def test_a_short_training_is_repeated_to_the_bit_and_leaves_the_global_generator_alone(digits):
+    few = Dataset("few", digits.images[:200], digits.labels[:200], 10)
+    before = torch.get_rng_state()
+    one, other = train_classifier(few, epochs=1), train_classifier(few, epochs=1)
+    assert Extractor(one[0]).digest == Extractor(other[0]).digest
+    assert Extractor(one[0]).digest != Extractor(train_classifier(few, epochs=2)[0]).digest
+    assert torch.equal(before, torch.get_rng_state())
+
+
+def test_the_accuracy_is_of_images_that_were_not_trained_on(digits):
+    """With labels at random it is a guess among 10, however well the rest is learned by heart."""
+    few = Dataset("few", digits.images[:250], torch.arange(250) * 7 % 10, 10)
+    assert train_classifier(few, epochs=15)[1] < 0.35
+
+
+def test_pixels_are_the_samples_themselves():
+    points = torch.randn(4, 2)
+    assert torch.equal(Extractor(Pixels()).features(points), points)
+    images = torch.rand(4, 1, 8, 8) * 2 - 1
+    assert torch.equal(Extractor(Pixels()).features(images), quantised(images).flatten(1))
+
+
+@pytest.mark.parametrize(
+    ("name", "asked", "given"),
+    [
+        ("digits", "auto", "classifier"),
+        ("digits", "pixels", "pixels"),
+        ("ring8", "auto", "pixels"),
+        ("grid25", "pixels", "pixels"),
+    ],
+)
+def test_which_extractor_is_meant(name, asked, given):
+    assert extractor_name(Metrics(extractor=asked), data.load(Data(name=name))) == given
+
+
+def test_a_classifier_of_points_is_refused():
+    with pytest.raises(SettingsError, match="metrics.extractor=classifier.*nearest: metrics.extractor=pixels"):
+        Reference.build(Metrics(extractor="classifier"), data.load(Data(name="ring8")))
+
+
+# References
+
+
+def test_a_reference_holds_the_moments_of_the_whole_set(reference, digits):
+    values = reference.extractor.features(digits.images).double().numpy()
+    assert reference.count == 1797
+    assert_close(reference.target.mean.numpy(), values.mean(0), rtol=1e-5, atol=1e-5)
+    assert_close(reference.target.covariance.numpy(), np.cov(values, rowvar=False), rtol=1e-4, atol=1e-4)
+
+
+def test_to_bytes_and_back(reference, digits):
+    again = Reference.from_bytes(reference.to_bytes(), digits)
+    assert again.extractor.digest == reference.extractor.digest
+    assert again.extractor.accuracy == reference.extractor.accuracy
+    assert again.count == reference.count
+    assert torch.equal(again.target.mean, reference.target.mean)
+    assert torch.equal(again.target.covariance, reference.target.covariance)
+    images = digits.images[:50]
+    assert torch.equal(again.extractor.features(images), reference.extractor.features(images))
+
+
+def test_to_bytes_and_back_for_points():
+    ring = data.load(Data(name="ring8"))
+    reference = Reference.build(Metrics(), ring)
+    again = Reference.from_bytes(reference.to_bytes(), ring)
+    assert again.extractor.net.name == "pixels"
+    assert again.extractor.accuracy is None
+    assert_close(again.target.covariance.numpy(), np.cov(ring.images.double().numpy(), rowvar=False))
+
+
+def header(content: bytes) -> int:
+    return 8 + int.from_bytes(content[:8], "little")
+
+
+@pytest.mark.parametrize("where", ["size", "header", "first", "middle", "last"])
+def test_a_damaged_byte_is_refused(reference, digits, where):
+    content = bytearray(reference.to_bytes())
+    start = header(content)
+    index = {"size": 2, "header": 8, "first": start, "middle": (start + len(content)) // 2, "last": -1}[where]
+    content[index] ^= 1
+    with pytest.raises(ValueError, match="not a reference of digits"):
+        Reference.from_bytes(bytes(content), digits)
+
+
+@pytest.mark.parametrize("key", ["accuracy", "extractor"])
+def test_a_damaged_byte_of_what_a_reference_says_of_itself_is_refused(reference, digits, key):
+    content = reference.to_bytes()
+    at = content.index(b'"%s":"' % key.encode()) + len(key) + 4 + 2
+    damaged = bytearray(content)
+    damaged[at] ^= 1
+    assert 8 < at < header(content)
+    with pytest.raises(ValueError, match="not a reference of digits"):
+        Reference.from_bytes(bytes(damaged), digits)
+
+
+@pytest.mark.parametrize("keep", [0, 4, 100, -1])
+def test_bytes_cut_short_are_refused(reference, digits, keep):
+    with pytest.raises(ValueError, match="not a reference of digits"):
+        Reference.from_bytes(reference.to_bytes()[:keep], digits)
+
+
+def test_another_safetensors_file_is_refused(digits):
+    other = safetensors.torch.save({"weight": torch.zeros(3)})
+    with pytest.raises(ValueError, match="not a reference of digits"):
+        Reference.from_bytes(other, digits)
+
+
+@pytest.mark.parametrize("settings", [Data(image_size=8), Data(name="ring8")], ids=["digits 8x8", "ring8"])
+def test_a_reference_of_data_of_another_shape_is_refused(reference, settings):
+    with pytest.raises(ValueError, match="not a reference of"):
+        Reference.from_bytes(reference.to_bytes(), data.load(settings))
+
+
+def test_points_are_no_reference_of_images(digits):
+    content = Reference.build(Metrics(), data.load(Data(name="ring8"))).to_bytes()
+    with pytest.raises(ValueError, match="not a reference of digits"):
+        Reference.from_bytes(content, digits)
+
+
+def test_given_weights_are_the_extractor(reference, digits, tmp_path):
+    weights = tmp_path / "weights.safetensors"
+    weights.write_bytes(reference.to_bytes())
+    half = Dataset("half", digits.images[::2], digits.labels[::2], 10)
+    found = Reference.build(Metrics(weights=weights), half)
+    assert found.extractor.digest == reference.extractor.digest
+    assert found.count == 899
+
+
+def test_the_key_changes_with_content_size_extractor_and_weights(reference, digits, tmp_path):
+    auto, pixels = Metrics(), Metrics(extractor="pixels")
+    pixel, label = digits.images.clone(), digits.labels.clone()
+    pixel[7, 0, 8, 8] += 1e-6
+    label[7] = (label[7] + 1) % 10
+    files = [tmp_path / "one", tmp_path / "two"]
+    for file in files:
+        file.write_bytes(file.name.encode())
+    keys = [
+        Reference.key(auto, digits),
+        Reference.key(pixels, digits),
+        Reference.key(auto, Dataset("digits", pixel, digits.labels, 10)),
+        Reference.key(auto, Dataset("digits", digits.images, label, 10)),
+        *(Reference.key(auto, data.load(Data(image_size=size))) for size in (8, 32)),
+        *(Reference.key(Metrics(weights=file), digits) for file in files),
+    ]
+    assert len(set(keys)) == len(keys)
+    assert Reference.key(Metrics(extractor="classifier", samples=100), data.load(Data())) == keys[0]
+
+
+@pytest.mark.parametrize("shape", [(1, 8, 8), (1, 16, 16), (3, 28, 28), (3, 64, 64)])
+def test_a_classifier_measures_what_its_layers_say(shape):
+    """Its own way through the convolutions, against PyTorch's."""
+    net = Classifier(shape, 10).double()
+    images = torch.rand(PIXELS // shape[1] ** 2 + 5, *shape) * 2 - 1
+    with torch.no_grad():
+        found = net(images)[0]
+    assert torch.allclose(found, net.body(images.double()).detach(), rtol=1e-12, atol=1e-14)

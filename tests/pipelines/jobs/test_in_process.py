@@ -1,0 +1,73 @@
+"""`--to here`: the whole game in the process that was started, as a debugger wants it."""
+
+import sys
+
+import pytest
+from rich.console import Console
+
+from gan_core.settings import SettingsError
+from pipelines.jobs._submit import checked
+from pipelines.jobs.in_process import debugged, here
+from pipelines.launch._request import Line
+from pipelines.runs._folder import RunFolder
+from pipelines.train.play import play
+from tests.pipelines.tiny import SMALL, client_of, named, rows, timeless
+
+ROUNDS = ("budget.rounds=8", "budget.log_every=2", "budget.eval_every=4", "budget.checkpoint_every=4")
+
+
+@pytest.fixture
+def signals(monkeypatch):
+    """The handlers of this process stay what they are."""
+    monkeypatch.setattr("pipelines.launch._session.hear_signals", lambda: None)
+
+
+def line(storage, *more: str) -> Line:
+    return Line.of(["wgan_gp", *SMALL, "name=here", f"storage.path={storage}", *ROUNDS, *more], None, None)
+
+
+def test_a_run_is_played_here_without_ray_and_gone_on_with(storage, reference, signals, monkeypatch, capfd, tmp_path):
+    monkeypatch.setattr("infra.cluster.cluster", lambda: pytest.fail("a cluster was asked for"))
+    here("train", checked("train", line(storage), "here").order)
+    folder = RunFolder(storage / "here")
+    assert "FID" in capfd.readouterr().out
+    assert not (folder.path / "ray").exists()
+    longer = checked("train", line(storage, "budget.rounds=12"), "here").order
+    assert longer.resumed
+    here("train", longer)
+    assert named(client_of(storage), "here").info.status == "FINISHED"
+    alone = RunFolder(tmp_path / "alone")
+    alone.path.mkdir()
+    list(play(longer.experiment, alone, reference, target=None))
+    ours, theirs = ([timeless(row) for row in rows(one.path)] for one in (alone, folder))
+    assert ours == theirs
+    newest = [one.checkpoints()[-1] / "state.safetensors" for one in (alone, folder)]
+    assert newest[0].read_bytes() == newest[1].read_bytes()
+
+
+def fails(console: Console) -> None:
+    raise ZeroDivisionError("here")
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_an_error_opens_the_debugger_at_a_terminal(monkeypatch, capsys, terminal):
+    opened = []
+    monkeypatch.setattr(sys.stdin, "isatty", lambda: terminal, raising=False)
+    monkeypatch.setattr("pdb.post_mortem", opened.append)
+    with pytest.raises(ZeroDivisionError):
+        debugged(fails)(Console())
+    assert len(opened) == terminal
+    if terminal:
+        frame = opened[0].tb_next.tb_frame
+        assert frame.f_code is fails.__code__
+    assert ("ZeroDivisionError" in capsys.readouterr().err) == terminal
+
+
+def test_what_the_user_did_wrong_opens_none(monkeypatch):
+    def refused(console: Console) -> None:
+        raise SettingsError("no")
+
+    monkeypatch.setattr(sys.stdin, "isatty", lambda: True, raising=False)
+    monkeypatch.setattr("pdb.post_mortem", lambda _: pytest.fail("opened"))
+    with pytest.raises(SettingsError):
+        debugged(refused)(Console())

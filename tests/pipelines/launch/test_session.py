@@ -1,0 +1,153 @@
+"""What ends a run from outside."""
+
+import errno
+import os
+import signal
+import subprocess
+import sys
+import uuid
+from collections.abc import Iterator
+from contextlib import nullcontext
+from pathlib import Path
+
+import boto3
+import pytest
+from rich.console import Console
+
+from infra.stores.protocol import UnreachableError
+from pipelines.launch._session import run
+from pipelines.runs._disk_full import FullDiskError, full_disk_told
+from pipelines.runs._lookup import run_folder
+from pipelines.runs._ownership import TakenOverError
+from pipelines.settings._storage import Storage
+from tests.pipelines.tiny import created, small_train
+
+TWICE = """
+import os, signal
+from pipelines.running import hear_signals
+
+hear_signals()
+try:
+    os.kill(os.getpid(), signal.SIGTERM)
+except KeyboardInterrupt:
+    os.kill(os.getpid(), signal.SIGTERM)
+    print("what was begun is ended well")
+"""
+
+
+def blocked() -> None:
+    """As Ray starts the driver of a job."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+
+
+def ignored() -> None:
+    """As a shell starts a job in the background."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+@pytest.mark.parametrize("started", [None, blocked, ignored])
+def test_a_second_term_does_not_cut_short_what_the_first_began(started):
+    done = subprocess.run(
+        [sys.executable, "-c", TWICE], capture_output=True, text=True, check=False, preexec_fn=started
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "what was begun is ended well\n", "")
+
+
+@pytest.fixture
+def handlers() -> Iterator[None]:
+    """Those of this process come back."""
+    kept = {which: signal.getsignal(which) for which in (signal.SIGINT, signal.SIGTERM)}
+    yield
+    for which, handler in kept.items():
+        signal.signal(which, handler)
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "again"),
+    [(UnreachableError("no answer"), 75, True), (TakenOverError("another driver has taken it over"), 1, False)],
+)
+def test_only_what_nobody_else_goes_on_with_is_to_be_gone_on_with(tmp_path, capsys, handlers, error, code, again):
+    """A batch system that began it anew after 75 would take it back."""
+    experiment = small_train(tmp_path, "wgan", "run")
+
+    def play(_: Console) -> None:
+        raise error
+
+    with pytest.raises(SystemExit) as ended:
+        run("train", experiment, created(experiment), lambda: None, play, lambda _: nullcontext(Console()))
+    said = capsys.readouterr().err
+    assert ended.value.code == code
+    assert f"error: {error}   (log: " in said
+    assert ("to go on: ganfleet train --resume run" in said) == again
+
+
+@pytest.mark.parametrize(
+    ("taken", "end"), [(True, TakenOverError("taken over")), (True, KeyboardInterrupt()), (False, KeyboardInterrupt())]
+)
+def test_only_whose_run_it_still_is_puts_its_log(tmp_path, moto_server, monkeypatch, handlers, taken, end):
+    """One that is interrupted may not know yet that another driver has taken it over."""
+    moto_server.be_asked(monkeypatch)
+    monkeypatch.setenv("GANFLEET_CACHE", str(tmp_path))
+    bucket = f"logs-{uuid.uuid4().hex}"
+    boto3.session.Session().client("s3", endpoint_url=moto_server.url).create_bucket(Bucket=bucket)
+    storage = Storage(path=f"s3://{bucket}/runs", endpoint_url=moto_server.url)
+    words = [*storage.words, "tracking.uri=sqlite:////tmp/none.db"]
+    experiment, folder = small_train(tmp_path, "wgan", "run", *words), run_folder(storage, "run")
+    folder.create(experiment.to_yaml())
+
+    def play(_: Console) -> None:
+        folder.log.write_bytes(b"of the first")
+        folder.take()
+        if taken:
+            run_folder(storage, "run").take()
+            folder.mirror.write("run.log", b"of the second")
+        raise end
+
+    with pytest.raises(SystemExit):
+        run("train", experiment, folder, lambda: None, play, lambda _: nullcontext(Console()))
+    assert folder.mirror.read("run.log") == (b"of the second" if taken else b"of the first")
+    assert folder.log.read_bytes() == b"of the first"
+
+
+FULL = Path("/dev/full")
+"""No space is left on it."""
+
+
+@pytest.mark.parametrize("fullest", ["storage.path", "cache"])
+def test_a_full_disk_is_one_line_that_names_what_lies_on_it(tmp_path, monkeypatch, capfd, handlers, fullest):
+    """What is written to an open file is told without the file's name. The log finds no space either."""
+    cache = Path("/proc" if fullest == "cache" else tmp_path / "cache")  # where nothing is free
+    monkeypatch.setenv("GANFLEET_CACHE", str(cache))
+    experiment = small_train(tmp_path / "runs", "wgan", "run")
+    folder = created(experiment)
+    folder.log.symlink_to(FULL)
+
+    def play(_: Console) -> None:
+        print("what a library says")
+        FULL.write_text("a checkpoint")
+
+    with pytest.raises(SystemExit) as ended:
+        run("train", experiment, folder, lambda: None, play)
+    error, again = capfd.readouterr().err.splitlines()
+    assert ended.value.code == 75
+    place = f"the cache {cache} (0.0 GB free)" if fullest == "cache" else f"storage.path={tmp_path}/runs ("
+    assert error.startswith(f"error: {place}")
+    assert "No space left on device; nearest: room there" in error
+    assert ("GANFLEET_CACHE=FOLDER" in error) == (fullest == "cache")
+    assert again.startswith("interrupted; to go on: ganfleet train --resume run")
+
+
+@pytest.mark.parametrize(
+    ("file", "place"), [("cache/decoded/x", "the cache {0}/cache ("), ("ray/session", "{0}/ray/session: ")]
+)
+def test_a_file_whose_name_is_told_says_which_disk_it_is(tmp_path, monkeypatch, file, place):
+    monkeypatch.setenv("GANFLEET_CACHE", str(tmp_path / "cache"))
+    with pytest.raises(FullDiskError) as told, full_disk_told(Storage(path=tmp_path / "runs")):
+        raise OSError(errno.EDQUOT, os.strerror(errno.EDQUOT), str(tmp_path / file))
+    assert str(told.value).startswith(place.format(tmp_path))
+    assert "Disk quota exceeded" in str(told.value)
+
+
+def test_what_else_goes_wrong_with_a_file_stays_what_it_is(tmp_path):
+    with pytest.raises(FileNotFoundError), full_disk_told(Storage(path=tmp_path)):
+        (tmp_path / "none").read_text()

@@ -1,0 +1,684 @@
+"""Runs that are kept in S3: whoever goes on with one goes on from the store, whatever lies on its own machine."""
+
+import io
+import json
+import logging
+import os
+import pickle
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from itertools import takewhile
+from pathlib import Path
+from typing import NoReturn
+
+import boto3
+import pytest
+from rich.console import Console
+
+from gan_core.loop import DivergedError
+from gan_core.settings import SettingsError
+from infra.mlflow.tracker import opened_run, prepare
+from infra.stores.protocol import StoreError, UnreachableError
+from pipelines.evaluate.reference import obtain_reference
+from pipelines.launch._request import folder_of
+from pipelines.runs import _mirror as mirror
+from pipelines.runs._folder import RunFolder
+from pipelines.runs._lineage import lineage
+from pipelines.runs._lookup import find_checkpoint, find_run, names_with, run_folder, run_names
+from pipelines.runs._mirror import Mirror
+from pipelines.runs._ownership import TakenOverError
+from pipelines.search._budget import Spending
+from pipelines.search._journal import Journal, scalars
+from pipelines.search.report.live_table import SearchView
+from pipelines.search.trials._exploit import exploit
+from pipelines.search.trials.context import SearchContext
+from pipelines.search.trials.monitor import Watch
+from pipelines.settings._capacity import Shares
+from pipelines.settings._experiments import TrainExperiment
+from pipelines.settings._storage import Storage
+from pipelines.train.command import train
+from pipelines.train.events import Event
+from pipelines.train.play import play, start_of
+from tests.pipelines.search.test_exploit import Local
+from tests.pipelines.tiny import (
+    DIVERGING,
+    Played,
+    client_of,
+    rows,
+    small_search,
+    small_train,
+    snapshot,
+    timeless,
+    tracked,
+)
+from tests.pipelines.train.test_play import digest
+from tests.servers import Cable, Server, free_ports
+
+LAST = 12
+"""The round at which `played` ends."""
+
+
+class Machine:
+    """A machine of one's own: an empty cache, and what its processes remember."""
+
+    def __init__(self, folder: Path, patch: pytest.MonkeyPatch) -> None:
+        self._folder, self._patch, self._count = folder, patch, 0
+
+    def another(self) -> None:
+        """From now on, one that has nothing."""
+        self._count += 1
+        self._patch.setenv("GANFLEET_CACHE", str(self._folder / f"machine-{self._count}"))
+        mirror._put.clear()
+
+
+@pytest.fixture
+def machine(tmp_path, monkeypatch) -> Machine:
+    found = Machine(tmp_path, monkeypatch)
+    found.another()
+    return found
+
+
+@pytest.fixture
+def server(request, monkeypatch) -> Server:
+    found = request.getfixturevalue(getattr(request, "param", "moto_server"))
+    found.be_asked(monkeypatch)
+    return found
+
+
+@pytest.fixture
+def place(server, machine) -> Storage:
+    """A storage path of the test's own."""
+    bucket = f"kept-{uuid.uuid4().hex}"
+    boto3.session.Session().client("s3", endpoint_url=server.url).create_bucket(Bucket=bucket)
+    return Storage(path=f"s3://{bucket}/all my runs", endpoint_url=server.url)
+
+
+def begun(place: Storage, played: Played, name: str = "run") -> tuple[TrainExperiment, RunFolder]:
+    """The experiment of `played`, to be kept in S3."""
+    experiment = played.experiment.override(f"name={name}", *place.words, "tracking.uri=sqlite:////tmp/none.db")
+    folder = folder_of(experiment)
+    folder.create(experiment.to_yaml(), {"ganfleet.search": "hunt"})
+    return experiment, folder
+
+
+def played_until(step: int, experiment: TrainExperiment, folder: RunFolder, reference: bytes) -> list[Event]:
+    """Plays until it is told of a step, and then no more."""
+    events = play(experiment, folder, reference, target=None, start=start_of(folder))
+    seen = list(takewhile(lambda event: event.step < step, events))
+    events.close()
+    return seen
+
+
+def gone_on(experiment: TrainExperiment, folder: RunFolder, reference: bytes) -> tuple[int | None, list[Event]]:
+    """As a worker does: the step that it goes on from, and its events."""
+    folder.take_up()
+    start = start_of(folder)
+    return start and int(start.name[5:]), list(play(experiment, folder, reference, target=None, start=start))
+
+
+def is_as(folder: RunFolder, played: Played) -> bool:
+    """Whether a run came to the same end, by what the store has of it."""
+    folder.bring(LAST)
+    ours, theirs = ([timeless(row) for row in rows(one.path)] for one in (folder, played.folder))
+    pictures = [[path.read_bytes() for path in one.pictures()] for one in (folder, played.folder)]
+    same = digest(folder.checkpoint(LAST)) == digest(played.folder.checkpoint(LAST))
+    return ours == theirs and pictures[0] == pictures[1] and same
+
+
+def of(folder: RunFolder) -> Mirror:
+    return folder.mirror
+
+
+def rows_until(step: int, kept: Mirror) -> None:
+    """Nothing that was logged later is in the store."""
+    lines = kept.read("metrics.jsonl").splitlines(keepends=True)
+    early = b"".join(line for line in lines if json.loads(line)["step"] <= step)
+    kept.store.write(f"{kept.inside}/metrics.jsonl", early)
+
+
+def content(place: Storage) -> dict[str, str]:
+    """All that the store holds, by the digests that S3 itself has of it."""
+    client = boto3.session.Session().client("s3", endpoint_url=place.endpoint_url)
+    bucket = str(place.path).removeprefix("s3://").partition("/")[0]
+    return {one["Key"]: one["ETag"] for one in client.list_objects_v2(Bucket=bucket)["Contents"]}
+
+
+@contextmanager
+def driving(folder: RunFolder) -> Iterator[None]:
+    """A search's driver, who in the end is killed."""
+    folder.path.mkdir(parents=True, exist_ok=True)
+    with Journal(folder.journal, folder.segments()) as journal:
+        try:
+            yield
+        finally:
+            journal._error = StoreError("killed")
+
+
+on_both = pytest.mark.parametrize("server", ["moto_server", "swift_server"], indirect=True)
+
+
+# A run
+
+
+@on_both
+def test_a_run_goes_on_bit_for_bit_on_a_machine_that_has_nothing_of_it(place, machine, played, reference):
+    experiment, folder = begun(place, played)
+    assert played_until(8, experiment, folder, reference)[-1].step == 6
+    identity = folder.id
+    machine.another()
+    again = find_run("run", place)
+    assert (again.id, again.origin) == (identity, {"ganfleet.search": "hunt"})
+    assert not again.path.is_relative_to(folder.path)
+    start, events = gone_on(experiment, again, reference)
+    assert (start, [event.step for event in events]) == (6, [8, 9, 10, 12])
+    machine.another()
+    assert is_as(find_run("run", place), played)
+
+
+def test_an_undisturbed_run_is_in_the_store_when_its_events_are_told(place, machine, played, reference):
+    experiment, folder = begun(place, played)
+    for event in play(experiment, folder, reference, target=None):
+        if event.checkpoint is not None:
+            assert folder.steps()[-1] == event.step
+            kept = [json.loads(line)["step"] for line in of(folder).read("metrics.jsonl").splitlines()]
+            assert kept[-1] == event.step
+    assert folder.steps() == [6, 9, 12]
+    machine.another()
+    assert is_as(find_run("run", place), played)
+
+
+def test_what_lies_on_a_machine_never_wins_over_the_store(place, machine, played, reference, monkeypatch):
+    """The first machine has played to step 6; the second to the end, by other rules; the first goes on."""
+    experiment, folder = begun(place, played)
+    played_until(8, experiment, folder, reference)
+    first = folder.path.parents[2]
+    machine.another()
+    other = experiment.override("budget.rounds=15", "family.lr=1e-2")
+    there = run_folder(place, "run")
+    gone_on(other, there, reference)
+    assert there.steps()[-1] == 15
+    state = digest(there.checkpoint(15))
+    monkeypatch.setenv("GANFLEET_CACHE", str(first))
+    mirror._put.clear()
+    back = run_folder(place, "run")
+    assert [int(path.name[5:]) for path in back.checkpoints()] == [3, 6]
+    (back.path / "samples" / "step-000099.png").write_bytes(b"of no run")
+    back.take_up()
+    assert [int(path.name[5:]) for path in back.checkpoints()] == [15]
+    assert digest(back.checkpoint(15)) == state
+    assert rows(back.path)[-1]["step"] == 15
+    assert back.picture(4) in back.pictures()
+    assert back.picture(99) not in back.pictures()
+
+
+@on_both
+def test_the_driver_of_a_run_that_was_taken_over_keeps_no_more(place, machine, played, reference):
+    """Its machine still plays when another driver, on another machine, goes on with the same run."""
+    experiment, folder = begun(place, played)
+    folder.take()
+    events = play(experiment, pickle.loads(pickle.dumps(folder)), reference, target=None)
+    assert next(event for event in events if event.checkpoint).step == 3
+    machine.another()
+    second = find_run("run", place)
+    second.take()
+    with pytest.raises(TakenOverError, match=f"{place.path}/run: another driver has taken it over"):
+        list(events)
+    assert second.steps() == [3], "nothing was put, and nothing deleted"
+    start, _ = gone_on(experiment, second, reference)
+    assert start == 3
+    machine.another()
+    assert is_as(find_run("run", place), played)
+
+
+@on_both
+@pytest.mark.parametrize("inside", ["trials/t0001", "confirm/trials/t0001-7"])
+def test_a_trial_of_a_search_that_was_taken_over_keeps_and_deletes_no_more(
+    place, machine, played, reference, inside, monkeypatch
+):
+    """It still plays on its machine when a second driver, on another one, goes on with the search."""
+    first, cache = run_folder(place, "hunt"), os.environ["GANFLEET_CACHE"]
+    with driving(first):
+        trial = pickle.loads(pickle.dumps(first.below(inside)))
+        events = play(played.experiment, trial, reference, target=None)
+        assert next(event for event in events if event.step == 6).checkpoint
+        donor = run_folder(place, "hunt").below("trials/t0002")
+        played_until(10, played.experiment, donor, reference)
+        rows_until(4, of(trial))
+        machine.another()
+        second = run_folder(place, "hunt")
+        with driving(second):
+            before = content(place)
+            monkeypatch.setenv("GANFLEET_CACHE", cache)
+            for late in (
+                lambda: list(events),
+                lambda: trial.discard_after(3),
+                lambda: trial.prune(keep=1),
+                trial.take_up,
+                lambda: exploit(trial, donor, 5, {"lr": 0.1}),
+                lambda: trial.put(trial.experiment),
+                lambda: trial.drop(trial.experiment),
+            ):
+                with pytest.raises(TakenOverError, match=f"{place.path}/hunt: another driver has taken it over"):
+                    late()
+            assert content(place) == before
+            machine.another()
+            again = pickle.loads(pickle.dumps(second.below(inside)))
+            start, _ = gone_on(played.experiment, again, reference)
+            assert start == 3, "the last checkpoint that has its rows"
+            machine.another()
+            assert is_as(run_folder(place, "hunt").below(inside), played)
+
+
+def test_the_confirmation_of_a_search_that_was_taken_over_writes_no_more(place, machine):
+    """The second driver has not come to it yet."""
+    first = run_folder(place, "hunt")
+    with driving(first):
+        confirming = first.below("confirm")
+        confirming.path.mkdir()
+        with Journal(confirming.journal, confirming.segments()) as journal:
+            journal.begin("t0001-7", {"settings": {}})
+            machine.another()
+            with driving(run_folder(place, "hunt")), pytest.raises(TakenOverError):
+                journal.end("t0001-7", "failed", "another driver has taken it over", lost=True)
+    with reopened(place, "hunt/confirm") as journal:
+        assert journal.records["t0001-7"].state == "waiting"
+
+
+@pytest.mark.parametrize("torn", ["the last file is not there", "another state", "half a state", "nothing is told"])
+def test_a_checkpoint_that_is_not_whole_is_not_gone_on_from(place, machine, played, reference, torn):
+    experiment, folder = begun(place, played)
+    played_until(10, experiment, folder, reference)
+    assert folder.steps() == [3, 6, 9]
+    kept, name = of(folder), "checkpoints/step-000009/"
+    if torn == "the last file is not there":
+        kept.delete([f"{name}checkpoint.json"])
+    elif torn == "nothing is told":
+        kept.delete([f"{name}state.safetensors"])
+    else:
+        state = folder.checkpoint(6 if torn == "another state" else 9) / "state.safetensors"
+        content = state.read_bytes()
+        kept.store.write(f"run/{name}state.safetensors", content if torn == "another state" else content[:100])
+    machine.another()
+    again = find_run("run", place)
+    start, _ = gone_on(experiment, again, reference)
+    assert start == 6
+    assert is_as(again, played)
+
+
+def test_a_damaged_checkpoint_that_is_to_be_read_is_told(place, machine, played, reference):
+    experiment, folder = begun(place, played)
+    list(play(experiment, folder, reference, target=None))
+    key = f"checkpoints/step-{LAST:06d}/state.safetensors"
+    of(folder).store.write(f"run/{key}", b"torn")
+    machine.another()
+    said = told(lambda: find_checkpoint("run", place))
+    where = f"{place.path}/run/checkpoints/step-{LAST:06d}"
+    assert said == f"{where} is damaged; nearest: --resume run, which goes on from an older one"
+
+
+def test_checkpoints_without_their_rows_are_not_gone_on_from(place, machine, played, reference):
+    """Whoever put them last lagged behind."""
+    experiment, folder = begun(place, played)
+    list(play(experiment, folder, reference, target=None))
+    rows_until(8, of(folder))
+    assert folder.steps() == [6, 9, 12]
+    machine.another()
+    again = find_run("run", place)
+    again.take_up()
+    assert again.steps() == [6]
+    assert start_of(again) == again.checkpoint(6)
+    gone_on(experiment, again, reference)
+    assert is_as(again, played)
+
+
+def test_what_comes_after_a_step_that_was_reported_is_forgotten_everywhere(place, machine, played, reference):
+    experiment, folder = begun(place, played)
+    played_until(12, experiment, folder, reference)
+    assert folder.steps() == [6, 9, 12]
+    machine.another()
+    again = find_run("run", place)
+    again.take_up(until=11)
+    assert [int(path.name[5:]) for path in again.checkpoints()] == [9]
+    again.discard_after(11)
+    assert again.steps() == [6, 9]
+    again.prune(keep=1)
+    assert again.steps() == [9]
+    gone_on(experiment, again, reference)
+    machine.another()
+    assert is_as(find_run("run", place), played)
+
+
+def test_a_run_that_diverges_leaves_its_rows(place, machine, storage, reference):
+    words = [*DIVERGING, "budget.rounds=80", "budget.log_every=4", "budget.eval_every=80", "metrics.extractor=pixels"]
+    experiment = small_train(storage, "gan", "ends-badly", *words).override(*place.words, "tracking.uri=sqlite:////x")
+    folder = folder_of(experiment)
+    folder.create(experiment.to_yaml())
+    content = obtain_reference(experiment.metrics, experiment.data, storage, Console(quiet=True)).content
+    with pytest.raises(DivergedError):
+        list(play(experiment, folder, content, target=None))
+    assert of(folder).read("metrics.jsonl") == (folder.path / "metrics.jsonl").read_bytes() != b""
+    assert folder.steps() == []
+
+
+def test_a_worker_on_another_machine_has_the_folder_there(place, machine, played):
+    _, folder = begun(place, played)
+    sent = pickle.dumps(folder.trial("t0001"))
+    machine.another()
+    there = pickle.loads(sent)
+    assert (there.where, there.path.name) == (f"{place.path}/run/trials/t0001", "t0001")
+    assert not there.path.is_relative_to(folder.path)
+    assert run_folder(place, "run").id == folder.id
+
+
+class Mending(logging.Handler):
+    """Mends a cable once somebody says that the store is away."""
+
+    def __init__(self, cable: Cable) -> None:
+        super().__init__()
+        self._cable, self.heard = cable, 0
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.heard += 1
+        self._cable.mend()
+
+
+@pytest.fixture
+def cable(server) -> Iterator[Cable]:
+    found = Cable(server.url, mended=False)
+    yield found
+    found.close()
+
+
+def test_a_store_that_is_away_is_waited_for(place, machine, played, reference, cable, monkeypatch):
+    """What was played is kept when it is back, and so is what a search did."""
+    through = place.override(f"endpoint_url={cable.url}")
+    experiment, folder = begun(through, played)
+    mending = Mending(cable)
+    monkeypatch.setattr(mirror, "PAUSE", 0.0)
+    mirror._LOG.addHandler(mending)
+    try:
+        folder.take()
+        for event in play(experiment, folder, reference, target=None):
+            if event.step == 8:
+                cable.cut_next()
+        assert mending.heard == 1
+        with reopened(through) as journal:
+            cable.cut_next()
+            journal.begin("t0001", {"settings": {}})
+        assert mending.heard == 2
+    finally:
+        mirror._LOG.removeHandler(mending)
+    machine.another()
+    assert is_as(run_folder(place, "run"), played)
+    with reopened(place) as again:
+        assert list(again.records) == ["t0001"]
+
+
+def test_a_store_that_stays_away_is_not_waited_for_without_end(place, machine, played, reference, cable, monkeypatch):
+    experiment, folder = begun(place.override(f"endpoint_url={cable.url}"), played)
+    monkeypatch.setattr(mirror, "PATIENCE", 0.0)
+    folder.take()
+    events = play(experiment, folder, reference, target=None)
+    next(events)
+    cable.cut_next()
+    with pytest.raises(UnreachableError, match=f"no answer from {cable.url}"):
+        list(events)
+
+
+def test_who_was_told_to_end_waits_for_no_store(place, machine, cable, monkeypatch):
+    folder = run_folder(place.override(f"endpoint_url={cable.url}"), "run")
+    folder.take()
+    monkeypatch.setattr(mirror, "ending", threading.Event())
+    mirror.ending.set()
+    cable.cut_next()
+    with pytest.raises(UnreachableError):
+        folder.keep()
+
+
+def test_a_second_driver_on_the_same_machine_touches_nothing_while_the_first_plays(place, machine, played, reference):
+    experiment, folder = begun(place, played)
+    played_until(10, experiment, folder, reference)
+    said = io.StringIO()
+
+    def never(*_: object) -> NoReturn:
+        raise SettingsError("enough")
+
+    def second() -> None:
+        with pytest.raises(SettingsError, match="enough"):
+            train(experiment, run_folder(place, "run"), Console(file=said), never)
+
+    thread = threading.Thread(target=second)
+    with folder.sole_writer():
+        before = snapshot(folder.path)
+        thread.start()
+        deadline = time.monotonic() + 60
+        while "another process still writes; waiting for it" not in said.getvalue():
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        assert snapshot(folder.path) == before
+    thread.join(60)
+    assert snapshot(folder.path) != before, "then it goes on from what S3 has"
+
+
+# Names
+
+
+def test_a_name_is_taken_once_it_is_in_the_store(place, machine, played):
+    begun(place, played, "taken")
+    machine.another()
+    with pytest.raises(SettingsError) as refused:
+        begun(place, played, "taken")
+    assert f"name=taken exists in {place.path}; nearest: name=taken-2, or --resume taken" in str(refused.value)
+    begun(place, played, "other")
+    assert run_names(place) == ["other", "taken"]
+    assert names_with("job.json", place) == []
+    with pytest.raises(SettingsError, match=f"no run named 'takn' in {place.path}; nearest: taken"):
+        find_run("takn", place)
+    elsewhere = Storage(endpoint_url=place.endpoint_url)
+    assert find_run(f"{place.path}/taken", elsewhere).where == f"{place.path}/taken"
+
+
+def test_what_is_taken_back_leaves_nothing(place, machine, played):
+    _, folder = begun(place, played)
+    with Journal(folder.journal, folder.segments()) as journal:
+        journal.begin("t0001", {"settings": {"name": "wgan"}})
+    folder.log.write_text("a log")
+    folder.put(folder.log)
+    folder.withdraw()
+    assert list(of(folder).sizes()) == []
+    begun(place, played)
+
+
+def test_a_new_run_has_nothing_of_an_earlier_one_of_its_name(place, machine, played, reference):
+    experiment, folder = begun(place, played)
+    played_until(8, experiment, folder, reference)
+    folder.job.write_text("of the batch system")
+    of(folder).delete(list(of(folder).sizes()))
+    _, again = begun(place, played)
+    assert again.path == folder.path
+    assert sorted(path.name for path in again.path.iterdir()) == ["experiment.yaml", "id.json", "job.json"]
+
+
+def test_the_newest_checkpoint_of_a_run_is_brought_to_be_read(place, machine, played, reference):
+    experiment, folder = begun(place, played)
+    list(play(experiment, folder, reference, target=None))
+    written = [path.stat().st_mtime for path in folder.pictures()]
+    machine.another()
+    path = find_checkpoint("run", place)
+    assert digest(path) == digest(played.folder.checkpoint(LAST))
+    brought = [found.stat().st_mtime for found in RunFolder(path.parents[1]).pictures()]
+    assert brought == pytest.approx(written, abs=5), "they are as old as they were"
+    assert brought == sorted(brought)
+
+
+@pytest.mark.parametrize("told_by", ["setting", "AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3"])
+def test_where_nodes_share_no_folder_rays_files_go_to_the_store(place, machine, monkeypatch, told_by):
+    endpoint, storage = place.endpoint_url, place
+    if told_by != "setting":
+        monkeypatch.setenv(told_by, endpoint)
+        storage = Storage(path=place.path)
+    given = run_folder(storage, "run").of_ray("tune", nodes=2)
+    files = pickle.loads(pickle.dumps(given["storage_filesystem"]))
+    files.create_dir(given["storage_path"], recursive=True)
+    with files.open_output_stream(f"{given['storage_path']}/state") as out:
+        out.write(b"of Ray")
+    assert Mirror(place, "run").read("tune/state") == b"of Ray"
+    assert run_names(storage) == []
+    run_folder(storage, "run").take_up()
+    run_folder(storage, "run").bring()
+    assert run_folder(storage, "run").of_ray("tune", nodes=1) == {"storage_path": str(storage.folder / "run" / "tune")}
+
+
+# A population
+
+
+def test_weights_are_taken_from_the_store(place, machine, played, reference):
+    experiment, donor = begun(place, played, "donor")
+    played_until(10, experiment, donor, reference)
+    _, taker = begun(place, played, "taker")
+    machine.another()
+    donor, taker = run_folder(place, "donor"), run_folder(place, "taker")
+    taker.take_up()
+    assert exploit(taker, donor, 5, {"lr": 0.1}) == 6
+    machine.another()
+    taker = run_folder(place, "taker")
+    taker.take_up()
+    assert lineage(taker) == [{"step": 0, "parent_step": 6, "parent": "donor", "settings": {"lr": 0.1}}]
+    assert exploit(taker, run_folder(place, "donor"), 5, {"lr": 0.1}) == 6, "what was done is not done again"
+    assert digest(taker.checkpoint(6)) == digest(played.folder.checkpoint(6))
+
+
+# A search's journal
+
+
+def reopened(place: Storage, name: str = "hunt") -> Journal:
+    folder = run_folder(place, name)
+    folder.path.mkdir(parents=True, exist_ok=True)
+    return Journal(folder.journal, folder.segments())
+
+
+def test_a_journal_is_read_from_the_store_alone(place, machine):
+    with reopened(place) as journal:
+        journal.begin("t0001", {"settings": {"name": "wgan", "lr": 0.1}})
+        journal.result("t0001", {"step": 20, "images_seen": 320, "fid": 5.0})
+        machine.another()
+        with reopened(place) as second:  # the first driver was killed
+            assert second.records["t0001"].result == {"step": 20, "images_seen": 320, "fid": 5.0}
+            second.end("t0001", "completed")
+        journal._error = StoreError("killed")
+    machine.another()
+    with reopened(place) as third:
+        assert third.records["t0001"].state == "completed"
+        assert [line["event"] for line in third.past] == ["trial", "result", "end", "clock"]
+        assert third.path.read_bytes().count(b"\n") == 4
+
+
+def test_a_line_that_is_here_alone_was_never_acted_on(place, machine):
+    with reopened(place) as journal:
+        journal.begin("t0001", {"settings": {}})
+        with journal.path.open("a") as file:
+            file.write('{"event": "end", "trial": "t0001", "state": "failed"}\n')
+    with reopened(place) as again:
+        assert again.records["t0001"].state == "waiting"
+
+
+@on_both
+def test_the_driver_that_was_taken_over_writes_no_more(place, machine):
+    with reopened(place) as first:
+        first.begin("t0001", {"settings": {}})
+        machine.another()
+        with reopened(place) as second:
+            second.begin("t0002", {"settings": {}})
+            with pytest.raises(TakenOverError, match="another driver has taken it over"):
+                first.begin("t0003", {"settings": {}})
+            with pytest.raises(TakenOverError):
+                first.tick()
+    with reopened(place) as third:
+        assert set(third.records) == {"t0001", "t0002"}
+
+
+def test_a_trial_that_ends_while_its_store_is_away_is_closed_later(place, machine, cable, tmp_path, reference):
+    budget = ("budget.rounds=10", "budget.log_every=10", "budget.eval_every=10")
+    words = [f"storage.endpoint_url={cable.url}", f"tracking.uri=sqlite:///{tmp_path}/mlflow.db", *budget]
+    experiment = small_search(place.path, ["wgan_gp"], "hunt", *words)
+    folder = folder_of(experiment)
+    folder.create(experiment.to_yaml())
+    tracking = prepare(experiment.tracking_uri, "ganfleet", tmp_path / "mlartifacts")
+    parent = opened_run(experiment.tracking_uri, tracking, {"ganfleet.id": folder.id}, "hunt", None, {}, {}).info.run_id
+    where = (experiment.tracking_uri, tracking, parent)
+    context = SearchContext(experiment, folder, reference, *where, {}, Shares(False, 1))
+    with reopened(experiment.storage) as journal:
+        journal.begin("t0001", {"settings": {"name": "wgan_gp"}})
+        trial = Local(context).trial("t0001")
+        journal.end("t0001", "completed", result=scalars(trial.step()))
+        trial.stop()
+        watch = Watch(context, journal, Spending(journal), SearchView(Console(quiet=True), experiment))
+        cable.cut_next()
+        watch.ended("t0001")
+        assert not journal.records["t0001"].closed
+        cable.mend()
+        assert [outcome.state for outcome in watch.settle()] == ["completed"]
+        assert journal.records["t0001"].closed
+    (run,) = tracked(client_of(tmp_path), kind="trial")
+    assert (run.info.status, run.data.tags["ganfleet.state"]) == ("FINISHED", "completed")
+
+
+def test_a_line_costs_a_segment_at_most(place, machine, monkeypatch):
+    monkeypatch.setattr(mirror, "SEGMENT_BYTES", 1000)
+    segments = run_folder(place, "hunt").segments()
+    assert segments.take() == b""
+    lines = [f"line {number} {'x' * 90}\n".encode() for number in range(40)]
+    for line in lines:
+        segments.add(line)
+    sizes = list(of(run_folder(place, "hunt")).sizes("journal/").values())
+    assert len(sizes) == 4
+    assert max(sizes) < 1200
+    assert run_folder(place, "hunt").segments().take() == b"".join(lines)
+
+
+# What is wrong with the place
+
+
+def told(call: Callable[[], object]) -> str:
+    with pytest.raises(SettingsError) as caught:
+        call()
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_a_place_that_cannot_be_used_is_one_line(place, machine, played):
+    gone = Storage(path="s3://no-such-bucket/runs", endpoint_url=place.endpoint_url)
+    said = told(lambda: begun(gone, played))
+    assert said.startswith("storage.path=s3://no-such-bucket/runs: there is no bucket no-such-bucket; nearest: ")
+    nobody = Storage(path=place.path, endpoint_url=f"http://127.0.0.1:{free_ports(1)[0]}")
+    began = time.monotonic()
+    said = told(lambda: find_run("run", nobody))
+    assert "no answer from" in said
+    assert "nearest: storage.endpoint_url=http://HOST:PORT" in said
+    assert time.monotonic() - began < 60
+
+
+def test_a_wrong_secret_is_one_line(swift_server, machine, played, monkeypatch):
+    swift_server.be_asked(monkeypatch)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "guessed")
+    said = told(lambda: begun(Storage(path="s3://secret/runs", endpoint_url=swift_server.url), played))
+    assert said.startswith("storage.path=s3://secret/runs: ")
+    assert "access denied (403" in said
+    assert "nearest: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY" in said
+
+
+@pytest.mark.parametrize(
+    ("path", "right"),
+    [("s3:/bucket/x", "s3://bucket/x"), ("s3://", "s3://bucket/prefix"), ("gs://bucket/x", "s3://bucket/x")],
+)
+def test_what_is_no_place_is_told_with_the_nearest(path, right):
+    assert told(lambda: Storage.load({"path": path}, "storage.")).endswith(f"nearest: storage.path={right}")
+
+
+def test_a_run_in_s3_must_be_tracked_somewhere(tmp_path):
+    said = told(lambda: small_train("s3://bucket/runs", "wgan", "x"))
+    assert "storage.path=s3://bucket/runs cannot hold MLflow's database; nearest: tracking.uri=" in said
+    assert small_train("s3://bucket/runs", "wgan", "x", f"tracking.uri=sqlite:///{tmp_path}/m.db").storage.remote

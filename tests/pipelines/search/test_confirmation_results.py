@@ -1,0 +1,191 @@
+"""Which settings are confirmed, and which of them wins: without a cluster, on made-up numbers."""
+
+import dataclasses
+import io
+import json
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from pipelines.runs._folder import RunFolder
+from pipelines.search._best import Found
+from pipelines.search._outcome import Outcome
+from pipelines.search.confirmation.results import Confirmed, fresh_seeds, gathered, to_repeat, winner_of
+from pipelines.search.report.tables import say_found, write_found
+from pipelines.settings._experiments import search_experiment
+
+
+def trial(name: str, fid: float | None, family: str = "wgan", lr: float | None = None, state="completed") -> Outcome:
+    settings = {"name": family, "lr": 1e-4 * ord(name[0]) if lr is None else lr}
+    return Outcome(name, state, settings, 20, 20, fid, 10.0, f"trials/{name}/checkpoints/step-000020")
+
+
+def experiment(*words: str, families=("wgan",)):
+    return search_experiment(families, ["name=x", *words])
+
+
+def confirmed_of(folder, fids: dict[str, dict[int, list[float] | None]]) -> list[Confirmed]:
+    """Each setting's runs as they would lie in a folder: a list of FIDs by seed, None where it was lost."""
+    seeds = list(next(iter(fids.values())))
+    repeats = [
+        dataclasses.replace(one, seed=seed)
+        for name in fids
+        for one in to_repeat(experiment("search.confirm=1", "search.confirm_seeds=1"), [trial(name, 1.0)], {})
+        for seed in seeds
+    ]
+    outcomes = []
+    for name, by_seed in fids.items():
+        for seed, run in by_seed.items():
+            path = folder.trial(f"{name}-{seed}").path
+            path.mkdir(parents=True)
+            lines = [json.dumps({"step": 10 * (n + 1), "fid": fid}) for n, fid in enumerate(run or [7.0])]
+            (path / "metrics.jsonl").write_text("\n".join(lines) + "\n" + '{"step": 99, "fi')
+            now = trial(f"{name}-{seed}", (run or [7.0])[-1], state="completed" if run else "failed")
+            outcomes.append(now)
+    return gathered(repeats, outcomes, folder)
+
+
+@pytest.fixture
+def folder(tmp_path) -> RunFolder:
+    return RunFolder(tmp_path)
+
+
+def test_seeds_are_fresh_and_a_longer_list_begins_with_the_shorter_one():
+    for seed in range(300):
+        some, more = fresh_seeds(seed, 3), fresh_seeds(seed, 50)
+        assert more[:3] == some == fresh_seeds(seed, 3)
+        assert len(set(more)) == 50
+        assert seed not in more
+    for own in (2982, 119):  # their first hundred draws hold themselves, and one number twice
+        assert own not in fresh_seeds(own, 100)
+        assert len(set(fresh_seeds(own, 100))) == 100
+    assert fresh_seeds(0, 3) != fresh_seeds(1, 3)
+
+
+def test_the_best_settings_are_chosen_once_each_and_never_a_failed_one():
+    found = [
+        trial("a", 3.0),
+        trial("b", 1.0, state="failed"),
+        trial("c", 2.0, state="stopped"),
+        trial("d", 2.5, lr=0.5),
+        trial("e", 2.6, lr=0.5),
+        trial("f", None),
+    ]
+    asked = experiment("search.confirm=3", "search.confirm_seeds=2")
+    repeats = to_repeat(asked, found, {})
+    assert [(one.trial.trial, one.seed) for one in repeats] == [
+        (name, seed) for name in ("c", "d", "a") for seed in fresh_seeds(0, 2)
+    ]
+    many = to_repeat(asked.override("search.confirm=1000"), found, {})
+    assert len(many) == 6, "as many as there are"
+    assert to_repeat(asked.override("search.confirm=0"), found, {}) == []
+    assert to_repeat(asked, [trial("f", None)], {}) == []
+
+
+def test_families_that_are_compared_are_confirmed_each():
+    found = [trial("a", 1.0), trial("b", 2.0), trial("c", 3.0), trial("d", 9.0, "vae"), trial("e", 8.0, "vae")]
+    words = ["search.confirm=2", "search.confirm_seeds=1"]
+    together = to_repeat(experiment(*words, families=("wgan", "vae")), found, {})
+    assert [one.trial.trial for one in together] == ["a", "b"]
+    apart = to_repeat(experiment(*words, "search.compare=true", families=("wgan", "vae")), found, {})
+    assert [one.trial.trial for one in apart] == ["a", "b", "e", "d"]
+
+
+def test_what_was_begun_stays_with_all_seeds():
+    found = [trial("a", 1.0), trial("b", 2.0), trial("c", 3.0)]
+    asked = experiment("search.confirm=1", "search.confirm_seeds=2")
+    begun = {"c": found[2].settings, "gone": {"name": "wgan", "lr": 1.0}}
+    assert [one.trial.trial for one in to_repeat(asked, found, begun)] == ["a", "a", "c", "c"]
+
+
+def test_what_was_played_is_said_of_the_settings_it_was_played_with():
+    """A population's trial was confirmed, then went on with more budget, and has other settings now."""
+    begun = {"a": {"name": "wgan", "lr": 1e-3}}
+    found = to_repeat(experiment("search.confirm=1", "search.confirm_seeds=1"), [trial("a", 1.0, lr=5e-3)], begun)
+    assert [(one.trial.trial, one.trial.settings["lr"]) for one in found] == [("a", 1e-3)]
+
+
+def test_the_best_mean_wins_not_the_best_run(folder):
+    confirmed = confirmed_of(
+        folder, {"lucky": {1: [9.0, 1.0], 2: [9.0, 30.0], 3: [2.0, 20.0]}, "steady": {1: [9.0], 2: [11.0], 3: [10.5]}}
+    )
+    assert [one.trial.trial for one in confirmed] == ["steady", "lucky"]
+    winner = winner_of(confirmed)
+    assert winner is confirmed[0]
+    assert winner.mean == pytest.approx(np.mean([9, 11, 10.5]), rel=1e-15)
+    assert winner.sd == pytest.approx(np.std([9, 11, 10.5], ddof=1), rel=1e-15)
+    assert winner.typical.seed == 3
+    lucky = confirmed[1]
+    assert lucky.fids == [1.0, 30.0, 20.0]
+    assert lucky.best_mean == pytest.approx((1.0 + 9.0 + 2.0) / 3)
+
+
+def test_a_setting_that_lost_a_seed_comes_after_those_that_lost_none(folder):
+    confirmed = confirmed_of(
+        folder, {"torn": {1: [1.0], 2: None}, "sound": {1: [50.0], 2: [60.0]}, "gone": {1: None, 2: None}}
+    )
+    assert [(one.trial.trial, one.lost) for one in confirmed] == [("sound", []), ("torn", [2]), ("gone", [1, 2])]
+    assert [one.mean for one in confirmed] == [55.0, 1.0, None]
+    assert confirmed[1].sd is None
+    assert confirmed[1].best_mean == 1.0, "a lost run's FIDs count nowhere"
+
+
+def test_where_all_lost_a_seed_the_best_of_the_rest_wins_and_where_all_is_lost_none(folder, tmp_path):
+    torn = confirmed_of(folder, {"a": {1: [5.0], 2: None}, "b": {1: None, 2: [4.0]}})
+    assert winner_of(torn).trial.trial == "b"
+    gone = confirmed_of(RunFolder(tmp_path / "gone"), {"a": {1: None}})
+    assert winner_of(gone) is None
+    best = Found([trial("a", 3.0)], gone).best
+    assert (best.trial, best.fid, best.confirmed) == ("a", 3.0, None)
+
+
+def test_a_setting_whose_seeds_have_not_all_ended_does_not_win_yet(folder):
+    (one,) = confirmed_of(folder, {"a": {1: [5.0], 2: [6.0]}})
+    cut = dataclasses.replace(one.runs[1], state="interrupted", fid=None)
+    begun = dataclasses.replace(one, runs=(one.runs[0], cut))
+    assert winner_of([begun]) is None
+    assert begun.lost == [], "it may still come to its end"
+
+
+def test_no_setting_wins_before_all_are_confirmed(folder):
+    """Else whichever came to its end first would, if the search was interrupted."""
+    good, bad = confirmed_of(folder, {"a": {1: [5.0]}, "b": {1: [6.0]}})
+    saved = dataclasses.replace(bad, runs=tuple(dataclasses.replace(run, checkpoint="x") for run in bad.runs))
+    waiting = dataclasses.replace(good, runs=(dataclasses.replace(good.runs[0], state="waiting", fid=None),))
+    found = Found([trial("a", 1.0), trial("b", 2.0)], [saved, waiting])
+    assert found.best.trial == "a", "the search's own best"
+    assert found.best.confirmed is None
+
+
+def test_a_search_that_is_cut_short_before_it_confirms_anew_keeps_its_winner(folder):
+    """It was gone on with, for more trials; one of them has a lower FID, which nobody has confirmed."""
+    (one,) = confirmed_of(folder, {"a": {1: [5.0], 2: [6.0]}})
+    saved = [folder.path / name / "checkpoints" / "step-000020" for name in ("old", "new")]
+    for path in saved:
+        RunFolder(path.parent.parent).picture(20).parent.mkdir(parents=True)
+        RunFolder(path.parent.parent).picture(20).write_bytes(str(path).encode())
+    runs = tuple(dataclasses.replace(run, step=20, checkpoint=str(saved[0])) for run in one.runs)
+    winner = dataclasses.replace(one, runs=runs)
+    write_found(folder, experiment(), Found([trial("a", 3.0)], [winner]))
+    kept = {path.name: path.read_bytes() for path in folder.path.glob("best.*")}
+    assert len(kept) == 3
+    lower = dataclasses.replace(trial("b", 1.0), checkpoint=str(saved[1]))
+    written = write_found(folder, experiment(), Found([trial("a", 3.0), lower], []))
+    assert [path.name for path in written] == ["trials.csv"]
+    assert {path.name: path.read_bytes() for path in folder.path.glob("best.*")} == kept
+
+
+def test_the_table_says_what_was_lost_and_what_the_search_had_found(folder):
+    confirmed = confirmed_of(folder, {"torn": {1: [1.0], 2: None}, "sound": {1: [50.0], 2: [60.0]}})
+    console = Console(file=io.StringIO(), width=200)
+    searched = {"torn": trial("torn", 0.5), "sound": trial("sound", 40.25)}
+    outcomes = list(searched.values())
+    confirmed = [dataclasses.replace(one, trial=searched[one.trial.trial]) for one in confirmed]
+    say_found(console, folder, Found(outcomes, confirmed), experiment())
+    said = console.file.getvalue()
+    (sound,) = [line for line in said.splitlines() if line.startswith("sound") and "±" in line]
+    for figure in ("55.0 ± 7.07", "50.0-60.0", "40.2"):
+        assert figure in sound
+    (torn,) = [line for line in said.splitlines() if line.startswith("torn") and "lost" in line]
+    assert "1 of 2 lost: ranked last" in torn

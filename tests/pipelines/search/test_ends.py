@@ -1,0 +1,171 @@
+"""How trials end that do not simply play to the end: their worker dies, the budget is spent."""
+
+import os
+import signal
+import threading
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from gan_core.settings import SettingsError
+from pipelines.runs._folder import RunFolder
+from pipelines.search._journal import Journal
+from pipelines.search.command import search
+from pipelines.settings._experiments import TrainExperiment
+from pipelines.train.play import play
+from tests.faults.driver_kills import called, descendants
+from tests.pipelines.tiny import agree, client_of, created, named, resumed, rows, small_search, table, timeless, tracked
+
+pytestmark = pytest.mark.cluster
+
+ROUNDS, EVERY, IMAGES = 60, 20, 16 * 60
+"""Of one trial."""
+
+
+def small(storage: Path, name: str, *settings: str):
+    """Trials that see as many images as they play rounds of 16, and do not depend on each other."""
+    return small_search(
+        storage,
+        ["wgan_gp"],
+        name,
+        *("search.scheduler=none", "search.sampler=random", "search.confirm=0", "family.n_critic=1"),
+        *(f"budget.rounds={ROUNDS}", f"budget.eval_every={EVERY}", "budget.log_every=10", *settings),
+    )
+
+
+def ended(folder: RunFolder) -> list[dict[str, str]]:
+    """The trials by name."""
+    return sorted(table(folder.path), key=lambda row: row["trial"])
+
+
+def as_at_one_go(folder: RunFolder, reference: bytes, aside: Path) -> bool:
+    """Whether a trial's rows are those of the same game played without a break."""
+    experiment = TrainExperiment.from_yaml(folder.experiment.read_text())
+    again = RunFolder(aside)
+    again.path.mkdir()
+    list(play(experiment, again, reference, target=None))
+    return [timeless(row) for row in rows(folder.path)] == [timeless(row) for row in rows(again.path)]
+
+
+def kill_a_worker(folder: RunFolder, killed: list[int]) -> None:
+    """SIGKILL of a process that plays a trial, once a trial was evaluated."""
+    while not any("fid" in line for file in folder.path.glob("trials/*/metrics.jsonl") for line in file.open()):
+        time.sleep(0.01)
+    for pid in descendants(os.getpid()):
+        if called(pid).startswith(("ray::Trial", "ray::ResourceTrainable")):  # at rest, at work
+            killed.append(pid)
+            os.kill(pid, signal.SIGKILL)
+            return
+
+
+def test_a_trial_whose_worker_dies_goes_on_from_its_checkpoint(ray_cluster, storage, reference, tmp_path):
+    experiment, killed = small(storage, "bereft", "search.trials=2", "search.max_concurrent=1"), []
+    folder = created(experiment)
+    killer = threading.Thread(target=kill_a_worker, args=(folder, killed))
+    killer.start()
+    search(experiment, folder, Console(quiet=True))
+    killer.join()
+    assert len(killed) == 1
+    assert [(row["trial"], row["state"], row["step"]) for row in ended(folder)] == [
+        ("t0001", "completed", str(ROUNDS)),
+        ("t0002", "completed", str(ROUNDS)),
+    ]
+    client = client_of(storage)
+    for run in tracked(client, kind="trial", search="bereft"):
+        trial = folder.trial(run.data.tags["ganfleet.trial"])
+        assert agree(client, run, trial.path)
+        assert as_at_one_go(trial, reference, tmp_path / trial.path.name)
+
+
+def test_trials_that_collapse_fail_and_the_search_ends_well(ray_cluster, storage):
+    """At lr=0.1 samples of `gan` are one point soon; a trial ends at its third evaluation after the first quarter."""
+    experiment = small_search(
+        storage,
+        ["gan"],
+        "pointless",
+        *("search.scheduler=none", "search.trials=1", "search.confirm=0", "data.name=ring8", "family.lr=0.1"),
+        *("family.beta1=0", "family.n_critic=1", "family.width=16", "data.batch_size=64"),
+        *("budget.rounds=600", "budget.eval_every=50", "budget.log_every=50"),
+    )
+    folder = created(experiment)
+    with pytest.raises(RuntimeError, match="no trial came to an end"):
+        search(experiment, folder, Console(quiet=True))
+    children = {
+        run.data.tags["ganfleet.trial"]: run for run in tracked(client_of(storage), kind="trial", search="pointless")
+    }
+    for row in ended(folder):
+        assert (row["state"], row["step"]) == ("failed", "300")
+        assert row["reason"].startswith("collapsed: variety of the samples")
+        logged = rows(folder.trial(row["trial"]).path)
+        assert [one["variety"] < 0.001 for one in logged if one["step"] >= 200] == [True] * 3
+        assert float(row["fid"]) == logged[-1]["fid"]
+        tags = children[row["trial"]].data.tags
+        assert (tags["ganfleet.state"], tags["ganfleet.reason"]) == ("failed", row["reason"])
+        assert children[row["trial"]].info.status == "FAILED"
+
+
+@pytest.fixture(scope="module")
+def spent(ray_cluster, storage) -> RunFolder:
+    """A search of four trials, one after the other, that may see the images of one and a half."""
+    one_by_one = ("search.trials=4", "search.max_concurrent=1", "budget.eval_every=10")
+    experiment = small(storage, "poor", *one_by_one, f"search.images={IMAGES * 3 // 2}")
+    folder = created(experiment)
+    search(experiment, folder, Console(quiet=True))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def before(spent) -> list[dict[str, str]]:
+    return ended(spent)
+
+
+def test_a_search_whose_budget_is_spent_ends_well(before, spent, storage):
+    states = Counter((row["state"], row["reason"]) for row in before)
+    assert set(states) <= {("stopped", "budget"), ("completed", "")}
+    assert states["stopped", "budget"] >= 1
+    assert len(before) < 4
+    seen = sum(16 * int(row["step"]) for row in before)
+    in_flight = 2 * 16 * 10  # the evaluation that spends it, and the next
+    assert IMAGES * 3 // 2 <= seen < IMAGES * 3 // 2 + in_flight
+    assert named(client_of(storage), "poor").info.status == "FINISHED"
+    for run in tracked(client_of(storage), kind="trial", search="poor"):
+        (row,) = [row for row in before if row["trial"] == run.data.tags["ganfleet.trial"]]
+        assert run.data.tags["ganfleet.state"] == row["state"]
+        assert run.data.tags.get("ganfleet.reason", "") == row["reason"]
+    assert spent.best.is_file()
+
+
+def test_it_goes_on_when_there_is_more(before, spent, storage, reference, tmp_path):
+    with pytest.raises(SettingsError, match=f"search.images=1 is less than before; nearest: .*={IMAGES * 3 // 2}"):
+        resumed("search", "poor", storage, "search.images=1")
+    search(*resumed("search", "poor", storage), Console(quiet=True))
+    assert ended(spent) == before, "nothing is left to spend"
+    search(*resumed("search", "poor", storage, "search.images=null"), Console(quiet=True))
+    after = ended(spent)
+    assert {(row["state"], row["reason"], row["step"]) for row in after} == {("completed", "", str(ROUNDS))}
+    assert len(after) == 4
+    client = client_of(storage)
+    for run in tracked(client, kind="trial", search="poor"):
+        trial = spent.trial(run.data.tags["ganfleet.trial"])
+        assert run.info.status == "FINISHED"
+        assert (run.data.tags["ganfleet.state"], run.data.tags["ganfleet.reason"]) == ("completed", "")
+        assert agree(client, run, trial.path)
+        assert as_at_one_go(trial, reference, tmp_path / trial.path.name)
+
+
+def test_no_hours_left_no_trial(ray_cluster, storage):
+    """The clock counts from before Ray starts, and every trial has its next evaluation."""
+    experiment = small(storage, "out-of-hours", "search.trials=3", "search.hours=1e-9")
+    folder = created(experiment)
+    with pytest.raises(RuntimeError, match="no trial came to an end"):
+        search(experiment, folder, Console(quiet=True))
+    assert ended(folder) == []
+
+
+def test_a_search_that_runs_cannot_be_gone_on_with(spent, storage):
+    with Journal(spent.path / "journal.jsonl"), pytest.raises(SettingsError, match="the search 'poor' is running"):
+        search(*resumed("search", "poor", storage), Console(quiet=True))
+    assert named(client_of(storage), "poor").info.status == "FINISHED"

@@ -1,0 +1,171 @@
+"""`space`, `search.points` and what else a search may be told, from a command line and from YAML."""
+
+import pytest
+
+from gan_core.settings import SettingsError
+from pipelines.settings._experiments import SearchExperiment, search_experiment
+from tune_spaces.domains import Choice, Range, Whole
+from tune_spaces.engines import searcher
+
+
+def refusal(families, words, config="") -> str:
+    with pytest.raises(SettingsError) as caught:
+        search_experiment(families, words, config)
+    message = str(caught.value)
+    assert "\n" not in message
+    return message
+
+
+LR = Range(1e-5, 1e-2, log=True)
+
+
+@pytest.mark.parametrize(
+    ("words", "config"),
+    [
+        (["space=wide", "space.lr=uniform(0.1,0.2)", "space.wgan.clip=uniform(0.01,0.1)"], ""),
+        (["space.wgan.clip=uniform(0.01,0.1)", "space.lr=uniform(0.1,0.2)", "space=wide"], ""),
+        (["space.range=wide"], "space: {lr: 'uniform(0.1,0.2)', wgan: {clip: 'uniform(0.01,0.1)'}}"),
+        (["space.lr=uniform(0.1,0.2)"], "space: {range: wide, lr: uniform(1e-3,0.2), wgan.clip: 'uniform(0.01,0.1)'}"),
+        (["space.lr=uniform(0.1,0.2)", "space.wgan.clip=uniform(0.01,0.1)"], "space: wide"),
+    ],
+)
+def test_a_range_and_domains_of_ones_own(words, config):
+    config = config.replace("uniform(1e-3,0.2)", "'uniform(1e-3,0.2)'")
+    experiment = search_experiment(["wgan", "wgan_gp"], ["name=x", *words], config)
+    assert experiment.spaces() == {
+        "wgan": {"lr": Range(0.1, 0.2), "clip": Range(0.01, 0.1), "n_critic": Choice((1, 5))},
+        "wgan_gp": {
+            "lr": Range(0.1, 0.2),
+            "beta1": Range(0.0, 0.9999),
+            "gp_lambda": Range(0.1, 100.0, log=True),
+            "n_critic": Choice((1, 5)),
+        },
+    }
+    again = SearchExperiment.from_yaml(experiment.to_yaml())
+    assert again == experiment
+    assert again.spaces() == experiment.spaces()
+    assert again.override("search.trials=20").spaces() == experiment.spaces(), "as --resume does"
+
+
+def test_a_familys_own_domain_goes_before_that_of_all():
+    words = ["space.lr=loguniform(1e-5,1e-2)", "space.wgan.lr=uniform(0.1,0.2)"]
+    spaces = search_experiment(["wgan", "wgan_gp"], words).spaces()
+    assert (spaces["wgan"]["lr"], spaces["wgan_gp"]["lr"]) == (Range(0.1, 0.2), LR)
+
+
+def test_fields_without_a_domain_of_their_own_get_one():
+    words = ["space.latent=randint(8,64)", "space.net=choice(mlp,dcgan)", "space.instance_noise=uniform(0.01,1)"]
+    spaces = search_experiment(["wgan", "dcgan"], words).spaces()
+    assert spaces["wgan"]["latent"] == spaces["dcgan"]["latent"] == Whole(8, 64)
+    assert spaces["wgan"]["net"] == Choice(("mlp", "dcgan"))
+    assert "net" not in spaces["dcgan"]
+    assert "instance_noise" not in spaces["wgan"]
+
+
+def test_what_is_fixed_for_one_family_is_searched_for_the_other():
+    spaces = search_experiment([], ["space.lr=loguniform(1e-5,1e-2)"], "families: [{name: wgan, lr: 0.01}, wgan_gp]")
+    assert "lr" not in spaces.spaces()["wgan"]
+    assert spaces.spaces()["wgan_gp"]["lr"] == LR
+
+
+@pytest.mark.parametrize(
+    ("families", "words", "told"),
+    [
+        (["wgan"], ["space=wiide"], "nearest: wide"),
+        (["wgan"], ["space.lrr=uniform(0.1,1)"], "nearest: space.lr"),
+        (["wgan_gp"], ["space.clip=uniform(0.1,1)"], "unknown setting 'space.clip'"),
+        (["wgan"], ["space.wgam.lr=uniform(0.1,1)"], "nearest: space.wgan.lr"),
+        (["wgan"], ["space.wgan_gp.lr=uniform(0.1,1)"], "nearest: space.wgan.lr"),
+        (["wgan"], ["space.lr=fast"], "nearest: space.lr=loguniform(5e-05,0.002)"),
+        (["wgan"], ["space.clip=uniform(0,1000)"], "from 1e-06 to 100; nearest: space.clip=uniform(1e-06,100)"),
+        (["wgan"], ["space.lr=uniform(0.1,1)", "family.lr=0.1"], "nearest: leave out family.lr"),
+        (["wgan"], ["space.wgan.lr=uniform(0.1,1)", "family.lr=0.1"], "nearest: leave out family.lr"),
+        (["dcgan"], ["space.noise_rounds=randint(10,100)"], "nearest: family.instance_noise=0.1"),
+        (["wgan"], ["data.name=ring8", "space.net=choice(mlp,dcgan)"], "is points; nearest: family.net=mlp"),
+        (["wgan"], ["search.sampler=sobool"], "nearest: sobol"),
+        (["wgan"], ["search.sampler=bohb"], "nearest: search.scheduler=hyperband"),
+        (["wgan"], ["search.scheduler=pbt"], "nearest: search.sampler=sobol"),
+        (["wgan", "gan"], ["search.scheduler=pbt", "search.sampler=sobol", "search.trials=3"], "search.trials=8"),
+        (["wgan", "gan", "vae"], ["search.compare=true", "search.trials=16"], "nearest: search.trials=18"),
+        (["wgan", "gan", "wgan"], [], "named twice; nearest: wgan gan"),
+        (["wgan"], ["family.lr=1e-4", "family.clip=0.01", "family.n_critic=2"], "nearest: ganfleet train wgan"),
+        (["wgan"], ["search.trials=1", "search.points=[{lr: 1e-3}, {lr: 1e-4}]"], "nearest: search.trials=2"),
+        (
+            ["wgan", "gan"],
+            [
+                "search.compare=true",
+                "search.trials=2",
+                "search.points=[{family: gan, lr: 1e-3}, {family: gan, lr: 1e-4}]",
+            ],
+            "nearest: search.trials=4",
+        ),
+    ],
+)
+def test_a_mistake_is_told_with_the_nearest_right_one(families, words, told):
+    assert told in refusal(families, words)
+
+
+@pytest.mark.parametrize(
+    "config", ["space: 5", "space: [wide]", "space: {range: wide, lr: [1, 2]}", "space: {lr: 0.1}"]
+)
+def test_a_file_with_no_space_in_it(config):
+    assert "nearest: " in refusal(["wgan"], [], config)
+
+
+# Points
+
+
+def test_points_are_settings_of_a_trial_and_what_they_leave_out_is_the_familys_own():
+    config = "search: {points: [{family: wgan_gp, lr: 1e-4}, {family: wgan, clip: 50, width: 8}]}"
+    experiment = search_experiment(["wgan", "wgan_gp"], ["family.latent=16"], config)
+    first, second = experiment.points()
+    assert first == {"name": "wgan_gp", "lr": 1e-4, "beta1": 0.0, "gp_lambda": 10.0, "n_critic": 5}
+    assert second == {"name": "wgan", "lr": 5e-5, "clip": 50.0, "n_critic": 5, "width": 8}
+    trial = experiment.trial(second)
+    assert (trial.family.clip, trial.family.width, trial.family.latent) == (50.0, 8, 16)
+    engine = searcher("tpe", experiment.spaces(), 0, points=experiment.points(), defaults=experiment.defaults())
+    asked = []
+    for number in range(4):
+        asked.append(engine.suggest(str(number))["settings"])
+        engine.on_trial_complete(str(number), {"fid": 1.0, "step": 1})
+    assert asked == [first, second, *experiment.defaults()]
+    assert SearchExperiment.from_yaml(experiment.to_yaml()).points() == [first, second]
+
+
+def test_a_point_of_the_only_family_need_not_name_it():
+    experiment = search_experiment(["wgan"], ["search.points=[{lr: 1e-4}, {}]"])
+    assert [point["lr"] for point in experiment.points()] == [1e-4, 5e-5]
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["search.points=[{lr: 0.1}]"], "search.points[0]: family '' is none of the search's"),
+        (["search.points=[{family: wgan}, {family: wgam}]"], "search.points[1]: family 'wgam' is none of the search's"),
+        (["search.points=[{family: wgan, lrr: 0.1}]"], "nearest: family.lr"),
+        (["search.points=[{family: wgan_gp, clip: 0.1}]"], "(a setting of wgan)"),
+        (["search.points=[{family: wgan, lr: 2}]"], "nearest: family.lr=1.0"),
+        (["search.points=[{family: wgan, lr:2}]"], "'lr:2' lacks a space; nearest: lr: 2"),
+        (["search.points=[{family: wgan, lr: 0.1}]", "family.lr=0.2"], "nearest: leave it out of the point"),
+    ],
+)
+def test_a_point_that_cannot_be_played(words, told):
+    assert told in refusal(["wgan", "wgan_gp"], words)
+
+
+# Resources
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["compute.gpus=0.5", "compute.workers=2"], "nearest: compute.gpus=1"),
+        (["compute.gpus=0.5", "compute.device=cpu"], "nearest: compute.device=cuda"),
+        (["compute.gpus=0", "compute.device=cuda"], "nearest: compute.gpus=1"),
+        (["compute.gpus=2"], "nearest: compute.gpus=1"),
+        (["compute.cpus=0"], "nearest: compute.cpus=1"),
+        (["compute.gpus=many"], "compute.gpus"),
+    ],
+)
+def test_resources_that_make_no_sense(words, told):
+    assert told in refusal(["wgan"], words)

@@ -1,0 +1,232 @@
+"""What is seen of a run and of a search, with a terminal and without."""
+
+import io
+
+import pytest
+from rich.console import Console
+from rich.text import Text
+
+from gan_core.health.signs import Sign
+from pipelines.console import TrainView
+from pipelines.search._outcome import Outcome
+from pipelines.search.report._shorten import shortest_that_fits
+from pipelines.search.report.live_table import STATUS_SECONDS, SearchView
+from pipelines.settings._experiments import search_experiment
+
+SIGN = Sign("mode_collapse", "variety of the samples 0.1, it was 0.9", "try family.lr=5e-05")
+
+
+def screen(terminal: bool, width: int = 160, height: int = 40) -> Console:
+    return Console(file=io.StringIO(), force_terminal=terminal, width=width, height=height, no_color=True)
+
+
+class Clock:
+    """Seconds that pass when they are told to."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def view_of(console: Console, clock: Clock | None = None, *assignments: str) -> SearchView:
+    settings = ["search.trials=8", "search.scheduler=none", "budget.rounds=40", "budget.eval_every=10", *assignments]
+    return SearchView(console, search_experiment(["gan", "wgan_gp"], settings), clock or Clock())
+
+
+def outcome(
+    trial: str = "90c80b7c", state: str = "running", step: int = 20, fid: float | None = 12.5, **more: str
+) -> Outcome:
+    checkpoint = "there" if fid is not None else None
+    return Outcome(trial, state, {"name": "gan", "lr": 0.1}, step, 40, fid, 100.0, checkpoint, **more)
+
+
+def lines(console: Console) -> list[str]:
+    return Text.from_ansi(console.file.getvalue()).plain.splitlines()
+
+
+def drawn(view: SearchView) -> list[str]:
+    """The live table, as the terminal shows it."""
+    with view.console.capture() as captured:
+        view.console.print(view.table())
+    return Text.from_ansi(captured.get()).plain.splitlines()
+
+
+@pytest.mark.parametrize("terminal", [False, True])
+def test_a_warning_sign_of_a_run_is_a_line_of_its_own(terminal):
+    console = screen(terminal)
+    with TrainView(console, "first") as view:
+        view.show(50, 100, {"images_per_second": 10.0, "fid": 30.0})
+        view.warn(50, SIGN)
+    said = console.file.getvalue()
+    line = "first  step 50  warning sign, mode collapse: variety of the samples 0.1, it was 0.9; try family.lr=5e-05"
+    assert any(one.strip().endswith(line) for one in said.splitlines())
+
+
+# Without a terminal
+
+
+def test_the_end_of_each_trial_is_a_line_and_its_evaluations_are_not():
+    console = screen(terminal=False)
+    with view_of(console) as view:
+        view.update(outcome(step=0, fid=None))
+        view.update(outcome(step=20))
+        view.update(outcome(state="completed", step=40, signs="mode_collapse"))
+        view.update(outcome("5f", "failed", 0, None, reason="loss/critic is nan at step 12"))
+    assert lines(console) == [
+        "trial 90c80b7c  gan lr=0.1  step 40/40  FID 12.5  completed  (mode_collapse)",
+        "trial 5f  gan lr=0.1  step 0/40  FID -  failed  (loss/critic is nan at step 12)",
+    ]
+
+
+def test_each_minute_has_a_line_though_nothing_happens():
+    console, clock = screen(terminal=False), Clock()
+    view = view_of(console, clock)
+    view.update(outcome(step=20))
+    for _ in range(130):
+        clock.now += 1
+        view.tick(1280, clock.now - 1000)
+    said = lines(console)
+    assert STATUS_SECONDS == 60
+    assert said == [
+        "ETA: every trial plays its whole budget",
+        "0/8 trials (1 running), best FID 12.5 (trial 90c80b7c, gan lr=0.1), 1:00 elapsed, ETA 15:00",
+        "0/8 trials (1 running), best FID 12.5 (trial 90c80b7c, gan lr=0.1), 2:00 elapsed, ETA 30:00",
+    ]
+
+
+def test_the_status_counts_each_state():
+    console, clock = screen(terminal=False), Clock()
+    view = view_of(console, clock)
+    for number, state in enumerate(["completed", "stopped", "stopped", "failed", "running"]):
+        view.update(outcome(f"t{number}", state, 40, None))
+    clock.now += 61
+    view.tick(0, 61)
+    assert lines(console)[-1].startswith("4/8 trials (1 running, 2 stopped, 1 failed), no FID yet, 1:01 elapsed")
+
+
+def test_budgets_are_told_and_bound_the_time_left():
+    clock = Clock()
+    free = view_of(screen(terminal=False), clock)
+    hours = view_of(screen(terminal=False), clock, "search.hours=0.1")
+    images = view_of(screen(terminal=False), clock, "search.images=2000")
+    clock.now += 100
+    for view in (free, hours, images):
+        view.update(outcome(state="completed", step=40))
+        view.tick(1000, 100)
+    assert free.seconds_left() == pytest.approx(700)
+    assert hours.seconds_left() == pytest.approx(260)
+    assert images.seconds_left() == pytest.approx(100)
+    assert "1:40 of 0.1 h elapsed" in lines(hours.console)[-1]
+    assert "1,000 of 2,000 images" in lines(images.console)[-1]
+
+
+def test_a_resumed_search_counts_old_trials_but_not_as_work_of_this_sitting():
+    console, clock = screen(terminal=False), Clock()
+    view = view_of(console, clock)
+    view.restore([outcome("old", "completed", 40, 30.0)])
+    assert lines(console) == [], "its end was told when it ended"
+    assert view.seconds_left() is None
+    view.update(outcome(state="completed", step=40))
+    clock.now += 60
+    view.tick(2560, seconds=3600)
+    assert view.seconds_left() == pytest.approx(6 * 60)
+    assert lines(console)[-1].startswith("2/8 trials, best FID 12.5")
+    assert "1:00:00 elapsed" in lines(console)[-1], "that of all sittings"
+
+
+def test_confirmation_is_told_apart():
+    console, clock = screen(terminal=False), Clock()
+    view = view_of(console, clock, "search.hours=1", "search.scheduler=asha")
+    view.update(outcome(state="completed", step=40))
+    view.confirm(2, 3)
+    view.update(outcome("90c80b7c-17", "completed", 40, 14.0))
+    clock.now += 60
+    view.tick(0, 60)
+    assert lines(console)[1] == "confirming 2 settings x 3 seeds"
+    status = "1/6 runs, best FID 14.0 (trial 90c80b7c-17, gan lr=0.1), 1:00 elapsed, ETA 5:00"
+    assert lines(console)[-1] == f"confirming 2 settings x 3 seeds: {status}"
+
+
+# On a terminal
+
+
+def crowded(console: Console) -> SearchView:
+    """Forty trials: more than there is room for, the running ones told last."""
+    view = view_of(console, None, "search.trials=60", "search.scheduler=asha")
+    for number in range(40):
+        settings = {"name": "wgan_gp", "lr": 0.000312, "beta1": 0.123, "gp_lambda": 12.34, "n_critic": 5}
+        state = "running" if number >= 37 else "failed" if number >= 30 else "completed"
+        fid, signs = (None, "") if state == "failed" else (100.0 - number, "mode_collapse" * (number == 3))
+        reason = "loss/critic is nan at step 12" if state == "failed" else ""
+        view.update(Outcome(f"{number:08x}", state, settings, 40, 40, fid, 1234.5, "x", signs, reason))
+    return view
+
+
+def test_a_live_table_is_shown_while_it_runs():
+    console = screen(terminal=True)
+    with view_of(console) as view:
+        view.update(outcome(signs="mode_collapse"))
+    row = next(line for line in lines(console) if "90c80b7c" in line and "12.5" in line and "running" in line)
+    assert row.split() == ["90c80b7c", "gan", "lr=0.1", "20", "12.5", "-", "running", "100", "mode_collapse"]
+
+
+@pytest.mark.parametrize(("width", "height"), [(80, 24), (80, 12), (60, 20), (100, 40), (160, 30), (220, 60)])
+def test_the_table_fits_the_terminal(width, height):
+    shown = drawn(crowded(screen(True, width, height)))
+    assert len(shown) < height
+    assert all(len(line.rstrip()) <= width for line in shown)
+
+
+def test_running_trials_come_first_then_the_best():
+    shown = drawn(crowded(screen(True, 80, 30)))
+    ids = [line.split()[0] for line in shown if line.startswith("000000")]
+    assert ids[:5] == ["00000027", "00000026", "00000025", "0000001d", "0000001c"]
+    assert any(line.startswith("trials without a row: ") for line in shown)
+
+
+def test_all_settings_are_told_on_eighty_columns():
+    shown = drawn(crowded(screen(True, 80, 30)))
+    row = next(line for line in shown if line.startswith("0000001d"))
+    assert row.split() == ["0000001d", "lr=3.1e-4", "b1=.12", "gl=12", "nc=5", "40", "71.0", "2/2", "done", "1234"]
+    assert "b1: beta1, gl: gp_lambda, nc: n_critic" in [line.strip() for line in shown]
+
+
+def test_why_trials_failed_is_told_below_a_narrow_table_and_in_a_wide_one():
+    narrow = drawn(crowded(screen(True, 80, 30)))
+    assert sum("loss/critic is nan at step 12" in line for line in narrow) == 4
+    assert "more with notes: 4" in [line.strip() for line in narrow]
+    wide = drawn(crowded(screen(True, 160, 60)))
+    assert sum("failed" in line and "loss/critic is nan" in line for line in wide) == 7
+
+
+# Settings in a line
+
+
+WGAN_GP = {"name": "wgan_gp", "lr": 0.000312, "beta1": 0.123, "gp_lambda": 12.34, "n_critic": 5}
+
+
+@pytest.mark.parametrize(
+    ("room", "line"),
+    [
+        (80, "wgan_gp lr=0.000312 beta1=0.123 gp_lambda=12.3 n_critic=5"),
+        (50, "lr=3.1e-4 beta1=.12 gp_lambda=12 n_critic=5"),
+        (30, "lr=3.1e-4 b1=.12 gl=12 nc=5"),
+        (24, "lr=3e-4 b1=.1 gl=12 nc=5"),
+        (5, "lr=3e-4 b1=.1 gl=12 nc=5"),
+    ],
+)
+def test_settings_take_what_room_there_is(room, line):
+    assert shortest_that_fits([WGAN_GP], room).line(WGAN_GP) == line
+
+
+def test_a_family_is_named_where_there_are_several():
+    gan = {"name": "gan", "lr": 0.5, "beta1": 0.0}
+    found = shortest_that_fits([WGAN_GP, gan], 40)
+    assert [found.line(one) for one in (WGAN_GP, gan)] == ["wgan_gp lr=3.1e-4 b1=.12 gl=12 nc=5", "gan lr=.5 b1=0"]
+
+
+def test_names_that_would_be_the_same_stay_long():
+    settings = {"name": "x", "gp_lambda": 1.0, "gamma_long": 2.0, "n_critic": 1}
+    assert shortest_that_fits([settings], 1).line(settings) == "gp_lambda=1 gamma_long=2 nc=1"

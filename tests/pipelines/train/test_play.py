@@ -1,0 +1,271 @@
+"""`play()` in this process: what it logs, pictures and saves, what it goes on from, and how it ends."""
+
+import io
+import json
+import shutil
+from itertools import takewhile
+
+import pytest
+import torch
+from PIL import Image
+from rich.console import Console
+
+from gan_core import checkpoint, data
+from gan_core.loop import DivergedError, Game
+from pipelines.evaluate.reference import obtain_reference
+from pipelines.runs._folder import RunFolder
+from pipelines.tracking.target import flat
+from pipelines.train.play import Due, play
+from tests.pipelines.tiny import DIVERGING, created, digest, evaluated, rows, small_train, timeless
+
+
+def saved_steps(folder: RunFolder) -> list[int]:
+    return [int(path.name.removeprefix("step-")) for path in folder.checkpoints()]
+
+
+# A whole run: 12 rounds, logged every 2, evaluated every 4, saved every 3
+
+
+def test_there_is_an_event_whenever_something_is_due(played):
+    assert [event.step for event in played.events] == [2, 3, 4, 6, 8, 9, 10, 12]
+    assert [event.step for event in played.events if "fid" in event.metrics] == [4, 8, 12]
+    assert [event.step for event in played.events if event.checkpoint] == [3, 6, 9, 12]
+    assert {event.last_step for event in played.events} == {12}
+    assert [event.images_seen for event in played.events] == [event.step * 2 * 16 for event in played.events]
+
+
+def test_the_file_of_metrics_holds_what_the_events_say(played):
+    assert rows(played.folder.path) == [{"step": event.step, **event.metrics} for event in played.events]
+    names = {"step", "images_seen", "loss/critic", "loss/generator", "images_per_second"}
+    for row in rows(played.folder.path):
+        assert names <= row.keys()
+        assert row["images_per_second"] > 0
+    first = rows(played.folder.path)[0].keys()
+    assert {"wasserstein_estimate", "gradient_penalty"} <= first
+    assert {f"{what}_norm/{who}" for what in ("gradient", "weight") for who in ("critic", "generator")} <= first
+    assert all(("variety" in row) == ("fid" in row) for row in rows(played.folder.path))
+
+
+def test_there_is_a_picture_of_each_evaluation(played):
+    pictures = played.folder.pictures()
+    assert [path.name for path in pictures] == ["step-000004.png", "step-000008.png", "step-000012.png"]
+    contents = set()
+    for path in pictures:
+        content = path.read_bytes()
+        picture = Image.open(io.BytesIO(content))
+        picture.load()
+        assert (picture.format, picture.mode) == ("PNG", "L")
+        assert picture.size == (8 * 50 + 2, 8 * 50 + 2)  # 64 images of 8 pixels, six times enlarged
+        contents.add(content)
+    assert len(contents) == 3
+
+
+def test_the_newest_three_checkpoints_stay(played):
+    assert saved_steps(played.folder) == [6, 9, 12]
+    assert [path.name for path in (played.folder.path / "checkpoints").iterdir() if path.name[0] == "."] == []
+    assert played.events[-1].checkpoint == str(played.folder.checkpoint(12))
+
+
+def test_the_last_fid_is_that_of_the_final_checkpoint(played, storage):
+    result = evaluated(played.folder.checkpoint(12), storage)
+    assert result["fid"] == played.events[-1].metrics["fid"]
+    assert (result["step"], result["images_seen"], result["samples"]) == (12, 12 * 2 * 16, 200)
+    assert result["family"] == "wgan_gp"
+    assert result["fid.extractor"] == "classifier"
+    assert evaluated(played.folder.checkpoint(9), storage)["fid"] != result["fid"]
+
+
+# Going on
+
+
+def test_a_run_that_was_cut_off_goes_on_bit_for_bit(played, storage, reference):
+    experiment = played.experiment.override("name=cut-off")
+    folder = created(experiment)
+    first = play(experiment, folder, reference, target=None)
+    seen = list(takewhile(lambda event: event.step < 8, first))
+    first.close()
+    assert seen[-1].step == 6
+    assert rows(folder.path)[-1]["step"] == 8, "one row is logged, and not in any checkpoint"
+
+    again = list(play(experiment, folder, reference, target=None, start=folder.checkpoint(6)))
+    assert [event.step for event in again] == [8, 9, 10, 12]
+    straight = {event.step: event.metrics for event in played.events}
+    for event in again:
+        assert timeless(event.metrics) == timeless(straight[event.step])
+    assert [timeless(row) for row in rows(folder.path)] == [timeless(row) for row in rows(played.folder.path)]
+    assert digest(folder.checkpoint(12)) == digest(played.folder.checkpoint(12))
+    assert [path.read_bytes() for path in folder.pictures()] == [path.read_bytes() for path in played.folder.pictures()]
+
+
+def test_a_raised_budget_goes_on_from_the_end(played, storage, reference):
+    longer = played.experiment.override("budget.rounds=15")
+    folder = RunFolder(storage / "longer")
+    shutil.copytree(played.folder.path, folder.path)
+    events = list(play(longer, folder, reference, target=None, start=folder.checkpoint(12)))
+    assert [(event.step, event.last_step) for event in events] == [(14, 15), (15, 15)]
+    assert "fid" in events[-1].metrics
+    assert [row["step"] for row in rows(folder.path)] == [2, 3, 4, 6, 8, 9, 10, 12, 14, 15]
+
+
+def test_a_finished_run_has_nothing_left_to_play(played, storage, reference):
+    start = played.folder.checkpoint(12)
+    before = (played.folder.path / "metrics.jsonl").read_bytes()
+    assert list(play(played.experiment, played.folder, reference, target=None, start=start)) == []
+    assert (played.folder.path / "metrics.jsonl").read_bytes() == before
+
+
+def test_the_same_experiment_again_is_the_same_game(played, storage, reference):
+    experiment = played.experiment.override("name=again")
+    events = list(play(experiment, created(experiment), reference, target=None))
+    assert [timeless(event.metrics) for event in events] == [timeless(event.metrics) for event in played.events]
+
+
+# Other games
+
+
+@pytest.mark.parametrize(
+    ("family", "words"),
+    [
+        ("gan", []),
+        ("dcgan", []),
+        ("wgan", ["compute.precision=fp64"]),
+        ("wgan_gp", ["compute.precision=bf16"]),
+        ("wgan_gp", ["budget.images=100", "budget.rounds=null", "family.n_critic=2"]),
+        ("gan", ["data.name=ring8"]),
+        ("wgan", ["data.name=grid25", "compute.precision=bf16"]),
+    ],
+    ids=lambda value: "-".join(value) if isinstance(value, list) else value,
+)
+def test_other_games_are_played_to_their_end(storage, tmp_path, family, words):
+    name = "-".join([family, *words]).replace("=", "-")
+    words = ["budget.rounds=4", "budget.log_every=3", "budget.eval_every=2", *words]
+    experiment = small_train(tmp_path, family, name, *words)
+    folder = created(experiment)
+    content = obtain_reference(experiment.metrics, experiment.data, storage, Console(quiet=True)).content
+    events = list(play(experiment, folder, content, target=None))
+    assert [event.step for event in events] == [2, 3, 4]
+    assert [event.step for event in events if "fid" in event.metrics] == [2, 4]
+    assert rows(folder.path) == [{"step": event.step, **event.metrics} for event in events]
+    assert saved_steps(folder) == [4]
+    size = (512, 512) if "data.name" in name else (402, 402)
+    assert [Image.open(path).size for path in folder.pictures()] == [size, size]
+    if "precision-bf16" not in name:
+        return
+    exact = small_train(tmp_path, family, f"{name}-exact", *words, "compute.precision=fp32")
+    others = list(play(exact, created(exact), content, target=None))
+    assert others[-1].metrics["loss/critic"] != events[-1].metrics["loss/critic"]
+    assert others[-1].metrics["fid"] == pytest.approx(events[-1].metrics["fid"], rel=0.2)
+
+
+# Divergence
+
+
+def test_settings_that_diverge_end_the_game_at_the_logged_step(storage, tmp_path):
+    words = [*DIVERGING, "budget.rounds=80", "budget.log_every=4", "budget.eval_every=4"]
+    experiment = small_train(tmp_path, "gan", "diverges", *words)
+    folder = created(experiment)
+    content = obtain_reference(experiment.metrics, experiment.data, storage, Console(quiet=True)).content
+    with pytest.raises(DivergedError) as caught:
+        list(play(experiment, folder, content, target=None))
+    logged = rows(folder.path)
+    assert logged, "it went well for a while"
+    assert f"at step {logged[-1]['step'] + 4}" in str(caught.value)
+    assert str(caught.value).startswith("loss/")
+    assert len(folder.pictures()) == len(logged)
+
+
+def damaged(played, folder: RunFolder, net: str) -> RunFolder:
+    """The run at its step 6 with one number of a net not a number, saved as any checkpoint is."""
+    folder.path.mkdir(parents=True)
+    shutil.copyfile(played.folder.experiment, folder.experiment)
+    game = Game(played.experiment, data.load(played.experiment.data).shape)
+    checkpoint.load(game, played.folder.checkpoint(6))
+    with torch.no_grad():
+        next(getattr(game, net).parameters()).view(-1)[0] = float("nan")
+    checkpoint.save(game, folder.checkpoint(6))
+    return folder
+
+
+@pytest.mark.parametrize("net", ["generator", "average"])
+def test_a_number_lost_on_the_way_ends_the_game_and_is_not_logged(played, reference, tmp_path, net):
+    """A generator that is broken spoils the losses; if only its average is, the FID tells."""
+    folder = damaged(played, RunFolder(tmp_path / net), net)
+    with pytest.raises(DivergedError) as caught:
+        list(play(played.experiment, folder, reference, target=None, start=folder.checkpoint(6)))
+    assert str(caught.value).startswith({"generator": "loss/critic is nan", "average": "fid"}[net])
+    assert "at step 8" in str(caught.value)
+    assert rows(folder.path) == []
+    assert saved_steps(folder) == [6]
+
+
+def test_a_damaged_checkpoint_is_not_gone_on_from(played, reference, tmp_path):
+    folder = RunFolder(tmp_path / "damaged")
+    shutil.copytree(played.folder.path, folder.path)
+    state = folder.checkpoint(12) / "state.safetensors"
+    state.write_bytes(state.read_bytes()[:-1] + b"?")
+    with pytest.raises(checkpoint.CheckpointError, match="sha256"):
+        next(play(played.experiment, folder, reference, target=None, start=folder.checkpoint(12)))
+
+
+# Warning signs
+
+
+STARVING = (
+    *("family.loss=minimax", "family.n_critic=10", "family.lr=1e-3"),
+    *("family.width=64", "family.critic_width=64", "budget.rounds=90"),
+)
+
+
+def test_a_warning_sign_is_told_once_with_what_to_try_and_again_after_a_resumption(storage, reference, tmp_path):
+    """gan's minimax game against a critic of ten steps a round, logged every 10 rounds."""
+    words = [*STARVING, "budget.log_every=10", "budget.eval_every=90", "budget.checkpoint_every=70"]
+    experiment = small_train(tmp_path, "gan", "starves", *words)
+    folder = created(experiment)
+    events = list(play(experiment, folder, reference, target=None))
+    seen = {sign.name: (event.step, sign) for event in events for sign in event.signs}
+    assert sum(len(event.signs) for event in events) == len(seen), "each once"
+    step, sign = seen["gradient_starvation"]
+    assert 20 <= step <= 90
+    assert "family.loss=non_saturating" in sign.advice
+    tags = json.loads((folder.path / "tags.json").read_text())
+    assert tags.keys() == {f"ganfleet.sign.{name}" for name in seen}
+    assert tags["ganfleet.sign.gradient_starvation"] == f"step {step}: {sign.seen}; {sign.advice}"
+
+    again = list(play(experiment, folder, reference, target=None, start=folder.checkpoint(70)))
+    assert [(event.step, {sign.name for sign in event.signs}) for event in again] == [(80, set()), (90, seen.keys())]
+    tags = json.loads((folder.path / "tags.json").read_text())
+    assert tags["ganfleet.sign.gradient_starvation"].startswith("step 90: ")
+
+
+def test_a_game_that_goes_well_has_none(played):
+    assert [event.signs for event in played.events] == [()] * len(played.events)
+    assert not (played.folder.path / "tags.json").exists()
+
+
+# Small parts
+
+
+@pytest.mark.parametrize(
+    ("step", "due"),
+    [
+        (1, (False, False, False)),
+        (2, (True, False, False)),
+        (3, (False, True, False)),
+        (6, (True, True, False)),
+        (10, (True, False, True)),
+        (30, (True, True, True)),
+        (31, (True, True, True)),
+        (32, (True, False, False)),
+    ],
+)
+def test_what_is_due(tmp_path, step, due):
+    words = ["budget.log_every=2", "budget.eval_every=3", "budget.checkpoint_every=10"]
+    experiment = small_train(tmp_path, "wgan", "x", *words)
+    found = Due.at(step, experiment, last_step=31)
+    assert (found.log, found.evaluation, found.checkpoint) == due
+    assert found.anything == any(due)
+
+
+def test_params_are_dotted_paths_without_empty_ones():
+    tree = {"seed": 0, "family": {"name": "wgan", "lr": 0.1}, "budget": {"images": None, "rounds": 5}, "none": {}}
+    assert flat(tree) == {"seed": 0, "family.name": "wgan", "family.lr": 0.1, "budget.rounds": 5}
