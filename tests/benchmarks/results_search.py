@@ -26,7 +26,7 @@ def search() -> None:
     """Plays the search of `wide_search.yaml` and keeps its tables and pictures; its runs stay in runs/."""
     folder = DOCS.parent / "runs" / WIDE
     words = ["--resume", WIDE] if folder.is_dir() else ["--config", str(HERE / "wide_search.yaml"), f"name={WIDE}"]
-    command = [sys.executable, "-m", "pipelines.cli._main", "search", *words, f"storage.path={folder.parent}"]
+    command = [sys.executable, "-m", "pipelines.cli", "search", *words, f"storage.path={folder.parent}"]
     subprocess.run(command, check=True, env={**os.environ, "OMP_NUM_THREADS": "1"}, cwd=DOCS.parent)
     (KEPT / WIDE).mkdir(parents=True, exist_ok=True)
     for file in [*(folder / name for name in TABLES), *(folder / "learned").glob("*.png")]:

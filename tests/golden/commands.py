@@ -21,7 +21,7 @@ WIDTH = 120
 # Each line of standard input is answered in a fork, so that the command line's modules are imported once. One CPU is
 # seen, whatever the machine has: error lines name the number.
 _FORKS = """
-SECONDS = 4  # a line that is no mistake would begin to train
+SECONDS = 60  # a line that is no mistake would begin to train
 import json, os, signal, sys
 os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
 from pipelines.cli import main

@@ -53,7 +53,7 @@ def node(tmp_path_factory):
 
 
 def said(node: SlurmNode, cwd: Path, *words: str) -> str:
-    done = node.run(sys.executable, "-m", "pipelines.cli._main", *words, cwd=cwd)
+    done = node.run(sys.executable, "-m", "pipelines.cli", *words, cwd=cwd)
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()
 

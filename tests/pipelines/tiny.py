@@ -21,7 +21,7 @@ from rich.console import Console
 
 from gan_core import checkpoint
 from gan_core.experiment import Metrics
-from pipelines.cli._main import main
+from pipelines.cli import main
 from pipelines.evaluate.command import Asked, evaluate_checkpoint
 from pipelines.launch._resume import resumed_search, resumed_train
 from pipelines.runs._folder import RunFolder
@@ -164,7 +164,7 @@ def snapshot(folder: Path) -> dict[str, bytes | None]:
 
 def command(*words: object) -> list[str]:
     """`ganfleet` as a user types it."""
-    return [sys.executable, "-m", "pipelines.cli._main", *map(str, words)]
+    return [sys.executable, "-m", "pipelines.cli", *map(str, words)]
 
 
 def environment() -> dict[str, str]:

@@ -75,8 +75,8 @@ def place(uri, experiment, tmp_path, monkeypatch) -> Place:
         return log(client, run_id, metrics=metrics, **more)
 
     monkeypatch.setattr(MlflowClient, "log_batch", counted)
-    monkeypatch.setattr(infra.follower, "EVERY", 0.1)
-    monkeypatch.setattr(infra.follower, "PAUSE", 0.1)
+    monkeypatch.setattr(infra.mlflow.follower, "EVERY", 0.1)
+    monkeypatch.setattr(infra.mlflow.follower, "PAUSE", 0.1)
     return found
 
 

@@ -272,7 +272,7 @@ def test_a_damaged_cache_is_made_anew(folders, tmp_path, wanted):
 def test_a_reference_of_weights_that_changed_is_not_used(played, storage, tmp_path):
     """The file of weights is named by the settings; what counts is what it holds."""
     weights = tmp_path / "weights.pth"
-    net = "tests.gan_core.test_scores:Halves"
+    net = "tests.gan_core.metrics.test_scores:Halves"
     found = []
     for scale in (1.0, 2.0):
         torch.save({"weight": torch.tensor([scale, 1.0])}, weights)

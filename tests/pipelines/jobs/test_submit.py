@@ -303,7 +303,7 @@ def test_the_rayjob_holds_the_same_command(place):
 
 
 REAL = f"""export PYTHONPATH={Path(__file__).parents[3]}
-exec {sys.executable} -m pipelines.cli._main "$@\""""
+exec {sys.executable} -m pipelines.cli "$@\""""
 
 
 def started(submission: Submission, place: Path) -> subprocess.CompletedProcess[str]:

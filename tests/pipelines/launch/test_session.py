@@ -24,7 +24,7 @@ from tests.pipelines.tiny import created, small_train
 
 TWICE = """
 import os, signal
-from pipelines.running import hear_signals
+from pipelines.launch._session import hear_signals
 
 hear_signals()
 try:
