@@ -16,7 +16,11 @@ from pydantic.fields import FieldInfo
 
 
 class SettingsError(ValueError):
-    """A user's mistake. The message is one line: the setting, the value and the nearest right one."""
+    """A user's mistake. The message is one line: the setting, its value, why it is wrong, and the nearest right one."""
+
+    def __init__(self, wrong: str, nearest: str | None = None) -> None:
+        """`wrong`: `key=value`, as the user typed it, and why it is wrong. `nearest`: what to type instead."""
+        super().__init__(wrong if nearest is None else f"{wrong}; nearest: {nearest}")
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
