@@ -7,7 +7,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test lint format lock wheel clean
+.PHONY: help demo docs test lint format lock wheel clean
 
 BIN := .venv/bin
 INSTALLED := .venv/.installed
@@ -47,6 +47,9 @@ demo: $(INSTALLED)  ## a small search on the built-in digits (DEMO=name names it
 test: $(INSTALLED)  ## run the tests
 	$(BIN)/python -m pytest
 
+docs: $(INSTALLED)  ## build the documentation's pages into site/ (needs no network)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+
 lint: $(INSTALLED)  ## ruff check, ruff format --check, mypy
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -73,5 +76,5 @@ wheel: $(INSTALLED)  ## build the source distribution and the wheel into dist/
 	$(BIN)/python -m build --no-isolation --outdir dist . | tail -n 1
 
 clean:  ## remove what builds and tools leave behind (not .venv, not runs/)
-	rm -rf build dist *.egg-info .venv-wheel .venv-lock .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf build dist site *.egg-info .venv-wheel .venv-lock .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find . -name .venv -prune -o -name .git -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +
