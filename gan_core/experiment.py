@@ -13,12 +13,12 @@ from gan_core.settings import Settings, SettingsError, unknown
 
 POINTS = ("ring8", "grid25")
 FETCHABLE = ("mnist", "fashion_mnist", "cifar10", "celeba")
-ONE_BY_ONE = ("celeba", "lsun", "folder")
+IMAGES_MAY_BE_DAMAGED = ("celeba", "lsun", "folder")
 """A file or entry an image: some of them may be damaged."""
-BY_PATH = {"folder": "FOLDER", "npz": "FILE.npz", "packed": "FOLDER, or s3://bucket/prefix"}
+NEEDS_PATH = {"folder": "FOLDER", "npz": "FILE.npz", "packed": "FOLDER, or s3://bucket/prefix"}
 """Have no place of their own: what `data.path` must name."""
-FROM_PATH = (*FETCHABLE, "lsun", *BY_PATH)
-DATA_NAMES = ("digits", *POINTS, "photos", *FROM_PATH)
+TAKES_PATH = (*FETCHABLE, "lsun", *NEEDS_PATH)
+DATA_NAMES = ("digits", *POINTS, "photos", *TAKES_PATH)
 IMAGE_SIZES = (8, 16, 28, 32, 64, 128, 256)
 Seed = Annotated[int, Field(ge=0, le=2**31 - 1)]
 Rounds = Annotated[int, Field(ge=1)]
@@ -69,16 +69,16 @@ class Data(Settings):
 
     @model_validator(mode="after")
     def _all_apply(self) -> Data:
-        if self.path is not None and self.name not in FROM_PATH:
+        if self.path is not None and self.name not in TAKES_PATH:
             right = "npz" if str(self.path).endswith(".npz") else "folder" if isinstance(self.path, Path) else "packed"
             raise SettingsError(f"data.path has no meaning for data.name={self.name}; nearest: data.name={right}")
-        if self.path is None and self.name in BY_PATH:
-            raise SettingsError(f"data.name={self.name} needs data.path; nearest: data.path={BY_PATH[self.name]}")
+        if self.path is None and self.name in NEEDS_PATH:
+            raise SettingsError(f"data.name={self.name} needs data.path; nearest: data.path={NEEDS_PATH[self.name]}")
         if isinstance(self.path, str) and self.name != "packed":
             raise SettingsError(f"data.path={self.path}: S3 holds packs; nearest: data.name=packed")
         if self.download and self.name not in FETCHABLE:
             raise SettingsError(f"data.download=true: {self.name} cannot be fetched; nearest: data.download=false")
-        if self.max_bad and self.name not in ONE_BY_ONE:
+        if self.max_bad and self.name not in IMAGES_MAY_BE_DAMAGED:
             raise SettingsError(
                 f"data.max_bad={self.max_bad}: {self.name} has no files that may be damaged; nearest: data.max_bad=0"
             )
@@ -134,7 +134,7 @@ class Metrics(Settings):
     """Whether Inception's weights may be fetched, once, from where they are published."""
     quantise: bool = True
     """Round images to 256 levels before they are measured, as published FIDs have it."""
-    beside: bool = Field(False, alias="async")
+    asynchronous: bool = Field(False, alias="async")
     """Evaluate beside training, on a copy of the generator, where the cluster has room for one more task."""
 
     @field_validator("extractor")
@@ -191,11 +191,11 @@ class Experiment(Settings):
 
     @model_validator(mode="after")
     def _family_plays_on_data(self) -> Experiment:
-        check_plays(self.family, self.data)
+        check_family_fits(self.family, self.data)
         return self
 
 
-def check_plays(family: Family, data: Data) -> None:
+def check_family_fits(family: Family, data: Data) -> None:
     """Raises SettingsError if a family's nets cannot play on the data."""
     if data.name in POINTS and not family.plays_on_points():
         right = "family.net=mlp" if "net" in type(family).model_fields else "data.name=digits"

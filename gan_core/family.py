@@ -70,7 +70,7 @@ class Family(Settings):
         return {"name": self.name, **handler(self)}
 
 
-class Noisy(Family):
+class InstanceNoiseFamily(Family):
     """Base of families whose critic may see all samples through noise that fades (instance noise)."""
 
     instance_noise: Annotated[float, Field(ge=0.0, le=10.0)] = 0.0
@@ -79,8 +79,8 @@ class Noisy(Family):
     """Rounds after which it is gone."""
 
     @model_validator(mode="after")
-    def _noise_rounds_apply(self) -> Noisy:
-        if not self.instance_noise and self.noise_rounds != Noisy.model_fields["noise_rounds"].default:
+    def _noise_rounds_apply(self) -> InstanceNoiseFamily:
+        if not self.instance_noise and self.noise_rounds != InstanceNoiseFamily.model_fields["noise_rounds"].default:
             raise SettingsError(
                 f"family.noise_rounds={self.noise_rounds} has no meaning with family.instance_noise=0; "
                 "nearest: family.instance_noise=0.1"
@@ -121,11 +121,11 @@ def build_family(value: Any) -> Family:
     family = family_class(str(value["name"]))
     fields = {key: given for key, given in value.items() if key != "name"}
     for key in fields.keys() - family.model_fields.keys():
-        raise SettingsError(_stranger(family, key))
+        raise SettingsError(_unknown_field(family, key))
     return family.load(fields, prefix="family.")
 
 
-def _stranger(family: type[Family], key: str) -> str:
+def _unknown_field(family: type[Family], key: str) -> str:
     """A field that this family lacks: who has it, and what is nearest here."""
     own = sorted(family.model_fields)
     owners = [name for name in family_names() if key in family_class(name).model_fields]

@@ -195,7 +195,9 @@ def _kept(game: Game, labels: Tensor) -> Tensor:
 def _turn(game: Game, name: str, module: nn.Module, index: int, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
     """One optimiser step of one player. Returns its detached scalars by their metric names."""
     settings, optimizer = game.experiment, game.optimizers[name]
-    batch = streams.turn(settings.seed, name, index, settings.data.batch_size, settings.family.latent, images, labels)
+    batch = streams.draw_batch(
+        settings.seed, name, index, settings.data.batch_size, settings.family.latent, images, labels
+    )
     optimizer.zero_grad(set_to_none=True)
     with game.autocast():
         loss, scalars = module(batch)

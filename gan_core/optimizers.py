@@ -7,10 +7,10 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor
 
-from gan_core.recipe import OptimizerOf
+from gan_core.recipe import OptimizerFactory
 
 
-def adam(lr: float, beta1: float, beta2: float) -> OptimizerOf:
+def adam(lr: float, beta1: float, beta2: float) -> OptimizerFactory:
     """Adam (Kingma & Ba 2015)."""
 
     def build(parameters: Iterable[Tensor]) -> torch.optim.Optimizer:
@@ -19,7 +19,7 @@ def adam(lr: float, beta1: float, beta2: float) -> OptimizerOf:
     return build
 
 
-def sgd(lr: float) -> OptimizerOf:
+def sgd(lr: float) -> OptimizerFactory:
     """Plain gradient descent, without momentum."""
 
     def build(parameters: Iterable[Tensor]) -> torch.optim.Optimizer:
@@ -28,7 +28,7 @@ def sgd(lr: float) -> OptimizerOf:
     return build
 
 
-def rmsprop(lr: float) -> OptimizerOf:
+def rmsprop(lr: float) -> OptimizerFactory:
     """RMSProp without momentum, decay 0.99 (Tieleman & Hinton 2012), as WGAN asks."""
 
     def build(parameters: Iterable[Tensor]) -> torch.optim.Optimizer:

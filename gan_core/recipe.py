@@ -35,7 +35,7 @@ class Batch(NamedTuple):
 
 
 Loss = Callable[[Batch], tuple[Tensor, Mapping[str, Tensor]]]
-OptimizerOf = Callable[[Iterable[Tensor]], torch.optim.Optimizer]
+OptimizerFactory = Callable[[Iterable[Tensor]], torch.optim.Optimizer]
 
 
 class Player(nn.Module):
@@ -50,7 +50,7 @@ class Player(nn.Module):
         self,
         net: nn.Module,
         loss: Loss,
-        optimizer: OptimizerOf,
+        optimizer: OptimizerFactory,
         *,
         steps: int = 1,
         sees_real: bool = False,
@@ -105,7 +105,7 @@ def adversarial(
     critic_loss: Loss,
     generator: nn.Module,
     generator_loss: Loss,
-    optimizer: OptimizerOf,
+    optimizer: OptimizerFactory,
     n_critic: int,
     after_critic_step: Callable[[], None] | None = None,
     *,

@@ -40,7 +40,7 @@ def _indices(seed: int, player: str, first: int, size: int, count: int, device: 
     return torch.cat(parts)
 
 
-def turn(seed: int, player: str, index: int, size: int, latent: int, images: Tensor, labels: Tensor) -> Batch:
+def draw_batch(seed: int, player: str, index: int, size: int, latent: int, images: Tensor, labels: Tensor) -> Batch:
     """This rank's slice of the global batch of `size` that `player` sees in its turn `index` (from 0).
 
     `images` is the whole train set (M, *shape) on the device where the noise is to be drawn.

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from gan_core.data.pixels import Pixels
+from gan_core.data.byte_images import ByteImages
 from gan_core.recipe import Shape
 
 
@@ -24,7 +24,7 @@ class Modes:
 class Dataset:
     """A train set: `images` (M, *shape), images in [-1, 1], and `labels` (M,), int64.
 
-    Images that come in files are `Pixels`: a float tensor that is stored, and moved, as bytes.
+    Images that come in files are `ByteImages`: a float tensor that is stored, and moved, as bytes.
     """
 
     name: str
@@ -43,7 +43,7 @@ class Dataset:
         return tuple(self.images.shape[1:])
 
     @property
-    def pictured(self) -> bool:
+    def is_images(self) -> bool:
         """Whether samples are images rather than points."""
         return self.images.dim() == 4
 
@@ -60,7 +60,7 @@ class Dataset:
     def digest(self) -> str:
         """sha256 of the train set as the game sees it: pixels after preprocessing, and labels."""
         content = hashlib.sha256(repr((self.name, self.shape, self.classes)).encode())
-        values = self.images.stored if isinstance(self.images, Pixels) else self.images.float()
+        values = self.images.stored if isinstance(self.images, ByteImages) else self.images.float()
         content.update(values.cpu().contiguous().numpy().data)
         content.update(self.labels.cpu().contiguous().numpy().data)
         return content.hexdigest()

@@ -15,7 +15,7 @@ import torch
 
 from gan_core.data import image_files, sources, torchvision_sets
 from gan_core.data.image_files import in_order
-from gan_core.data.sources import Opened, Source
+from gan_core.data.sources import ImageReader, ImageSource
 from gan_core.settings import SettingsError
 from gan_core.streams import seeded
 
@@ -24,7 +24,7 @@ _AHEAD = 256
 
 
 @dataclass(frozen=True)
-class Stored:
+class DecodedImages:
     """`images` uint8 (M, C, S, S), memory-mapped, in random order; `labels` (M,) int64."""
 
     images: np.ndarray
@@ -34,7 +34,7 @@ class Stored:
     """A line for each image that could not be used: its name and why."""
 
 
-def stored(source: Source, name: str, size: int, cache: Path) -> Stored:
+def decoded_images(source: ImageSource, name: str, size: int, cache: Path) -> DecodedImages:
     """The source's images in size x size, from `cache`, or decoded into it now by one process while others wait.
 
     A source, size or program that has changed makes a new entry; a damaged entry is made anew. Raises SettingsError
@@ -68,16 +68,16 @@ def _code() -> str:
     return PIL.__version__ + hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
 
 
-def _open(folder: Path) -> Stored | None:
+def _open(folder: Path) -> DecodedImages | None:
     try:
         about = json.loads((folder / ABOUT).read_text())
         pixels = np.load(folder / IMAGES, mmap_mode="c")  # may be written to, which changes no file
-        return Stored(pixels, np.load(folder / LABELS), about["classes"], about["bad"])
+        return DecodedImages(pixels, np.load(folder / LABELS), about["classes"], about["bad"])
     except (OSError, ValueError, EOFError):
         return None
 
 
-def _make(opened: Opened, name: str, size: int, folder: Path) -> None:
+def _make(opened: ImageReader, name: str, size: int, folder: Path) -> None:
     """Decodes into a folder aside, which is then moved. The caller holds the lock."""
     aside = folder.with_name(f".{folder.name}.part")
     for leftover in (aside, folder):
@@ -94,7 +94,7 @@ def _make(opened: Opened, name: str, size: int, folder: Path) -> None:
         raise
 
 
-def _decode(opened: Opened, name: str, size: int, file: IO[bytes]) -> tuple[list[int], list[str]]:
+def _decode(opened: ImageReader, name: str, size: int, file: IO[bytes]) -> tuple[list[int], list[str]]:
     """Writes the images as one .npy file, in an order drawn from the data's name alone. Returns labels and failures."""
     labels: list[int] = []
     bad: list[str] = []
@@ -125,7 +125,7 @@ def _decode(opened: Opened, name: str, size: int, file: IO[bytes]) -> tuple[list
     return labels, bad
 
 
-def _prepared(opened: Opened, index: int, size: int) -> np.ndarray:  # (C, S, S)
+def _prepared(opened: ImageReader, index: int, size: int) -> np.ndarray:  # (C, S, S)
     """The largest square in the middle of the image, resized with PIL's antialiased bicubic filter."""
     from PIL import Image
 

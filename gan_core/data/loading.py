@@ -10,12 +10,12 @@ import torch
 
 from gan_core.caches import cache_folder
 from gan_core.data.built_in import BUILT_IN
+from gan_core.data.byte_images import ByteImages
 from gan_core.data.dataset import Dataset
-from gan_core.data.decode_cache import Stored, stored
+from gan_core.data.decode_cache import DecodedImages, decoded_images
 from gan_core.data.packed import packed
-from gan_core.data.pixels import Pixels
 from gan_core.data.sources import SOURCES
-from gan_core.data.torchvision_sets import FETCHED
+from gan_core.data.torchvision_sets import TORCHVISION_SETS
 from gan_core.experiment import Data
 from gan_core.settings import SettingsError
 from gan_core.streams import seeded
@@ -41,8 +41,8 @@ def load(settings: Data, cache: Path | None = None) -> Dataset:
     if settings.name == "packed":
         return _unpacked(settings)
     cache = cache or cache_folder()
-    source = {**SOURCES, **FETCHED}[settings.name](settings, Path(settings.path or cache / "downloads"))
-    decoded = stored(source, settings.name, settings.image_size, cache / "decoded")
+    source = {**SOURCES, **TORCHVISION_SETS}[settings.name](settings, Path(settings.path or cache / "downloads"))
+    decoded = decoded_images(source, settings.name, settings.image_size, cache / "decoded")
     _check_bad(settings, decoded)
     return _dataset(settings, settings.name, decoded)
 
@@ -73,17 +73,17 @@ def _withheld(whole: Dataset, count: int) -> Dataset:
     )
 
 
-def _dataset(settings: Data, name: str, decoded: Stored) -> Dataset:
+def _dataset(settings: Data, name: str, decoded: DecodedImages) -> Dataset:
     """Its rows are in random order, so that what is withheld is a slice of the same mapped pages."""
     images, labels = torch.from_numpy(decoded.images), torch.from_numpy(decoded.labels)
     count = _count(settings, len(images))
-    train = Dataset(name, Pixels(images[count:]), labels[count:], decoded.classes)
+    train = Dataset(name, ByteImages(images[count:]), labels[count:], decoded.classes)
     if count == 0:
         return train
-    return replace(train, held_out=Pixels(images[:count]), held_out_labels=labels[:count])
+    return replace(train, held_out=ByteImages(images[:count]), held_out_labels=labels[:count])
 
 
-def _check_bad(settings: Data, decoded: Stored) -> None:
+def _check_bad(settings: Data, decoded: DecodedImages) -> None:
     bad, good = decoded.bad, len(decoded.images)
     if len(bad) <= settings.max_bad and good >= 2:
         return

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from gan_core.data.decode_cache import Stored
+from gan_core.data.decode_cache import DecodedImages
 from gan_core.data.manifest import MANIFEST, Manifest
 from gan_core.experiment import Data
 from gan_core.settings import SettingsError
@@ -15,7 +15,7 @@ JOINED = "images.npy"
 """All shards as one file, which can be mapped into memory whole."""
 
 
-def packed(settings: Data) -> tuple[str, Stored]:
+def packed(settings: Data) -> tuple[str, DecodedImages]:
     """The name of the dataset that was packed, and its images: bytes, or float32 in [-1, 1].
 
     One file is memory-mapped; several shards are read into memory. Raises SettingsError if the folder holds no whole
@@ -33,7 +33,7 @@ def packed(settings: Data) -> tuple[str, Stored]:
         raise _damaged(settings.path, error) from None
     if (images.shape, str(images.dtype)) != (manifest.shape, manifest.values) or len(labels) != len(images):
         raise _damaged(settings.path, f"{images.dtype} {images.shape}, {len(labels)} labels")
-    return manifest.name, Stored(images, labels, manifest.classes, [])
+    return manifest.name, DecodedImages(images, labels, manifest.classes, [])
 
 
 def _manifest(folder: Path) -> Manifest:

@@ -26,7 +26,7 @@ PATCHES = 4096
 
 
 @dataclass(frozen=True)
-class Opened:
+class ImageReader:
     """N images that can be read one by one, by several threads."""
 
     labels: np.ndarray
@@ -39,12 +39,12 @@ class Opened:
 
 
 @dataclass(frozen=True)
-class Source:
+class ImageSource:
     """Images that were found, but not yet read."""
 
     identity: str
     """A different one if what is there may have changed."""
-    open: Callable[[], Opened]
+    open: Callable[[], ImageReader]
 
 
 def files_identity(files: Iterable[Path]) -> str:
@@ -64,7 +64,7 @@ def files_below(folder: Path) -> list[Path]:
         raise SettingsError(f"data.path: {error}") from None
 
 
-def _folder(settings: Data, root: Path) -> Source:
+def _folder(settings: Data, root: Path) -> ImageSource:
     """Images in folders; the class is the first folder below the root. Without folders there is one class."""
     files = files_below(root)
     depth = len(root.parts)
@@ -78,22 +78,22 @@ def _folder(settings: Data, root: Path) -> Source:
     numbers = {name: number for number, name in enumerate(names)}
     labels = np.array([numbers[name] for name in classes])
 
-    def opened() -> Opened:
+    def opened() -> ImageReader:
         channels = 1 if all(map(is_grey, files)) else 3
-        return Opened(labels, len(names), channels, lambda index: read_image(files[index], over_white=True))
+        return ImageReader(labels, len(names), channels, lambda index: read_image(files[index], over_white=True))
 
-    return Source(files_identity(files), opened)
+    return ImageSource(files_identity(files), opened)
 
 
-def _npz(settings: Data, root: Path) -> Source:
+def _npz(settings: Data, root: Path) -> ImageSource:
     """`images` uint8 (N, H, W), (N, H, W, C) or (N, C, H, W), C 1, 3 or 4, and integer `labels` (N,) if there are."""
     if not root.is_file():
         right = next((str(path) for path in sorted(root.parent.glob("*.npz"))), "data.path=FILE.npz")
         raise SettingsError(f"data.path={root} is no file; nearest: {right}")
-    return Source(files_identity([root]), lambda: _open_npz(root))
+    return ImageSource(files_identity([root]), lambda: _open_npz(root))
 
 
-def _open_npz(path: Path) -> Opened:
+def _open_npz(path: Path) -> ImageReader:
     try:
         with np.load(path) as arrays:
             found = {name: arrays[name] for name in ("images", "labels") if name in arrays}
@@ -105,7 +105,7 @@ def _open_npz(path: Path) -> Opened:
         raise SettingsError(f"data.path={path} has no array 'images' ({', '.join(known)}); nearest: {right}")
     images = _channels_last(path, found["images"])
     labels, classes = _numbered(path, found.get("labels"), len(images))
-    return Opened(labels, classes, 1 if images.shape[3] == 1 else 3, lambda index: _from_array(images[index]))
+    return ImageReader(labels, classes, 1 if images.shape[3] == 1 else 3, lambda index: _from_array(images[index]))
 
 
 def _channels_last(path: Path, images: np.ndarray) -> np.ndarray:  # (N, H, W, C)
@@ -139,7 +139,7 @@ def _from_array(pixels: np.ndarray) -> Image.Image:  # (H, W, C)
     return eight_bits(Image.fromarray(np.ascontiguousarray(pixels[..., 0] if single else pixels)), over_white=True)
 
 
-def _photos(settings: Data, root: Path) -> Source:
+def _photos(settings: Data, root: Path) -> ImageSource:
     """Square patches of scikit-learn's two photographs (a Chinese temple, a flower); the class is the photograph.
 
     A side is a quarter to three quarters of the photograph's height, but not less than the image's own, so that a
@@ -160,7 +160,7 @@ def _photos(settings: Data, root: Path) -> Source:
         left, top = round(x * (photo.width - side)), round(y * (photo.height - side))
         return photo.crop((left, top, left + side, top + side))
 
-    return Source(content, lambda: Opened(labels, len(photos), 3, patch))
+    return ImageSource(content, lambda: ImageReader(labels, len(photos), 3, patch))
 
 
-SOURCES: dict[str, Callable[[Data, Path], Source]] = {"photos": _photos, "folder": _folder, "npz": _npz}
+SOURCES: dict[str, Callable[[Data, Path], ImageSource]] = {"photos": _photos, "folder": _folder, "npz": _npz}

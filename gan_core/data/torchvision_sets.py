@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gan_core.data.image_files import read_image
-from gan_core.data.sources import Opened, Source, files_below, files_identity
+from gan_core.data.sources import ImageReader, ImageSource, files_below, files_identity
 from gan_core.experiment import Data
 from gan_core.settings import SettingsError
 
@@ -81,11 +81,11 @@ def _download(settings: Data, root: Path, known: _Known) -> None:
         ) from None
 
 
-def _arrays(settings: Data, root: Path, channels: int) -> Source:
+def _arrays(settings: Data, root: Path, channels: int) -> ImageSource:
     """MNIST, Fashion-MNIST and CIFAR-10: torchvision holds them as one array."""
     known = _obtain(settings, root)
 
-    def opened() -> Opened:
+    def opened() -> ImageReader:
         from PIL import Image
 
         try:
@@ -98,20 +98,20 @@ def _arrays(settings: Data, root: Path, channels: int) -> Source:
                 f"data.name={settings.name}: {root / known.folder} is damaged: {' '.join(str(error).split())}; "
                 f"nearest: delete it and data.download=true"
             ) from None
-        return Opened(labels, 10, channels, lambda index: Image.fromarray(pixels[index]))
+        return ImageReader(labels, 10, channels, lambda index: Image.fromarray(pixels[index]))
 
-    return Source(files_identity([root / known.folder / name for name in known.files]), opened)
+    return ImageSource(files_identity([root / known.folder / name for name in known.files]), opened)
 
 
-def _celeba(settings: Data, root: Path) -> Source:
+def _celeba(settings: Data, root: Path) -> ImageSource:
     """All 202,599 aligned faces, of one class: the 178x178 pixels in the middle."""
     known = _obtain(settings, root)
     files = files_below(root / known.folder / known.files[0])
     labels = np.zeros(len(files), dtype=np.int64)
-    return Source(files_identity(files), lambda: Opened(labels, 1, 3, lambda index: read_image(files[index])))
+    return ImageSource(files_identity(files), lambda: ImageReader(labels, 1, 3, lambda index: read_image(files[index])))
 
 
-def _lsun(settings: Data, root: Path) -> Source:
+def _lsun(settings: Data, root: Path) -> ImageSource:
     """The categories whose `NAME_train_lmdb` lie in the folder, a class each.
 
     Read from LMDB directly: torchvision's class leaves a pickle of the keys in the working directory, and reads
@@ -120,10 +120,10 @@ def _lsun(settings: Data, root: Path) -> Source:
     folders = sorted(root.glob("*_train_lmdb"))
     if not folders:
         raise SettingsError(f"data.name=lsun: there is no *_train_lmdb in {root}; nearest: data.path=FOLDER of them")
-    return Source(files_identity([folder / "data.mdb" for folder in folders]), lambda: _open_lsun(folders))
+    return ImageSource(files_identity([folder / "data.mdb" for folder in folders]), lambda: _open_lsun(folders))
 
 
-def _open_lsun(folders: list[Path]) -> Opened:
+def _open_lsun(folders: list[Path]) -> ImageReader:
     try:
         lmdb = import_module("lmdb")
     except ImportError:
@@ -142,10 +142,10 @@ def _open_lsun(folders: list[Path]) -> Opened:
         with tables[number].begin() as view:
             return read_image(BytesIO(view.get(key)), name=f"{folders[number].name}/{key.decode(errors='replace')}")
 
-    return Opened(np.array([number for number, _ in where]), len(folders), 3, read)
+    return ImageReader(np.array([number for number, _ in where]), len(folders), 3, read)
 
 
-FETCHED: dict[str, Callable[[Data, Path], Source]] = {
+TORCHVISION_SETS: dict[str, Callable[[Data, Path], ImageSource]] = {
     "mnist": partial(_arrays, channels=1),
     "fashion_mnist": partial(_arrays, channels=1),
     "cifar10": partial(_arrays, channels=3),

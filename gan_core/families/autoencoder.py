@@ -31,7 +31,7 @@ class Autoencoder(Family):
         from torch import nn
 
         from gan_core import nets, objectives
-        from gan_core.nets.codes import CodeDecoder, CodeEncoder, CodeGaussian
+        from gan_core.nets.latent_codes import CodeDecoder, CodeEncoder, CodeGaussian
         from gan_core.optimizers import adam
         from gan_core.recipe import Player, Recipe
 

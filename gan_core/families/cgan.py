@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Literal
 
-from gan_core.family import Beta, Latent, LearningRate, Noisy, Steps, Width
+from gan_core.family import Beta, InstanceNoiseFamily, Latent, LearningRate, Steps, Width
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from gan_core.recipe import Batch, Recipe, Shape
 
 
-class Cgan(Noisy):
+class Cgan(InstanceNoiseFamily):
     """The non-saturating game given y. The label stands one-hot beside z; before an MLP's critic beside the sample,
     on DCGAN's by projection (Miyato & Koyama 2018, arXiv:1802.05637). A fake is judged under the label it was asked."""
 
@@ -41,7 +41,9 @@ class Cgan(Noisy):
         from gan_core.recipe import adversarial
         from gan_core.techniques.noise import instance_noise
 
-        generator = heads.Concatenated(nets.generator(self.net, self.latent + classes, shape, self.width), classes)
+        generator = heads.LabelConcatenation(
+            nets.generator(self.net, self.latent + classes, shape, self.width), classes
+        )
         critic = self._critic(shape, classes)
         noised = instance_noise(self.instance_noise, self.noise_rounds, self.n_critic)
 
@@ -63,5 +65,5 @@ class Cgan(Noisy):
         from gan_core.nets import heads
 
         if self.net == "mlp" or len(shape) == 1:
-            return heads.Concatenated(nets.mlp_critic((math.prod(shape) + classes,), 16 * self.width), classes)
-        return heads.Projected(nets.dcgan_critic(shape, self.width, batch_norm=True), classes)
+            return heads.LabelConcatenation(nets.mlp_critic((math.prod(shape) + classes,), 16 * self.width), classes)
+        return heads.ProjectionCritic(nets.dcgan_critic(shape, self.width, batch_norm=True), classes)

@@ -39,8 +39,10 @@ class CwganGp(Family):
         from gan_core.optimizers import adam
         from gan_core.recipe import adversarial
 
-        generator = heads.Concatenated(nets.generator(self.net, self.latent + classes, shape, self.width), classes)
-        critic = heads.Projected(nets.wasserstein_critic(self.net, shape, self.width), classes)
+        generator = heads.LabelConcatenation(
+            nets.generator(self.net, self.latent + classes, shape, self.width), classes
+        )
+        critic = heads.ProjectionCritic(nets.wasserstein_critic(self.net, shape, self.width), classes)
 
         def critic_loss(batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
             with torch.no_grad():

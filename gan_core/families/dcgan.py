@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field
 
-from gan_core.family import Beta, Kernels, LearningRate, Noisy, Steps, Width
+from gan_core.family import Beta, InstanceNoiseFamily, Kernels, LearningRate, Steps, Width
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from gan_core.recipe import Batch, Recipe, Shape
 
 
-class Dcgan(Noisy):
+class Dcgan(InstanceNoiseFamily):
     """Strided convolutions, BatchNorm in both nets (over real and fake images apart), Adam(2e-4, 0.5)."""
 
     real_or_fake = "loss/critic"
@@ -42,7 +42,7 @@ class Dcgan(Noisy):
         generator = with_dropout(nets.dcgan_generator(self.latent, shape, self.width), self.dropout)
         critic = nets.dcgan_critic(shape, self.width, batch_norm=True)
         if self.minibatch_features:
-            critic = heads.comparing(critic, self.minibatch_features)
+            critic = heads.with_minibatch_discrimination(critic, self.minibatch_features)
         noised = instance_noise(self.instance_noise, self.noise_rounds, self.n_critic)
 
         def critic_loss(batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:

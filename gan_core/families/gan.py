@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
 
-from gan_core.family import Beta, Kernels, Latent, LearningRate, Noisy, Steps, Width
+from gan_core.family import Beta, InstanceNoiseFamily, Kernels, Latent, LearningRate, Steps, Width
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from gan_core.techniques.unrolling import Scorer
 
 
-class Gan(Noisy):
+class Gan(InstanceNoiseFamily):
     """Two MLPs play V(D, G), D = sigmoid(critic); G follows the non-saturating or the minimax loss."""
 
     real_or_fake = "loss/critic"
@@ -44,7 +44,7 @@ class Gan(Noisy):
         generator = nets.mlp_generator(self.latent, shape, self.width)
         critic = nets.mlp_critic(shape, self.critic_width)
         if self.minibatch_features:
-            critic = heads.comparing(critic, self.minibatch_features)
+            critic = heads.with_minibatch_discrimination(critic, self.minibatch_features)
         noised = instance_noise(self.instance_noise, self.noise_rounds, self.n_critic)
         objective = {
             "non_saturating": objectives.non_saturating_loss,

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
 
-from gan_core.family import Beta, LearningRate, NetName, Noisy, Steps, Width
+from gan_core.family import Beta, InstanceNoiseFamily, LearningRate, NetName, Steps, Width
 from gan_core.settings import SettingsError
 
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from gan_core.recipe import Batch, Recipe, Shape
 
 
-class Sgan(Noisy):
+class Sgan(InstanceNoiseFamily):
     """K logits, the fake class' held at 0: D = Z / (Z + 1) with Z the sum of their exponentials. Labelled images are
     classified too. G follows the non-saturating loss, or, as in the paper, matches the means of the critic's features
     (section 3.1): where real images are few, the critic outgrows that."""
@@ -49,7 +49,7 @@ class Sgan(Noisy):
         from gan_core.techniques.noise import instance_noise
 
         generator = nets.generator(self.net, self.latent, shape, self.width)
-        critic = heads.Classes(nets.wasserstein_critic(self.net, shape, self.width), classes)
+        critic = heads.ClassLogits(nets.wasserstein_critic(self.net, shape, self.width), classes)
         noised = instance_noise(self.instance_noise, self.noise_rounds, self.n_critic)
 
         def critic_loss(batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:

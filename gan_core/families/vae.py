@@ -33,7 +33,7 @@ class Vae(Family):
         from torch import nn
 
         from gan_core import nets, objectives
-        from gan_core.nets.codes import Likelihood, Posterior
+        from gan_core.nets.latent_codes import Likelihood, Posterior
         from gan_core.optimizers import adam
         from gan_core.recipe import Player, Recipe
 

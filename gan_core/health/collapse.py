@@ -23,7 +23,7 @@ GRACE = 0.25
 """Share of a game's rounds in which nothing counts."""
 
 
-class Collapse:
+class CollapseDetector:
     """Follows the `variety` of one game's samples, evaluation by evaluation."""
 
     def __init__(self, last_step: int) -> None:

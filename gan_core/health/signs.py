@@ -24,7 +24,7 @@ GUESSING = 2 * math.log(2)
 """The loss of a critic that cannot tell real from fake. Goodfellow et al. 2014, theorem 1."""
 
 
-def vitals(game: Game) -> dict[str, float]:
+def health_metrics(game: Game) -> dict[str, float]:
     """Norms of the gradients of each player's last turn and of its weights, `gradient_norm/NAME` and
     `weight_norm/NAME`; where the critic's weights are clipped, the share of them that lies at ±clip, `clipped_share`.
 
@@ -56,7 +56,7 @@ class Sign:
         return f"{self.name.replace('_', ' ')}: {self.seen}; {self.advice}"
 
 
-class Watch:
+class SignDetector:
     """Follows one run through its logged steps.
 
     A sign is told once, when it is seen at two steps in a row of those that measure it.
@@ -73,7 +73,7 @@ class Watch:
         self._told: set[str] = set()
 
     def see(self, step: int, metrics: Mapping[str, float]) -> tuple[Sign, ...]:
-        """The signs that are told at a step whose metrics these are: losses, `vitals`, and scores if it has any."""
+        """The signs that are told at a step whose metrics these are: losses, `health_metrics`, and scores if it has any."""
         measured = dict(metrics)
         if self._real_or_fake is not None:
             measured["real_or_fake"] = metrics[self._real_or_fake]

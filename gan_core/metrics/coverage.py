@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from gan_core.metrics.distances import BLOCK, measurable
+from gan_core.metrics.distances import BLOCK, check_features
 from gan_core.metrics.memorisation import nearest_neighbours
 
 
@@ -35,8 +35,8 @@ def mode_coverage(
     High quality: within `radius` sigmas of the nearest centre. A mode is found by `hits` of them or more.
     Raises ValueError for values that are not finite, no samples, or sizes that are not above 0.
     """
-    measurable(centres, "centres")
-    measurable(samples, "samples", like=centres)
+    check_features(centres, "centres")
+    check_features(samples, "samples", like=centres)
     for name, value in (("sigma", sigma), ("radius", radius), ("hits", hits)):
         if not value > 0:
             raise ValueError(f"{name}={value}: must be above 0")

@@ -20,7 +20,7 @@ _ROUNDING = 1e-14
 """A squared distance that is a smaller share of the squared norms is rounding: the rows are equal in float32."""
 
 
-def measurable(features: Tensor, what: str, least: int = 1, like: Tensor | None = None) -> None:
+def check_features(features: Tensor, what: str, least: int = 1, like: Tensor | None = None) -> None:
     """Raises ValueError unless `features` is (N, D), N at least `least`, finite, and of the width of `like`."""
     if features.dim() != 2:
         raise ValueError(f"{what} are of shape {tuple(features.shape)}; wanted: (N, D)")

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from gan_core import objectives, streams
 from gan_core.loop import Game
-from gan_core.nets.codes import Likelihood, Posterior
+from gan_core.nets.latent_codes import Likelihood, Posterior
 
 BATCH = 256
 """Images measured at once."""

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gan_core.metrics.distances import BLOCK, measurable, tile_rows
+from gan_core.metrics.distances import BLOCK, check_features, tile_rows
 
 
 @dataclass(frozen=True)
@@ -46,8 +46,8 @@ def squared_mmd(real: Tensor, fake: Tensor, block: int = BLOCK) -> float:
 
     Gretton et al. 2012, equation 3. Raises ValueError for values that are not finite or fewer than two rows.
     """
-    measurable(real, "real features", 2)
-    measurable(fake, "fake features", 2, like=real)
+    check_features(real, "real features", 2)
+    check_features(fake, "fake features", 2, like=real)
     real, fake = real.detach(), fake.detach()
     across = _kernel_sum(real, fake, block) / (len(real) * len(fake))
     return float(_own_kernel_mean(real, block) + _own_kernel_mean(fake, block) - 2 * across)
@@ -78,8 +78,8 @@ def kid(
 
     Raises ValueError for values that are not finite, and for a set smaller than a subset.
     """
-    measurable(real, "real features", 2)
-    measurable(fake, "fake features", 2, like=real)
+    check_features(real, "real features", 2)
+    check_features(fake, "fake features", 2, like=real)
     if subsets < 1:
         raise ValueError(f"subsets={subsets}: nearest: subsets=1")
     fewest = min(len(real), len(fake))

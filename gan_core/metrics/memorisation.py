@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from gan_core.metrics.distances import BLOCK, measurable, tile_rows, tiles
+from gan_core.metrics.distances import BLOCK, check_features, tile_rows, tiles
 
 
 @dataclass(frozen=True)
@@ -62,9 +62,9 @@ def memorisation(samples: Tensor, train: Tensor, held_out: Tensor, pairs: int = 
     `held_out` must come from the same distribution as `train` and not from `train`. Raises ValueError for values that
     are not finite, an empty set, and held-out images that are mostly copies of training ones: nothing can be compared.
     """
-    measurable(train, "train images")
-    measurable(samples, "samples", like=train)
-    measurable(held_out, "held-out images", like=train)
+    check_features(train, "train images")
+    check_features(samples, "samples", like=train)
+    check_features(held_out, "held-out images", like=train)
     found, index = nearest_neighbours(samples, train, block)
     expected, _ = nearest_neighbours(held_out, train, block)
     sample_median, held_out_median = float(found.quantile(0.5)), float(expected.quantile(0.5))

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from gan_core.metrics.distances import BLOCK, measurable, tiles
+from gan_core.metrics.distances import BLOCK, check_features, tiles
 
 SIGMAS = tuple(10 ** (exponent / 10) for exponent in range(-30, 11))
 """0.001 to 10, ten a decade (the original code: ten from 0.1 to 1, for pixels in [0, 1])."""
@@ -35,8 +35,8 @@ def log_densities(points: Tensor, samples: Tensor, sigmas: tuple[float, ...], bl
     log p(x) = logsumexp_i(-|x - s_i|^2 / 2 sigma^2) - log M - D / 2 log(2 pi sigma^2).
     Raises ValueError for values that are not finite and widths that are not above 0.
     """
-    measurable(samples, "samples")
-    measurable(points, "points", like=samples)
+    check_features(samples, "samples")
+    check_features(points, "points", like=samples)
     wrong = [sigma for sigma in sigmas if not 0 < sigma < math.inf]
     if wrong or not sigmas:
         raise ValueError(f"sigmas={wrong}: widths must be above 0 and finite, one or more")
@@ -55,7 +55,7 @@ def parzen(
 
     Raises ValueError for values that are not finite, fewer than two test points, and widths that are not above 0.
     """
-    measurable(test, "test points", 2, like=samples)
+    check_features(test, "test points", 2, like=samples)
     means = log_densities(validation, samples, sigmas, block).mean(dim=1)
     sigma = sigmas[int(means.argmax())]
     found = log_densities(test, samples, (sigma,), block)[0]

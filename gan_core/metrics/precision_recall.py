@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from gan_core.metrics.distances import BLOCK, measurable, tiles
+from gan_core.metrics.distances import BLOCK, check_features, tiles
 
 _TIE = 1 + 1e-10
 """How much the squared radius of a ball is widened, so that rounding never decides whether its rim belongs to it."""
@@ -45,8 +45,8 @@ def precision_recall(real: Tensor, fake: Tensor, k: int = 3, block: int = BLOCK)
     """
     if k < 1:
         raise ValueError(f"k={k}: a neighbour's number is 1 or more; nearest: k=1")
-    measurable(real, "real features", k + 1)
-    measurable(fake, "fake features", k + 1, like=real)
+    check_features(real, "real features", k + 1)
+    check_features(fake, "fake features", k + 1, like=real)
     real_radii, fake_radii = (squared_radii(features, k, block) * _TIE for features in (real, fake))
     balls = torch.zeros(len(fake), dtype=torch.int64, device=fake.device)
     recalled = torch.zeros(len(real), dtype=torch.bool, device=real.device)

@@ -34,7 +34,7 @@ def scores(game: Game, reference: Reference) -> dict[str, float]:
     count = sample_count(game.experiment.metrics.samples, reference)
     tally, points, problem = Tally(reference.extractor, count), [], ""
     try:
-        for start, stop in shares(count, batch_of(game.shape)):
+        for start, stop in rank_batches(count, batch_of(game.shape)):
             part = sample_range(game, start, stop)
             tally.add(part, start)
             points += [] if reference.modes is None else [part]
@@ -56,7 +56,7 @@ def scores(game: Game, reference: Reference) -> dict[str, float]:
     return found
 
 
-def shares(count: int, batch: int) -> Iterator[tuple[int, int]]:
+def rank_batches(count: int, batch: int) -> Iterator[tuple[int, int]]:
     """This rank's batches (start, stop) of `count` samples. Batches are cut the same for any world size, so that
     each sample and feature has the same bits."""
     starts = range(0, count, batch)

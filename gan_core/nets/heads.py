@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from gan_core import ranks
 
 
-class Concatenated(nn.Module):
+class LabelConcatenation(nn.Module):
     """Asks a net of (N, inputs + classes) with the label, one-hot, beside its input: (x, labels) -> net's output.
 
     For a generator's z and for the flattened sample before an MLP. Mirza & Osindero 2014, arXiv:1411.1784, figure 1.
@@ -27,7 +27,7 @@ class Concatenated(nn.Module):
         return self.net(torch.cat([x.flatten(1), F.one_hot(labels, self.classes).to(x.dtype)], dim=1))
 
 
-class Projected(nn.Module):
+class ProjectionCritic(nn.Module):
     """A critic that also asks how well a sample goes with its label: score(x) + <embedding(label), features(x)>.
 
     (N, *shape), (N,) -> (N,), each sample by itself. Miyato & Koyama 2018, arXiv:1802.05637, equation 3.
@@ -35,7 +35,7 @@ class Projected(nn.Module):
 
     def __init__(self, critic: nn.Module, classes: int) -> None:
         super().__init__()
-        self.features, self.score = _parted(critic)
+        self.features, self.score = _split_off_score(critic)
         self.embedding = nn.Embedding(classes, self.score.in_features)
         nn.init.normal_(self.embedding.weight, 0.0, 0.02)
 
@@ -44,7 +44,7 @@ class Projected(nn.Module):
         return self.score(features).flatten() + (features * self.embedding(labels)).sum(dim=1)
 
 
-class Classes(nn.Module):
+class ClassLogits(nn.Module):
     """A critic's features under a linear layer of one logit a class: (N, *shape) -> (N, classes).
 
     The logits start near -log(classes): the exponentials sum to 1, as for two equally likely outcomes.
@@ -52,7 +52,7 @@ class Classes(nn.Module):
 
     def __init__(self, critic: nn.Module, classes: int) -> None:
         super().__init__()
-        self.features, score = _parted(critic)
+        self.features, score = _split_off_score(critic)
         self.logits = nn.Linear(score.in_features, classes)
         nn.init.normal_(self.logits.weight, 0.0, 0.02)
         nn.init.constant_(self.logits.bias, -math.log(classes))
@@ -61,7 +61,7 @@ class Classes(nn.Module):
         return self.logits(self.features(x))
 
 
-class Closeness(nn.Module):
+class MinibatchDiscrimination(nn.Module):
     """Appends to each sample's features how close the others of the *global* batch are: (N, A) -> (N, A + kernels).
 
     M_i = f(x_i) T with T in (A, kernels, 5); o(x_i)_b = sum over j of exp(-||M_ib - M_jb||_1). Minibatch
@@ -82,14 +82,14 @@ class Closeness(nn.Module):
         return torch.cat([features, closeness.T], dim=1)
 
 
-def comparing(critic: nn.Module, kernels: int) -> nn.Module:
+def with_minibatch_discrimination(critic: nn.Module, kernels: int) -> nn.Module:
     """The critic with minibatch discrimination before its last layer. It must see real and fake samples apart."""
-    features, score = _parted(critic)
+    features, score = _split_off_score(critic)
     wider = nn.Linear(score.in_features + kernels, 1, bias=score.bias is not None)
-    return nn.Sequential(*features, Closeness(score.in_features, kernels), wider, nn.Flatten(0))
+    return nn.Sequential(*features, MinibatchDiscrimination(score.in_features, kernels), wider, nn.Flatten(0))
 
 
-def _parted(critic: nn.Module) -> tuple[nn.Sequential, nn.Linear]:
+def _split_off_score(critic: nn.Module) -> tuple[nn.Sequential, nn.Linear]:
     """A critic's features (N, count), and the linear layer that makes a score of them: every critic ends so."""
     assert isinstance(critic, nn.Sequential), critic
     *features, score, _ = critic

@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 
 from gan_core import data
+from gan_core.data.byte_images import ByteImages
 from gan_core.data.dataset import Dataset
 from gan_core.data.manifest import MANIFEST, Manifest, Shard
-from gan_core.data.pixels import Pixels
 from gan_core.experiment import Data
 from gan_core.settings import SettingsError
 from infra.stores.protocol import NotThereError, Progress, Store
@@ -34,7 +34,7 @@ class Plan:
 def planned(source: Data, shard_bytes: int) -> Plan:
     """The whole dataset of those settings, cut into shards of about that many bytes. Raises SettingsError."""
     dataset = data.load(source)
-    if not dataset.pictured:
+    if not dataset.is_images:
         raise SettingsError(f"{dataset.name} are points, which are drawn at every start; nearest: digits")
     images, labels = _values(dataset), dataset.labels.numpy().astype("<i8", copy=False)
     rows = max(1, shard_bytes // images[0].nbytes)
@@ -79,7 +79,7 @@ def write(plan: Plan, store: Store, setting: str, progress: Progress) -> int:
 
 def _values(dataset: Dataset) -> np.ndarray:
     """As they are stored: bytes, where images are bytes."""
-    if isinstance(dataset.images, Pixels):
+    if isinstance(dataset.images, ByteImages):
         return dataset.images.stored.numpy()
     return dataset.images.float().numpy().astype("<f4", copy=False)
 

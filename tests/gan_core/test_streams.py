@@ -18,7 +18,7 @@ def table(count: int) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def turn(index, *, seed=0, player="critic", count=20, size=SIZE, latent=LATENT):
-    return streams.turn(seed, player, index, size, latent, *table(count))
+    return streams.draw_batch(seed, player, index, size, latent, *table(count))
 
 
 def ranked(monkeypatch, rank: int, world: int) -> None:
@@ -59,7 +59,7 @@ def test_shapes_and_types():
     assert batch.z.shape == (SIZE, LATENT)
     assert batch.mix.shape == (SIZE, 1, 1, 1)
     assert {batch.real.dtype, batch.z.dtype, batch.mix.dtype} == {torch.float64}
-    points = streams.turn(0, "critic", 0, 4, LATENT, torch.zeros(9, 2), torch.zeros(9).long())
+    points = streams.draw_batch(0, "critic", 0, 4, LATENT, torch.zeros(9, 2), torch.zeros(9).long())
     assert points.mix.shape == (4, 1)
 
 

@@ -15,7 +15,7 @@ from torch.nn.parallel import DistributedDataParallel
 from gan_core import checkpoint, nets, objectives, ranks, streams
 from gan_core.experiment import Experiment, Metrics
 from gan_core.family import family_names
-from gan_core.health.signs import vitals
+from gan_core.health.signs import health_metrics
 from gan_core.loop import Game, rounds
 from gan_core.metrics.scores import scores
 from gan_core.metrics.statistics.reference import Reference
@@ -60,7 +60,7 @@ def _played(experiment: Experiment, reference: Reference, change: Any = None) ->
     if change:
         change(game)
     data = dataset(experiment)
-    if not data.pictured:
+    if not data.is_images:
         reference = Reference.build(Metrics(), data)
     grads: list[tuple[str, Tensor]] = []
     for name, optimizer in game.optimizers.items():
@@ -73,7 +73,7 @@ def _played(experiment: Experiment, reference: Reference, change: Any = None) ->
         "grads": grads,
         "state": state(game),
         "fid": measured["fid"],
-        "signs": {"variety": measured["variety"], **vitals(game)},
+        "signs": {"variety": measured["variety"], **health_metrics(game)},
     }
 
 
@@ -103,7 +103,7 @@ def _forget_other_ranks(game: Game) -> None:
                 module.__class__ = nn.BatchNorm2d
 
 
-class _Alone(heads.Closeness):
+class _Alone(heads.MinibatchDiscrimination):
     """Minibatch discrimination within a rank's own share."""
 
     def forward(self, features: Tensor) -> Tensor:
@@ -114,7 +114,7 @@ class _Alone(heads.Closeness):
 def _compare_with_own_share(game: Game) -> None:
     """A mutant: the samples of other ranks are not seen."""
     for module in game.players["critic"].modules():
-        if isinstance(module, heads.Closeness):
+        if isinstance(module, heads.MinibatchDiscrimination):
             module.__class__ = _Alone
 
 
@@ -139,7 +139,9 @@ def _penalty_apart(experiment: Experiment) -> Tensor:
     player = _Apart(game)
     module = DistributedDataParallel(player) if ranks.world_size() > 1 else player
     real = dataset(experiment).to(game.device, game.dtype)
-    batch = streams.turn(0, "critic", 0, experiment.data.batch_size, experiment.family.latent, real.images, real.labels)
+    batch = streams.draw_batch(
+        0, "critic", 0, experiment.data.batch_size, experiment.family.latent, real.images, real.labels
+    )
     loss, penalty = module(batch)
     loss.backward(retain_graph=True)
     penalty.backward()

@@ -13,7 +13,7 @@ from gan_core.metrics.extractors.extractor import Extractor, FeatureNet, tensors
 from gan_core.settings import SettingsError
 
 
-def own_net(path: str) -> FeatureNet:
+def custom_net(path: str) -> FeatureNet:
     """A net of the class, its random weights the same in each process. Raises SettingsError if it cannot be had."""
     module, _, name = path.partition(":")
     try:
@@ -33,10 +33,10 @@ def own_net(path: str) -> FeatureNet:
     return net
 
 
-def own_extractor(path: str, weights: Path | None, quantise: bool) -> Extractor:
+def custom_extractor(path: str, weights: Path | None, quantise: bool) -> Extractor:
     """The net with the weights of a file, if one is given. Its digest is of weights and source: another code with the
     same weights is another extractor. Raises SettingsError, or ValueError for a file that is none of its weights."""
-    net = own_net(path)
+    net = custom_net(path)
     if weights is not None:
         try:
             net.load_state_dict(torch.load(weights, map_location="cpu", weights_only=True))

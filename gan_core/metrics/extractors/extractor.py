@@ -58,7 +58,7 @@ class FeatureNet(nn.Module):
         raise NotImplementedError
 
 
-class Pixels(FeatureNet):
+class PixelFeatures(FeatureNet):
     """The samples themselves as features: exact for points, a weak measure for images."""
 
     name = "pixels"

@@ -93,7 +93,7 @@ class Conv(nn.Module):
         return x.relu_() if self.relu else x
 
 
-class Beside(nn.ModuleList):
+class ParallelBranches(nn.ModuleList):
     """Modules that see the same input, their outputs joined. (N, C, H, W) -> (N, sum of outs, H', W')."""
 
     def forward(self, x: Tensor) -> Tensor:
@@ -137,7 +137,7 @@ class _Builder:
         stages: list[nn.Module] = []
         for stage in line.split():
             sides = [self.conv(prefix + text, channels) for text in stage.split("+")]
-            stages.append(Beside(sides) if len(sides) > 1 else sides[0])
+            stages.append(ParallelBranches(sides) if len(sides) > 1 else sides[0])
             channels = sum(len(side.bias) for side in sides)
         return nn.Sequential(*stages), channels
 
@@ -175,7 +175,7 @@ class InceptionV3(FeatureNet):
         for name, lines, inner, pool, out in _BLOCKS:
             branches = [builder.chain(line.format(inner), channels, f"{name}.") for line in lines]
             branches.append(builder.pool(pool, out, channels, f"{name}."))
-            modules.append(Beside(module for module, _ in branches))
+            modules.append(ParallelBranches(module for module, _ in branches))
             channels = sum(count for _, count in branches)
         self.body = nn.Sequential(*modules)
         self.fc = nn.Parameter(builder.take("fc.weight", self.classes, channels), requires_grad=False)

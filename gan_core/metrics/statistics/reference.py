@@ -17,13 +17,13 @@ from torch import Tensor
 from gan_core import streams
 from gan_core.data.dataset import Dataset, Modes
 from gan_core.experiment import Metrics
-from gan_core.metrics.extractors.custom_extractor import own_extractor, own_net
+from gan_core.metrics.extractors.custom_extractor import custom_extractor, custom_net
 from gan_core.metrics.extractors.extractor import (
     CODE,
     Classifier,
     Extractor,
     FeatureNet,
-    Pixels,
+    PixelFeatures,
     tensors_digest,
     train_classifier,
 )
@@ -41,13 +41,13 @@ VALUES = 2**23
 """Values of the images measured at once: 32 MB of float32, a few times that on the way."""
 
 WIDEST = 4096
-"""Pixels as features are no more than this: their covariance takes 128 MB."""
+"""PixelFeatures as features are no more than this: their covariance takes 128 MB."""
 
-Watch = Callable[[Iterable[Tensor], int], Iterable[Tensor]]
+BatchProgress = Callable[[Iterable[Tensor], int], Iterable[Tensor]]
 """Shows someone how batches of so many images go by."""
 
 
-def unwatched(batches: Iterable[Tensor], count: int) -> Iterable[Tensor]:
+def no_progress(batches: Iterable[Tensor], count: int) -> Iterable[Tensor]:
     """Nobody looks."""
     return batches
 
@@ -55,8 +55,8 @@ def unwatched(batches: Iterable[Tensor], count: int) -> Iterable[Tensor]:
 def extractor_name(settings: Metrics, data: Dataset) -> str:
     """The extractor that `auto` stands for. Raises SettingsError for one that looks at images, on points."""
     if settings.extractor == "auto":
-        return "classifier" if data.pictured and data.classes > 1 else "pixels"
-    if settings.extractor != "pixels" and not data.pictured:
+        return "classifier" if data.is_images and data.classes > 1 else "pixels"
+    if settings.extractor != "pixels" and not data.is_images:
         raise SettingsError(
             f"metrics.extractor={settings.extractor} looks at images, {data.name} are points;"
             " nearest: metrics.extractor=pixels"
@@ -70,13 +70,13 @@ def build_extractor(settings: Metrics, name: str, data: Dataset | None) -> Extra
     Raises ValueError for weights that are missing, damaged or of another net.
     """
     weights, quantise = settings.weights, settings.quantise
-    if name == Pixels.name:
-        return Extractor(Pixels(), quantise=quantise)
+    if name == PixelFeatures.name:
+        return Extractor(PixelFeatures(), quantise=quantise)
     if name == InceptionV3.name:
         assert weights is not None, "Metrics asks for them"
         return Extractor(load_inception(weights), file_digest(weights), quantise)
     if name != Classifier.name:
-        return own_extractor(name, weights, quantise)
+        return custom_extractor(name, weights, quantise)
     if data is None:
         raise SettingsError("metrics.extractor=classifier needs a data set with labels; nearest: inception-v3")
     if weights is not None:
@@ -118,16 +118,16 @@ class Reference:
         parts = [data.digest(), name, repr((settings.quantise, settings.reference_samples)), CODE]
         parts += ["" if file is None else file_digest(file) for file in (settings.weights, settings.statistics)]
         if ":" in name:
-            parts.append(own_extractor(name, None, settings.quantise).digest)
+            parts.append(custom_extractor(name, None, settings.quantise).digest)
         return hashlib.sha256("/".join(parts).encode()).hexdigest()
 
     @staticmethod
     def build(
-        settings: Metrics, data: Dataset, watch: Watch = unwatched, device: torch.device | str = "cpu"
+        settings: Metrics, data: Dataset, progress: BatchProgress = no_progress, device: torch.device | str = "cpu"
     ) -> Reference:
         """Makes the extractor, then takes the moments of all of `data`, unless told otherwise, on a device."""
         extractor = build_extractor(settings, extractor_name(settings, data), data).to(device)
-        if isinstance(extractor.net, Pixels) and data.pictured and math.prod(data.shape) > WIDEST:
+        if isinstance(extractor.net, PixelFeatures) and data.is_images and math.prod(data.shape) > WIDEST:
             raise SettingsError(too_wide(math.prod(data.shape)))
         fits = (data.shape, data.classes, data.modes)
         weights = settings.weights if isinstance(extractor.net, InceptionV3) else None
@@ -138,7 +138,7 @@ class Reference:
                 raise ValueError(f"it is of {len(target.mean)} features, {extractor.net.name} gives {width}")
             return Reference(extractor.to("cpu"), target, count, *fits, weights)
         count = min(settings.reference_samples or len(data.images), len(data.images))
-        tally = Tally(extractor, count).extend(watch(real_batches(data, count), count))
+        tally = Tally(extractor, count).extend(progress(real_batches(data, count), count))
         assert tally.moments is not None
         return Reference(extractor.to("cpu"), tally.moments.gaussian.to("cpu"), count, *fits, weights)
 
@@ -223,12 +223,12 @@ def _net(name: str, tensors: dict[str, Tensor], weights: Path | None, data: Data
     net: FeatureNet
     if weights is not None:
         return load_inception(weights)
-    if name == Pixels.name:
-        net = Pixels()
+    if name == PixelFeatures.name:
+        net = PixelFeatures()
     elif name == Classifier.name:
         net = Classifier(data.shape, data.classes).double()
     else:
-        net = own_net(name)
+        net = custom_net(name)
     net.load_state_dict({key[10:]: value for key, value in tensors.items() if key.startswith("extractor.")})
     return net.requires_grad_(False).eval()
 

@@ -11,15 +11,15 @@ from typing import Any
 from ray import tune
 
 from gan_core import checkpoint
-from gan_core.health.collapse import Collapse
+from gan_core.health.collapse import CollapseDetector
 from gan_core.loop import DivergedError
 from gan_core.settings import SettingsError
 from pipelines.runs import FullDiskError, Pointer, TakenOverError, full_disk_told, pointer_file
 from pipelines.search.trials._exploit import exploit
 from pipelines.search.trials.context import SearchContext
-from pipelines.train.events import Event
+from pipelines.train.logged_steps import LoggedStep
 from pipelines.train.play import play
-from pipelines.train.worker_group import Job, run_group
+from pipelines.train.worker_group import GroupTask, run_group
 
 FAILED = "failed"
 """A result's field that says why the trial failed. It ends the trial as Tune ends any other, so that the actor is
@@ -34,7 +34,7 @@ class Trial(tune.Trainable):
     """A single-worker trial plays in this actor, which the next trial reuses; more workers are a group of Ray
     Train's beside it."""
 
-    _events: Iterator[Event] | None = None
+    _events: Iterator[LoggedStep] | None = None
 
     def setup(self, config: dict[str, Any], context: SearchContext | None = None) -> None:
         """Called once an actor; `reset_config` begins each further trial."""
@@ -52,7 +52,7 @@ class Trial(tune.Trainable):
         self._folder.experiment.write_text(self._experiment.to_yaml())
         self._reported = 0
         self._signs: list[str] = []
-        self._collapse: Collapse | None = None
+        self._collapse: CollapseDetector | None = None
         return True
 
     def step(self) -> dict[str, Any]:
@@ -83,17 +83,17 @@ class Trial(tune.Trainable):
         self.cleanup()
         return {"step": self._reported, "fid": math.inf, "done": True, field: why}
 
-    def _is_next(self, event: Event) -> bool:
+    def _is_next(self, event: LoggedStep) -> bool:
         return "fid" in event.metrics and event.step > self._reported
 
-    def _noted(self, event: Event) -> Event:
+    def _noted(self, event: LoggedStep) -> LoggedStep:
         self._signs += [sign.name for sign in event.signs if sign.name not in self._signs]
         return event
 
-    def _seen(self, event: Event) -> str:
+    def _seen(self, event: LoggedStep) -> str:
         """Whether the samples have collapsed for good, by all evaluations of this game until now."""
         if self._collapse is None:
-            self._collapse = Collapse(event.last_step)
+            self._collapse = CollapseDetector(event.last_step)
             for row in self._folder.rows():
                 if row["step"] < event.step:
                     self._collapse.see(int(row["step"]), row)
@@ -130,7 +130,7 @@ class Trial(tune.Trainable):
         """Held for a step only: a trial that is paused may go on in another actor. A group's first rank has its own."""
         return self._folder.sole_writer() if self._experiment.compute.workers == 1 else nullcontext()
 
-    def _play(self) -> Iterator[Event]:
+    def _play(self) -> Iterator[LoggedStep]:
         """From the newest checkpoint that Tune knows of; if it is gone, what lies between is played again."""
         context, target = self._context, self._context.target(self.trial_id)
         constants = context.constants(self._settings)
@@ -142,7 +142,9 @@ class Trial(tune.Trainable):
             return play(self._experiment, self._folder, context.reference, target, device, start, constants=constants)
         with self._folder.sole_writer():
             self._folder.discard_after(self._reported)
-        return run_group(Job(self._experiment, self._folder, context.reference, target, context.shares, constants))
+        return run_group(
+            GroupTask(self._experiment, self._folder, context.reference, target, context.shares, constants)
+        )
 
 
 def _why(error: DivergedError | SettingsError | StopIteration | TakenOverError) -> str:

@@ -13,7 +13,7 @@ from gan_core import data
 from gan_core.data.built_in import BUILT_IN
 from gan_core.data.dataset import Dataset
 from gan_core.data.sources import SOURCES
-from gan_core.data.torchvision_sets import FETCHED
+from gan_core.data.torchvision_sets import TORCHVISION_SETS
 from gan_core.experiment import DATA_NAMES, POINTS, Data, Experiment
 from gan_core.settings import SettingsError
 
@@ -32,7 +32,7 @@ def test_every_name_is_a_dataset(name):
     assert found.images.isfinite().all()
     assert found.labels.unique().tolist() == list(range(found.classes))
     assert found.shape == found.images[0].shape
-    assert found.pictured == (len(found.shape) == 3)
+    assert found.is_images == (len(found.shape) == 3)
 
 
 # Settings
@@ -78,7 +78,7 @@ def test_a_path_means_the_same_from_everywhere(tmp_path, monkeypatch):
 
 
 def test_every_name_has_one_loader():
-    assert sorted([*BUILT_IN, *SOURCES, *FETCHED, "packed"]) == sorted(DATA_NAMES)
+    assert sorted([*BUILT_IN, *SOURCES, *TORCHVISION_SETS, "packed"]) == sorted(DATA_NAMES)
     assert set(POINTS) < set(BUILT_IN)
 
 

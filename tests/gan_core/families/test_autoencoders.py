@@ -10,7 +10,7 @@ from torch.testing import assert_close
 
 from gan_core import objectives
 from gan_core.metrics.elbo import dequantised, independent_gaussian, log_likelihood_bound
-from gan_core.nets.codes import CodeGaussian, Likelihood, Posterior
+from gan_core.nets.latent_codes import CodeGaussian, Likelihood, Posterior
 from tests.gan_core.games import GAMES, dataset, new_game, play, small
 
 ENCODING = [name for name in GAMES if new_game(small(name)).averages.keys() >= {"encoder"}]

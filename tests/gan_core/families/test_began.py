@@ -16,7 +16,7 @@ def error(critic, x):
 
 def turn(game, player, number):
     real = dataset(game.experiment).to("cpu", torch.float64)
-    return streams.turn(0, player, number, BATCH, game.experiment.family.latent, real.images, real.labels)
+    return streams.draw_batch(0, player, number, BATCH, game.experiment.family.latent, real.images, real.labels)
 
 
 def test_losses_k_and_convergence_follow_section_3_4():

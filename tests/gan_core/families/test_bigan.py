@@ -18,7 +18,7 @@ def game():
 
 def batch(game, player):
     real = dataset(game.experiment).to("cpu", torch.float64)
-    return streams.turn(0, player, 7, BATCH, game.experiment.family.latent, real.images, real.labels)
+    return streams.draw_batch(0, player, 7, BATCH, game.experiment.family.latent, real.images, real.labels)
 
 
 def test_both_losses_are_cross_entropies_of_the_two_kinds_of_pairs(game):

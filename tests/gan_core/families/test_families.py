@@ -51,7 +51,7 @@ def test_samples_have_the_shape_and_range_of_the_data(name):
     assert samples.isfinite().all()
     assert not samples.requires_grad
     assert len(samples.flatten(1).unique(dim=0)) > 1
-    if real.pictured:
+    if real.is_images:
         assert samples.abs().max() <= 1
 
 

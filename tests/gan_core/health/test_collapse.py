@@ -2,12 +2,12 @@
 
 import pytest
 
-from gan_core.health.collapse import Collapse
+from gan_core.health.collapse import CollapseDetector
 
 
 def first_seen(varieties: list[float], every: int = 75, last_step: int = 1500) -> int | None:
     """The evaluation, from 1 on, at which the game counts as collapsed."""
-    collapse = Collapse(last_step)
+    collapse = CollapseDetector(last_step)
     for number, variety in enumerate(varieties, start=1):
         if collapse.see(number * every, {"fid": 1.0, "variety": variety}):
             return number
@@ -44,11 +44,11 @@ def test_games_that_were_played(varieties, collapsed):
 
 
 def test_without_variety_nothing_is_known():
-    collapse = Collapse(10)
+    collapse = CollapseDetector(10)
     assert [collapse.see(step, {"fid": 1.0}) for step in range(1, 11)] == [""] * 10
 
 
 def test_what_is_seen_is_said_in_numbers():
-    collapse = Collapse(100)
+    collapse = CollapseDetector(100)
     said = [collapse.see(step, {"variety": v}) for step, v in ((30, 0.8), (40, 0.0), (50, 0.0), (60, 0.0002))]
     assert said == ["", "", "", "variety of the samples 0.0002 at 3 evaluations in a row, until step 60"]

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from gan_core.family import family_class, family_names
-from gan_core.health.signs import Watch, vitals
+from gan_core.health.signs import SignDetector, health_metrics
 from gan_core.loop import Game, rounds
 from gan_core.metrics.scores import scores
 from tests.gan_core.games import GAMES, dataset, new_game, play, small
@@ -23,7 +23,7 @@ def norm(tensors) -> float:
 
 def told(game: Game, *rows: dict[str, float], steps: int = 50) -> list[list[str]]:
     """The signs' names at each of the rows."""
-    watch = Watch(game)
+    watch = SignDetector(game)
     return [[sign.name for sign in watch.see(steps * number, row)] for number, row in enumerate(rows, start=1)]
 
 
@@ -48,7 +48,7 @@ def test_norms_are_those_of_the_weights_and_of_the_last_gradients(name):
 
         optimizer.register_step_pre_hook(keep)
     play(game, 2)
-    found = vitals(game)
+    found = health_metrics(game)
     for player, gradient in last.items():
         assert gradient > 0
         assert found[f"gradient_norm/{player}"] == pytest.approx(gradient, rel=1e-5)
@@ -61,7 +61,7 @@ def test_the_clipped_share_is_that_of_the_critics_weights(clip):
     play(game, 3)
     weights = np.concatenate([weight.detach().numpy().ravel() for weight in game.players["critic"].parameters()])
     share = np.mean(np.abs(weights) > 0.99 * clip)
-    assert vitals(game)["clipped_share"] == pytest.approx(share, abs=1e-12)
+    assert health_metrics(game)["clipped_share"] == pytest.approx(share, abs=1e-12)
     assert (share > 0.3) == (clip < 1e-2)
     assert np.abs(weights).max() <= clip * (1 + 1e-6)
 
@@ -70,7 +70,7 @@ def test_only_clipped_weights_have_a_clipped_share():
     for name in family_names():
         game = game_of(name)
         play(game, 1)
-        assert ("clipped_share" in vitals(game)) == ("clip" in family_class(name).model_fields), name
+        assert ("clipped_share" in health_metrics(game)) == ("clip" in family_class(name).model_fields), name
 
 
 @pytest.mark.parametrize("name", [name for name in family_names() if family_class(name).real_or_fake])
@@ -162,7 +162,7 @@ def test_a_large_clip_is_told_when_weights_had_time_to_get_there():
 @pytest.mark.parametrize("name", family_names())
 def test_what_is_advised_is_a_setting_that_the_family_takes_and_does_not_have(name):
     game = game_of(name)
-    watch = Watch(game)
+    watch = SignDetector(game)
     right = {**STARVED, "variety": 0.001, "real_or_fake": 1e-4}
     wrong = {**right, "loss/critic": 9.0, "real_or_fake": 9.0, "wasserstein_estimate": -1.0}
     if "clip" in type(game.experiment.family).model_fields:
@@ -181,7 +181,7 @@ def test_what_is_advised_is_a_setting_that_the_family_takes_and_does_not_have(na
 
 def test_minimax_is_told_of_the_other_loss():
     game = game_of("gan-minimax", "family.n_critic=4")
-    watch = Watch(game)
+    watch = SignDetector(game)
     watch.see(50, STARVED)
     starved, strong = watch.see(100, STARVED)
     assert "family.loss=non_saturating or family.n_critic=2" in starved.advice
@@ -192,12 +192,12 @@ def test_minimax_is_told_of_the_other_loss():
 
 
 def watched(game: Game, every: int) -> set[str]:
-    watch = Watch(game)
+    watch = SignDetector(game)
     found: set[str] = set()
     real = dataset(game.experiment)
     for one in rounds(game, real.images, real.labels):
         if one.step % every == 0:
-            found |= {sign.name for sign in watch.see(one.step, {**one.scalars(), **vitals(game)})}
+            found |= {sign.name for sign in watch.see(one.step, {**one.scalars(), **health_metrics(game)})}
     return found
 
 
@@ -230,7 +230,7 @@ def test_sick_games_are_told_from_those_that_go_well(name, words, wanted):
 def test_a_generator_that_ignores_its_noise_has_collapsed(reference):
     """Its scores, as `play` has them."""
     game = game_of("dcgan", "metrics.samples=100")
-    watch, seen = Watch(game), []
+    watch, seen = SignDetector(game), []
     real = dataset(game.experiment).images
     for step, samples in enumerate([real[:100], real[:1].expand(100, -1, -1, -1), real[:1].expand(100, -1, -1, -1)]):
         game.sample = lambda z, labels, samples=samples: samples

@@ -12,7 +12,7 @@ from gan_core.metrics.extractors.extractor import (
     TOTAL_VARIANCE,
     Classifier,
     Extractor,
-    Pixels,
+    PixelFeatures,
     quantised,
     train_classifier,
 )
@@ -57,9 +57,9 @@ def test_the_accuracy_is_of_images_that_were_not_trained_on(digits):
 
 def test_pixels_are_the_samples_themselves():
     points = torch.randn(4, 2)
-    assert torch.equal(Extractor(Pixels()).features(points), points)
+    assert torch.equal(Extractor(PixelFeatures()).features(points), points)
     images = torch.rand(4, 1, 8, 8) * 2 - 1
-    assert torch.equal(Extractor(Pixels()).features(images), quantised(images).flatten(1))
+    assert torch.equal(Extractor(PixelFeatures()).features(images), quantised(images).flatten(1))
 
 
 @pytest.mark.parametrize(

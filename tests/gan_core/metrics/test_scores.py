@@ -9,8 +9,8 @@ from gan_core import data
 from gan_core.data.dataset import Dataset
 from gan_core.experiment import Data, Experiment, Metrics
 from gan_core.loop import Game
-from gan_core.metrics.extractors.custom_extractor import own_extractor
-from gan_core.metrics.extractors.extractor import Extractor, FeatureNet, Pixels
+from gan_core.metrics.extractors.custom_extractor import custom_extractor
+from gan_core.metrics.extractors.extractor import Extractor, FeatureNet, PixelFeatures
 from gan_core.metrics.fid import frechet_distance
 from gan_core.metrics.inception_score import inception_score
 from gan_core.metrics.scores import sample_range, scores
@@ -125,10 +125,10 @@ def test_images_out_of_range_are_refused_and_give_no_number(reference, noise, le
 
 
 def test_quantisation_is_a_choice(noise):
-    assert not torch.equal(Extractor(Pixels()).features(noise), noise.flatten(1))
-    assert torch.equal(Extractor(Pixels(), quantise=False).features(noise), noise.flatten(1))
-    assert "256 levels" in Extractor(Pixels()).about()["input_range"]
-    assert "256 levels" not in Extractor(Pixels(), quantise=False).about()["input_range"]
+    assert not torch.equal(Extractor(PixelFeatures()).features(noise), noise.flatten(1))
+    assert torch.equal(Extractor(PixelFeatures(), quantise=False).features(noise), noise.flatten(1))
+    assert "256 levels" in Extractor(PixelFeatures()).about()["input_range"]
+    assert "256 levels" not in Extractor(PixelFeatures(), quantise=False).about()["input_range"]
 
 
 # An extractor of one's own
@@ -183,7 +183,7 @@ def test_the_reference_may_be_of_fewer_images(digits):
 
 def test_published_statistics_are_measured_against(digits, tmp_path, game):
     mine = Reference.build(Metrics(extractor="pixels"), digits)
-    values = references.Extractor(Pixels()).features(digits.images).double().numpy()
+    values = references.Extractor(PixelFeatures()).features(digits.images).double().numpy()
     np.savez(tmp_path / "stats.npz", mu=values.mean(0), sigma=np.cov(values, rowvar=False))
     settings = Metrics(extractor="pixels", statistics=tmp_path / "stats.npz")
     theirs = Reference.build(settings, digits)
@@ -199,13 +199,13 @@ def test_published_statistics_are_measured_against(digits, tmp_path, game):
 def test_features_are_kept_of_images_chosen_at_random_not_of_the_first():
     """Mixtures and folders lie sorted: the first would be some classes only."""
     points = torch.arange(1000.0)[:, None].repeat(1, 2)
-    whole = Tally(Extractor(Pixels()), 1000, keep=100).extend(points.split(64)).features()
+    whole = Tally(Extractor(PixelFeatures()), 1000, keep=100).extend(points.split(64)).features()
     assert whole.shape == (100, 2)
     assert 350 < float(whole[:, 0].mean()) < 650
     assert float(whole[:, 0].max()) > 900
-    once = Tally(Extractor(Pixels()), 1000, keep=100).extend([points]).features()
+    once = Tally(Extractor(PixelFeatures()), 1000, keep=100).extend([points]).features()
     assert torch.equal(whole, once)
-    assert len(Tally(Extractor(Pixels()), 1000, keep=5000).extend([points]).features()) == 1000
+    assert len(Tally(Extractor(PixelFeatures()), 1000, keep=5000).extend([points]).features()) == 1000
 
 
 def test_statistics_of_another_width_are_told_when_the_reference_is_made(digits, tmp_path):
@@ -234,7 +234,7 @@ def test_another_source_is_another_extractor(tmp_path, monkeypatch):
     for factor in (1.0, 2.0):
         name = f"own_net_{int(factor)}"
         (tmp_path / f"{name}.py").write_text(text.format(factor))
-        digests.append(own_extractor(f"{name}:Net", None, True).digest)
+        digests.append(custom_extractor(f"{name}:Net", None, True).digest)
     assert digests[0] != digests[1]
 
 
@@ -245,4 +245,4 @@ def test_a_module_that_cannot_be_read_is_told_in_a_line(tmp_path, monkeypatch, d
         Reference.build(Metrics(extractor="broken_net:Net"), digits)
     (tmp_path / "junk.pth").write_bytes(b"junk")
     with pytest.raises(ValueError, match="junk.pth is no state dict of .*nearest: metrics.weights=null"):
-        own_extractor(HALVES, tmp_path / "junk.pth", True)
+        custom_extractor(HALVES, tmp_path / "junk.pth", True)

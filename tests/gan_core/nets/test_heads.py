@@ -33,7 +33,7 @@ def dcgan_critic(**options):
 def test_a_label_stands_one_hot_beside_the_input():
     net = torch.nn.Linear(4 + CLASSES, 2).double()
     x, labels = torch.randn(3, 2, 2, dtype=torch.float64), torch.tensor([2, 0, 2])
-    found = heads.Concatenated(net, CLASSES)(x, labels)
+    found = heads.LabelConcatenation(net, CLASSES)(x, labels)
     for row, label in enumerate(labels):
         asked = x[row].flatten() @ net.weight[:, :4].T + net.weight[:, 4 + label] + net.bias
         assert_close(found[row], asked)
@@ -42,7 +42,7 @@ def test_a_label_stands_one_hot_beside_the_input():
 @pytest.mark.parametrize("last_bias", [False, True])
 def test_a_projected_score_is_the_critics_and_the_labels_share_of_its_features(last_bias):
     critic = dcgan_critic(last_bias=last_bias)
-    projected = heads.Projected(critic, CLASSES).double()
+    projected = heads.ProjectionCritic(critic, CLASSES).double()
     x, labels = images(5), torch.tensor([0, 2, 1, 1, 0])
     found = projected(x, labels)
     assert found.shape == (5,)
@@ -54,7 +54,7 @@ def test_a_projected_score_is_the_critics_and_the_labels_share_of_its_features(l
 
 def test_classes_are_a_linear_layer_on_the_critics_features():
     critic = dcgan_critic()
-    classes = heads.Classes(critic, CLASSES).double()
+    classes = heads.ClassLogits(critic, CLASSES).double()
     x = images(4)
     assert_close(classes(x), critic[:-2](x) @ classes.logits.weight.T + classes.logits.bias)
     assert_close(classes.features(x), critic[:-2](x))
@@ -62,7 +62,7 @@ def test_classes_are_a_linear_layer_on_the_critics_features():
 
 def test_a_critic_of_classes_starts_undecided_between_real_and_fake():
     """D = Z / (Z + 1) is near 1/2."""
-    classes = heads.Classes(nets.dcgan_critic(SHAPE, 4, batch_norm=False), 10)
+    classes = heads.ClassLogits(nets.dcgan_critic(SHAPE, 4, batch_norm=False), 10)
     score = classes(images(50).float()).logsumexp(dim=1)
     assert_close(score.sigmoid(), torch.full((50,), 0.5), rtol=0, atol=0.02)
     assert math.isclose(float(classes.logits.bias.detach().exp().sum()), 1, rel_tol=1e-5)
@@ -73,7 +73,7 @@ def test_a_critic_of_classes_starts_undecided_between_real_and_fake():
 
 def test_closeness_is_the_papers_sum_over_the_batch():
     """Salimans et al. 2016, section 3.2, element by element."""
-    layer = heads.Closeness(4, 2).double()
+    layer = heads.MinibatchDiscrimination(4, 2).double()
     features = torch.randn(5, 4, dtype=torch.float64)
     found = layer(features)
     assert found.shape == (5, 4 + 2)
@@ -87,7 +87,7 @@ def test_closeness_is_the_papers_sum_over_the_batch():
 
 
 def test_equal_samples_are_as_close_as_can_be():
-    layer = heads.Closeness(4, 3)
+    layer = heads.MinibatchDiscrimination(4, 3)
     apart = layer(100 * torch.randn(6, 4))[:, 4:]
     alike = layer(torch.randn(1, 4).expand(6, 4))[:, 4:]
     assert_close(alike, torch.full((6, 3), 6.0))
@@ -97,7 +97,7 @@ def test_equal_samples_are_as_close_as_can_be():
 @pytest.mark.parametrize("last_bias", [False, True])
 def test_a_comparing_critic_sees_the_others(last_bias):
     critic = dcgan_critic(last_bias=last_bias)
-    comparing = heads.comparing(critic, 3).double()
+    comparing = heads.with_minibatch_discrimination(critic, 3).double()
     x = images(5)
     assert comparing(x).shape == (5,)
     assert (comparing(x)[:3] - comparing(x[:3])).abs().min() > 1e-6

@@ -6,7 +6,7 @@ from torch import nn
 from torch.testing import assert_close
 
 from gan_core import nets, ranks, streams
-from gan_core.family import Noisy, build_family, family_class, family_names
+from gan_core.family import InstanceNoiseFamily, build_family, family_class, family_names
 from gan_core.recipe import Turn
 from gan_core.settings import SettingsError
 from gan_core.techniques.noise import GlobalDropout, in_turn, instance_noise, with_dropout
@@ -82,7 +82,9 @@ def test_no_noise_is_the_samples_themselves(sigma, number):
     assert instance_noise(sigma, 10, 3)(x, "fake", turn(number)) is x
 
 
-@pytest.mark.parametrize("family", [name for name in family_names() if issubclass(family_class(name), Noisy)])
+@pytest.mark.parametrize(
+    "family", [name for name in family_names() if issubclass(family_class(name), InstanceNoiseFamily)]
+)
 def test_a_length_without_noise_is_refused(family):
     with pytest.raises(SettingsError, match=r"family.noise_rounds=5 has no meaning.*nearest: family.instance_noise="):
         build_family({"name": family, "noise_rounds": 5})

@@ -20,7 +20,7 @@ def played(steps: int, kernels: int = 0) -> tuple[torch.nn.Module, torch.optim.O
     with torch.random.fork_rng():
         torch.manual_seed(1)
         critic = nets.mlp_critic((2,), 5).double()
-        critic = heads.comparing(critic, kernels).double() if kernels else critic
+        critic = heads.with_minibatch_discrimination(critic, kernels).double() if kernels else critic
     optimizer = adam(0.02, 0.5, 0.9)(critic.parameters())
     step(critic, optimizer, FAKE, steps)
     return critic, optimizer

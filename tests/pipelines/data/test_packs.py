@@ -8,7 +8,7 @@ import torch
 
 from gan_core import data
 from gan_core.data.manifest import MANIFEST, Manifest
-from gan_core.data.pixels import Pixels
+from gan_core.data.byte_images import ByteImages
 from gan_core.experiment import Data
 from gan_core.settings import SettingsError
 from infra.stores.local import LocalStore
@@ -45,7 +45,7 @@ def test_a_pack_is_loaded_as_its_source(source, tmp_path, name, shard_bytes, hel
     wanted = data.load(source.model_copy(update={"held_out": held_out}))
     found = data.load(Data(name="packed", path=tmp_path / "pack", image_size=source.image_size, held_out=held_out))
     assert (found.name, found.classes, found.shape) == (wanted.name, wanted.classes, wanted.shape)
-    assert isinstance(found.images, Pixels) == (name == "folder")
+    assert isinstance(found.images, ByteImages) == (name == "folder")
     for one, other in [(found.images, wanted.images), (found.held_out, wanted.held_out)]:
         if other is not None:
             assert torch.equal(one[:], other[:])

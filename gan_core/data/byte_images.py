@@ -13,7 +13,7 @@ _TAKING = (_aten.index.Tensor, _aten.index_select.default, _aten.select.int)
 _PARTS = (_aten.slice.Tensor, _aten.split.Tensor, _aten.split_with_sizes.default, _aten.detach.default)
 
 
-class Pixels(Tensor):
+class ByteImages(Tensor):
     """A float tensor (M, C, H, W) in [-1, 1] over stored bytes 0..255.
 
     What is taken by index is an ordinary float tensor. Slices, `split` and `to` stay bytes. Any other operation
@@ -24,7 +24,7 @@ class Pixels(Tensor):
     """uint8 (M, C, H, W); may be a memory-mapped file that several processes share."""
 
     @staticmethod
-    def __new__(cls, stored: Tensor, dtype: torch.dtype = torch.float32) -> Pixels:
+    def __new__(cls, stored: Tensor, dtype: torch.dtype = torch.float32) -> ByteImages:
         assert stored.dtype == torch.uint8, stored.dtype
         return Tensor._make_wrapper_subclass(
             cls, stored.shape, strides=stored.stride(), dtype=dtype, device=stored.device
@@ -33,11 +33,11 @@ class Pixels(Tensor):
     def __init__(self, stored: Tensor, dtype: torch.dtype = torch.float32) -> None:
         self.stored = stored
 
-    # Results are what dispatch returns, not made Pixels again.
+    # Results are what dispatch returns, not made ByteImages again.
     __torch_function__ = torch._C._disabled_torch_function_impl  # type: ignore[assignment]
 
     def __repr__(self) -> str:  # type: ignore[override]
-        return f"Pixels({tuple(self.shape)}, dtype={self.dtype}, device='{self.device}')"
+        return f"ByteImages({tuple(self.shape)}, dtype={self.dtype}, device='{self.device}')"
 
     def floats(self) -> Tensor:
         """All of it as an ordinary tensor."""
@@ -49,18 +49,18 @@ class Pixels(Tensor):
     ) -> Any:
         kwargs = kwargs or {}
         first = args[0]
-        if isinstance(first, Pixels) and func in _TAKING:
+        if isinstance(first, ByteImages) and func in _TAKING:
             return normalised(func(first.stored, *args[1:], **kwargs), first.dtype)
-        if isinstance(first, Pixels) and func in _PARTS:
+        if isinstance(first, ByteImages) and func in _PARTS:
             parts = func(first.stored, *args[1:], **kwargs)
-            return tree_map(lambda part: Pixels(part, first.dtype), parts)
-        if isinstance(first, Pixels) and func is _aten._to_copy.default:
+            return tree_map(lambda part: ByteImages(part, first.dtype), parts)
+        if isinstance(first, ByteImages) and func is _aten._to_copy.default:
             dtype = kwargs.get("dtype") or first.dtype
-            moved = Pixels(first.stored.to(kwargs.get("device") or first.device), dtype)
-            return moved if dtype.is_floating_point else Pixels(moved.stored, first.dtype).floats().to(dtype)
-        if isinstance(first, Pixels) and func._schema.is_mutable:
+            moved = ByteImages(first.stored.to(kwargs.get("device") or first.device), dtype)
+            return moved if dtype.is_floating_point else ByteImages(moved.stored, first.dtype).floats().to(dtype)
+        if isinstance(first, ByteImages) and func._schema.is_mutable:
             raise TypeError(f"{func} would change stored images; nearest: take them first, images[indices]")
-        dense = tree_map(lambda value: value.floats() if isinstance(value, Pixels) else value, (args, kwargs))
+        dense = tree_map(lambda value: value.floats() if isinstance(value, ByteImages) else value, (args, kwargs))
         return func(*dense[0], **dense[1])
 
 

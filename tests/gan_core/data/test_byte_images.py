@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import nn
 
+from gan_core.data.byte_images import ByteImages, normalised
 from gan_core.data.dataset import Dataset
-from gan_core.data.pixels import Pixels, normalised
 from gan_core.experiment import Experiment, Metrics
 from gan_core.loop import DTYPES, Game, rounds
 from gan_core.metrics.extractors.extractor import quantised
@@ -47,7 +47,7 @@ TAKEN = {
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
 @pytest.mark.parametrize("name", TAKEN)
 def test_what_is_taken_is_an_ordinary_tensor_of_the_same_values(name, dtype):
-    found, wanted = TAKEN[name](Pixels(BYTES, dtype)), TAKEN[name](normalised(BYTES, dtype))
+    found, wanted = TAKEN[name](ByteImages(BYTES, dtype)), TAKEN[name](normalised(BYTES, dtype))
     assert type(found) is torch.Tensor
     assert found.dtype == wanted.dtype
     assert torch.equal(found, wanted)
@@ -67,24 +67,24 @@ PARTS = {
 @pytest.mark.parametrize("name", PARTS)
 def test_parts_share_the_bytes(name):
     stored = BYTES.clone()
-    whole = Pixels(stored)
+    whole = ByteImages(stored)
     found, wanted = PARTS[name](whole), PARTS[name](normalised(BYTES))
-    assert [type(part) for part in found] == [Pixels] * len(wanted)
+    assert [type(part) for part in found] == [ByteImages] * len(wanted)
     assert all(torch.equal(part.floats(), right) for part, right in zip(found, wanted, strict=True))
     assert {part.stored.untyped_storage().data_ptr() for part in found} == {stored.untyped_storage().data_ptr()}
 
 
 def test_another_type_of_float_is_still_bytes():
-    doubles = Pixels(BYTES).to("cpu", torch.float64)
-    assert isinstance(doubles, Pixels)
+    doubles = ByteImages(BYTES).to("cpu", torch.float64)
+    assert isinstance(doubles, ByteImages)
     assert torch.equal(doubles[:].clone(), BYTES.double() / 127.5 - 1)
-    assert Pixels(BYTES).to("meta").stored.device.type == "meta"
+    assert ByteImages(BYTES).to("meta").stored.device.type == "meta"
 
 
 def test_a_part_costs_no_more_memory_than_its_bytes():
     """10^12 bytes of which a row is taken: as floats they would not fit anywhere."""
     endless = torch.tensor([7], dtype=torch.uint8).expand(10**8, 3, 64, 64)
-    images = Pixels(endless).to("cpu", torch.float64)
+    images = ByteImages(endless).to("cpu", torch.float64)
     assert torch.equal(images[torch.tensor([10**8 - 1])], normalised(endless[:1], torch.float64))
     assert len(images[10**7 :].split(10**7)) == 9
 
@@ -92,7 +92,7 @@ def test_a_part_costs_no_more_memory_than_its_bytes():
 def test_a_net_and_its_gradients_see_the_same_numbers():
     first = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(144, 1))
     second = copy.deepcopy(first)
-    first(Pixels(BYTES)[:16]).sum().backward()
+    first(ByteImages(BYTES)[:16]).sum().backward()
     second(normalised(BYTES)[:16]).sum().backward()
     for one, other in zip(first.parameters(), second.parameters(), strict=True):
         assert torch.equal(one.grad, other.grad)
@@ -108,7 +108,7 @@ def test_the_same_game_is_played_with_bytes_and_with_floats(precision):
         f"compute.precision={precision}",
     )
     weights = []
-    for images in (Pixels(BYTES), normalised(BYTES, DTYPES[precision])):
+    for images in (ByteImages(BYTES), normalised(BYTES, DTYPES[precision])):
         real = Dataset("made", images, LABELS, 3).to("cpu", DTYPES[precision])
         game = Game(experiment, real.shape)
         list(islice(rounds(game, real.images, real.labels), 3))
@@ -120,30 +120,30 @@ def test_the_same_game_is_played_with_bytes_and_with_floats(precision):
 def test_the_same_reference_is_built_from_bytes_and_from_floats(extractor):
     built = [
         Reference.build(Metrics(extractor=extractor), Dataset("made", images, LABELS, 3))
-        for images in (Pixels(BYTES), normalised(BYTES))
+        for images in (ByteImages(BYTES), normalised(BYTES))
     ]
     assert torch.equal(built[0].target.mean, built[1].target.mean)
     assert torch.equal(built[0].target.covariance, built[1].target.covariance)
 
 
 def test_a_digest_is_of_the_bytes_in_every_type():
-    one = Dataset("made", Pixels(BYTES), LABELS, 3)
+    one = Dataset("made", ByteImages(BYTES), LABELS, 3)
     other = BYTES.clone()
     other[299, 2, 7, 7] ^= 1
     assert one.digest() == one.to("cpu", torch.float64).digest()
-    assert one.digest() != Dataset("made", Pixels(other), LABELS, 3).digest()
+    assert one.digest() != Dataset("made", ByteImages(other), LABELS, 3).digest()
     parts = [BYTES[:100], BYTES[100:]]
     joined = reduce(lambda left, right: torch.cat([left, right]), parts)
-    assert Dataset("made", Pixels(joined), LABELS, 3).digest() == one.digest()
+    assert Dataset("made", ByteImages(joined), LABELS, 3).digest() == one.digest()
 
 
 def test_stored_images_are_not_changed_in_place():
     with pytest.raises(TypeError, match="images"):
-        Pixels(BYTES).mul_(2)
+        ByteImages(BYTES).mul_(2)
     with pytest.raises(TypeError, match="images"):
-        Pixels(BYTES)[3:5] = 0
-    assert torch.equal(torch.zeros(300, 3, 8, 8).add_(Pixels(BYTES)), normalised(BYTES))
+        ByteImages(BYTES)[3:5] = 0
+    assert torch.equal(torch.zeros(300, 3, 8, 8).add_(ByteImages(BYTES)), normalised(BYTES))
 
 
 def test_values_are_not_shown_by_looking():
-    assert repr(Pixels(BYTES, torch.float64)) == "Pixels((300, 3, 8, 8), dtype=torch.float64, device='cpu')"
+    assert repr(ByteImages(BYTES, torch.float64)) == "ByteImages((300, 3, 8, 8), dtype=torch.float64, device='cpu')"
