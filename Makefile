@@ -18,12 +18,10 @@ PROGRESS := awk '/Downloading|Using cached|Installing|Successfully/ && !/metadat
 PYTHON_CHECK := import sys; \
 	sys.exit("ganfleet needs Python 3.11 or newer: make PYTHON=python3.11" if sys.version_info < (3, 11) else 0)
 
-# netifaces, which hpbandster names, must be compiled, and nothing that we use imports it: it is left out.
 # A local version ("2.15.0+cpu") comes from the index of whoever runs `make lock`: the public one is pinned.
 PIN := import json, sys; \
 	found = [entry["metadata"] for entry in json.load(open(sys.argv[1]))["install"]]; \
-	left_out = {"ganfleet", "netifaces"}; \
-	pins = {p["name"]: p["version"].split("+")[0] for p in found if p["name"] not in left_out}; \
+	pins = {p["name"]: p["version"].split("+")[0] for p in found if p["name"] != "ganfleet"}; \
 	print("\n".join(f"{name}=={pins[name]}" for name in sorted(pins, key=str.lower)))
 
 help:  ## show this list

@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 from gan_core.settings import SettingsError
-from tune_spaces import bohb
 from tune_spaces.domains import Space
 
 if TYPE_CHECKING:
@@ -14,7 +13,7 @@ if TYPE_CHECKING:
 
     from tune_spaces.searcher import FamilySearcher
 
-SamplerName = Literal["tpe", "random", "sobol", "gp", "bohb"]
+SamplerName = Literal["tpe", "random", "sobol", "gp"]
 SchedulerName = Literal["asha", "hyperband", "median", "pbt", "none"]
 
 Rows = Sequence[Mapping[str, float]]
@@ -23,17 +22,7 @@ METRIC, TIME, IMAGES = "fid", "step", "images_seen"
 
 
 def check_engines(sampler: SamplerName, scheduler: SchedulerName) -> None:
-    """Raises SettingsError if the two cannot work together, or a package is missing."""
-    if sampler == "bohb" and scheduler != "hyperband":
-        raise SettingsError(
-            f"search.sampler=bohb learns at HyperBand's rungs, search.scheduler={scheduler} has none;"
-            " nearest: search.scheduler=hyperband"
-        )
-    if sampler == "bohb" and not bohb.installed():
-        raise SettingsError(
-            f"search.sampler=bohb needs {' and '.join(bohb.PACKAGES)}: pip install 'ganfleet[bohb]';"
-            " nearest: search.sampler=tpe"
-        )
+    """Raises SettingsError if the two cannot work together."""
     if scheduler == "pbt" and sampler not in ("random", "sobol"):
         raise SettingsError(
             f"search.scheduler=pbt changes settings as it trains, of which search.sampler={sampler} would not know;"
@@ -49,7 +38,6 @@ def searcher(
     compare: bool = False,
     points: Sequence[Mapping[str, Any]] = (),
     defaults: Sequence[Mapping[str, Any]] = (),
-    time: str = TIME,
 ) -> FamilySearcher:
     """A sampler over the spaces of one family or several, minimising FID.
 
@@ -61,7 +49,7 @@ def searcher(
 
     known = [one for one in defaults if all(one[field] in domain for field, domain in spaces[str(one["name"])].items())]
     queue = [*points, *(known if name in MODELS else [])]
-    return FamilySearcher(name, spaces, seed, queue, compare, metric=METRIC, time=time)
+    return FamilySearcher(name, spaces, seed, queue, compare, metric=METRIC)
 
 
 def scheduler(
@@ -69,7 +57,6 @@ def scheduler(
     last_step: int,
     first_rung: int,
     *,
-    sampler: SamplerName = "tpe",
     spaces: Mapping[str, Space] | None = None,
     seed: int = 0,
     compare: bool = False,
@@ -82,12 +69,12 @@ def scheduler(
     both in images with `time=IMAGES`. `history`: a trial's rows so far, by its id, for a search that is gone on with.
     `compare`: trials are compared with those of their own family alone. (A population is of one family in any case.)
     """
-    from tune_spaces.schedulers import SCHEDULERS, PerFamily, Rungs, for_bohb
+    from tune_spaces.schedulers import SCHEDULERS, PerFamily, Rungs
 
     rungs = Rungs(last_step, first_rung, METRIC, time, history)
 
     def made(known: Mapping[str, Space]) -> TrialScheduler:
-        return for_bohb(rungs) if sampler == "bohb" else SCHEDULERS[name](rungs, known, seed)
+        return SCHEDULERS[name](rungs, known, seed)
 
     if compare and name != "pbt":
         return PerFamily({family: made({family: space}) for family, space in (spaces or {}).items()})

@@ -12,7 +12,6 @@ from typing import Any, cast
 from ray.tune.schedulers import (
     AsyncHyperBandScheduler,
     FIFOScheduler,
-    HyperBandForBOHB,
     MedianStoppingRule,
     TrialScheduler,
 )
@@ -137,28 +136,6 @@ class _Median(_Sound, MedianStoppingRule):
         """Its last row is known; Tune would count it twice."""
 
 
-class _HyperBandForBohb(_Sound, HyperBandForBOHB):
-    """HyperBand whose first rung is an evaluation: Tune's begins at one unit of time, where nothing is known yet, and
-    halves many times by the first result."""
-
-    def __init__(self, rungs: Rungs) -> None:
-        super().__init__(
-            time_attr=rungs.time, metric=rungs.metric, mode="min", max_t=rungs.last, reduction_factor=REDUCTION
-        )
-        self.rungs = rungs
-        self._s_max_1 = rungs.halvings + 1
-
-    def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
-        """A trial that ended under an earlier driver would be waited for by its bracket for ever."""
-        if not trial.is_finished():
-            super().on_trial_add(tune_controller, trial)
-
-    def on_trial_remove(self, tune_controller: Any, trial: Any) -> None:
-        """Also told of a trial that ended under an earlier driver, which it does not know."""
-        if trial in self._trial_info:
-            super().on_trial_remove(tune_controller, trial)
-
-
 class PerFamily(FIFOScheduler):
     """A rule for each family, of families that are compared: if they had their rungs in common, one that begins slowly
     would end at the first."""
@@ -201,8 +178,3 @@ SCHEDULERS: Mapping[str, Made] = {
     ),
     "none": lambda rungs, spaces, seed: FIFOScheduler(),
 }
-
-
-def for_bohb(rungs: Rungs) -> TrialScheduler:
-    """HyperBand with barriers, which tells BOHB of each rung."""
-    return _HyperBandForBohb(rungs)

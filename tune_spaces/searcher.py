@@ -7,30 +7,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any
 from zlib import crc32
 
 from ray.tune.search import Searcher
 
-from tune_spaces.bohb import Bohb
 from tune_spaces.domains import Space
 from tune_spaces.studies import Study
 
-MODELS = ("tpe", "gp", "bohb")
+MODELS = ("tpe", "gp")
 """Samplers that learn: from points too, and first of all from the papers' settings."""
-
-
-class Sampler(Protocol):
-    """A sampler that is asked for one trial's settings and told how they went."""
-
-    def ask(self, trial: str, given: Mapping[str, Any] | None = None) -> dict[str, Any]:
-        """`{"name": family, field: value}`: the sampler's own, or those given, for it to learn from."""
-
-    def reached(self, trial: str, step: int, fid: float) -> None:
-        """A trial's FID at a rung."""
-
-    def tell(self, trial: str, step: int, fid: float | None) -> None:
-        """The end of a trial; no FID: it failed."""
 
 
 class FamilySearcher(Searcher):
@@ -45,24 +31,23 @@ class FamilySearcher(Searcher):
         in_turn: bool,
         *,
         metric: str,
-        time: str,
     ) -> None:
         super().__init__(metric=metric, mode="min")
-        self._spaces, self._time, self._learns = spaces, time, sampler in MODELS
+        self._spaces, self._learns = spaces, sampler in MODELS
         # Of each family its own, or of all the same.
-        self._samplers: dict[str, Sampler]
+        self._samplers: dict[str, Study]
         # Chooses the family; None: the one with the fewest trials is next (or the one sampler chooses by itself).
         self._chooser: Study | None = None
         if len(spaces) == 1 or not (in_turn or sampler in ("sobol", "gp")):
-            self._samplers = dict.fromkeys(spaces, _sampler(sampler, spaces, seed))
+            self._samplers = dict.fromkeys(spaces, Study(sampler, spaces, seed))
         else:
-            self._samplers = {n: _sampler(sampler, {n: own}, _seed_of(seed, n)) for n, own in spaces.items()}
+            self._samplers = {n: Study(sampler, {n: own}, _seed_of(seed, n)) for n, own in spaces.items()}
             if sampler == "gp" and not in_turn:
                 self._chooser = Study("tpe", {name: {} for name in spaces}, seed)
         self._queue = [dict(point) for point in queue]
         self._turns = dict.fromkeys(spaces, 0)
-        self._live: dict[str, Sampler | None] = {}  # who asked for each; None: a point that no sampler learns from
-        self._last: dict[str, dict[str, Any]] = {}  # the last result of each live trial
+        self._live: dict[str, Study | None] = {}  # who asked for each; None: a point that no sampler learns from
+        self._last: dict[str, float | None] = {}  # the last FID of each live trial
 
     def suggest(self, trial_id: str) -> dict[str, Any]:
         """`{"settings": {"name": family, field: value}}`."""
@@ -89,36 +74,20 @@ class FamilySearcher(Searcher):
         return sampler.ask(trial)
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
-        """A FID on the way; a scheduler of rungs says whether it is of one."""
-        fid = _finite(result.get(self.metric))
+        """Keeps the last FID of a running trial: Tune gives no result with the end of a trial stopped while paused."""
         if trial_id in self._live:
-            self._last[trial_id] = {key: result[key] for key in (self.metric, self._time) if key in result}
-        sampler = self._live.get(trial_id)
-        if sampler is not None and fid is not None and "budget" in result.get("hyperband_info", {}):
-            sampler.reached(trial_id, int(result[self._time]), fid)
+            self._last[trial_id] = _finite(result.get(self.metric))
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
-        """The end of a trial, by itself, by a scheduler or by a failure. Tune gives no result of one that is stopped
-        while it is paused."""
-        sampler, last = self._live.pop(trial_id, None), self._last.pop(trial_id, {})
+        """Passes the trial's last FID to the sampler that suggested it; None if the trial failed."""
+        sampler, last = self._live.pop(trial_id, None), self._last.pop(trial_id, None)
         if sampler is None:
             return
-        result = last if result is None else result
-        fid = None if error else _finite(result.get(self.metric))
-        step = int(result.get(self._time, 0))
-        sampler.tell(trial_id, step, fid)
+        known = last if result is None else _finite(result.get(self.metric))
+        fid = None if error else known
+        sampler.tell(trial_id, fid)
         if self._chooser is not None:
-            self._chooser.tell(trial_id, step, fid)
-
-    def on_pause(self, trial_id: str) -> None:
-        """Told by Tune's HyperBand for BOHB. A paused trial is live."""
-
-    def on_unpause(self, trial_id: str) -> None:
-        """Told by the same."""
-
-
-def _sampler(name: str, spaces: Mapping[str, Space], seed: int) -> Sampler:
-    return Bohb(spaces, seed) if name == "bohb" else Study(name, spaces, seed)
+            self._chooser.tell(trial_id, fid)
 
 
 def _seed_of(seed: int, name: str) -> int:

@@ -38,10 +38,7 @@ class Study:
         self._open[trial] = self._study.ask()
         return suggest(self._open[trial], self._spaces)["settings"]
 
-    def reached(self, trial: str, step: int, fid: float) -> None:
-        """A rung that a trial went on from: nothing to learn before its end."""
-
-    def tell(self, trial: str, step: int, fid: float | None) -> None:
+    def tell(self, trial: str, fid: float | None) -> None:
         """The end of a trial. One without a FID counts as the worst so far: settings to keep away from."""
         asked = self._open.pop(trial)
         if fid is not None:

@@ -6,7 +6,6 @@ seconds: after the driver's death they are torn, or know of different trials.
 
 from __future__ import annotations
 
-import fcntl
 import json
 import math
 import os
@@ -18,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from gan_core.settings import SettingsError
+from infra.locks import lock_at_once
 from infra.stores.protocol import StoreError
 
 if TYPE_CHECKING:
@@ -71,9 +71,7 @@ class Journal:
         """Raises SettingsError if another process has it open. `segments`: where it is kept beside this file, which is
         made anew from them then."""
         self._file = path.open("a+b")
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        if not lock_at_once(self._file.fileno()):
             self._file.close()
             name = path.parent.name
             raise SettingsError(f"the search '{name}' is running; nearest: wait for it, or another name") from None
@@ -219,13 +217,13 @@ _TUNES_OWN = ("config", "date", "done", "experiment_tag", "hostname", "node_ip",
 
 
 def scalars(result: Mapping[str, Any]) -> dict[str, Any]:
-    """What is worth keeping of a result of Ray Tune's: finite numbers, words, and what BOHB adds."""
+    """The fields of a Ray Tune result that the journal keeps: finite numbers and text."""
     return {
         name: value
         for name, value in result.items()
         if name.split("/")[0] not in _TUNES_OWN
         and "time" not in name
-        and (isinstance(value, (int, str, dict)) or (isinstance(value, float) and math.isfinite(value)))
+        and (isinstance(value, (int, str)) or (isinstance(value, float) and math.isfinite(value)))
     }
 
 

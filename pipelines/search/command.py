@@ -12,7 +12,7 @@ from infra.mlflow.tracker import close_run, opened_run, version_tags
 from infra.stores.protocol import StoreError
 from pipelines.data.fetch import at_hand
 from pipelines.errors import InterruptedRunError
-from pipelines.evaluate.reference import obtain_reference, say_reference
+from pipelines.evaluate.reference import prepare_reference, print_reference
 from pipelines.runs import RunFolder, TakenOverError, full_disk_told, shared_cache
 from pipelines.search._best import Found
 from pipelines.search._budget import Spending
@@ -29,8 +29,8 @@ from pipelines.search.trials.monitor import Watch, longest
 from pipelines.search.trials.suggestions import Suggestions
 from pipelines.search.trials.tuner import play_trials
 from pipelines.settings import SearchExperiment, check_room, concurrent_trials, trial_shares
-from pipelines.tracking.retry import Owed, Patience, say_brought, say_owed
-from pipelines.tracking.runs import STATUS, State, ask_tracking, prepare_tracking
+from pipelines.tracking.retry import TrackingRetry, UntrackedNote, print_caught_up, print_untracked
+from pipelines.tracking.runs import STATUS, State, check_tracking_server, prepare_tracking
 from pipelines.tracking.target import flat
 from tune_spaces.engines import IMAGES, TIME, scheduler, searcher
 
@@ -45,29 +45,29 @@ def search(experiment: SearchExperiment, folder: RunFolder, console: Console) ->
 
     Raises InterruptedRunError on Ctrl-C; SettingsError if the cluster is too small, or if the search is running.
     """
-    ask_tracking(experiment)
+    check_tracking_server(experiment)
     with Journal(folder.journal, folder.segments()) as journal:
         lacked = _owed(folder)
         source = at_hand(experiment.data, experiment.storage, console)
-        yardstick = obtain_reference(
+        shared_reference = prepare_reference(
             experiment.metrics, source, experiment.storage.folder, console, shared_cache(experiment.storage)
         )
-        say_reference(console, yardstick)
-        tracking, tags = prepare_tracking(experiment), {**version_tags(), **yardstick.tags}
+        print_reference(console, shared_reference)
+        tracking, tags = prepare_tracking(experiment), {**version_tags(), **shared_reference.tags}
         parent = _open_parent(experiment, folder, tracking, tags)
         where = (experiment.tracking_uri, tracking, parent)
         try:
             with full_disk_told(experiment.storage), SearchView(console, experiment) as view, cluster() as room:
                 check_room(experiment, room)
                 shares = trial_shares(experiment, room)
-                context = SearchContext(experiment, folder, yardstick.content, *where, tags, shares)
+                context = SearchContext(experiment, folder, shared_reference.content, *where, tags, shares)
                 found, whole = _played(context, journal, view, room)
             _close_parent(context, found, whole, _written(context, found, console))
         except TakenOverError:
             raise
         except BaseException as error:
             state: State = "interrupted" if isinstance(error, KeyboardInterrupt | StoreError) else "failed"
-            Patience().done(
+            TrackingRetry().attempt(
                 lambda: close_run(experiment.tracking_uri, parent, STATUS[state], {"ganfleet.state": state}, {})
             )
             raise
@@ -77,11 +77,11 @@ def search(experiment: SearchExperiment, folder: RunFolder, console: Console) ->
         if experiment.search.compare:
             say_families(console, found.outcomes, found.confirmed)
         if _owed(folder):
-            say_owed(console, experiment, "search", folder.path.name)
+            print_untracked(console, experiment, "search", folder.path.name)
         else:
             register_winner(context, found, console)
             if lacked:
-                say_brought(console, experiment, folder.path.name)
+                print_caught_up(console, experiment, folder.path.name)
     if found.best is None:
         raise FailedSearchError("no trial came to an end with a FID")
 
@@ -98,7 +98,6 @@ def _played(context: SearchContext, journal: Journal, view: SearchView, room: Cl
         compare=budget.compare,
         points=experiment.points(),
         defaults=experiment.defaults(),
-        time=_unit(experiment)[1],
     )
     # A population lives at once, in turns if there is no room for all.
     at_once = budget.trials if budget.scheduler == "pbt" else concurrent_trials(experiment, room)
@@ -145,16 +144,16 @@ def _close_parent(context: SearchContext, found: Found, whole: bool, files: list
             track_winner(context, found)
         close_run(context.tracking_uri, context.parent, STATUS[state], tags, artifacts)
 
-    patience = Patience()
+    retry = TrackingRetry()
     if not _owed(context.folder):  # else there was a minute for it already
-        patience.insist()
-    if not patience.done(end):
-        Owed(context.folder).note(patience.error)
+        retry.start_final_minute()
+    if not retry.attempt(end):
+        UntrackedNote(context.folder).write(retry.error)
 
 
 def _owed(folder: RunFolder) -> bool:
     """Whether MLflow lacks some of the search, or of its confirmation."""
-    return bool(Owed(folder)) or bool(Owed(folder.below("confirm")))
+    return bool(UntrackedNote(folder)) or bool(UntrackedNote(folder.below("confirm")))
 
 
 def _scheduler(experiment: SearchExperiment, folder: RunFolder) -> TrialScheduler:
@@ -163,7 +162,6 @@ def _scheduler(experiment: SearchExperiment, folder: RunFolder) -> TrialSchedule
         experiment.search.scheduler,
         longest(experiment) * unit,
         experiment.budget.eval_every * unit,
-        sampler=experiment.search.sampler,
         spaces=experiment.spaces(),
         seed=experiment.seed,
         compare=experiment.search.compare,

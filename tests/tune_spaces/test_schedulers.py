@@ -9,10 +9,9 @@ from ray.tune.experiment import Trial
 from ray.tune.schedulers import TrialScheduler
 
 from gan_core.settings import SettingsError
-from tune_spaces import bohb
 from tune_spaces.engines import IMAGES, check_engines, scheduler
 
-GO, STOP, PAUSE = TrialScheduler.CONTINUE, TrialScheduler.STOP, TrialScheduler.PAUSE
+GO, STOP = TrialScheduler.CONTINUE, TrialScheduler.STOP
 RULES = ["asha", "hyperband", "median"]
 
 
@@ -136,25 +135,6 @@ def test_families_that_are_compared_have_rungs_of_their_own(name, compare):
     assert told("late too", "quick", 90.0) == STOP or not compare, "worse than all but the other family"
 
 
-def test_compared_families_fill_bohbs_brackets_apart_and_none_waits_for_ever():
-    of = scheduler("hyperband", 1800, 200, sampler="bohb", spaces=TWO, compare=True)
-    trials = [of_family(f"{family}{number}", family) for number in range(9) for family in TWO]
-    controller = Controller(of, trials)
-    for one in trials:
-        of.on_trial_add(controller, one)
-        one.set_status(Trial.RUNNING)
-    for number, one in enumerate(trials):
-        said = tell(of, one, 200, float(number), controller)
-        one.set_status(Trial.PAUSED if said == PAUSE else Trial.TERMINATED)
-    assert sorted(controller.unpaused) == sorted(f"{family}{number}" for family in TWO for number in range(3))
-    waiting = [one for one in trials if one.status == Trial.PAUSED]
-    while (one := of.choose_trial_to_run(controller)) is not None:
-        assert one in waiting
-        waiting.remove(one)
-        one.set_status(Trial.RUNNING)
-    assert not waiting
-
-
 @pytest.mark.parametrize("name", ["asha", "median"])
 def test_a_rule_is_reminded_of_the_rungs_before(name):
     """Each driver has a scheduler of its own, which knows nothing yet."""
@@ -183,78 +163,12 @@ def test_a_scheduler_is_stored_with_a_search(name):
     assert pickle.loads(cloudpickle.dumps(scheduler(name, 2000, 200)))
 
 
-# BOHB's
-
-
-class Controller:
-    """What Tune's HyperBand asks of the controller."""
-
-    def __init__(self, rule: TrialScheduler, trials: list[Trial]) -> None:
-        self.rule = rule
-        self.trials, self.paused, self.unpaused, self.stopped = trials, [], [], []
-        self.search_alg = self.searcher = self
-
-    def get_trials(self) -> list[Trial]:
-        return self.trials
-
-    def on_pause(self, trial_id: str) -> None:
-        self.paused.append(trial_id)
-
-    def on_unpause(self, trial_id: str) -> None:
-        self.unpaused.append(trial_id)
-
-    def stop_trial(self, one: Trial) -> None:
-        self.stopped.append(one.trial_id)
-        self.rule.on_trial_remove(self, one)
-        one.set_status(Trial.TERMINATED)
-
-
-def for_bohb(last=1800, first=200):
-    return scheduler("hyperband", last, first, sampler="bohb")
-
-
-def test_hyperband_for_bohb_halves_at_evaluations():
-    """Li et al. 2017: a bracket of 9 trials from the first rung, of which 3 go on to the next."""
-    of = for_bohb()
-    trials = added(of, *"abcdefghi")
-    controller = Controller(of, trials)
-    for number, one in enumerate(trials):
-        one.set_status(Trial.RUNNING)
-        said = tell(of, one, 200, float(number), controller)
-        one.set_status(Trial.PAUSED if said == PAUSE else Trial.TERMINATED)
-    assert said == STOP, "the last is the worst"
-    assert controller.paused == list("abcdefgh")
-    assert sorted(controller.unpaused) == list("abc")
-    assert sorted(controller.stopped) == list("defgh")
-
-
-@pytest.mark.parametrize(("last", "first"), [(1, 200), (200, 200), (300, 200), (1400, 200), (5400, 200), (2000, 1)])
-def test_no_rung_of_bohbs_hyperband_is_before_an_evaluation(last, first):
-    of = for_bohb(last, first)
-    for one in added(of, *map(str, range(60))):
-        assert of._trial_info[one][0]._cumul_r >= min(first, last)
-
-
-def test_bohbs_hyperband_does_not_wait_for_trials_that_ended_under_an_earlier_driver():
-    of = for_bohb(200, 200)
-    ended = trial("ended", step=200, fid=3.0)
-    ended.set_status(Trial.TERMINATED)
-    of.on_trial_add(None, ended)
-    live = added(of, "live")[0]
-    live.set_status(Trial.RUNNING)
-    controller = Controller(of, [ended, live])
-    assert tell(of, live, 200, 5.0, controller) in (STOP, PAUSE)
-    of.on_trial_complete(controller, ended, {})
-
-
 # What fits together
 
 
 @pytest.mark.parametrize(
     ("sampler", "rule", "nearest"),
     [
-        ("bohb", "asha", "search.scheduler=hyperband"),
-        ("bohb", "pbt", "search.scheduler=hyperband"),
         ("tpe", "pbt", "search.sampler=sobol"),
         ("gp", "pbt", "search.sampler=sobol"),
     ],
@@ -262,12 +176,6 @@ def test_bohbs_hyperband_does_not_wait_for_trials_that_ended_under_an_earlier_dr
 def test_what_does_not_fit_together_is_refused(sampler, rule, nearest):
     with pytest.raises(SettingsError, match=f"nearest: {nearest}$"):
         check_engines(sampler, rule)
-
-
-def test_bohb_that_is_not_installed_says_what_to_install(monkeypatch):
-    monkeypatch.setattr(bohb, "PACKAGES", ("no_such_package",))
-    with pytest.raises(SettingsError, match="pip install 'ganfleet\\[bohb\\]'; nearest: search.sampler=tpe"):
-        check_engines("bohb", "hyperband")
 
 
 @pytest.mark.parametrize("sampler", ["random", "sobol", "tpe", "gp"])

@@ -42,7 +42,7 @@ class Suggestions(SearchAlgorithm):
         names: Sequence[str],
         concurrent: int,
     ) -> None:
-        self.searcher = searcher  # under the name by which BOHB's scheduler looks for it
+        self._searcher = searcher
         self._journal, self._spending, self._folder = journal, spending, folder
         self._names, self._concurrent = set(names), concurrent
         self._live: dict[str, TuneTrial] = {}
@@ -86,14 +86,14 @@ class Suggestions(SearchAlgorithm):
             return None
         if self._unfinished:
             return self._tunes(self._unfinished.popleft())
-        config = self.searcher.suggest(self._fresh[0])
+        config = self._searcher.suggest(self._fresh[0])
         return None if config is None else self._tunes(self._journal.begin(self._fresh.popleft(), config))
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         kept = scalars(result)
         self._journal.result(trial_id, kept)
         if trial_id not in self._strangers:
-            self.searcher.on_trial_result(trial_id, kept)
+            self._searcher.on_trial_result(trial_id, kept)
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         trial, record = self._live.pop(trial_id), self._journal.records[trial_id]
@@ -111,7 +111,7 @@ class Suggestions(SearchAlgorithm):
             done = last.get("step", 0) >= last.get("last_step", math.inf)
             self._journal.end(trial_id, "completed" if done else "stopped", "" if done else EARLY, last or None)
         if trial_id not in self._strangers:
-            _tell_end(self.searcher, self._journal.records[trial_id])
+            _tell_end(self._searcher, self._journal.records[trial_id])
 
     def _tunes(self, record: Record) -> TuneTrial:
         """Tune's trial, which goes on from where the record points."""
