@@ -7,7 +7,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo docs test lint format lock wheel clean
+.PHONY: help demo docs test test-full test-all test-system lint format lock wheel clean
 
 BIN := .venv/bin
 INSTALLED := .venv/.installed
@@ -25,7 +25,7 @@ PIN := import json, sys; \
 	print("\n".join(f"{name}=={pins[name]}" for name in sorted(pins, key=str.lower)))
 
 help:  ## show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .venv: $(INSTALLED)
 
@@ -42,8 +42,20 @@ demo: $(INSTALLED)  ## a small search on the built-in digits (DEMO=name names it
 	@if [ -f runs/$(DEMO)/experiment.yaml ]; then $(BIN)/ganfleet search --resume $(DEMO); \
 	else $(BIN)/ganfleet search --config demo name=$(DEMO); fi
 
-test: $(INSTALLED)  ## run the tests
-	$(BIN)/python -m pytest
+# Two processes: more would disturb the tests' Ray clusters on a small machine. `make test PYTEST="-k name"` narrows.
+PYTEST ?=
+RUN_TESTS = $(BIN)/python -m pytest -n 2 $(PYTEST)
+
+test: $(INSTALLED)  ## the quick tests, some minutes
+	$(RUN_TESTS) -m quick
+
+test-full: $(INSTALLED)
+	$(RUN_TESTS) -m full
+
+test-all: test test-full  ## all tests that need no root
+
+test-system: $(INSTALLED)  ## tests on Slurm, two hosts, Swift, PostgreSQL and Chromium: needs root
+	$(RUN_TESTS) -m system
 
 docs: $(INSTALLED)  ## build the documentation's pages into site/ (needs no network)
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet

@@ -28,6 +28,32 @@ EXCUSED = "excused: "
 """The reason of a skip begins so where what is absent can be installed from nowhere: it is one in CI too."""
 
 
+FULL = {"ray_cluster", "own_cluster", "moto_server"}
+"""Fixtures whose tests `make test` leaves out: they start a cluster, or a server that needs no root."""
+SYSTEM = {"swift_server", "tracking", "slurm_node", "two_hosts", "ray_head", "browser"}
+"""Fixtures whose tests `make test-system` runs: they need root, or programs that pip does not install."""
+RAY = {"ray_cluster", "own_cluster", "slurm_node", "two_hosts", "ray_head"}
+"""Fixtures whose tests run one after the other, in one process of pytest-xdist: they start Ray."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Sets each test's tier from its fixtures, so that none is forgotten. A test may name its tier itself."""
+    for item in items:
+        fixtures = set(getattr(item, "fixturenames", ()))
+        if fixtures & RAY:
+            item.add_marker(pytest.mark.xdist_group("ray"))
+        elif fixtures & SYSTEM:
+            item.add_marker(pytest.mark.xdist_group("servers"))
+        if any(item.get_closest_marker(tier) for tier in ("quick", "full", "system")):
+            continue
+        item.add_marker("system" if fixtures & SYSTEM else "full" if fixtures & FULL else "quick")
+
+
+@pytest.fixture(scope="session")
+def own_cluster() -> None:
+    """Asked for by a test whose commands start a Ray cluster in a process of their own."""
+
+
 @pytest.fixture
 def require() -> Callable[[object, str], None]:
     """`require(there, reason)` skips the test if what it needs is absent; GANFLEET_REQUIRE_ALL=1 fails it."""

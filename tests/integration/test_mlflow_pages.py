@@ -17,8 +17,6 @@ from pipelines.search.command import search
 from tests.pipelines.tiny import created, named, small_search, tracked
 from tests.servers import ROOT
 
-pytestmark = [pytest.mark.cluster, pytest.mark.slow]
-
 SECONDS = 90
 SCREENS = Path(os.environ.get("GANFLEET_ARTIFACTS") or ROOT / "ci-artifacts")
 """Where the screenshots are kept."""

@@ -17,8 +17,6 @@ from pipelines.runs._folder import RunFolder
 from tests.guide import walked
 from tests.pipelines.tiny import SMALL, command, rows
 
-pytestmark = [pytest.mark.cluster, pytest.mark.slow]
-
 NAME, ROUNDS, EVERY = "afar", 2500, 100
 WORDS = (
     *("train", "wgan_gp", *SMALL, "family.n_critic=1", f"name={NAME}", f"budget.rounds={ROUNDS}"),
@@ -51,7 +49,7 @@ def clean(token: str) -> dict[str, str]:
 
 
 @pytest.fixture(scope="module")
-def remote(tmp_path_factory) -> Iterator[Remote]:
+def ray_head(tmp_path_factory) -> Iterator[Remote]:
     """`ray start --head` on free ports of loopback, ended by its own process; its sockets need a short path."""
     folder, token = Path(tempfile.mkdtemp(prefix="gf-", dir="/tmp")), secrets.token_hex(32)
     programs = Path(sys.executable).parent
@@ -86,51 +84,51 @@ def until(found: Callable[[], object], log: Path, seconds: float = 180) -> None:
         time.sleep(0.3)
 
 
-def test_a_job_is_submitted_stopped_and_gone_on_with(remote):
-    folder = RunFolder(remote.place / "runs" / NAME)
-    refused = remote.ganfleet("submit", "--to", "ray", *WORDS, token="0" * 64)
+def test_a_job_is_submitted_stopped_and_gone_on_with(ray_head):
+    folder = RunFolder(ray_head.place / "runs" / NAME)
+    refused = ray_head.ganfleet("submit", "--to", "ray", *WORDS, token="0" * 64)
     assert (refused.returncode, refused.stdout) == (2, "")
     (line,) = refused.stderr.splitlines()
-    assert line.startswith(f"error: the Ray cluster at {remote.url} refuses the token")
+    assert line.startswith(f"error: the Ray cluster at {ray_head.url} refuses the token")
     assert not folder.path.exists()
 
-    first = remote.ganfleet("submit", "--to", "ray", *WORDS)
+    first = ray_head.ganfleet("submit", "--to", "ray", *WORDS)
     assert (first.returncode, first.stdout) == (0, f"{NAME}-1\n"), first.stderr
-    listed = remote.ganfleet("jobs").stdout.splitlines()[1].split()[:4]
+    listed = ray_head.ganfleet("jobs").stdout.splitlines()[1].split()[:4]
     assert listed in ([NAME, "ray", f"{NAME}-1", state] for state in ("waiting", "running"))
-    twice = remote.ganfleet("submit", "--to", "ray", *WORDS)
+    twice = ray_head.ganfleet("submit", "--to", "ray", *WORDS)
     assert (twice.returncode, "is in job afar-1 of ray already" in twice.stderr) == (2, True)
     until(folder.checkpoints, folder.log)
-    assert remote.ganfleet("jobs", "stop", NAME).returncode == 0
-    told = remote.ganfleet("jobs", "logs", NAME)
+    assert ray_head.ganfleet("jobs", "stop", NAME).returncode == 0
+    told = ray_head.ganfleet("jobs", "logs", NAME)
     assert (told.returncode, told.stderr) == (0, "")
     assert f"interrupted; to go on: ganfleet train --resume {NAME}" in told.stdout
     step = rows(folder.path)[-1]["step"]
     assert 0 < step < ROUNDS
 
-    second = remote.ganfleet("submit", "--to", "ray", *WORDS)
+    second = ray_head.ganfleet("submit", "--to", "ray", *WORDS)
     assert (second.returncode, second.stdout) == (0, f"{NAME}-2\n"), second.stderr
-    told = remote.ganfleet("jobs", "logs", NAME)
+    told = ray_head.ganfleet("jobs", "logs", NAME)
     assert f"after {ROUNDS} generator updates" in told.stdout, told.stdout + told.stderr
-    assert remote.ganfleet("jobs").stdout.splitlines()[1].split()[:4] == [NAME, "ray", f"{NAME}-2", "done"]
+    assert ray_head.ganfleet("jobs").stdout.splitlines()[1].split()[:4] == [NAME, "ray", f"{NAME}-2", "done"]
     assert [row["step"] for row in rows(folder.path)] == list(range(EVERY, ROUNDS + 1, EVERY))
 
 
-def test_the_doctor_looks_at_every_node(remote):
-    told = remote.ganfleet("doctor", joined=True)
+def test_the_doctor_looks_at_every_node(ray_head):
+    told = ray_head.ganfleet("doctor", joined=True)
     assert told.returncode == 0, told.stdout + told.stderr
     lines = {line.split()[1]: line for line in told.stdout.splitlines()}
-    assert f"{remote.gcs}: 1 nodes, 2 CPUs, 0 GPUs" in lines["ray"]
+    assert f"{ray_head.gcs}: 1 nodes, 2 CPUs, 0 GPUs" in lines["ray"]
     assert "equal on all 1 nodes" in lines["versions"]
-    refused = remote.ganfleet("doctor", joined=True, token="0" * 64)
+    refused = ray_head.ganfleet("doctor", joined=True, token="0" * 64)
     assert refused.returncode == 1
     (wrong,) = [line for line in refused.stdout.splitlines() if line.startswith("WRONG")]
     assert "set RAY_AUTH_MODE=token and the cluster's RAY_AUTH_TOKEN" in wrong
 
 
-def test_the_guides_path_for_newcomers_leads_to_a_trained_run(remote, tmp_path):
-    environment = {name: value for name, value in clean(remote.token).items() if name != "RAY_AUTH_MODE"}
-    said = walked("Ray", tmp_path, {"http://HOST:8265": remote.url}, environment)
+def test_the_guides_path_for_newcomers_leads_to_a_trained_run(ray_head, tmp_path):
+    environment = {name: value for name, value in clean(ray_head.token).items() if name != "RAY_AUTH_MODE"}
+    said = walked("docs/howto/ray-cluster.md", tmp_path, {"http://HOST:8265": ray_head.url}, environment)
     _, job, listed, log, evaluated = said.values()
     assert job.splitlines()[0] == "first-1"
     assert listed.splitlines()[1].split()[:3] == ["first", "ray", "first-1"]

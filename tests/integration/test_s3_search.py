@@ -21,7 +21,7 @@ from pipelines.settings._stores import open_store
 from tests.faults.driver_kills import differences, ended, evaluated, finish, kill_at, words
 from tests.pipelines.tiny import command, environment, table
 
-pytestmark = pytest.mark.cluster
+pytestmark = pytest.mark.usefixtures("own_cluster")
 
 TRIALS = 3
 LAST = "step-000060"

@@ -10,15 +10,13 @@ import pytest
 from rich.console import Console
 
 from gan_core.experiment import Data, Metrics
-from pipelines.evaluate.reference import obtain_reference
+from pipelines.evaluate.reference import prepare_reference
 from pipelines.runs._folder import RunFolder
 from pipelines.settings._experiments import TrainExperiment
 from pipelines.train.play import play
 from tests.guide import walked
 from tests.integration.slurm_node import SlurmNode, missing, slurm_node
 from tests.pipelines.tiny import SMALL, digest, rows, timeless
-
-pytestmark = [pytest.mark.cluster, pytest.mark.slow]
 
 NAME, ROUNDS, EVERY = "far", 1500, 100
 WORDS = (
@@ -43,8 +41,8 @@ class Story:
     leftovers: list[str]
 
 
-@pytest.fixture(scope="module")
-def node(tmp_path_factory):
+@pytest.fixture(scope="module", name="slurm_node")
+def started_slurm_node(tmp_path_factory):
     reason = missing()
     if reason:
         pytest.skip(reason)
@@ -67,7 +65,7 @@ def until(found: Callable[[], bool], what: str, log: Path, seconds: float = 240)
 
 
 @pytest.fixture(scope="module")
-def story(node, tmp_path_factory) -> Story:
+def story(slurm_node, tmp_path_factory) -> Story:
     place = tmp_path_factory.mktemp("place")
     folder, log = RunFolder(place / "runs" / NAME), place / "runs" / NAME / "slurm.log"
     began = set(Path("/tmp").glob("ganfleet.*"))
@@ -76,22 +74,22 @@ def story(node, tmp_path_factory) -> Story:
         return int(folder.checkpoints()[-1].name[5:]) if folder.checkpoints() else 0
 
     def ended(number: str) -> bool:
-        return node.job(number)["JobState"] in ("CANCELLED", "COMPLETED", "FAILED", "TIMEOUT", "NODE_FAIL")
+        return slurm_node.job(number)["JobState"] in ("CANCELLED", "COMPLETED", "FAILED", "TIMEOUT", "NODE_FAIL")
 
-    first = said(node, place, "submit", "--to", "slurm", "--apply", *WORDS)
+    first = said(slurm_node, place, "submit", "--to", "slurm", "--apply", *WORDS)
     until(lambda: steps() > 0 or ended(first), "a checkpoint", log)
-    stop = said(node, place, "jobs", "stop", NAME)
+    stop = said(slurm_node, place, "jobs", "stop", NAME)
     until(lambda: ended(first), "the end of the cancelled job", log)
-    cancelled, step = node.job(first), steps()
-    second = said(node, place, "submit", "--to", "slurm", "--apply", *WORDS)
+    cancelled, step = slurm_node.job(first), steps()
+    second = said(slurm_node, place, "submit", "--to", "slurm", "--apply", *WORDS)
     until(lambda: steps() > step or ended(second), "a further checkpoint", log)
-    assert node.run("scancel", "--signal=TERM", "--batch", second).returncode == 0
-    until(lambda: node.job(second)["Restarts"] == "1" or ended(second), "the requeue", log)
-    listed = said(node, place, "jobs")
+    assert slurm_node.run("scancel", "--signal=TERM", "--batch", second).returncode == 0
+    until(lambda: slurm_node.job(second)["Restarts"] == "1" or ended(second), "the requeue", log)
+    listed = said(slurm_node, place, "jobs")
     until(lambda: ended(second), "the end of the requeued job", log)
     left = sorted(str(path) for path in set(Path("/tmp").glob("ganfleet.*")) - began)
-    written = said(node, place, "jobs", "logs", NAME)
-    return Story(folder, (first, cancelled, step), (second, node.job(second)), stop, listed, written, left)
+    written = said(slurm_node, place, "jobs", "logs", NAME)
+    return Story(folder, (first, cancelled, step), (second, slurm_node.job(second)), stop, listed, written, left)
 
 
 def test_a_cancelled_job_ends_and_stays_ended(story):
@@ -123,7 +121,7 @@ def test_nothing_is_left_behind(story):
 def test_it_has_the_bits_of_a_run_that_nobody_disturbed(story, tmp_path):
     """One that was played at one go, in this process."""
     experiment = TrainExperiment.from_yaml(story.folder.experiment.read_text())
-    content = obtain_reference(Metrics(), Data(image_size=8), story.folder.path.parent, Console(quiet=True)).content
+    content = prepare_reference(Metrics(), Data(image_size=8), story.folder.path.parent, Console(quiet=True)).content
     alone = RunFolder(tmp_path / "alone")
     alone.path.mkdir()
     list(play(experiment, alone, content, target=None))
@@ -133,9 +131,9 @@ def test_it_has_the_bits_of_a_run_that_nobody_disturbed(story, tmp_path):
     assert ours == theirs
 
 
-def test_the_guides_path_for_newcomers_leads_to_a_trained_run(node, tmp_path):
+def test_the_guides_path_for_newcomers_leads_to_a_trained_run(slurm_node, tmp_path):
     doctor, script, number, listed, log, evaluated, search = walked(
-        "Slurm", tmp_path, {}, node.environment(), node.inside(())
+        "docs/howto/slurm.md", tmp_path, {}, slurm_node.environment(), slurm_node.inside(())
     ).values()
     assert all(line.startswith("ok ") for line in doctor.splitlines())
     assert "#SBATCH --job-name=first\n" in script

@@ -16,8 +16,6 @@ from pipelines.runs._folder import RunFolder
 from tests.integration.two_hosts import TwoHosts, await_text, missing, two_hosts
 from tests.pipelines.tiny import SMALL, command, digest, rows, timeless
 
-pytestmark = [pytest.mark.cluster, pytest.mark.slow]
-
 ROUNDS, EVERY = 240, 20
 ADDRESS = "10.99.0.1:6379"
 S3 = "http://10.99.0.1:5000"
@@ -90,8 +88,8 @@ class Site:
 SIZE = ("--num-cpus=1", "--object-store-memory=200000000", "--dashboard-agent-listen-port=0")
 
 
-@pytest.fixture(scope="module")
-def site(tmp_path_factory) -> Iterator[Site]:
+@pytest.fixture(scope="module", name="two_hosts")
+def started_two_hosts(tmp_path_factory) -> Iterator[Site]:
     reason = missing()
     if reason:
         pytest.skip(reason)
@@ -109,19 +107,21 @@ def site(tmp_path_factory) -> Iterator[Site]:
 
 
 @pytest.fixture(scope="module")
-def calm(site) -> RunFolder:
+def calm(two_hosts) -> RunFolder:
     """A run that nobody disturbs."""
-    return site.ended("calm", site.begun("calm"))
+    return two_hosts.ended("calm", two_hosts.begun("calm"))
 
 
 @pytest.fixture(scope="module")
-def s3(site) -> None:
+def s3(two_hosts) -> None:
     """A store on the first host, and a bucket in it."""
-    log = site.place / "moto.log"
-    site.hosts.start(1, sys.executable, "-m", "moto.server", "-H", "10.99.0.1", "-p", "5000", cwd=site.place, log=log)
+    log = two_hosts.place / "moto.log"
+    two_hosts.hosts.start(
+        1, sys.executable, "-m", "moto.server", "-H", "10.99.0.1", "-p", "5000", cwd=two_hosts.place, log=log
+    )
     await_text(log, "Running on")
     make = f"import boto3; boto3.client('s3', endpoint_url='{S3}').create_bucket(Bucket='results')"
-    made = site.hosts.run(1, sys.executable, "-c", make, cwd=site.place)
+    made = two_hosts.hosts.run(1, sys.executable, "-c", make, cwd=two_hosts.place)
     assert made.returncode == 0, made.stderr
 
 
@@ -132,46 +132,48 @@ def s3(site) -> None:
         ({"RAY_AUTH_MODE": "disabled"}, "wants a token, RAY_AUTH_MODE is disabled"),
     ],
 )
-def test_the_cluster_refuses_who_has_no_token_for_it(site, token, told):
-    refused = site.hosts.run(1, *command(*GAME, "name=refused"), cwd=site.place, **token)
+def test_the_cluster_refuses_who_has_no_token_for_it(two_hosts, token, told):
+    refused = two_hosts.hosts.run(1, *command(*GAME, "name=refused"), cwd=two_hosts.place, **token)
     assert refused.returncode == 2
     line = refused.stderr.splitlines()[-1]
     assert line.startswith(f"error: RAY_ADDRESS={ADDRESS}: the Ray cluster {told}; nearest: ")
-    assert not site.run("refused").path.exists()
+    assert not two_hosts.run("refused").path.exists()
 
 
-def test_a_run_that_may_goes_on_without_the_lost_host(site, calm):
+def test_a_run_that_may_goes_on_without_the_lost_host(two_hosts, calm):
     """The cable is cut, then the host is off: the rest of the game is played on one worker, as far as numbers tell."""
-    driver = site.begun("fewer", "compute.min_workers=1")
-    site.hosts.cut(2)
+    driver = two_hosts.begun("fewer", "compute.min_workers=1")
+    two_hosts.hosts.cut(2)
     time.sleep(5)
-    site.hosts.power_off(2)
+    two_hosts.hosts.power_off(2)
     try:
-        folder = site.ended("fewer", driver)
+        folder = two_hosts.ended("fewer", driver)
     finally:
-        site.hosts.mend(2)
-        site.worker_host()
+        two_hosts.hosts.mend(2)
+        two_hosts.worker_host()
     expected, found = rows(calm.path), rows(folder.path)
     assert [row["step"] for row in found] == list(range(EVERY, ROUNDS + 1, EVERY))
     for row, other in zip(map(timeless, found), map(timeless, expected), strict=True):
         assert row == pytest.approx(other, rel=1e-6), row["step"]
 
 
-def test_a_run_of_fixed_size_waits_for_the_host_and_has_the_same_bits(site, calm, s3):
+def test_a_run_of_fixed_size_waits_for_the_host_and_has_the_same_bits(two_hosts, calm, s3):
     """It is kept in S3, with nothing that the hosts share."""
-    driver = site.begun(
+    driver = two_hosts.begun(
         "fixed",
         "storage.path=s3://results/runs",
         f"storage.endpoint_url={S3}",
-        f"tracking.uri=sqlite:///{site.place}/of-s3.db",
+        f"tracking.uri=sqlite:///{two_hosts.place}/of-s3.db",
     )
-    site.hosts.power_off(2)
+    two_hosts.hosts.power_off(2)
     time.sleep(5)
     assert driver.poll() is None
-    site.worker_host()
-    site.ended("fixed", driver)
-    fetched = site.hosts.run(1, sys.executable, "-c", FETCH, S3, str(site.place / "fetched"), cwd=site.place)
+    two_hosts.worker_host()
+    two_hosts.ended("fixed", driver)
+    fetched = two_hosts.hosts.run(
+        1, sys.executable, "-c", FETCH, S3, str(two_hosts.place / "fetched"), cwd=two_hosts.place
+    )
     assert fetched.returncode == 0, fetched.stderr
-    folder = RunFolder(site.place / "fetched" / "runs" / "fixed")
+    folder = RunFolder(two_hosts.place / "fetched" / "runs" / "fixed")
     assert [digest(path) for path in folder.checkpoints()] == [digest(path) for path in calm.checkpoints()]
     assert list(map(timeless, rows(folder.path))) == list(map(timeless, rows(calm.path)))

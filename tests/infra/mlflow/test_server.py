@@ -46,7 +46,6 @@ def test_artifacts_go_through_the_server_into_s3(tracking, tmp_path, nameless):
     assert (again.last_step, len(client.list_artifacts(run_id, "images"))) == (7, 2)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
 def test_four_processes_lose_nothing_and_ask_seldom(tracking, tmp_path, kind):
     """`measured` looks for every value in the database itself."""

@@ -30,7 +30,7 @@ from tests.pipelines.tiny import (
     tracked,
 )
 
-pytestmark = pytest.mark.cluster
+pytestmark = pytest.mark.usefixtures("own_cluster")
 
 NAME, TRIALS, ROUNDS, EVERY = "cut-short", 4, 60, 10
 
