@@ -10,7 +10,7 @@ import typer
 
 from gan_core.settings import SettingsError, unknown
 from pipelines.jobs import checked, follow, job_table, next_job, rendered, send, stop
-from pipelines.launch import Line
+from pipelines.launch import CommandLine
 from pipelines.settings import Where, only, split
 
 ACTIONS = ("list", "logs", "stop")
@@ -40,13 +40,13 @@ def submit(
     """Run train or search as a batch job: ganfleet submit --to slurm --apply search wgan_gp search.trials=32."""
     words = words or []
     verb, rest = (words[0], words[1:]) if words else ("", [])
-    submission = checked(verb, Line.of(rest, config, resume, from_search), to)
+    submission = checked(verb, CommandLine.of(rest, config, resume, from_search), to)
     if address is not None and submission.place != "ray":
         raise SettingsError(f"--address {address} has no meaning with --to {to}; nearest: --to ray")
     if submission.place == "here":
         from pipelines.jobs.in_process import here
 
-        here(verb, submission.order)
+        here(verb, submission.request)
         return
     if submission.place != "ray" and not apply:
         typer.echo(f"name={submission.name}; --apply submits it", err=True)
@@ -54,7 +54,7 @@ def submit(
         return
     job = send(submission, next_job(submission, address))
     typer.echo(job.id)
-    where = submission.order.experiment.storage.argument
+    where = submission.request.experiment.storage.argument
     typer.echo(f"{job.name}: ganfleet jobs logs {job.name}{where}", err=True)
 
 

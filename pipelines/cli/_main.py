@@ -22,7 +22,7 @@ from pipelines.cli import _jobs as commands
 from pipelines.cli._outputs import exported
 from pipelines.cli._targets import as_trained, checked_targets, drawing_file, packs_of, pictures_beside
 from pipelines.errors import ends_as_interrupted
-from pipelines.launch import FAILED, INPUT, INTERRUPTED, Line, begin, run, search_order, train_order
+from pipelines.launch import FAILED, INPUT, INTERRUPTED, CommandLine, begin, run, search_request, train_request
 from pipelines.runs import find_checkpoint
 from pipelines.settings import Measuring, Where, check_files, check_tracking, only, preset_names, split
 
@@ -59,37 +59,37 @@ def train(
     from_search: Annotated[str | None, typer.Option(metavar="NAME", help="Train a search's best settings.")] = None,
 ) -> None:
     """Train one family: ganfleet train wgan_gp family.lr=3e-4 budget.rounds=2000."""
-    order = train_order(Line.of(words, config, resume, from_search))
-    experiment, folder = order.experiment, order.folder
+    request = train_request(CommandLine.of(words, config, resume, from_search))
+    experiment, folder = request.experiment, request.folder
     if dry_run:
         typer.echo(experiment.to_yaml(), nl=False)
         return
-    undo = begin(folder, experiment, order.resumed, order.origin)
+    undo = begin(folder, experiment, request.resumed, request.origin)
 
     def play(console: Console) -> None:
         from pipelines.train.command import train
 
         train(experiment, folder, console)
 
-    run("train", experiment, folder, undo, play)
+    run("train", experiment.storage, folder, undo, play)
 
 
 @app.command()
 def search(words: Words = None, config: Config = None, dry_run: DryRun = False, resume: Resume = None) -> None:
     """Search one family or several: ganfleet search wgan wgan_gp search.trials=32."""
-    order = search_order(Line.of(words, config, resume))
-    experiment, folder = order.experiment, order.folder
+    request = search_request(CommandLine.of(words, config, resume))
+    experiment, folder = request.experiment, request.folder
     if dry_run:
         typer.echo(experiment.to_yaml() + _space(experiment), nl=False)
         return
-    undo = begin(folder, experiment, order.resumed)
+    undo = begin(folder, experiment, request.resumed)
 
     def play(console: Console) -> None:
         from pipelines.search.command import search
 
         search(experiment, folder, console)
 
-    run("search", experiment, folder, undo, play)
+    run("search", experiment.storage, folder, undo, play)
 
 
 @app.command()
@@ -139,16 +139,16 @@ def _measured(
     bootstrap: bool,
     save_stats: Path | None,
 ) -> dict[str, Any]:
-    from pipelines.evaluate.command import Asked, evaluate_checkpoint, evaluate_images, folder_statistics
+    from pipelines.evaluate.command import EvaluateOptions, evaluate_checkpoint, evaluate_images, write_folder_statistics
 
     packs = where.storage if saved is None else packs_of(saved, where.storage)
-    asked = Asked(where.storage.folder, Console(stderr=True), bootstrap, save_stats, packs)
+    options = EvaluateOptions(where.storage.folder, Console(stderr=True), bootstrap, save_stats, packs)
     try:
         if saved is not None:
-            return evaluate_checkpoint(saved, as_trained(saved, assignments), asked)
+            return evaluate_checkpoint(saved, as_trained(saved, assignments), options)
         if len(targets) == 2:
-            return evaluate_images(Path(targets[0]), Path(targets[1]), where.metrics, asked)
-        return folder_statistics(Path(targets[0]), where.metrics, asked)
+            return evaluate_images(Path(targets[0]), Path(targets[1]), where.metrics, options)
+        return write_folder_statistics(Path(targets[0]), where.metrics, options)
     except ValueError as error:  # of what it was given: images, weights, statistics
         raise SettingsError(str(error)) from None
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from gan_core.settings import SettingsError, parse_yaml
 from pipelines.errors import IN_JOB
-from pipelines.launch import SEARCH_MAY_CHANGE, TRAIN_MAY_CHANGE, Line, Order, resumed_search, resumed_train
+from pipelines.launch import SEARCH_MAY_CHANGE, TRAIN_MAY_CHANGE, CommandLine, Request, resumed_search, resumed_train
 from pipelines.runs import RunFolder
 from pipelines.settings import Storage, preset_names, read_config
 
@@ -24,18 +24,18 @@ else
 """
 
 
-def gone_on(verb: str, line: Line, order: Order[Any]) -> tuple[Order[Any], list[str]]:
-    """The order, as a resumption if the run of that name has begun, and the settings that this changes.
+def gone_on(verb: str, line: CommandLine, request: Request[Any]) -> tuple[Request[Any], list[str]]:
+    """The request, as a resumption if the run of that name has begun, and the settings that this changes.
 
     Raises SettingsError if the name is that of another game.
     """
-    folder, resume = order.folder, resumed_train if verb == "train" else resumed_search
-    if order.resumed:
-        return order, [word for word in line.assignments if not word.startswith("storage.path=")]
+    folder, resume = request.folder, resumed_train if verb == "train" else resumed_search
+    if request.resumed:
+        return request, [word for word in line.assignments if not word.startswith("storage.path=")]
     if not folder.exists():
-        return order, []
-    here = order.experiment.storage.words
-    was, wanted = _leaves(resume(folder.path.name, here)[0]), _leaves(order.experiment)
+        return request, []
+    here = request.experiment.storage.words
+    was, wanted = _leaves(resume(folder.path.name, here)[0]), _leaves(request.experiment)
     allowed = TRAIN_MAY_CHANGE if verb == "train" else SEARCH_MAY_CHANGE
     changes = [f"{key}={_written(wanted.get(key))}" for key in allowed if was.get(key) != wanted.get(key)]
     experiment, _ = resume(folder.path.name, [*here, *changes])
@@ -49,7 +49,7 @@ def gone_on(verb: str, line: Line, order: Order[Any]) -> tuple[Order[Any], list[
                 f"name={folder.path.name} exists in {folder.home} with {key}={_written(after.get(key))}, not"
                 f" {_written(wanted.get(key))}; nearest: name={folder.free_name()}, or --resume {folder.path.name}"
             )
-    return Order(experiment, folder, True), changes
+    return Request(experiment, folder, True), changes
 
 
 def _leaves(experiment: Any) -> dict[str, object]:
@@ -71,27 +71,27 @@ def _written(value: object) -> str:
     return "null" if value is None else str(value)
 
 
-def shell_lines(verb: str, line: Line, order: Order[Any], changes: list[str]) -> str:
+def shell_lines(verb: str, line: CommandLine, request: Request[Any], changes: list[str]) -> str:
     """Lines for `sh` that go on with the run if it has begun, else begin it as it was typed; they end in `exec`. Where
     it cannot be known whether it has begun, they end with what keeps it from being known."""
-    folder: RunFolder = order.folder
+    folder: RunFolder = request.folder
     changed = [word for word in changes if not word.startswith("storage.endpoint_url=")]
-    resumption = ["ganfleet", verb, "--resume", folder.path.name, *changed, *order.experiment.storage.words]
+    resumption = ["ganfleet", verb, "--resume", folder.path.name, *changed, *request.experiment.storage.words]
     resumed = shlex.join(resumption)
     if line.resume is not None:
         return f"{_IN_JOB}exec {resumed}\n"
     settings, option = _settings(line)
-    begun = shlex.join(["ganfleet", verb, *_typed(line, order)])
-    if order.experiment.storage.remote:  # whether it has begun, S3 knows
+    begun = shlex.join(["ganfleet", verb, *_typed(line, request)])
+    if request.experiment.storage.remote:  # whether it has begun, S3 knows
         has_begun, unless = f"said=$({shlex.join([*resumption, '--dry-run'])} 2>&1 > /dev/null)", _UNLESS_ABSENT
     else:
         has_begun, unless = f"[ -e {shlex.quote(str(folder.begun))} ]", ""
     return f"{_IN_JOB}if {has_begun}; then\n    exec {resumed}\n{unless}fi\n{settings}exec {begun}{option}\n"
 
 
-def _typed(line: Line, order: Order[Any]) -> list[str]:
+def _typed(line: CommandLine, request: Request[Any]) -> list[str]:
     """Families and settings with the run's name, and with paths that mean the same in any folder."""
-    experiment, folder = order.experiment.model_dump(mode="json"), order.folder
+    experiment, folder = request.experiment.model_dump(mode="json"), request.folder
     absolute = [
         f"{key}={experiment[section][name]}"
         for key in _FILES
@@ -106,14 +106,14 @@ def _typed(line: Line, order: Order[Any]) -> list[str]:
     return [*words, "--from-search", line.from_search] if line.from_search is not None else words
 
 
-def _is_given(line: Line, section: str, name: str) -> bool:
+def _is_given(line: CommandLine, section: str, name: str) -> bool:
     if any(word.startswith(f"{section}.{name}=") for word in line.assignments):
         return True
     values = parse_yaml(read_config(line.config)).get(section)
     return isinstance(values, dict) and name in values
 
 
-def _settings(line: Line) -> tuple[str, str]:
+def _settings(line: CommandLine) -> tuple[str, str]:
     """Lines that write the settings' file, and the option that names it. A preset goes by its name; a file's text goes
     with the job, whatever becomes of the file meanwhile."""
     if line.config is None:

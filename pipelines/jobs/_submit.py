@@ -18,7 +18,7 @@ from infra.versions import version_of
 from pipelines.jobs._options import Asked, Place, checked_place, split_asked
 from pipelines.jobs._registry import Job
 from pipelines.jobs._resubmit import gone_on, shell_lines
-from pipelines.launch import Line, Order, search_order, train_order
+from pipelines.launch import CommandLine, Request, search_request, train_request
 from pipelines.runs import RunFolder
 from pipelines.settings import check_room
 
@@ -30,7 +30,7 @@ class Submission:
     """What is to be played, and where; whole and checked."""
 
     verb: str
-    order: Order[Any]
+    request: Request[Any]
     place: Place
     asked: Asked
     play: str
@@ -39,7 +39,7 @@ class Submission:
     @property
     def folder(self) -> RunFolder:
         """Of the run."""
-        return self.order.folder
+        return self.request.folder
 
     @property
     def name(self) -> str:
@@ -47,26 +47,26 @@ class Submission:
         return self.folder.path.name
 
 
-def checked(verb: str, line: Line, to: str | None) -> Submission:
+def checked(verb: str, line: CommandLine, to: str | None) -> Submission:
     """Checks all that can be known before anything is submitted. Raises SettingsError."""
     place = checked_place(to)
     if verb not in VERBS:
         raise SettingsError(unknown("verb", verb, VERBS) if verb else "submit needs a verb; nearest: submit train")
     asked, assignments = split_asked(place, line.assignments)
     line = replace(line, assignments=assignments)
-    ordered: Order[Any] = train_order(line) if verb == "train" else search_order(line)
-    order, changes = gone_on(verb, line, ordered)
+    typed: Request[Any] = train_request(line) if verb == "train" else search_request(line)
+    request, changes = gone_on(verb, line, typed)
     room = asked.room(place)
     if room is not None:
-        check_room(order.experiment, room)
+        check_room(request.experiment, room)
     if place == "kuberay":
-        _check_volume(asked.kuberay.claim, order)
-    return Submission(verb, order, place, asked, shell_lines(verb, line, order, changes))
+        _check_volume(asked.kuberay.claim, request)
+    return Submission(verb, request, place, asked, shell_lines(verb, line, request, changes))
 
 
-def _check_volume(claim: str | None, order: Order[Any]) -> None:
+def _check_volume(claim: str | None, request: Request[Any]) -> None:
     """Raises SettingsError for results that would end with their pods, and for a volume that would hold none."""
-    home, remote = order.folder.home, order.experiment.storage.remote
+    home, remote = request.folder.home, request.experiment.storage.remote
     if claim is not None and remote:
         raise SettingsError(
             f"kuberay.claim={claim} is mounted at storage.path, and {home} is no folder; nearest: leave it out"
@@ -94,7 +94,7 @@ def rendered(submission: Submission, job: str) -> str:
 def slurm_log(submission: Submission) -> str:
     """The file of a job's output, which this machine and the nodes see: of a run in S3 where it is submitted, for each
     machine has a cache of its own."""
-    if submission.order.experiment.storage.remote:
+    if submission.request.experiment.storage.remote:
         return str(Path.cwd() / f"{submission.name}.slurm.log")
     return str(submission.folder.path / "slurm.log")
 
@@ -108,7 +108,7 @@ def next_job(submission: Submission, address: str | None) -> Job:
     if before is not None and before.active():
         raise SettingsError(
             f"name={submission.name} is in job {before.id} of {before.to} already;"
-            f" nearest: ganfleet jobs stop {submission.name}{submission.order.experiment.storage.argument}"
+            f" nearest: ganfleet jobs stop {submission.name}{submission.request.experiment.storage.argument}"
         )
     name = submission.name
     called = kuberay.job_name(name, attempt) if submission.place == "kuberay" else f"{name}-{attempt}"

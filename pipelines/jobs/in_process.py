@@ -17,20 +17,20 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 
 from gan_core.settings import SettingsError
-from pipelines.launch import Order, begin, run
+from pipelines.launch import Request, begin, run
 from pipelines.runs import RunFolder
 from pipelines.settings import TrainExperiment
 
 if TYPE_CHECKING:
     from pipelines.tracking.target import TrackingTarget
-    from pipelines.train.events import Event
+    from pipelines.train.logged_steps import LoggedStep
 
 
-def here(verb: str, order: Order[Any]) -> None:
+def here(verb: str, request: Request[Any]) -> None:
     """Plays it, begun or gone on with, to its end. Exits as `train` and `search` do."""
-    experiment, folder = order.experiment, order.folder
+    experiment, folder = request.experiment, request.folder
     _check_beside(experiment)
-    undo = begin(folder, experiment, order.resumed, order.origin)
+    undo = begin(folder, experiment, request.resumed, request.origin)
 
     def play(console: Console) -> None:
         if verb == "search":
@@ -38,27 +38,27 @@ def here(verb: str, order: Order[Any]) -> None:
 
             search(experiment, folder, console)
         else:
-            from pipelines.train.command import on_cluster, train
+            from pipelines.train.command import play_on_cluster, train
 
-            train(experiment, folder, console, in_process if experiment.compute.workers == 1 else on_cluster)
+            train(experiment, folder, console, in_process if experiment.compute.workers == 1 else play_on_cluster)
 
-    run(verb, experiment, folder, undo, debugged(play), _open_screen)
+    run(verb, experiment.storage, folder, undo, debugged(play), _open_screen)
 
 
 def in_process(
     experiment: TrainExperiment, folder: RunFolder, reference: bytes, target: TrackingTarget
-) -> Generator[Event, None, None]:
+) -> Generator[LoggedStep, None, None]:
     """Plays the whole game here, from the folder's newest checkpoint if there is one."""
     import torch
 
-    from pipelines.train.play import play, start_of
+    from pipelines.train.play import play, resume_checkpoint
 
     wanted = experiment.compute.device
     device = "cuda" if wanted == "cuda" or (wanted == "auto" and torch.cuda.is_available()) else "cpu"
     with folder.sole_writer():
         folder.take()
         folder.take_up()
-        yield from play(experiment, folder, reference, target, device, start_of(folder))
+        yield from play(experiment, folder, reference, target, device, resume_checkpoint(folder))
 
 
 def debugged(play: Callable[[Console], None]) -> Callable[[Console], None]:
@@ -85,7 +85,7 @@ def _open_screen(log: Path) -> Iterator[Console]:
 
 
 def _check_beside(experiment: Any) -> None:
-    if experiment.metrics.beside and experiment.compute.workers == 1:
+    if experiment.metrics.asynchronous and experiment.compute.workers == 1:
         raise SettingsError(
             "metrics.async=true has no meaning with --to here, where there is no process beside this one;"
             " nearest: metrics.async=false"

@@ -2,8 +2,9 @@
 
 Nothing here imports torch or Ray."""
 
-from pipelines.launch._request import Line, Order, search_order, train_order
+from pipelines.launch._request import CommandLine, Request, train_request
 from pipelines.launch._resume import SEARCH_MAY_CHANGE, TRAIN_MAY_CHANGE, resumed_search, resumed_train
+from pipelines.launch._search_request import search_request
 from pipelines.launch._session import FAILED, INPUT, INTERRUPTED, begin, run
 
 __all__ = [
@@ -12,12 +13,12 @@ __all__ = [
     "INTERRUPTED",
     "SEARCH_MAY_CHANGE",
     "TRAIN_MAY_CHANGE",
-    "Line",
-    "Order",
+    "CommandLine",
+    "Request",
     "begin",
     "resumed_search",
     "resumed_train",
     "run",
-    "search_order",
-    "train_order",
+    "search_request",
+    "train_request",
 ]

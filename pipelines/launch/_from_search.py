@@ -11,48 +11,58 @@ import yaml
 
 from gan_core.settings import SettingsError, nearest, parse_yaml
 from pipelines.runs import RunFolder, find_run, run_folder, run_names
-from pipelines.settings import TrainExperiment, Where, train_experiment
+from pipelines.settings import Where
 
-_WHERE = ("storage.path=", "storage.endpoint_url=", "tracking.uri=")
-"""Settings that say where the search is looked for."""
+_PLACES = ("storage.path=", "storage.endpoint_url=", "tracking.uri=")
+"""Settings that say where to look for the search."""
 
 
 @dataclass(frozen=True)
 class Origin:
-    """The search that settings come from, and its trial."""
+    """The search and its trial that settings come from."""
 
     search: str
     trial: str
 
     @property
     def tags(self) -> dict[str, str]:
-        """Of the run in MLflow that plays them."""
+        """For the MLflow run that uses the settings."""
         return {"ganfleet.search": self.search, "ganfleet.trial": self.trial}
 
 
-def winner_experiment(
+@dataclass(frozen=True)
+class BestSettings:
+    """The best settings of a search, as input of a training run."""
+
+    yaml: str
+    origin: Origin
+    assignments: list[str]
+    """What the command line changes in them."""
+
+
+def best_settings(
     name: str, families: Sequence[str], assignments: Sequence[str], config: Path | None, resume: str | None
-) -> tuple[TrainExperiment, Origin]:
-    """The training run of a search's best settings, changed by the command line. Raises SettingsError."""
+) -> BestSettings:
+    """Finds the search by its name; the other arguments are those of the command line. Raises SettingsError."""
     right = f"ganfleet train --from-search {name}"
     if resume is not None:
         raise SettingsError(
-            f"--from-search {name} begins a run, --resume {resume} goes on with one;"
-            f" nearest: ganfleet train --resume {resume}"
+            f"--from-search {name} begins a run, --resume {resume} goes on with one",
+            nearest=f"ganfleet train --resume {resume}",
         )
     if config is not None:
-        raise SettingsError(f"--from-search {name} and --config {config} both give settings; nearest: {right}")
+        raise SettingsError(f"--from-search {name} and --config {config} both give settings", nearest=right)
     if families:
-        raise SettingsError(f"--from-search {name} knows its family; nearest: leave out '{families[0]}': {right}")
-    given = [word for word in assignments if word.startswith(_WHERE)]
-    where = Where().override(*given)
-    text, origin, found_in = _settings(name, where)
+        raise SettingsError(f"--from-search {name} knows its family", nearest=f"leave out '{families[0]}': {right}")
+    given = [word for word in assignments if word.startswith(_PLACES)]
+    common = Where().override(*given)
+    text, origin, found_in = _settings(name, common)
     values = parse_yaml(text)
     values |= {"name": None, "storage": {**(values.get("storage") or {}), "path": found_in}}
-    if where.tracking.uri is not None:
-        values["tracking"] = {"uri": where.tracking.uri}
-    rest = [word for word in assignments if word not in given or word.startswith("storage.endpoint_url=")]
-    return train_experiment([], rest, yaml.safe_dump(values)), origin
+    if common.tracking.uri is not None:
+        values["tracking"] = {"uri": common.tracking.uri}
+    changes = [word for word in assignments if word not in given or word.startswith("storage.endpoint_url=")]
+    return BestSettings(yaml.safe_dump(values), origin, changes)
 
 
 def _settings(name: str, where: Where) -> tuple[str, Origin, str]:

@@ -1,32 +1,34 @@
-"""What a command line of `train` or `search` orders; the same checks wherever it is then played."""
+"""What a command line of `train` requests; `pipelines.launch._search_request` has the same for `search`."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
-from gan_core.settings import SettingsError
-from pipelines.launch._from_search import winner_experiment
-from pipelines.launch._resume import resumed_search, resumed_train
+from gan_core.family import build_family, family_names
+from gan_core.settings import Settings, SettingsError, assign, nearest, parse_yaml, paths, unknown
+from pipelines.launch._from_search import best_settings
+from pipelines.launch._resume import resumed_train
 from pipelines.runs import RunFolder, run_folder
 from pipelines.settings import (
     SearchExperiment,
     TrainExperiment,
+    check_files,
+    check_tracking,
     read_config,
-    search_experiment,
     spelled,
     split,
-    train_experiment,
 )
 
-Ordered = TypeVar("Ordered", TrainExperiment, SearchExperiment)
+Requested = TypeVar("Requested", TrainExperiment, SearchExperiment)
 
 
 @dataclass(frozen=True)
-class Line:
-    """A command line as it was typed."""
+class CommandLine:
+    """A command line as the user typed it."""
 
     families: list[str]
     assignments: list[str]
@@ -37,58 +39,95 @@ class Line:
     @staticmethod
     def of(
         words: Sequence[str] | None, config: Path | None, resume: str | None, from_search: str | None = None
-    ) -> Line:
-        """From its words: those with `=` are settings."""
+    ) -> CommandLine:
+        """Sorts the words: those with `=` are settings, the others are families."""
         families, assignments = split(words)
-        return Line(families, spelled(assignments), config, resume, from_search)
+        return CommandLine(families, spelled(assignments), config, resume, from_search)
 
 
 @dataclass(frozen=True)
-class Order(Generic[Ordered]):
-    """A run or search that is whole and checked, and not begun."""
+class Request(Generic[Requested]):
+    """A run or search that passed all checks and has not started."""
 
-    experiment: Ordered
+    experiment: Requested
     folder: RunFolder
     resumed: bool
     origin: dict[str, str] = field(default_factory=dict)
-    """Tags that say where its settings are from."""
+    """Tags that say where the settings come from."""
+
+
+def train_request(line: CommandLine) -> Request[TrainExperiment]:
+    """Raises SettingsError that names everything that is wrong with the line."""
+    if line.from_search is not None:
+        best = best_settings(line.from_search, line.families, line.assignments, line.config, line.resume)
+        experiment = train_experiment([], best.assignments, best.yaml)
+        return Request(experiment, folder_of(experiment), False, best.origin.tags)
+    if line.resume is not None:
+        check_no_family(line, line.resume)
+        experiment, folder = resumed_train(line.resume, line.assignments)
+        return Request(experiment, folder, True)
+    experiment = train_experiment(line.families, line.assignments, read_config(line.config))
+    return Request(experiment, folder_of(experiment), False)
+
+
+def train_experiment(families: Sequence[str], assignments: Sequence[str], config: str = "") -> TrainExperiment:
+    """The training run that a command line asks for; `config` is the text of its YAML file. Raises SettingsError."""
+    values = parse_yaml(config)
+    check_family_names(families, lambda known: train_experiment(known, assignments, config))
+    if len(families) > 1:
+        raise SettingsError(f"train plays one family, not {len(families)}", nearest=f"train {families[0]}")
+    if families:
+        values["family"] = {**_settings_of_family(values.get("family"), families[0]), "name": families[0]}
+    if "family" not in values:
+        raise SettingsError("train needs a family, e.g. `ganfleet train wgan_gp`")
+    _check_sections(values, TrainExperiment)
+    known = paths(TrainExperiment.load({"family": {"name": build_family(values["family"]).name}}))
+    experiment = TrainExperiment.load(assign(values, assignments, known))
+    check_files(experiment.metrics)
+    return with_name(experiment, experiment.family.name)
+
+
+def _settings_of_family(given: Any, name: str) -> dict[str, Any]:
+    """The family's settings in a config file; none if the file is about another family than the command line."""
+    return dict(given) if isinstance(given, dict) and given.get("name") == name else {}
+
+
+def _check_sections(values: dict[str, Any], model: type[Settings]) -> None:
+    for key in values.keys() - model.model_fields.keys():
+        raise SettingsError(f"unknown setting '{key}'", nearest=nearest(key, model.model_fields))
+
+
+def check_no_family(line: CommandLine, resume: str) -> None:
+    """Raises SettingsError if the line names a family and resumes a run, which has one already."""
+    if line.families:
+        raise SettingsError(f"--resume {resume} knows its family", nearest=f"leave out '{line.families[0]}'")
+
+
+def check_family_names(families: Sequence[str], build: Callable[[Sequence[str]], object]) -> None:
+    """Raises one SettingsError for every unknown family and for all other mistakes of the line.
+
+    To find those, it calls `build` with the nearest known families.
+    """
+    names = family_names()
+    mistakes = [unknown("family", name, names) for name in families if name not in names]
+    if not mistakes:
+        return
+    try:
+        build([name if name in names else nearest(name, names) for name in families])
+    except SettingsError as error:
+        mistakes.append(str(error))
+    raise SettingsError("; ".join(mistakes))
+
+
+def with_name(experiment: Requested, stem: str) -> Requested:
+    """The experiment; if it has no name, it gets one from `stem` and the time. Raises SettingsError."""
+    check_tracking(experiment)
+    if experiment.name is not None:
+        return experiment
+    return experiment.override(f"name={stem}-{time.strftime('%m%d-%H%M%S')}")
 
 
 def folder_of(experiment: TrainExperiment | SearchExperiment) -> RunFolder:
-    """The run's, by the name that it has by now."""
+    """The folder of a run that has a name."""
     assert experiment.name is not None
     return run_folder(experiment.storage, experiment.name)
-
-
-def train_order(line: Line) -> Order[TrainExperiment]:
-    """Raises SettingsError for all that is wrong with the line."""
-    if line.from_search is not None:
-        found, of_search = winner_experiment(
-            line.from_search, line.families, line.assignments, line.config, line.resume
-        )
-        return Order(found, folder_of(found), False, of_search.tags)
-    if line.resume is not None:
-        experiment, folder = resumed_train(line.resume, _without_families(line, line.resume))
-        return Order(experiment, folder, True)
-    experiment = train_experiment(line.families, line.assignments, read_config(line.config))
-    return Order(experiment, folder_of(experiment), False)
-
-
-def search_order(line: Line) -> Order[SearchExperiment]:
-    """Raises SettingsError for all that is wrong with the line."""
-    if line.from_search is not None:
-        raise SettingsError(
-            f"--from-search {line.from_search} trains its best settings;"
-            f" nearest: train --from-search {line.from_search}, or search --resume {line.from_search}"
-        )
-    if line.resume is not None:
-        experiment, folder = resumed_search(line.resume, _without_families(line, line.resume))
-        return Order(experiment, folder, True)
-    experiment = search_experiment(line.families, line.assignments, read_config(line.config))
-    return Order(experiment, folder_of(experiment), False)
-
-
-def _without_families(line: Line, resume: str) -> list[str]:
-    if line.families:
-        raise SettingsError(f"--resume {resume} knows its family; nearest: leave out '{line.families[0]}'")
-    return line.assignments

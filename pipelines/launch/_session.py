@@ -19,7 +19,7 @@ from infra.cluster import ClusterError
 from infra.stores.protocol import StoreError
 from pipelines.errors import ends_as_interrupted
 from pipelines.runs import FullDiskError, RunFolder, TakenOverError, ending, full_disk_told
-from pipelines.settings import SearchExperiment, TrainExperiment, Where, check_room
+from pipelines.settings import SearchExperiment, Storage, TrainExperiment, check_room
 
 DONE, INPUT, INTERRUPTED, FAILED = 0, 2, 75, 1
 
@@ -51,7 +51,7 @@ def begin(
 
 def run(
     verb: str,
-    experiment: Where,
+    storage: Storage,
     folder: RunFolder,
     undo: Callable[[], None],
     play: Callable[[Console], None],
@@ -69,7 +69,7 @@ def run(
     failure = ""
     with (screen or quiet)(folder.log) as console:
         try:
-            with full_disk_told(experiment.storage):
+            with full_disk_told(storage):
                 play(console)
             code = DONE
         except (InterruptedRunError, KeyboardInterrupt):
@@ -98,7 +98,7 @@ def run(
     if failure:
         typer.echo(f"error: {failure}" + (f"   (log: {folder.log})" if code != INPUT else ""), err=True)
     if code == INTERRUPTED:
-        resume = f"ganfleet {verb} --resume {folder.path.name}{experiment.storage.argument}"
+        resume = f"ganfleet {verb} --resume {folder.path.name}{storage.argument}"
         typer.echo(f"interrupted; to go on: {resume}", err=True)
     raise SystemExit(code)
 

@@ -11,10 +11,9 @@ from pipelines.settings._experiments import (
     Where,
     check_files,
     check_tracking,
-    search_experiment,
-    train_experiment,
 )
 from pipelines.settings._presets import preset_names, read_config
+from pipelines.settings._search import assign_space
 from pipelines.settings._storage import Storage
 from pipelines.settings._stores import open_store, read_manifest, told
 
@@ -25,6 +24,7 @@ __all__ = [
     "Storage",
     "TrainExperiment",
     "Where",
+    "assign_space",
     "check_files",
     "check_room",
     "check_tracking",
@@ -34,11 +34,9 @@ __all__ = [
     "preset_names",
     "read_config",
     "read_manifest",
-    "search_experiment",
     "shares",
     "spelled",
     "split",
     "told",
-    "train_experiment",
     "trial_shares",
 ]

@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import re
-import time
-from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any
 
 from pydantic import BeforeValidator, SerializeAsAny, field_validator, model_validator
 
-from gan_core.experiment import Budget, Data, Experiment, Metrics, Seed, check_plays
-from gan_core.family import Family, build_family, family_names
-from gan_core.settings import Settings, SettingsError, assign, nearest, parse_yaml, paths, unknown
+from gan_core.experiment import Budget, Data, Experiment, Metrics, Seed, check_family_fits
+from gan_core.family import Family, build_family
+from gan_core.settings import Settings, SettingsError, nearest
 from infra.passwords import masked
 from pipelines.settings._compute import Compute, check_shares
 from pipelines.settings._search import (
     Search,
     SearchSpace,
-    assign_space,
     built_points,
     check_corners,
     check_trials,
@@ -28,8 +25,6 @@ from pipelines.settings._storage import Storage, Tracking
 from tune_spaces.domains import Searched
 from tune_spaces.domains import Space as FamilySpace
 from tune_spaces.engines import check_engines
-
-_Named = TypeVar("_Named", bound="Where")
 
 
 class Where(Settings):
@@ -129,13 +124,13 @@ class SearchExperiment(Where):
 
     @model_validator(mode="after")
     def _plays(self) -> SearchExperiment:
-        if self.metrics.beside:
+        if self.metrics.asynchronous:
             raise SettingsError(
                 "metrics.async=true has no meaning in a search, which decides on each FID; nearest: metrics.async=false"
             )
         check_shares(self.data, self.compute)
         for family in self.families:
-            check_plays(family, self.data)
+            check_family_fits(family, self.data)
         return self
 
     def trial(self, family: dict[str, Any], seed: int | None = None) -> TrainExperiment:
@@ -151,19 +146,6 @@ class SearchExperiment(Where):
         if seed is not None:
             shared["seed"] = seed
         return TrainExperiment.load({**shared, "budget": budget, "family": {**base.chosen(), **family}})
-
-
-def _check_names(families: Sequence[str], with_known: Callable[[Sequence[str]], object]) -> None:
-    """Names each unknown family, and what else is wrong once it is put right: one line for all mistakes."""
-    names = family_names()
-    mistakes = [unknown("family", name, names) for name in families if name not in names]
-    if not mistakes:
-        return
-    try:
-        with_known([name if name in names else nearest(name, names) for name in families])
-    except SettingsError as error:
-        mistakes.append(str(error))
-    raise SettingsError("; ".join(mistakes))
 
 
 def check_tracking(where: Where) -> None:
@@ -186,79 +168,3 @@ def check_files(metrics: Metrics) -> None:
 def _near_file(file: Path, name: str) -> str:
     beside = [str(path) for path in file.parent.glob(f"*{file.suffix}")] if file.parent.is_dir() else []
     return f"metrics.{name}={nearest(str(file), beside)}" if beside else f"metrics.{name}=null"
-
-
-def train_experiment(families: Sequence[str], assignments: Sequence[str], config: str = "") -> TrainExperiment:
-    """The training run that a command line asks for. Raises SettingsError, before anything is started."""
-    values = parse_yaml(config)
-    _check_names(families, lambda known: train_experiment(known, assignments, config))
-    if len(families) > 1:
-        raise SettingsError(f"train plays one family, not {len(families)}; nearest: train {families[0]}")
-    if families:
-        values["family"] = {**_same_family(values.get("family"), families[0]), "name": families[0]}
-    if "family" not in values:
-        raise SettingsError("train needs a family, e.g. `ganfleet train wgan_gp`")
-    known = paths(TrainExperiment.load(_without_strangers(values, TrainExperiment)))
-    experiment = TrainExperiment.load(assign(values, assignments, known))
-    check_files(experiment.metrics)
-    return _named(experiment, experiment.family.name)
-
-
-def search_experiment(families: Sequence[str], assignments: Sequence[str], config: str = "") -> SearchExperiment:
-    """The search that a command line asks for: `family.x=` fixes x for each family that has it."""
-    values = parse_yaml(config)
-    _check_names(families, lambda known: search_experiment(known, assignments, config))
-    given = values.pop("family", None) or {}
-    if not isinstance(given, dict):
-        raise SettingsError(f"family={given} in a search's file; nearest: families: [{given}]")
-    if families:
-        values["families"] = list(families)
-    if not values.get("families"):
-        raise SettingsError("search needs a family or several, e.g. `ganfleet search wgan wgan_gp`")
-    listed = values["families"] if isinstance(values["families"], list) else [values["families"]]
-    built = [build_family(family) for family in listed]
-    own = [f"family.{field}" for family in built for field in type(family).model_fields]
-    known = [path for path in paths(SearchExperiment) if not path.startswith(("families", "fixed", "space"))] + own
-    spaces = [item for item in assignments if item.partition("=")[0].split(".")[0] == "space"]
-    assign(values, [item for item in assignments if not item.startswith("family.") and item not in spaces], known)
-    assign_space(values, spaces)
-    fields = assign({}, [item for item in assignments if item.startswith("family.")], known).get("family", {})
-    if "name" in fields:
-        raise SettingsError(f"family.name={fields['name']}: families are named as words; nearest: {fields['name']}")
-    fields = {**{key: value for key, value in given.items() if key != "name"}, **fields}
-    alone = [f"{family.name}.{field}" for family in built for field in family.model_fields_set]
-    values["families"] = _fix(built, fields)
-    values["fixed"] = sorted({*fields, *alone})
-    experiment = SearchExperiment.load(values)
-    check_files(experiment.metrics)
-    return _named(experiment, "-".join(family.name for family in experiment.families))
-
-
-def _fix(built: Sequence[Family], fields: dict[str, Any]) -> list[dict[str, Any]]:
-    """Each family with the given fields that it has; a field that none has is an error."""
-    for field in fields:
-        if all(field not in type(family).model_fields for family in built):
-            build_family({"name": built[0].name, field: fields[field]})
-    return [
-        {**family.chosen(), **{key: value for key, value in fields.items() if key in type(family).model_fields}}
-        for family in built
-    ]
-
-
-def _same_family(given: Any, name: str) -> dict[str, Any]:
-    """A config file's family settings, if the command line names the same family."""
-    return dict(given) if isinstance(given, dict) and given.get("name") == name else {}
-
-
-def _without_strangers(values: dict[str, Any], model: type[Settings]) -> dict[str, Any]:
-    for key in values.keys() - model.model_fields.keys():
-        raise SettingsError(f"unknown setting '{key}'; nearest: {nearest(key, model.model_fields)}")
-    return {"family": {"name": build_family(values["family"]).name}}
-
-
-def _named(experiment: _Named, stem: str) -> _Named:
-    """The experiment with a name made up from the time if it has none. Raises SettingsError."""
-    check_tracking(experiment)
-    if experiment.name is not None:
-        return experiment
-    return experiment.override(f"name={stem}-{time.strftime('%m%d-%H%M%S')}")

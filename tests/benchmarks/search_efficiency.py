@@ -24,9 +24,9 @@ from rich.console import Console
 
 from infra.cluster import cluster
 from pipelines.console import quiet, say
+from pipelines.launch._search_request import search_experiment
 from pipelines.runs._folder import RunFolder
 from pipelines.search.command import search
-from pipelines.settings._experiments import search_experiment
 
 SHARE, EVERY = 4, 9
 """Of the random trials' images the second search may see one in so many; rounds between two evaluations."""

@@ -41,10 +41,11 @@ from gan_core.metrics.scores import scores
 from gan_core.metrics.statistics.reference import Reference
 from infra.mlflow.store import prepare
 from pipelines.console import quiet
-from pipelines.evaluate.reference import obtain_reference
+from pipelines.evaluate.reference import prepare_reference
+from pipelines.launch._search_request import search_experiment
 from pipelines.runs._folder import RunFolder
 from pipelines.search.command import search
-from pipelines.settings._experiments import SearchExperiment, search_experiment
+from pipelines.settings._experiments import SearchExperiment
 
 ROUNDS, WARM_UP = 40, 3
 
@@ -116,7 +117,7 @@ def measured(trials: int, profiled: bool) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as storage:
         experiment = asked(storage, trials)
         where = (experiment.metrics, experiment.data, experiment.storage.path)
-        yardstick = obtain_reference(*where, Console(quiet=True))
+        shared_reference = prepare_reference(*where, Console(quiet=True))
         folder = RunFolder(experiment.folder)
         folder.create(experiment.to_yaml())
         database = database_seconds(Path(storage))
@@ -132,7 +133,7 @@ def measured(trials: int, profiled: bool) -> dict[str, Any]:
         memory.over.set()
         memory.join()
         files = sorted(folder.path.glob("trials/*/metrics.jsonl"))
-        evaluation = evaluation_seconds(experiment, yardstick.content, RunFolder(files[-1].parent))
+        evaluation = evaluation_seconds(experiment, shared_reference.content, RunFolder(files[-1].parent))
         ends, loops = [file.stat().st_mtime for file in files], [training_seconds(file) for file in files]
     if profiled:
         pstats.Stats(profile, stream=sys.stderr).sort_stats("cumulative").print_stats(60)

@@ -7,11 +7,11 @@ from rich.console import Console
 from rich.text import Text
 
 from gan_core.health.signs import Sign
-from pipelines.console import TrainView
+from pipelines.launch._search_request import search_experiment
 from pipelines.search._outcome import Outcome
 from pipelines.search.report._shorten import shortest_that_fits
 from pipelines.search.report.live_table import STATUS_SECONDS, SearchView
-from pipelines.settings._experiments import search_experiment
+from pipelines.train._view import TrainView
 
 SIGN = Sign("mode_collapse", "variety of the samples 0.1, it was 0.9", "try family.lr=5e-05")
 

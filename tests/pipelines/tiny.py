@@ -22,11 +22,13 @@ from rich.console import Console
 from gan_core import checkpoint
 from gan_core.experiment import Metrics
 from pipelines.cli import main
-from pipelines.evaluate.command import Asked, evaluate_checkpoint
+from pipelines.evaluate.command import EvaluateOptions, evaluate_checkpoint
+from pipelines.launch._request import train_experiment
 from pipelines.launch._resume import resumed_search, resumed_train
+from pipelines.launch._search_request import search_experiment
 from pipelines.runs._folder import RunFolder
-from pipelines.settings._experiments import SearchExperiment, TrainExperiment, search_experiment, train_experiment
-from pipelines.train.events import Event
+from pipelines.settings._experiments import SearchExperiment, TrainExperiment
+from pipelines.train.logged_steps import LoggedStep
 
 SMALL = (
     "family.width=4",
@@ -77,12 +79,12 @@ def resumed(
 
 
 @dataclass(frozen=True)
-class Played:
+class PlayedRun:
     """A run that `play()` played to its end."""
 
     experiment: TrainExperiment
     folder: RunFolder
-    events: list[Event]
+    steps: list[LoggedStep]
 
 
 def _refuse(constant: str) -> float:
@@ -197,4 +199,4 @@ def ganfleet_here(
 def evaluated(folder: Path, storage: Path, *metrics: str, resampled: bool = False) -> dict[str, Any]:
     """What `ganfleet evaluate` finds of a checkpoint, with these settings below `metrics.` changed."""
     settings = Metrics.load(checkpoint.describe(folder)["experiment"]["metrics"]).override(*metrics)
-    return evaluate_checkpoint(folder, settings, Asked(storage, Console(quiet=True), resampled))
+    return evaluate_checkpoint(folder, settings, EvaluateOptions(storage, Console(quiet=True), resampled))

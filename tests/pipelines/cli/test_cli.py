@@ -12,8 +12,10 @@ from PIL import Image
 
 from gan_core.experiment import Data
 from gan_core.family import family_names
+from pipelines.launch._request import train_experiment
+from pipelines.launch._search_request import search_experiment
 from pipelines.runs._folder import RunFolder
-from pipelines.settings._experiments import SearchExperiment, TrainExperiment, search_experiment, train_experiment
+from pipelines.settings._experiments import SearchExperiment, TrainExperiment
 from tests.pipelines.tiny import created, environment, evaluated, ganfleet, rows, small_search, small_train, snapshot
 
 # Each command line of standard input in a fork of its own; what the console script imports, and the modules named as

@@ -8,7 +8,7 @@ from rich.console import Console
 from gan_core.settings import SettingsError
 from pipelines.jobs._submit import checked
 from pipelines.jobs.in_process import debugged, here
-from pipelines.launch._request import Line
+from pipelines.launch._request import CommandLine
 from pipelines.runs._folder import RunFolder
 from pipelines.train.play import play
 from tests.pipelines.tiny import SMALL, client_of, named, rows, timeless
@@ -22,17 +22,17 @@ def signals(monkeypatch):
     monkeypatch.setattr("pipelines.launch._session.hear_signals", lambda: None)
 
 
-def line(storage, *more: str) -> Line:
-    return Line.of(["wgan_gp", *SMALL, "name=here", f"storage.path={storage}", *ROUNDS, *more], None, None)
+def line(storage, *more: str) -> CommandLine:
+    return CommandLine.of(["wgan_gp", *SMALL, "name=here", f"storage.path={storage}", *ROUNDS, *more], None, None)
 
 
 def test_a_run_is_played_here_without_ray_and_gone_on_with(storage, reference, signals, monkeypatch, capfd, tmp_path):
     monkeypatch.setattr("infra.cluster.cluster", lambda: pytest.fail("a cluster was asked for"))
-    here("train", checked("train", line(storage), "here").order)
+    here("train", checked("train", line(storage), "here").request)
     folder = RunFolder(storage / "here")
     assert "FID" in capfd.readouterr().out
     assert not (folder.path / "ray").exists()
-    longer = checked("train", line(storage, "budget.rounds=12"), "here").order
+    longer = checked("train", line(storage, "budget.rounds=12"), "here").request
     assert longer.resumed
     here("train", longer)
     assert named(client_of(storage), "here").info.status == "FINISHED"

@@ -19,9 +19,9 @@ from infra.jobs.slurm import Slurm
 from pipelines.jobs._options import PLACES
 from pipelines.jobs._registry import Job, find_job, job_table, known_jobs
 from pipelines.jobs._submit import Submission, checked, next_job, rendered, send
-from pipelines.launch._request import Line
+from pipelines.launch._request import CommandLine
 from pipelines.settings._storage import Storage
-from tests.guide import GUIDE, README, commands, shell_lines
+from tests.guide import commands, pages
 from tests.pipelines.cli.test_cli import forked, furnished
 from tests.pipelines.tiny import created, environment, ganfleet, ganfleet_here, small_search, small_train, snapshot
 from tests.servers import Cable, free_ports
@@ -58,7 +58,7 @@ def asked(words: str, to: str = "slurm", config: str | None = None) -> Submissio
     verb, *rest = words.split()
     resume = rest.pop(rest.index("--resume") + 1) if "--resume" in rest else None
     rest = [word for word in rest if word != "--resume"]
-    return checked(verb, Line.of(rest, Path(config) if config else None, resume), to)
+    return checked(verb, CommandLine.of(rest, Path(config) if config else None, resume), to)
 
 
 MISTAKES = {
@@ -171,7 +171,7 @@ def test_whole_nodes_unless_cpus_are_asked_for(place):
 
 def test_a_folder_with_a_blank_or_a_percent_is_still_the_logs(place):
     words = ["wgan", "name=x", "storage.path=a b%j"]
-    script = rendered(checked("train", Line.of(words, None, None), "slurm"), "x-1")
+    script = rendered(checked("train", CommandLine.of(words, None, None), "slurm"), "x-1")
     assert f'#SBATCH --output="{place}/a b%%j/x/slurm.log"' in script
 
 
@@ -262,7 +262,7 @@ def test_the_same_again_goes_on(place, verb):
     same = f"{words} {' '.join(small)}" + (" search.confirm=0" if verb == "search" else "")
     where = f"storage.path={place}/runs"
     submission = asked(same)
-    assert submission.order.resumed
+    assert submission.request.resumed
     assert played(submission, place) == [verb, "--resume", "again", where]
     grown = "budget.rounds=80" if verb == "train" else "search.trials=8"
     submission = asked(f"{same} {grown}")
@@ -462,7 +462,7 @@ def test_a_program_that_fails_is_told_by_what_it_says(place):
 
 
 def test_the_guides_rayjob_is_rendered_as_it_is_written_there(place):
-    (line,) = [line for line in commands("KubeRay") if line.startswith("ganfleet ")]
+    (line,) = [line for line in commands("docs/howto/kuberay.md") if "kuberay.claim=" in line]
     done = ganfleet(place, *shlex.split(line)[1:])
     assert done.returncode == 0, done.stderr
     job = yaml.safe_load(done.stdout)
@@ -473,7 +473,7 @@ def test_the_guides_rayjob_is_rendered_as_it_is_written_there(place):
     assert container["image"] == "REGISTRY/ganfleet:1"
 
 
-KUBERAY_LINES = [line for text in (README, GUIDE) for line in shell_lines(text.read_text()) if "--to kuberay" in line]
+KUBERAY_LINES = [line for page in pages() for line in commands(page) if "--to kuberay" in line]
 
 
 @pytest.mark.parametrize("line", KUBERAY_LINES)

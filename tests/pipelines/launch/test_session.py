@@ -74,7 +74,7 @@ def test_only_what_nobody_else_goes_on_with_is_to_be_gone_on_with(tmp_path, caps
         raise error
 
     with pytest.raises(SystemExit) as ended:
-        run("train", experiment, created(experiment), lambda: None, play, lambda _: nullcontext(Console()))
+        run("train", experiment.storage, created(experiment), lambda: None, play, lambda _: nullcontext(Console()))
     said = capsys.readouterr().err
     assert ended.value.code == code
     assert f"error: {error}   (log: " in said
@@ -104,7 +104,7 @@ def test_only_whose_run_it_still_is_puts_its_log(tmp_path, moto_server, monkeypa
         raise end
 
     with pytest.raises(SystemExit):
-        run("train", experiment, folder, lambda: None, play, lambda _: nullcontext(Console()))
+        run("train", experiment.storage, folder, lambda: None, play, lambda _: nullcontext(Console()))
     assert folder.mirror.read("run.log") == (b"of the second" if taken else b"of the first")
     assert folder.log.read_bytes() == b"of the first"
 
@@ -127,7 +127,7 @@ def test_a_full_disk_is_one_line_that_names_what_lies_on_it(tmp_path, monkeypatc
         FULL.write_text("a checkpoint")
 
     with pytest.raises(SystemExit) as ended:
-        run("train", experiment, folder, lambda: None, play)
+        run("train", experiment.storage, folder, lambda: None, play)
     error, again = capfd.readouterr().err.splitlines()
     assert ended.value.code == 75
     place = f"the cache {cache} (0.0 GB free)" if fullest == "cache" else f"storage.path={tmp_path}/runs ("

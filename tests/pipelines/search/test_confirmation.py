@@ -19,7 +19,7 @@ from mlflow.entities.model_registry import ModelVersion
 from rich.console import Console
 
 from gan_core.settings import SettingsError
-from pipelines.launch._from_search import winner_experiment
+from pipelines.launch._request import CommandLine, Request, train_request
 from pipelines.runs._folder import RunFolder
 from pipelines.runs._lookup import find_checkpoint
 from pipelines.search.command import search
@@ -45,8 +45,6 @@ from tests.pipelines.tiny import (
     timeless,
     tracked,
 )
-
-pytestmark = pytest.mark.cluster
 
 NAME, ROUNDS, EVERY = "sure", 20, 5
 
@@ -232,31 +230,37 @@ def test_the_winner_is_registered_and_can_be_downloaded(sure, storage, tmp_path)
 # Its settings trained again
 
 
+def from_search(words: list[str], name: str = NAME) -> Request[TrainExperiment]:
+    """What `train --from-search NAME` requests."""
+    return train_request(CommandLine.of(words, None, None, name))
+
+
 def test_the_winner_is_trained_from_its_folder_and_from_the_registry_alike(sure, storage):
     words = [f"storage.path={storage}", "name=again", "budget.rounds=40"]
-    experiment, origin = winner_experiment(NAME, [], words, None, None)
+    request = from_search(words)
+    experiment, origin = request.experiment, request.origin
     played = TrainExperiment.from_yaml(sure.run(sure.best["trial"], sure.best["seed"]).experiment.read_text())
     assert experiment == played.override("name=again", "budget.rounds=40")
-    assert (origin.search, origin.trial) == (NAME, sure.best["trial"])
+    assert origin == {"ganfleet.search": NAME, "ganfleet.trial": sure.best["trial"]}
     uri = f"tracking.uri=sqlite:///{storage}/mlflow.db"
     elsewhere = [f"storage.path={storage / 'elsewhere'}", uri, "name=again", "budget.rounds=40"]
-    there, same = winner_experiment(NAME, [], elsewhere, None, None)
-    assert there == experiment.override(f"storage.path={storage / 'elsewhere'}", uri)
-    assert same == origin
+    there = from_search(elsewhere)
+    assert there.experiment == experiment.override(f"storage.path={storage / 'elsewhere'}", uri)
+    assert there.origin == origin
 
 
 def test_a_name_that_the_registry_does_not_know_is_told_with_the_nearest(sure, storage, tmp_path):
     words = [f"storage.path={tmp_path}", f"tracking.uri=sqlite:///{storage}/mlflow.db"]
     with pytest.raises(SettingsError, match="no search named 'shure'.*nearest: sure"):
-        winner_experiment("shure", [], words, None, None)
+        from_search(words, "shure")
 
 
 def test_a_run_of_the_winners_settings_says_where_they_are_from(sure, storage, client, tmp_path):
     """Also where it is gone on with in another store."""
     words = [f"storage.path={storage}", "name=once-more", "budget.rounds=2", "budget.eval_every=2"]
-    experiment, origin = winner_experiment(NAME, [], words, None, None)
-    folder = RunFolder(experiment.folder)
-    folder.create(experiment.to_yaml(), origin.tags)
+    request = from_search(words)
+    experiment, folder = request.experiment, request.folder
+    folder.create(experiment.to_yaml(), request.origin)
     train(experiment, folder, Console(quiet=True))
     uri = f"sqlite:///{tmp_path}/other.db"
     train(*resumed("train", "once-more", storage, "budget.rounds=4", f"tracking.uri={uri}"), Console(quiet=True))

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from pipelines.launch._search_request import search_experiment
 from pipelines.runs._folder import RunFolder
-from pipelines.search._best import Found
+from pipelines.search._best import SearchResult
 from pipelines.search._outcome import Outcome
-from pipelines.search.confirmation.results import Confirmed, fresh_seeds, gathered, to_repeat, winner_of
-from pipelines.search.report.tables import say_found, write_found
-from pipelines.settings._experiments import search_experiment
+from pipelines.search.confirmation.results import ConfirmedTrial, fresh_seeds, gather_results, seed_runs, winner_of
+from pipelines.search.report.tables import print_result, write_result
 
 
 def trial(name: str, fid: float | None, family: str = "wgan", lr: float | None = None, state="completed") -> Outcome:
@@ -25,13 +25,13 @@ def experiment(*words: str, families=("wgan",)):
     return search_experiment(families, ["name=x", *words])
 
 
-def confirmed_of(folder, fids: dict[str, dict[int, list[float] | None]]) -> list[Confirmed]:
+def confirmed_of(folder, fids: dict[str, dict[int, list[float] | None]]) -> list[ConfirmedTrial]:
     """Each setting's runs as they would lie in a folder: a list of FIDs by seed, None where it was lost."""
     seeds = list(next(iter(fids.values())))
     repeats = [
         dataclasses.replace(one, seed=seed)
         for name in fids
-        for one in to_repeat(experiment("search.confirm=1", "search.confirm_seeds=1"), [trial(name, 1.0)], {})
+        for one in seed_runs(experiment("search.confirm=1", "search.confirm_seeds=1"), [trial(name, 1.0)], {})
         for seed in seeds
     ]
     outcomes = []
@@ -43,7 +43,7 @@ def confirmed_of(folder, fids: dict[str, dict[int, list[float] | None]]) -> list
             (path / "metrics.jsonl").write_text("\n".join(lines) + "\n" + '{"step": 99, "fi')
             now = trial(f"{name}-{seed}", (run or [7.0])[-1], state="completed" if run else "failed")
             outcomes.append(now)
-    return gathered(repeats, outcomes, folder)
+    return gather_results(repeats, outcomes, folder)
 
 
 @pytest.fixture
@@ -73,22 +73,22 @@ def test_the_best_settings_are_chosen_once_each_and_never_a_failed_one():
         trial("f", None),
     ]
     asked = experiment("search.confirm=3", "search.confirm_seeds=2")
-    repeats = to_repeat(asked, found, {})
+    repeats = seed_runs(asked, found, {})
     assert [(one.trial.trial, one.seed) for one in repeats] == [
         (name, seed) for name in ("c", "d", "a") for seed in fresh_seeds(0, 2)
     ]
-    many = to_repeat(asked.override("search.confirm=1000"), found, {})
+    many = seed_runs(asked.override("search.confirm=1000"), found, {})
     assert len(many) == 6, "as many as there are"
-    assert to_repeat(asked.override("search.confirm=0"), found, {}) == []
-    assert to_repeat(asked, [trial("f", None)], {}) == []
+    assert seed_runs(asked.override("search.confirm=0"), found, {}) == []
+    assert seed_runs(asked, [trial("f", None)], {}) == []
 
 
 def test_families_that_are_compared_are_confirmed_each():
     found = [trial("a", 1.0), trial("b", 2.0), trial("c", 3.0), trial("d", 9.0, "vae"), trial("e", 8.0, "vae")]
     words = ["search.confirm=2", "search.confirm_seeds=1"]
-    together = to_repeat(experiment(*words, families=("wgan", "vae")), found, {})
+    together = seed_runs(experiment(*words, families=("wgan", "vae")), found, {})
     assert [one.trial.trial for one in together] == ["a", "b"]
-    apart = to_repeat(experiment(*words, "search.compare=true", families=("wgan", "vae")), found, {})
+    apart = seed_runs(experiment(*words, "search.compare=true", families=("wgan", "vae")), found, {})
     assert [one.trial.trial for one in apart] == ["a", "b", "e", "d"]
 
 
@@ -96,13 +96,13 @@ def test_what_was_begun_stays_with_all_seeds():
     found = [trial("a", 1.0), trial("b", 2.0), trial("c", 3.0)]
     asked = experiment("search.confirm=1", "search.confirm_seeds=2")
     begun = {"c": found[2].settings, "gone": {"name": "wgan", "lr": 1.0}}
-    assert [one.trial.trial for one in to_repeat(asked, found, begun)] == ["a", "a", "c", "c"]
+    assert [one.trial.trial for one in seed_runs(asked, found, begun)] == ["a", "a", "c", "c"]
 
 
 def test_what_was_played_is_said_of_the_settings_it_was_played_with():
     """A population's trial was confirmed, then went on with more budget, and has other settings now."""
     begun = {"a": {"name": "wgan", "lr": 1e-3}}
-    found = to_repeat(experiment("search.confirm=1", "search.confirm_seeds=1"), [trial("a", 1.0, lr=5e-3)], begun)
+    found = seed_runs(experiment("search.confirm=1", "search.confirm_seeds=1"), [trial("a", 1.0, lr=5e-3)], begun)
     assert [(one.trial.trial, one.trial.settings["lr"]) for one in found] == [("a", 1e-3)]
 
 
@@ -136,7 +136,7 @@ def test_where_all_lost_a_seed_the_best_of_the_rest_wins_and_where_all_is_lost_n
     assert winner_of(torn).trial.trial == "b"
     gone = confirmed_of(RunFolder(tmp_path / "gone"), {"a": {1: None}})
     assert winner_of(gone) is None
-    best = Found([trial("a", 3.0)], gone).best
+    best = SearchResult([trial("a", 3.0)], gone).best
     assert (best.trial, best.fid, best.confirmed) == ("a", 3.0, None)
 
 
@@ -153,7 +153,7 @@ def test_no_setting_wins_before_all_are_confirmed(folder):
     good, bad = confirmed_of(folder, {"a": {1: [5.0]}, "b": {1: [6.0]}})
     saved = dataclasses.replace(bad, runs=tuple(dataclasses.replace(run, checkpoint="x") for run in bad.runs))
     waiting = dataclasses.replace(good, runs=(dataclasses.replace(good.runs[0], state="waiting", fid=None),))
-    found = Found([trial("a", 1.0), trial("b", 2.0)], [saved, waiting])
+    found = SearchResult([trial("a", 1.0), trial("b", 2.0)], [saved, waiting])
     assert found.best.trial == "a", "the search's own best"
     assert found.best.confirmed is None
 
@@ -167,11 +167,11 @@ def test_a_search_that_is_cut_short_before_it_confirms_anew_keeps_its_winner(fol
         RunFolder(path.parent.parent).picture(20).write_bytes(str(path).encode())
     runs = tuple(dataclasses.replace(run, step=20, checkpoint=str(saved[0])) for run in one.runs)
     winner = dataclasses.replace(one, runs=runs)
-    write_found(folder, experiment(), Found([trial("a", 3.0)], [winner]))
+    write_result(folder, experiment(), SearchResult([trial("a", 3.0)], [winner]))
     kept = {path.name: path.read_bytes() for path in folder.path.glob("best.*")}
     assert len(kept) == 3
     lower = dataclasses.replace(trial("b", 1.0), checkpoint=str(saved[1]))
-    written = write_found(folder, experiment(), Found([trial("a", 3.0), lower], []))
+    written = write_result(folder, experiment(), SearchResult([trial("a", 3.0), lower], []))
     assert [path.name for path in written] == ["trials.csv"]
     assert {path.name: path.read_bytes() for path in folder.path.glob("best.*")} == kept
 
@@ -182,7 +182,7 @@ def test_the_table_says_what_was_lost_and_what_the_search_had_found(folder):
     searched = {"torn": trial("torn", 0.5), "sound": trial("sound", 40.25)}
     outcomes = list(searched.values())
     confirmed = [dataclasses.replace(one, trial=searched[one.trial.trial]) for one in confirmed]
-    say_found(console, folder, Found(outcomes, confirmed), experiment())
+    print_result(console, folder, SearchResult(outcomes, confirmed), experiment())
     said = console.file.getvalue()
     (sound,) = [line for line in said.splitlines() if line.startswith("sound") and "±" in line]
     for figure in ("55.0 ± 7.07", "50.0-60.0", "40.2"):

@@ -3,9 +3,9 @@
 import pytest
 from ray.tune.schedulers import AsyncHyperBandScheduler
 
+from pipelines.launch._search_request import search_experiment
 from pipelines.search._outcome import Outcome
 from pipelines.search.report._eta import REDUCTION, Ladder, shares, trials_left
-from pipelines.settings._experiments import search_experiment
 from tune_spaces import schedulers
 
 

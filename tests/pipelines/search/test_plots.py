@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 from rich.console import Console
 
+from pipelines.launch._search_request import search_experiment
 from pipelines.runs._folder import RunFolder
 from pipelines.search._outcome import Outcome
 from pipelines.search.plots._history import best_so_far, points
@@ -22,7 +23,7 @@ from pipelines.search.plots._progress import draw_progress
 from pipelines.search.plots._sheet import draw_sheet
 from pipelines.search.plots._style import Scale, families_of, log_ticks, plain
 from pipelines.search.plots.draw import draw_learned, try_to_draw
-from pipelines.settings._experiments import SearchExperiment, search_experiment
+from pipelines.settings._experiments import SearchExperiment
 from tune_spaces.domains import Choice, Range, Whole
 
 SIDE = 50 * 8 + 2

@@ -12,13 +12,14 @@ from mlflow.entities import Run
 from PIL import Image
 from rich.console import Console
 
-from pipelines.evaluate.reference import obtain_reference
+from pipelines.evaluate.reference import prepare_reference
+from pipelines.launch._request import train_experiment
 from pipelines.runs._folder import RunFolder
 from pipelines.runs._lookup import find_checkpoint
 from pipelines.search.command import search
-from pipelines.settings._experiments import SearchExperiment, TrainExperiment, train_experiment
+from pipelines.settings._experiments import SearchExperiment, TrainExperiment
 from pipelines.settings._storage import Storage
-from pipelines.tracking.retry import Owed
+from pipelines.tracking.retry import UntrackedNote
 from pipelines.train.play import play
 from tests.pipelines.tiny import (
     DIVERGING,
@@ -36,8 +37,6 @@ from tests.pipelines.tiny import (
     timeless,
     tracked,
 )
-
-pytestmark = pytest.mark.cluster
 
 STATUS = {"completed": "FINISHED", "stopped": "FINISHED", "failed": "FAILED"}
 ROUNDS, EVERY = 60, 20
@@ -158,7 +157,7 @@ def test_the_best_settings_train_again_to_the_same_game(found, storage, tmp_path
     experiment = train_experiment([], ["name=again", f"storage.path={tmp_path}"], found.folder.best.read_text())
     assert experiment.family.lr == 1.0
     folder = created(experiment)
-    content = obtain_reference(experiment.metrics, experiment.data, storage, Console(quiet=True)).content
+    content = prepare_reference(experiment.metrics, experiment.data, storage, Console(quiet=True)).content
     list(play(experiment, folder, content, target=None))
     again = {row["step"]: timeless(row) for row in rows(folder.path)}
     for row in rows(found.folder.trial(found.best["trial"]).path):
@@ -253,7 +252,7 @@ def test_an_extended_search_has_more_trials_of_the_same_search(found, extended):
 
 def test_a_finished_search_that_is_resumed_stays_as_it_is(extended, storage):
     """Tune then has no step to take, and so tells its callbacks of no trial until the end."""
-    Owed(extended.folder).note("as if MLflow had been away")
+    UntrackedNote(extended.folder).write("as if MLflow had been away")
     again = searched(*resumed("search", "hunt", storage))
     assert f"tracking     sqlite:///{storage}/mlflow.db has all of hunt now: what it lacked is brought" in again.screen
     assert "lacked" not in extended.screen

@@ -6,8 +6,9 @@ import pytest
 
 from gan_core.settings import SettingsError
 from infra.cluster import Cluster
+from pipelines.launch._request import train_experiment
+from pipelines.launch._search_request import search_experiment
 from pipelines.settings._capacity import check_room, concurrent_trials, gpus_of, shares, trial_shares, trial_slots
-from pipelines.settings._experiments import search_experiment, train_experiment
 
 
 def searching(*words):

@@ -6,7 +6,9 @@ import pytest
 
 from gan_core.family import build_family, family_class
 from gan_core.settings import SettingsError
-from pipelines.settings._experiments import SearchExperiment, TrainExperiment, search_experiment, train_experiment
+from pipelines.launch._request import train_experiment
+from pipelines.launch._search_request import search_experiment
+from pipelines.settings._experiments import SearchExperiment, TrainExperiment
 
 
 def refusal(make, *args) -> str:

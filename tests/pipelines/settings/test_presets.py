@@ -11,7 +11,9 @@ from setuptools import Distribution
 
 from gan_core.experiment import POINTS
 from gan_core.settings import SettingsError
-from pipelines.settings._experiments import SearchExperiment, TrainExperiment, search_experiment, train_experiment
+from pipelines.launch._request import train_experiment
+from pipelines.launch._search_request import search_experiment
+from pipelines.settings._experiments import SearchExperiment, TrainExperiment
 from pipelines.settings._presets import PRESETS, preset_names, read_config
 
 SHAPES = {
