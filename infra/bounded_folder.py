@@ -1,25 +1,25 @@
-"""A folder of what can be had again, up to a size; what was used least recently, and by nobody now, goes first."""
+"""A cache of bounded size: when it is full, the entry that was used least recently is deleted, unless it is in use."""
 
 from __future__ import annotations
 
-import fcntl
 import os
 import shutil
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from infra.files import alone, write_atomic
+from infra.files import write_atomic
+from infra.locks import alone, lock_shared, unless_shared
 
 _SIZE = ".size"
 _held: dict[Path, int] = {}
-"""The locks that say what this process uses: shared ones, which end with it."""
+"""Descriptors of the shared locks on the entries that this process uses, by lock file."""
 
 
 class FullError(ValueError):
-    """There is no room, and nothing that may go."""
+    """The entry does not fit, and no other entry can be deleted."""
 
     def __init__(self, needed: int, used: int) -> None:
         super().__init__(f"{needed} bytes are needed, {used} more are in use")
@@ -28,7 +28,7 @@ class FullError(ValueError):
 
 @dataclass(frozen=True)
 class BoundedFolder:
-    """Entries are folders. Several processes, also of several users of one disk, may have the same one."""
+    """A folder of entries, each a folder. Several processes may use it, also of several users of one disk."""
 
     root: Path
     limit: int
@@ -42,38 +42,39 @@ class BoundedFolder:
         make: Callable[[Path], None],
         waiting: Callable[[], None],
     ) -> Path:
-        """The entry, made by one process while the others wait, and not deleted while this process lives.
+        """The folder of an entry. It is not deleted while this process lives.
 
-        `make` fills the folder, where something may be already; the entry counts `size` bytes. `waiting` is called
-        once if another process makes it. Raises FullError, and whatever `make` raises: what it has done is kept.
+        If the entry is not `whole`, one process calls `make` to fill its folder, which may hold what an earlier,
+        interrupted `make` wrote. The others call `waiting` once and wait. The entry counts as `size` bytes.
+        Raises FullError, and what `make` raises; what `make` wrote until then stays.
         """
         folder, locks = self.root / name, self.root / "locks"
         locks.mkdir(parents=True, exist_ok=True)
         self._hold(name)
         with alone(locks / name, waiting):
             if not whole(folder):
-                self._make_room(name, size)
+                self._free(name, size)
                 make(folder)
         return folder
 
     def _hold(self, name: str) -> None:
         file = self._used(name)
         if file not in _held:
-            _held[file] = os.open(file, os.O_RDWR | os.O_CREAT, 0o644)
-            fcntl.flock(_held[file], fcntl.LOCK_SH)
+            _held[file] = lock_shared(file)
         os.utime(file)
 
     def _used(self, name: str) -> Path:
-        """Locked by those who use an entry; its time of change is that of its last use."""
+        """A file locked by all who use the entry. Its modification time is when the entry was last used."""
         return self.root / "locks" / f"{name}.used"
 
-    def _make_room(self, name: str, size: int) -> None:
+    def _free(self, name: str, size: int) -> None:
+        """Deletes other entries until the new one fits, and records its size."""
         with alone(self.root / "locks" / "room", lambda: None):
             others = {entry: _size(entry) for entry in self._entries() if entry.name != name}
             for entry in sorted(others, key=lambda entry: self._used(entry.name).stat().st_mtime_ns):
                 if sum(others.values()) + size <= self.limit or size > self.limit:
                     break
-                if self._deleted(entry):
+                if self._delete_unused(entry):
                     del others[entry]
             if sum(others.values()) + size > self.limit:
                 raise FullError(size, sum(others.values()) if size <= self.limit else 0)
@@ -83,32 +84,20 @@ class BoundedFolder:
     def _entries(self) -> Iterator[Path]:
         return (path.parent for path in self.root.glob(f"*/{_SIZE}") if self._used(path.parent.name).exists())
 
-    def _deleted(self, entry: Path) -> bool:
-        """Whether it could be: nobody uses it, and nobody begins to meanwhile."""
-        with _exclusive(self._used(entry.name)) as nobody:
-            if nobody:
+    def _delete_unused(self, entry: Path) -> bool:
+        """Deletes an entry that nobody uses. Returns whether it did."""
+        with unless_shared(self._used(entry.name)) as unused:
+            if unused:
                 aside = self.root / f".{uuid.uuid4().hex}.old"
                 os.replace(entry, aside)
                 shutil.rmtree(aside, ignore_errors=True)
-            return nobody
+            return unused
 
 
-def let_go() -> None:
-    """This process uses nothing any more."""
+def release_all() -> None:
+    """Releases every entry that this process uses."""
     while _held:
         os.close(_held.popitem()[1])
-
-
-@contextmanager
-def _exclusive(file: Path) -> Iterator[bool]:
-    descriptor = os.open(file, os.O_RDWR)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        yield True
-    except BlockingIOError:
-        yield False
-    finally:
-        os.close(descriptor)
 
 
 def _size(entry: Path) -> int:

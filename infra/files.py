@@ -2,15 +2,12 @@
 
 import os
 import uuid
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
-
-from filelock import FileLock, Timeout
 
 
 def write_atomic(path: Path | str, data: bytes) -> None:
-    """Put `data` at `path`: write it beside, fsync, then `os.replace`.
+    """Writes `data` to a hidden file beside `path`, then to the disk (fsync), then renames it to `path`.
 
     A reader or a crash sees the old file or the new one, and a failure leaves nothing behind.
 
@@ -29,26 +26,3 @@ def write_atomic(path: Path | str, data: bytes) -> None:
         with suppress(OSError):
             aside.unlink()
         raise
-
-
-def lock_of(path: Path) -> Path:
-    """The file that `alone` locks; it stays."""
-    return path.with_name(f".{path.name}.lock")
-
-
-@contextmanager
-def alone(path: Path, waiting: Callable[[], None]) -> Iterator[None]:
-    """One process at a time per `path`, a file that may not exist yet; its holder's death lets go of it.
-
-    `waiting` is called once if another process holds it.
-    """
-    lock = FileLock(lock_of(path))
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        waiting()
-        lock.acquire()
-    try:
-        yield
-    finally:
-        lock.release()

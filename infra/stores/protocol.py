@@ -102,8 +102,6 @@ class StoreOptions:
 
     endpoint_url: str | None = None
     """Of a store that is not AWS's own."""
-    uploads: Path | None = None
-    """A folder of notes on uploads under way, by which those of a process that died are found again."""
     piece: int = 8 * CHUNK
     """Bytes that are moved at once; larger files go in pieces, several at a time. S3 wants 5 MiB or more."""
     threads: int = 8

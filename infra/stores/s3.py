@@ -1,114 +1,238 @@
-"""S3 through boto3: pieces in parallel, gone on with after a cut, digests checked.
+"""S3 through boto3, whose transfer manager moves files by several requests at a time.
 
 Endpoint, region, addressing and credentials come from AWS's usual environment variables and profiles. Nothing relies
 on conditional requests, which not every S3 has.
+
+A transfer that breaks off is begun again. An upload that fails is aborted, and so leaves no parts in the bucket. Only
+a process that is killed leaves some: a lifecycle rule of the bucket (AbortIncompleteMultipartUpload) deletes those.
 """
 
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from functools import cached_property
 from pathlib import Path
+from typing import IO, Any
 
-from infra.stores.partial import Partial, partial
-from infra.stores.protocol import About, DamagedError, Progress, StoreOptions, check_digest, digest_of, is_whole, silent
-from infra.stores.s3_bucket import Bucket
-from infra.stores.s3_upload import Pieces, put_bytes
-from infra.threads import each
+import boto3
+from boto3.s3.transfer import TransferConfig
+from botocore.client import Config
+from botocore.exceptions import ClientError
+
+from infra.locks import temporary
+from infra.stores.protocol import (
+    About,
+    DamagedError,
+    NoPlaceError,
+    NotThereError,
+    Progress,
+    StoreError,
+    StoreOptions,
+    check_digest,
+    checked_key,
+    digest_of,
+    is_whole,
+    silent,
+)
+from infra.stores.s3_errors import BROKEN_OFF, as_store_error, code, replaced
+
+SHA256 = "sha256"
+"""The object's metadata that holds its digest."""
+
+CONNECT_SECONDS, READ_SECONDS = 5, 60
 
 
 class S3Store:
     """What is below a prefix of a bucket. An object's digest is in its metadata."""
 
     def __init__(self, url: str, options: StoreOptions) -> None:
-        self._bucket = Bucket(url, options)
+        self._name, _, prefix = url.removeprefix("s3://").partition("/")
+        prefix = prefix.strip("/")
+        if not self._name:
+            raise StoreError(f"{url} names no bucket: s3://bucket/prefix")
+        self._prefix = f"{prefix}/" if prefix else ""
+        self.url = f"s3://{self._name}/{self._prefix}".rstrip("/")
+        self._options = options
+        self._transfer = TransferConfig(
+            multipart_threshold=options.piece,
+            multipart_chunksize=options.piece,
+            max_concurrency=options.threads,
+            num_download_attempts=options.attempts,
+            preferred_transfer_client="classic",
+        )
 
-    @property
-    def url(self) -> str:
-        return self._bucket.url
+    @cached_property
+    def _client(self) -> Any:
+        """boto3's client, which all threads may use."""
+        with as_store_error(self.url, "AWS"):
+            return boto3.session.Session().client(
+                "s3",
+                endpoint_url=self._options.endpoint_url,
+                config=Config(
+                    connect_timeout=CONNECT_SECONDS,
+                    read_timeout=READ_SECONDS,
+                    retries={"mode": "standard", "total_max_attempts": self._options.attempts},
+                    max_pool_connections=4 * self._options.threads,
+                    # S3s that are not AWS's own do not know checksums as trailers. The signature of each request has
+                    # its body's sha256, which the server compares.
+                    request_checksum_calculation="when_required",
+                    response_checksum_validation="when_required",
+                ),
+            )
 
     def put(self, file: Path, key: str, progress: Progress = silent) -> str:
-        size = file.stat().st_size
-        if size > self._bucket.options.piece:
-            sha256 = digest_of(file, size=size)  # so much of it alone: a log may grow meanwhile
-            Pieces(self._bucket, key, file, size, sha256, progress).upload()
-        else:
-            content = file.read_bytes()
-            sha256 = hashlib.sha256(content).hexdigest()
-            put_bytes(self._bucket, key, content, sha256)
-            progress(len(content))
+        with file.open("rb") as opened:
+            size = os.fstat(opened.fileno()).st_size
+            sha256 = digest_of(file, size=size)
+            with self._asking(key):
+                self._upload(_Beginning(opened, size), key, sha256, progress)
         return sha256
 
+    def _upload(self, content: _Beginning, key: str, sha256: str, progress: Progress) -> None:
+        about = {"Metadata": {SHA256: sha256}}
+        try:
+            self._client.upload_fileobj(
+                content, **self._at(key), ExtraArgs=about, Callback=progress, Config=self._transfer
+            )
+        except ClientError as error:
+            # If the answer that all parts are one object now is lost, boto3 asks again for what is done already.
+            if code(error) != "NoSuchUpload" or self.about(key).sha256 != sha256:
+                raise
+
     def get(self, key: str, file: Path, sha256: str | None = None, progress: Progress = silent) -> None:
-        about, etag = self._bucket.head(key)
+        about = self.about(key)
         wanted = sha256 or about.sha256
         if is_whole(file, about.size, wanted):
             progress(about.size)
             return
-        with partial(file, f"{self._bucket.where(key)}/{etag}", about.size, self._bucket.options.piece) as part:
-            if is_whole(file, about.size, wanted):  # another process has brought it meanwhile
-                part.discard()
+        file.parent.mkdir(parents=True, exist_ok=True)
+        part = file.with_name(f".{file.name}.part")
+        with temporary(part):
+            if is_whole(file, about.size, wanted):  # another process has fetched it meanwhile
                 progress(about.size)
                 return
-            resumed = self._fill(part, key, etag, about, progress)
+            with part.open("wb") as target:
+                self._download(key, target, progress)
+                target.flush()
+                os.fsync(target.fileno())
             try:
-                check_digest(self._bucket.where(key), digest_of(part.path), wanted)
+                check_digest(self._where(key), digest_of(part), wanted)
             except DamagedError:
-                part.discard()
-                if not resumed:
-                    raise
-            else:
-                part.become(file)
-                return
-        self.get(key, file, sha256)  # what an earlier process had brought was wrong
+                if self.about(key) != about:
+                    raise replaced(self._where(key)) from None
+                raise
+            os.replace(part, file)
 
-    def _fill(self, part: Partial, key: str, etag: str, about: About, progress: Progress) -> bool:
-        """Brings all that is missing. Returns whether some of it was there."""
-        missing = part.missing()
-        there = about.size - sum(stop - start for start, stop in missing)
-        if there:
-            progress(there)
-
-        def bring(piece: tuple[int, int]) -> None:
-            at = piece[0]
-            for content in self._bucket.stream(key, etag, *piece):
-                part.write(at, content)
-                at += len(content)
-                progress(len(content))
-            part.finished(piece[0])
-
-        with self._bucket.asking(key):
-            each(bring, missing, self._bucket.options.threads)
-        return there > 0
+    def _download(self, key: str, target: IO[bytes] | _Digest, progress: Progress) -> None:
+        with self._asking(key):
+            self._client.download_fileobj(**self._at(key), Fileobj=target, Callback=progress, Config=self._transfer)
 
     def write(self, key: str, content: bytes) -> None:
-        put_bytes(self._bucket, key, content, hashlib.sha256(content).hexdigest())
+        sha256 = hashlib.sha256(content).hexdigest()
+        with self._asking(key):
+            self._client.put_object(**self._at(key), Body=content, Metadata={SHA256: sha256})
 
     def read(self, key: str) -> bytes:
-        about, etag = self._bucket.head(key)
-        with self._bucket.asking(key):
-            content = b"".join(self._bucket.stream(key, etag, 0, about.size))
-        check_digest(self._bucket.where(key), hashlib.sha256(content).hexdigest(), about.sha256)
+        with self._asking(key):
+            content, sha256 = self._read(key)
+        check_digest(self._where(key), hashlib.sha256(content).hexdigest(), sha256)
         return content
 
+    def _read(self, key: str) -> tuple[bytes, str | None]:
+        """The bytes and the digest that was kept, from one answer. One that breaks off is asked for again."""
+        attempts = self._options.attempts
+        while True:
+            answer = self._client.get_object(**self._at(key))
+            try:
+                return answer["Body"].read(), answer["Metadata"].get(SHA256)
+            except BROKEN_OFF:
+                attempts -= 1
+                if not attempts:
+                    raise
+
     def about(self, key: str) -> About:
-        return self._bucket.head(key)[0]
+        try:
+            with self._asking(key):
+                answer = self._client.head_object(**self._at(key))
+        except NotThereError as error:
+            self._check_bucket()  # an answer to HEAD has no body that says what is missing
+            raise error from None
+        return About(answer["ContentLength"], answer["Metadata"].get(SHA256), answer["LastModified"].timestamp())
+
+    def _check_bucket(self) -> None:
+        try:
+            with self._asking(""):
+                self._client.head_bucket(Bucket=self._name)
+        except NotThereError:
+            raise NoPlaceError(f"there is no bucket {self._name}") from None
 
     def digest(self, key: str, progress: Progress = silent) -> str:
-        about, etag = self._bucket.head(key)
-        content = hashlib.sha256()
-        with self._bucket.asking(key):
-            for chunk in self._bucket.stream(key, etag, 0, about.size):
-                content.update(chunk)
-                progress(len(chunk))
-        return content.hexdigest()
+        digest = _Digest()
+        self._download(key, digest, progress)
+        return digest.content.hexdigest()
 
     def listed(self, prefix: str = "") -> Iterator[tuple[str, int]]:
-        return self._bucket.listed(prefix)
+        with self._asking(prefix):
+            for page in self._pages(self._prefix + prefix):
+                for found in page.get("Contents", ()):
+                    yield found["Key"].removeprefix(self._prefix), found["Size"]
 
     def folders(self) -> Iterator[str]:
-        return self._bucket.folders()
+        with self._asking(""):
+            for page in self._pages(self._prefix, Delimiter="/"):
+                for found in page.get("CommonPrefixes", ()):
+                    yield found["Prefix"].removeprefix(self._prefix).rstrip("/")
+
+    def _pages(self, prefix: str, **more: str) -> Iterator[dict[str, Any]]:
+        return iter(self._client.get_paginator("list_objects_v2").paginate(Bucket=self._name, Prefix=prefix, **more))
 
     def delete(self, key: str) -> None:
-        with self._bucket.asking(key):
-            self._bucket.client.delete_object(**self._bucket.at(key))
+        with self._asking(key):
+            self._client.delete_object(**self._at(key))
+
+    def _where(self, key: str) -> str:
+        """A key as a person writes it."""
+        return f"{self.url}/{key}".rstrip("/")
+
+    def _at(self, key: str) -> dict[str, str]:
+        """A key as boto3 takes it."""
+        return {"Bucket": self._name, "Key": self._prefix + checked_key(key)}
+
+    def _asking(self, key: str) -> AbstractContextManager[None]:
+        """Raises what boto3 raises inside as StoreError."""
+        return as_store_error(self._where(key), self._client.meta.endpoint_url)
+
+
+class _Beginning:
+    """The first `size` bytes of an open file as a file: a log may grow while it is uploaded."""
+
+    def __init__(self, file: IO[bytes], size: int) -> None:
+        self._file, self._size = file, size
+
+    def read(self, amount: int = -1) -> bytes:
+        left = max(self._size - self._file.tell(), 0)
+        return self._file.read(left if amount < 0 else min(amount, left))
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        if whence == os.SEEK_END:
+            return self._file.seek(self._size + offset)
+        return self._file.seek(offset, whence)
+
+    def tell(self) -> int:
+        return self._file.tell()
+
+    def close(self) -> None:
+        self._file.close()
+
+
+class _Digest:
+    """A file that keeps nothing but the sha256 of what is written to it, in order."""
+
+    def __init__(self) -> None:
+        self.content = hashlib.sha256()
+
+    def write(self, content: bytes) -> None:
+        self.content.update(content)

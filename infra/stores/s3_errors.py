@@ -1,4 +1,4 @@
-"""What boto3 raises, as errors of a store: one line each, told apart by what a person would do about it."""
+"""What boto3 raises, as errors of a store: one line each, and a class for each thing that a person would do."""
 
 from __future__ import annotations
 
@@ -6,11 +6,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from botocore import exceptions as boto
+from s3transfer import exceptions as transfer
 
 from infra.stores.protocol import NoPlaceError, NotThereError, RefusedError, StoreError, UnreachableError
 
 BROKEN_OFF = (boto.HTTPClientError, boto.ConnectionError, boto.IncompleteReadError)
-"""An answer that did not come, or not whole: asking again may help."""
+"""No answer came, or only a part of it. Asking again may help."""
 
 _REFUSED = (
     boto.NoCredentialsError,
@@ -24,45 +25,48 @@ _REFUSED = (
 
 
 @contextmanager
-def told(where: str, endpoint: str) -> Iterator[None]:
-    """Raises StoreError for whatever boto3 raises; `where` is what was asked for, `endpoint` who was asked."""
+def as_store_error(where: str, endpoint: str) -> Iterator[None]:
+    """Raises what boto3 raises as StoreError. `where` is what was asked for, `endpoint` is who was asked."""
     try:
         yield
     except boto.ClientError as error:
-        raise _answered(error, where) from None
+        raise _of_answer(error, where) from None
     except _REFUSED as error:
         raise RefusedError(f"{where}: {_line(error)}") from None
-    except BROKEN_OFF as error:
-        raise UnreachableError(f"{where}: no answer from {endpoint}: {_line(error)}") from None
-    except boto.BotoCoreError as error:
+    except (*BROKEN_OFF, transfer.RetriesExceededError) as error:
+        last = error.last_exception if isinstance(error, transfer.RetriesExceededError) else error
+        raise UnreachableError(f"{where}: no answer from {endpoint}: {_line(last)}") from None
+    except transfer.S3DownloadFailedError:  # a part of it has another ETag than the first
+        raise replaced(where) from None
+    except (boto.BotoCoreError, transfer.S3ValidationError) as error:
         raise StoreError(f"{where}: {_line(error)}") from None
 
 
-def status(error: boto.ClientError) -> int:
-    """The HTTP status of an answer."""
-    return int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
+def replaced(where: str) -> StoreError:
+    """The error of an object that another writer replaced while it was read."""
+    return StoreError(f"{where} was replaced while it was read; once more")
 
 
 def code(error: boto.ClientError) -> str:
-    """What S3 calls it."""
+    """S3's name of the error."""
     return str(error.response.get("Error", {}).get("Code", ""))
 
 
-def _answered(error: boto.ClientError, where: str) -> StoreError:
-    number, name = status(error), code(error)
+def _of_answer(error: boto.ClientError, where: str) -> StoreError:
+    status, name = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)), code(error)
     message = " ".join(str(error.response.get("Error", {}).get("Message", "")).split())
-    told = f"{number} {name}" + (f", {message}" if message and message != name else "")
+    answer = f"{status} {name}" + (f", {message}" if message and message != name else "")
     if name == "NoSuchBucket":
         return NoPlaceError(f"there is no bucket {where.removeprefix('s3://').partition('/')[0]}")
-    if number in (401, 403) or name in ("ExpiredToken", "InvalidToken"):
-        return RefusedError(f"{where}: access denied ({told})")
-    if number == 404:
+    if status in (401, 403) or name in ("ExpiredToken", "InvalidToken"):
+        return RefusedError(f"{where}: access denied ({answer})")
+    if status == 404:
         return NotThereError(f"there is no {where}")
-    if number in (301, 307) or name in ("AuthorizationHeaderMalformed", "IllegalLocationConstraintException"):
-        return RefusedError(f"{where}: the bucket is in another region ({told})")
-    if number >= 500 or name == "SlowDown":
-        return UnreachableError(f"{where}: the store is in trouble ({told})")
-    return StoreError(f"{where}: {told}")
+    if status in (301, 307) or name in ("AuthorizationHeaderMalformed", "IllegalLocationConstraintException"):
+        return RefusedError(f"{where}: the bucket is in another region ({answer})")
+    if status >= 500 or name == "SlowDown":
+        return UnreachableError(f"{where}: the store is in trouble ({answer})")
+    return StoreError(f"{where}: {answer}")
 
 
 def _line(error: Exception) -> str:

@@ -1,4 +1,4 @@
-"""One side of a comparison, real or generated: what all measures need of it, cached for the real one."""
+"""The feature statistics of real or generated images, the cache of the real ones, and every measure between two."""
 
 from __future__ import annotations
 
@@ -16,38 +16,40 @@ from rich.console import Console
 from torch import Tensor
 
 from gan_core.metrics.bootstrap import bootstrap, weighted_moments
-from gan_core.metrics.extractors.extractor import CODE, Classifier, Extractor, Pixels, tensors_digest
+from gan_core.metrics.extractors.extractor import CODE, Classifier, Extractor, PixelFeatures, tensors_digest
 from gan_core.metrics.fid import Gaussian, frechet_distance
 from gan_core.metrics.kid import kid
 from gan_core.metrics.precision_recall import precision_recall
 from gan_core.metrics.statistics.tally import KEPT, Tally
 from gan_core.streams import seeded
-from infra.files import alone, write_atomic
-from pipelines.console import counted, say, ticking
+from infra.files import write_atomic
+from infra.locks import alone
+from pipelines.console import count_bar, images_with_bar, say
 
 RESAMPLES, WIDE_RESAMPLES, NARROW = 200, 50, 512
-"""Of a bootstrap: fewer where each takes seconds."""
+"""Resamples of the bootstrap: `WIDE_RESAMPLES` for more than `NARROW` features, where each takes seconds."""
 SUBSETS, SUBSET_SIZE = 100, 1000  # of KID, as published
 NEIGHBOUR = 3  # of precision and recall, as published
 
 
 @dataclass(frozen=True)
-class Side:
-    """The Gaussian of all its images' features and, where the images are at hand, the first features."""
+class FeatureStatistics:
+    """The Gaussian of the features of all images and, if the images are available, some of the features themselves."""
 
     gaussian: Gaussian
     count: int | None
     features: Tensor | None = None
 
     @staticmethod
-    def of(tally: Tally) -> Side:
-        """Of images that went by. Raises ValueError for fewer than two."""
+    def of(tally: Tally) -> FeatureStatistics:
+        """The statistics of a tally. Raises ValueError for fewer than two images."""
         assert tally.moments is not None
-        return Side(tally.moments.gaussian.to("cpu"), tally.count, tally.features())
+        return FeatureStatistics(tally.moments.gaussian.to("cpu"), tally.count, tally.features())
 
 
-def cached_side(file: Path, console: Console, measure: Callable[[], Tally]) -> Side:
-    """The real side from a file of the cache, or measured now and kept there; of several processes one measures."""
+def cached_statistics(file: Path, console: Console, measure: Callable[[], Tally]) -> FeatureStatistics:
+    """Statistics from a file of the cache. If it is missing or damaged, one process measures and writes the file, and
+    other processes wait for it."""
     file.parent.mkdir(parents=True, exist_ok=True)
     with alone(file, lambda: say(console, f"waiting for another process that makes {file.name}")):
         if file.is_file():
@@ -55,46 +57,48 @@ def cached_side(file: Path, console: Console, measure: Callable[[], Tally]) -> S
                 return _from_bytes(file.read_bytes())
             except (safetensors.SafetensorError, KeyError, ValueError):
                 file.unlink()
-        side = Side.of(measure())
-        write_atomic(file, _to_bytes(side))
-        return side
+        statistics = FeatureStatistics.of(measure())
+        write_atomic(file, _to_bytes(statistics))
+        return statistics
 
 
-def _to_bytes(side: Side) -> bytes:
-    assert side.features is not None
-    tensors = {"mean": side.gaussian.mean, "covariance": side.gaussian.covariance, "features": side.features}
-    tensors["count"] = torch.tensor(side.count)
+def _to_bytes(statistics: FeatureStatistics) -> bytes:
+    assert statistics.features is not None
+    gaussian = statistics.gaussian
+    tensors = {"mean": gaussian.mean, "covariance": gaussian.covariance, "features": statistics.features}
+    tensors["count"] = torch.tensor(statistics.count)
     return bytes.fromhex(tensors_digest(tensors)) + safetensors.torch.save(tensors)
 
 
-def _from_bytes(content: bytes) -> Side:
-    """What `_to_bytes` wrote. Raises ValueError if a byte of it changed."""
+def _from_bytes(content: bytes) -> FeatureStatistics:
+    """Reads what `_to_bytes` wrote. Raises ValueError if a byte of it changed."""
     found = safetensors.torch.load(content[32:])
     if bytes.fromhex(tensors_digest(found)) != content[:32]:
         raise ValueError("its digest does not match")
-    return Side(Gaussian(found["mean"], found["covariance"]), int(found["count"]), found["features"])
+    return FeatureStatistics(Gaussian(found["mean"], found["covariance"]), int(found["count"]), found["features"])
 
 
-def side_key(content: str, extractor: Extractor) -> str:
-    """Under what the side of a content's digest is cached: a changed image, resize, weight or code is another."""
+def statistics_key(content: str, extractor: Extractor) -> str:
+    """The key of the cache for images with the digest `content`. It changes with an image, the resize, the weights and
+    the code."""
     about = sorted({**extractor.about(), "weights": extractor.digest}.items())
     return hashlib.sha256(repr((content, about, CODE, KEPT)).encode()).hexdigest()[:32]
 
 
-def tallied(
+def measure_images(
     console: Console, what: str, extractor: Extractor, batches: Iterable[Tensor], count: int, keep: int = KEPT
 ) -> Tally:
-    """Measures images as they go by, shown on the screen."""
-    return Tally(extractor, count, keep).extend(counted(console, what, batches, count))
+    """Extracts and counts the features of the images, with a bar on the screen. `keep`: how many features to keep."""
+    return Tally(extractor, count, keep).extend(images_with_bar(console, what, batches, count))
 
 
-def compare(console: Console, real: Side, fake: Tally, resampled: bool) -> dict[str, Any]:
-    """Every measure of `fake` that the real side allows. Raises ValueError if it cannot be measured.
+def compare(console: Console, real: FeatureStatistics, fake: Tally, resampled: bool) -> dict[str, Any]:
+    """Every measure of `fake` that the real statistics allow. Raises ValueError if FID cannot be computed.
 
-    `resampled`: whether FID's confidence interval is wanted, for which `fake` has kept all features.
+    `resampled`: also FID's confidence interval. For this `fake` must have kept all features.
     """
-    side = Side.of(fake)
-    found: dict[str, Any] = {"fid": frechet_distance(real.gaussian, side.gaussian)}
+    generated = FeatureStatistics.of(fake)
+    found: dict[str, Any] = {"fid": frechet_distance(real.gaussian, generated.gaussian)}
     if resampled:
         found |= _interval(console, real.gaussian, fake.features())
     found |= _of_pairs(fake.extractor, real.features, _some(fake.features()))
@@ -105,19 +109,19 @@ def compare(console: Console, real: Side, fake: Tally, resampled: bool) -> dict[
 
 
 def _some(features: Tensor) -> Tensor:
-    """As many as pairs are made of, if all were kept: the same that would have been kept then."""
+    """The features that pairs are made of. If all were kept, it takes the same that a tally with `KEPT` would keep."""
     if len(features) <= KEPT:
         return features
     return features[torch.randperm(len(features), generator=seeded("cpu", "kept features"))[:KEPT].sort().values]
 
 
 def _of_pairs(extractor: Extractor, real: Tensor | None, fake: Tensor) -> dict[str, float]:
-    """KID, precision and recall, of the first features of each side."""
+    """KID, precision and recall of the kept real and generated features."""
     if real is None:
         return {}
     found: dict[str, float] = {}
     size = min(SUBSET_SIZE, len(real), len(fake))
-    if not isinstance(extractor.net, Classifier | Pixels):  # whose scale the published kernel was not made for
+    if not isinstance(extractor.net, Classifier | PixelFeatures):  # the published kernel was not made for their scale
         distance = kid(real, fake, SUBSETS, size)
         found |= {"kid": distance.mean, "kid_std": distance.std}
     if size > NEIGHBOUR:
@@ -129,9 +133,9 @@ def _of_pairs(extractor: Extractor, real: Tensor | None, fake: Tensor) -> dict[s
 
 
 def _interval(console: Console, real: Gaussian, features: Tensor) -> dict[str, float]:
-    """FID's 95% interval over resamples of the generated images, moved by the resamples' own bias."""
+    """The 95% interval of FID over resamples of the generated images. It is shifted by the bias of the resamples."""
     resamples = RESAMPLES if features.shape[1] <= NARROW else WIDE_RESAMPLES
-    with ticking(console, "bootstrap", resamples + 1) as tick:
+    with count_bar(console, "bootstrap", resamples + 1) as tick:
         statistic = partial(_resampled_fid, real, features, tick)
         low, high = bootstrap(statistic, len(features), resamples).centred()
     return {"fid_low": max(low, 0.0), "fid_high": high}

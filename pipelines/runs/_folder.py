@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gan_core.settings import SettingsError
-from infra.files import alone, lock_of, write_atomic
+from infra.files import write_atomic
+from infra.locks import alone, lock_of
 
 if TYPE_CHECKING:
     from pipelines.runs._journal_segments import Segments
@@ -60,7 +61,7 @@ class RunFolder:
 
     @property
     def writer(self) -> Path:
-        """What the one process that plays this run holds locked (`infra.files.alone`)."""
+        """What the one process that plays this run holds locked (`infra.locks.alone`)."""
         return self.path / "writer"
 
     @property
@@ -70,7 +71,7 @@ class RunFolder:
 
     @property
     def untracked(self) -> Path:
-        """Is there if its tracking store lacks some of it (`pipelines.tracking.retry.Owed`)."""
+        """Is there if its tracking store lacks some of it (`pipelines.tracking.retry.UntrackedNote`)."""
         return self.path / "untracked"
 
     @property

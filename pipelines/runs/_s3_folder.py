@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from gan_core.settings import SettingsError
-from infra.files import alone
+from infra.locks import alone
 from infra.stores.protocol import DamagedError, NotThereError
 from pipelines.runs._folder import KEPT_CHECKPOINTS, RunFolder, step_of
 from pipelines.runs._journal_segments import Segments

@@ -74,7 +74,7 @@ class Journal:
         if not lock_at_once(self._file.fileno()):
             self._file.close()
             name = path.parent.name
-            raise SettingsError(f"the search '{name}' is running; nearest: wait for it, or another name") from None
+            raise SettingsError(f"the search '{name}' is running; nearest: wait for it, or another name")
         self.path = path
         self._segments = segments
         self._error: StoreError | OSError | None = None

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from gan_core.caches import cache_folder
 from gan_core.data.manifest import MANIFEST, Manifest
 from gan_core.settings import SettingsError
 from infra.stores import open_store as opened
@@ -27,7 +26,7 @@ from pipelines.settings._storage import Storage
 def open_store(place: str | Path, storage: Storage) -> Store:
     """`s3://bucket/prefix` or a folder. Raises SettingsError for what is neither."""
     try:
-        return opened(str(place), StoreOptions(storage.endpoint_url, uploads=cache_folder() / "uploads"))
+        return opened(str(place), StoreOptions(storage.endpoint_url))
     except StoreError as error:
         raise SettingsError(f"{error}; nearest: s3://bucket/prefix, or a folder") from None
 

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from infra.bounded_folder import BoundedFolder, FullError, let_go
+from infra.bounded_folder import BoundedFolder, FullError, release_all
 
 
 @pytest.fixture(autouse=True)
 def unused():
     yield
-    let_go()
+    release_all()
 
 
 def use(root: Path, name: str, size: int = 10, limit: int = 30, made: list | None = None) -> Path:
@@ -38,12 +38,12 @@ def test_an_entry_is_made_once(tmp_path):
 def test_what_was_used_least_recently_goes(tmp_path):
     for name in "abc":
         use(tmp_path, name)
-    let_go()
+    release_all()
     use(tmp_path, "a")  # again: now b is the oldest
-    let_go()
+    release_all()
     use(tmp_path, "d")
     assert entries(tmp_path) == ["a", "c", "d"]
-    let_go()
+    release_all()
     use(tmp_path, "e", size=20)
     assert entries(tmp_path) == ["d", "e"]
 
@@ -61,7 +61,7 @@ def test_what_is_in_use_stays(tmp_path):
 
 def test_what_has_no_room_at_all_drives_nothing_out(tmp_path):
     use(tmp_path, "a")
-    let_go()
+    release_all()
     with pytest.raises(FullError) as error:
         use(tmp_path, "b", size=31)
     assert (error.value.needed, error.value.used) == (31, 0)
@@ -76,7 +76,7 @@ def test_what_was_begun_is_kept_and_counts(tmp_path):
     with pytest.raises(OSError, match="no network"):
         BoundedFolder(tmp_path, 30).use("a", 25, lambda folder: False, fail, lambda: None)
     assert (tmp_path / "a" / "half").exists()
-    let_go()
+    release_all()
     use(tmp_path, "b")
     assert entries(tmp_path) == ["b"]
 
@@ -113,7 +113,7 @@ def test_what_another_process_uses_stays_until_its_end(tmp_path, spawned):
     with pytest.raises(FullError):
         use(root, "c", size=25)
     assert entries(root) == ["b"]  # a's process has ended
-    let_go()
+    release_all()
     assert entries(root) == ["b"]
     process = multiprocessing.get_context("spawn").Process(target=hold, args=(root, "a", 60))
     process.start()
@@ -127,6 +127,6 @@ def test_what_another_process_uses_stays_until_its_end(tmp_path, spawned):
     finally:
         process.kill()
         process.join()
-    let_go()
+    release_all()
     use(root, "c", size=25)
     assert not (root / "a").exists()

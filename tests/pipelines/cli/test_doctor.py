@@ -11,7 +11,7 @@ import pytest
 
 from infra import health
 from infra.health import UnwellError, check_server, check_store, cluster_nodes
-from infra.stores import open_store, s3_bucket
+from infra.stores import open_store
 from infra.stores.local import LocalStore
 from infra.stores.protocol import RefusedError
 from infra.versions import version_of
@@ -121,7 +121,6 @@ def test_what_a_store_refuses_is_named(tmp_path, what):
 def test_a_store_that_is_not_there_is_told_with_what_to_set(monkeypatch):
     for name, value in {"ACCESS_KEY_ID": "a", "SECRET_ACCESS_KEY": "b", "DEFAULT_REGION": "us-east-1"}.items():
         monkeypatch.setenv(f"AWS_{name}", value)
-    monkeypatch.setattr(s3_bucket, "_PAUSE", 0.01)
     with pytest.raises(UnwellError, match="no answer from http://127.0.0.1:9.*nearest: storage.endpoint_url="):
         stored("s3://gans", endpoint_url="http://127.0.0.1:9")
 

@@ -12,19 +12,19 @@ from gan_core import data
 from gan_core.data.packed import JOINED
 from gan_core.experiment import Data
 from gan_core.settings import SettingsError
-from infra.bounded_folder import let_go
+from infra.bounded_folder import release_all
 from infra.stores.local import LocalStore
 from infra.stores.protocol import UnreachableError, silent
 from pipelines.cli._targets import packs_of
 from pipelines.data import fetch
 from pipelines.data.fetch import at_hand, at_workers_hand
 from pipelines.data.write import planned, write
-from pipelines.evaluate.command import Asked, evaluate_checkpoint
-from pipelines.evaluate.reference import obtain_reference
+from pipelines.evaluate.command import EvaluateOptions, evaluate_checkpoint
+from pipelines.evaluate.reference import prepare_reference
 from pipelines.evaluate.sample import sample
 from pipelines.settings._storage import Storage
 from pipelines.settings._stores import open_store
-from pipelines.train.play import dataset_of, play, reference_of
+from pipelines.train.play import cached_dataset, cached_reference, play
 from tests.gan_core.data.written_files import class_folders, pictures
 from tests.pipelines.tiny import created, rows, small_train, timeless
 from tests.servers import Cable, free_ports
@@ -35,9 +35,9 @@ QUIET = Console(quiet=True)
 def forget() -> None:
     """As a process that has just begun."""
     fetch._found.clear()
-    dataset_of.cache_clear()
-    reference_of.cache_clear()
-    let_go()
+    cached_dataset.cache_clear()
+    cached_reference.cache_clear()
+    release_all()
 
 
 @pytest.fixture(autouse=True)
@@ -66,7 +66,7 @@ def played(storage: Path, name: str, *assignments: str):
     short = ("budget.rounds=6", "budget.log_every=2", "budget.eval_every=3", "budget.checkpoint_every=6")
     experiment = small_train(storage, "wgan_gp", name, "metrics.extractor=pixels", *short, *assignments)
     source = at_hand(experiment.data, experiment.storage)
-    content = obtain_reference(experiment.metrics, source, storage, QUIET).content
+    content = prepare_reference(experiment.metrics, source, storage, QUIET).content
     folder = created(experiment)
     list(play(experiment, folder, content, target=None))
     return [timeless(row) for row in rows(folder.path)], folder.checkpoints()[-1]
@@ -97,7 +97,7 @@ def test_a_pack_trains_to_the_same_bits_as_its_source(request, tmp_path, monkeyp
     assert storage.endpoint_url == (endpoint[0].partition("=")[2] if endpoint else None)
     sample(found[1], tmp_path / "drawn.png", 4, None, packs=storage)
     settings = small_train(tmp_path, "wgan_gp", "other", "metrics.extractor=pixels").metrics
-    result = evaluate_checkpoint(found[1], settings, Asked(tmp_path, QUIET, packs=storage))
+    result = evaluate_checkpoint(found[1], settings, EvaluateOptions(tmp_path, QUIET, packs=storage))
     assert result["fid"] == pytest.approx(found[0][-1]["fid"])
 
 
