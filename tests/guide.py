@@ -1,40 +1,99 @@
-"""The commands of docs/CLUSTERS.md and README.md, run as they are written there."""
+"""The commands of README.md and of the pages in docs/, found and run as they are written there."""
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-README = Path(__file__).parents[1] / "README.md"
-GUIDE = README.with_name("docs") / "CLUSTERS.md"
+ROOT = Path(__file__).parents[1]
+DOCS = ROOT / "docs"
+SHELL = ("shell", "bash")
+NEEDS = ("cluster", "server", "minutes")
+"""Why a block is not run by a test of every day: `<!-- needs: cluster -->` stands above it."""
 
 
-def commands(section: str) -> list[str]:
-    """The guide's lines of shell below a heading."""
-    return shell_lines(GUIDE.read_text().split(f"\n## {section}\n")[1].split("\n## ")[0])
+@dataclass(frozen=True)
+class Block:
+    """A block of code on a page, fenced or indented."""
+
+    page: str
+    line: int
+    """Where it begins, from 1."""
+    language: str
+    """What stands after the fence; `shell` of an indented block."""
+    title: str
+    text: str
+    needs: str
+    """What its marker says, or nothing."""
+
+    @property
+    def commands(self) -> list[str]:
+        """The shell's commands, each in one line."""
+        joined = self.text.replace("\\\n", "")
+        return [line for line in joined.splitlines() if line.strip()] if self.language in SHELL else []
 
 
-def shell_lines(text: str) -> list[str]:
-    """The indented lines of a text, each with those that continue it."""
-    found: list[str] = []
-    continued = False
-    for line in (line.strip() for line in text.splitlines() if line.startswith("    ")):
-        found += [] if continued else [""]
-        continued = line.endswith("\\")
-        found[-1] += line.removesuffix("\\")
-    return found
+def pages() -> list[str]:
+    """Every page that a person wrote, by its path from the repository's root."""
+    written = [*ROOT.glob("*.md"), *(page for page in DOCS.rglob("*.md") if page.name != "RESULTS.md")]
+    return sorted(str(page.relative_to(ROOT)) for page in written)
+
+
+_FENCED = re.compile(r"(?ms)^```(\w*)([^\n]*)\n(.*?)^```$")
+_INDENTED = re.compile(r"(?m)(?:^    [^\n]*\n)+")
+_MARKER = re.compile(r"<!-- needs: (\w+) -->\n\Z")
+
+
+def blocks(page: str) -> list[Block]:
+    """All blocks of code on a page, in their order."""
+    text = (ROOT / page).read_text()
+    found = []
+    for match in _FENCED.finditer(text):
+        title = re.search(r'title="([^"]*)"', match[2])
+        found.append((match.start(), match[1], title[1] if title else "", match[3]))
+    outside = _FENCED.sub(lambda match: re.sub(r"[^\n]", "", match[0]), text)
+    for match in _INDENTED.finditer(outside):
+        offset = _offset(text, outside[: match.start()].count("\n"))
+        found.append((offset, "shell", "", re.sub("(?m)^    ", "", match[0])))
+    return [
+        Block(page, text[:start].count("\n") + 1, language, title, body, _needs(text[:start]))
+        for start, language, title, body in sorted(found)
+    ]
+
+
+def _offset(text: str, lines: int) -> int:
+    """Where the line after so many lines begins."""
+    return sum(len(line) for line in text.splitlines(keepends=True)[:lines])
+
+
+def _needs(before: str) -> str:
+    marker = _MARKER.search(before)
+    return marker[1] if marker else ""
+
+
+def commands(page: str) -> list[str]:
+    """A page's commands, in their order."""
+    return [command for block in blocks(page) for command in block.commands]
 
 
 def walked(
-    section: str, home: Path, filled_in: Mapping[str, str], environment: Mapping[str, str], within: Sequence[str] = ()
+    page: str,
+    home: Path,
+    filled_in: Mapping[str, str],
+    environment: Mapping[str, str],
+    within: Sequence[str] = (),
+    asked: Sequence[str] | None = None,
 ) -> dict[str, str]:
-    """What each command wrote, run one after the other by one shell whose $HOME is `home`; none may fail.
+    """What each command of a page wrote, run one after the other by one shell whose $HOME is `home`; none may fail.
 
-    `filled_in`: what stands in the guide for what is the reader's own. `within`: a command that runs the shell inside.
+    `filled_in`: what stands on the page for what is the reader's own. `within`: a command that runs the shell inside.
+    `asked`: these commands and not all of the page.
     """
-    asked = commands(section)
+    asked = commands(page) if asked is None else asked
     lines = ["set -e"]
     for number, command in enumerate(asked):
         for placeholder, ours in filled_in.items():

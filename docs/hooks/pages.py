@@ -1,0 +1,70 @@
+"""What mkdocs makes beside the pages that lie in docs/: pages from the code, and those of the repository's root.
+
+Nothing that is made here is kept in the repository.
+"""
+
+from __future__ import annotations
+
+import posixpath
+import re
+import sys
+from pathlib import Path
+
+from mkdocs.config.defaults import MkDocsConfig
+from mkdocs.structure.files import File, Files
+from mkdocs.structure.nav import Navigation
+from mkdocs.structure.pages import Page
+
+ROOT = Path(__file__).parents[2]
+sys.path[:0] = [str(ROOT), str(Path(__file__).parent)]
+
+import command_pages  # noqa: E402
+import settings_pages  # noqa: E402
+
+FROM_ROOT = {
+    "README.md": "index.md",
+    "ARCHITECTURE.md": "architecture.md",
+    "CONTRIBUTING.md": "contributing.md",
+    "CHANGELOG.md": "changelog.md",
+}
+"""Pages of the repository's root, and where the site has them."""
+
+GENERATED = {
+    "reference/settings.md": settings_pages.settings,
+    "reference/families.md": settings_pages.families,
+    "reference/cli.md": command_pages.commands,
+    "reference/errors.md": command_pages.errors,
+    "reference/presets.md": command_pages.presets,
+}
+
+DECISIONS = Path(__file__).parents[1] / "decisions"
+
+
+def on_files(files: Files, config: MkDocsConfig) -> Files:
+    """Adds the pages that lie in no file of docs/."""
+    for source, page in FROM_ROOT.items():
+        text = re.sub(r"\]\(docs/", "](", (ROOT / source).read_text())
+        files.append(File.generated(config, page, content=_moved(text, "")))
+    for page, made in GENERATED.items():
+        files.append(File.generated(config, page, content=made()))
+    return files
+
+
+def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
+    """Links of docs/ to pages of the repository's root, which the site has elsewhere."""
+    return _moved(markdown, posixpath.dirname(page.file.src_uri))
+
+
+def _moved(markdown: str, folder: str) -> str:
+    for source, page in FROM_ROOT.items():
+        there = posixpath.relpath(page, folder or ".")
+        markdown = re.sub(rf"\]\((\.\./)*{re.escape(source)}(#[\w-]+)?\)", rf"]({there}\2)", markdown)
+    return markdown
+
+
+def on_nav(nav: Navigation, config: MkDocsConfig, files: Files) -> Navigation:
+    """Decisions are reached from their table: the menu shows that page alone."""
+    for file in files.documentation_pages():
+        if file.src_uri.startswith("decisions/") and file.page is not None:
+            file.page.meta.setdefault("hide", ["navigation"])
+    return nav
