@@ -9,11 +9,11 @@ from typing import Any
 
 from pipelines.runs import RunFolder
 from pipelines.search._outcome import Outcome, best_of
-from pipelines.search.confirmation.results import Confirmed, winner_of
+from pipelines.search.confirmation.results import ConfirmedTrial, winner_of
 
 
 @dataclass(frozen=True)
-class Best:
+class BestRun:
     """The run that stands for the best settings: the search's own, or of the confirmed ones the typical."""
 
     trial: str
@@ -23,7 +23,7 @@ class Best:
     checkpoint: Path
     seed: int | None = None
     """None: the search's."""
-    confirmed: Confirmed | None = None
+    confirmed: ConfirmedTrial | None = None
 
     @property
     def picture(self) -> Path:
@@ -52,14 +52,14 @@ class Best:
 
 
 @dataclass(frozen=True)
-class Found:
+class SearchResult:
     """How the trials stand, and how the best settings did when they were played again."""
 
     outcomes: Sequence[Outcome]
-    confirmed: Sequence[Confirmed]
+    confirmed: Sequence[ConfirmedTrial]
 
     @property
-    def best(self) -> Best | None:
+    def best(self) -> BestRun | None:
         """The confirmed winner; where no setting is confirmed, or not yet all of them, the trial of the lowest FID."""
         winner = winner_of(self.confirmed) if all(one.whole for one in self.confirmed) else None
         if winner is not None:
@@ -67,10 +67,10 @@ class Found:
             assert run.fid is not None
             assert run.checkpoint is not None
             trial = winner.trial
-            return Best(trial.trial, trial.settings, run.fid, run.step, Path(run.checkpoint), run.seed, winner)
+            return BestRun(trial.trial, trial.settings, run.fid, run.step, Path(run.checkpoint), run.seed, winner)
         best = best_of(self.outcomes)
         if best is None:
             return None
         assert best.fid is not None
         assert best.checkpoint is not None
-        return Best(best.trial, best.settings, best.fid, best.step, Path(best.checkpoint))
+        return BestRun(best.trial, best.settings, best.fid, best.step, Path(best.checkpoint))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pipelines.search._journal import Journal
 
 
-class Spending:
+class SearchBudget:
     """A search's budget. Spent once, it stays so in this process: what ends its trials takes time of its own."""
 
     def __init__(self, journal: Journal, hours: float | None = None, images: int | None = None) -> None:

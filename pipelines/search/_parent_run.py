@@ -9,12 +9,12 @@ from infra.mlflow.store import AWAY
 from infra.mlflow.tracker import MlflowTracker, run_of
 from pipelines.console import say
 from pipelines.runs import RunFolder
-from pipelines.search._best import Found
-from pipelines.search.confirmation.results import Confirmed
+from pipelines.search._best import SearchResult
+from pipelines.search.confirmation.results import ConfirmedTrial
 from pipelines.search.trials.context import SearchContext
 
 
-def track_winner(context: SearchContext, found: Found) -> None:
+def track_winner(context: SearchContext, found: SearchResult) -> None:
     """Logs the winner's mean and spread to the search's run, at the number of runs confirmed: told again they are
     dropped, told of more runs they are a further point."""
     best = found.best
@@ -27,7 +27,7 @@ def track_winner(context: SearchContext, found: Found) -> None:
     MlflowTracker(context.tracking_uri, context.parent).metrics(len(runs), told)
 
 
-def register_winner(context: SearchContext, found: Found, console: Console) -> None:
+def register_winner(context: SearchContext, found: SearchResult, console: Console) -> None:
     """Makes the winner's typical run the newest version of the model of the search's name, unless it is already."""
     best = found.best
     if best is None or best.confirmed is None:
@@ -50,7 +50,7 @@ def register_winner(context: SearchContext, found: Found, console: Console) -> N
     say(console, f"model     {made.model} version {made.version} in MLflow's registry")
 
 
-def _tags(context: SearchContext, trial: str, winner: Confirmed) -> dict[str, str]:
+def _tags(context: SearchContext, trial: str, winner: ConfirmedTrial) -> dict[str, str]:
     tags = {
         "ganfleet.search": context.folder.path.name,
         "ganfleet.search.id": context.folder.id,

@@ -14,21 +14,21 @@ from pipelines.data.fetch import at_hand
 from pipelines.errors import InterruptedRunError
 from pipelines.evaluate.reference import prepare_reference, print_reference
 from pipelines.runs import RunFolder, TakenOverError, full_disk_told, shared_cache
-from pipelines.search._best import Found
-from pipelines.search._budget import Spending
+from pipelines.search._best import SearchResult
+from pipelines.search._budget import SearchBudget
 from pipelines.search._curve import Curve
 from pipelines.search._journal import Journal
 from pipelines.search._parent_run import register_winner, track_winner
 from pipelines.search.confirmation.play import confirm
 from pipelines.search.plots.draw import try_to_draw
-from pipelines.search.report.families import say_families, write_families
+from pipelines.search.report.families import print_families, write_families
 from pipelines.search.report.live_table import SearchView
-from pipelines.search.report.tables import say_found, write_found
+from pipelines.search.report.tables import print_result, write_result
 from pipelines.search.trials.context import SearchContext
-from pipelines.search.trials.monitor import Watch, longest
+from pipelines.search.trials.monitor import SearchMonitor, longest
 from pipelines.search.trials.suggestions import Suggestions
 from pipelines.search.trials.tuner import play_trials
-from pipelines.settings import SearchExperiment, check_room, concurrent_trials, trial_shares
+from pipelines.settings import SearchExperiment, check_capacity, concurrent_trials, trial_resources
 from pipelines.tracking.retry import TrackingRetry, UntrackedNote, print_caught_up, print_untracked
 from pipelines.tracking.runs import STATUS, State, check_tracking_server, prepare_tracking
 from pipelines.tracking.target import flat
@@ -58,8 +58,8 @@ def search(experiment: SearchExperiment, folder: RunFolder, console: Console) ->
         where = (experiment.tracking_uri, tracking, parent)
         try:
             with full_disk_told(experiment.storage), SearchView(console, experiment) as view, cluster() as room:
-                check_room(experiment, room)
-                shares = trial_shares(experiment, room)
+                check_capacity(experiment, room)
+                shares = trial_resources(experiment, room)
                 context = SearchContext(experiment, folder, shared_reference.content, *where, tags, shares)
                 found, whole = _played(context, journal, view, room)
             _close_parent(context, found, whole, _written(context, found, console))
@@ -73,9 +73,9 @@ def search(experiment: SearchExperiment, folder: RunFolder, console: Console) ->
             raise
         if not whole:
             raise InterruptedRunError
-        say_found(console, folder, found, experiment)
+        print_result(console, folder, found, experiment)
         if experiment.search.compare:
-            say_families(console, found.outcomes, found.confirmed)
+            print_families(console, found.outcomes, found.confirmed)
         if _owed(folder):
             print_untracked(console, experiment, "search", folder.path.name)
         else:
@@ -86,11 +86,11 @@ def search(experiment: SearchExperiment, folder: RunFolder, console: Console) ->
         raise FailedSearchError("no trial came to an end with a FID")
 
 
-def _played(context: SearchContext, journal: Journal, view: SearchView, room: Cluster) -> tuple[Found, bool]:
+def _played(context: SearchContext, journal: Journal, view: SearchView, room: Cluster) -> tuple[SearchResult, bool]:
     """What there is once nothing is played any more, and whether the search is at its end."""
     experiment, budget = context.experiment, context.experiment.search
     curve = Curve(context.tracking_uri, context.parent, context.folder)
-    watch = Watch(context, journal, Spending(journal, budget.hours, budget.images), view, curve)
+    watch = SearchMonitor(context, journal, SearchBudget(journal, budget.hours, budget.images), view, curve)
     drawing = searcher(
         budget.sampler,
         experiment.spaces(),
@@ -102,20 +102,20 @@ def _played(context: SearchContext, journal: Journal, view: SearchView, room: Cl
     # A population lives at once, in turns if there is no room for all.
     at_once = budget.trials if budget.scheduler == "pbt" else concurrent_trials(experiment, room)
     names = [f"t{number:04d}" for number in range(1, budget.trials + 1)]
-    trials = Suggestions(journal, drawing, watch.spending, context.folder, names, at_once)
+    trials = Suggestions(journal, drawing, watch.budget, context.folder, names, at_once)
     play_trials(watch, room, trials, _scheduler(experiment, context.folder))
     outcomes = watch.settle()
     if not watch.whole(names):
-        return Found(outcomes, []), False
+        return SearchResult(outcomes, []), False
     journal.stop_clock()
     confirmed, whole = confirm(context, room, outcomes, view)
-    return Found(outcomes, confirmed), whole
+    return SearchResult(outcomes, confirmed), whole
 
 
-def _written(context: SearchContext, found: Found, console: Console) -> list[Path]:
+def _written(context: SearchContext, found: SearchResult, console: Console) -> list[Path]:
     """Writes all tables and pictures. Returns the files."""
     experiment, folder = context.experiment, context.folder
-    files = write_found(folder, experiment, found)
+    files = write_result(folder, experiment, found)
     if experiment.search.compare:
         files += write_families(folder, found.outcomes, found.confirmed)
     files += try_to_draw(console, folder, experiment, found.outcomes, found.confirmed)
@@ -131,7 +131,7 @@ def _open_parent(experiment: SearchExperiment, folder: RunFolder, tracking: str,
     return str(run.info.run_id)
 
 
-def _close_parent(context: SearchContext, found: Found, whole: bool, files: list[Path]) -> None:
+def _close_parent(context: SearchContext, found: SearchResult, whole: bool, files: list[Path]) -> None:
     state: State = "interrupted" if not whole else "completed" if found.best else "failed"
     tags: dict[str, str] = {"ganfleet.state": state}
     known = found.best is not None and context.folder.best in files

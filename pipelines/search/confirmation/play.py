@@ -15,13 +15,13 @@ from ray.tune.search import Searcher
 
 from infra.cluster import Cluster
 from pipelines.runs import RunFolder
-from pipelines.search._budget import Spending
+from pipelines.search._budget import SearchBudget
 from pipelines.search._journal import Journal
 from pipelines.search._outcome import Outcome
-from pipelines.search.confirmation.results import Confirmed, Repeat, gathered, to_repeat
+from pipelines.search.confirmation.results import ConfirmedTrial, SeedRun, gather_results, seed_runs
 from pipelines.search.report.live_table import SearchView
 from pipelines.search.trials.context import SearchContext
-from pipelines.search.trials.monitor import Watch
+from pipelines.search.trials.monitor import SearchMonitor
 from pipelines.search.trials.suggestions import Suggestions
 from pipelines.search.trials.tuner import play_trials
 from pipelines.settings import concurrent_trials
@@ -46,10 +46,10 @@ class ConfirmContext(SearchContext):
         return {}
 
 
-class Listed(Searcher):
+class SeedRunSearcher(Searcher):
     """What each repeat plays, by its name."""
 
-    def __init__(self, repeats: Sequence[Repeat]) -> None:
+    def __init__(self, repeats: Sequence[SeedRun]) -> None:
         super().__init__()
         self._configs = {one.id: {"settings": one.trial.settings, "seed": one.seed} for one in repeats}
 
@@ -63,22 +63,22 @@ class Listed(Searcher):
 
 def confirm(
     context: SearchContext, room: Cluster, outcomes: Sequence[Outcome], view: SearchView
-) -> tuple[list[Confirmed], bool]:
+) -> tuple[list[ConfirmedTrial], bool]:
     """Plays what of the confirmation was not yet played. Returns the settings, the winner first, and whether all has
     come to an end."""
     experiment, folder = context.experiment, context.folder.below("confirm")
-    if not to_repeat(experiment, outcomes, begun={}):
+    if not seed_runs(experiment, outcomes, begun={}):
         return [], True
     folder.path.mkdir(exist_ok=True)
     with Journal(folder.journal, folder.segments()) as journal:
         begun = {name.rpartition("-")[0]: one.config["settings"] for name, one in journal.records.items()}
-        repeats = to_repeat(experiment, outcomes, begun)
+        repeats = seed_runs(experiment, outcomes, begun)
         names = [one.id for one in repeats]
         shared = {field.name: getattr(context, field.name) for field in fields(SearchContext)}
         view.confirm(len({one.trial.trial for one in repeats}), experiment.search.confirm_seeds)
         confirming = ConfirmContext(**{**shared, "folder": folder}, search=context.folder)
-        watch = Watch(confirming, journal, Spending(journal), view)
+        watch = SearchMonitor(confirming, journal, SearchBudget(journal), view)
         concurrent = concurrent_trials(experiment, room)
-        trials = Suggestions(journal, Listed(repeats), watch.spending, folder, names, concurrent)
+        trials = Suggestions(journal, SeedRunSearcher(repeats), watch.budget, folder, names, concurrent)
         play_trials(watch, room, trials, FIFOScheduler())
-        return gathered(repeats, watch.settle(), folder), watch.whole(names)
+        return gather_results(repeats, watch.settle(), folder), watch.whole(names)

@@ -15,7 +15,7 @@ from pipelines.settings import SearchExperiment
 
 
 @dataclass(frozen=True)
-class Repeat:
+class SeedRun:
     """One setting to be played with one seed."""
 
     trial: Outcome
@@ -29,7 +29,7 @@ class Repeat:
 
 
 @dataclass(frozen=True)
-class Repeated:
+class SeedResult:
     """How one repeat went."""
 
     id: str
@@ -49,11 +49,11 @@ class Repeated:
 
 
 @dataclass(frozen=True)
-class Confirmed:
+class ConfirmedTrial:
     """One setting over its seeds, with the trial of the search that found it."""
 
     trial: Outcome
-    runs: tuple[Repeated, ...]
+    runs: tuple[SeedResult, ...]
 
     @property
     def whole(self) -> bool:
@@ -102,7 +102,7 @@ class Confirmed:
         return statistics.fmean(found) if found else None
 
     @property
-    def typical(self) -> Repeated:
+    def typical(self) -> SeedResult:
         """The run whose final FID is closest to the mean: an honest specimen, not the luckiest. There must be one."""
         mean = self.mean
         assert mean is not None
@@ -128,9 +128,9 @@ def fresh_seeds(seed: int, count: int) -> list[int]:
     return found
 
 
-def to_repeat(
+def seed_runs(
     experiment: SearchExperiment, outcomes: Sequence[Outcome], begun: Mapping[str, dict[str, Any]]
-) -> list[Repeat]:
+) -> list[SeedRun]:
     """What confirmation plays: the best settings (of each family with `search.compare`), each with every fresh seed.
 
     `begun`: trials whose settings were confirmed before, or began to be, with these settings. They stay, so that all
@@ -154,34 +154,34 @@ def to_repeat(
         for key in list(of_group)[: experiment.search.confirm]:
             chosen.setdefault(key, of_group[key])
     seeds = fresh_seeds(experiment.seed, experiment.search.confirm_seeds)
-    return [Repeat(one, seed) for one in ranked(list(chosen.values())) for seed in seeds]
+    return [SeedRun(one, seed) for one in ranked(list(chosen.values())) for seed in seeds]
 
 
-def gathered(repeats: Sequence[Repeat], outcomes: Sequence[Outcome], folder: RunFolder) -> list[Confirmed]:
+def gather_results(repeats: Sequence[SeedRun], outcomes: Sequence[Outcome], folder: RunFolder) -> list[ConfirmedTrial]:
     """The repeats' outcomes by setting, the winner first. `folder`: the confirmation's, where the runs lie."""
     ended = {one.trial: one for one in outcomes}
-    runs: dict[str, tuple[Outcome, list[Repeated]]] = {}
+    runs: dict[str, tuple[Outcome, list[SeedResult]]] = {}
     for repeat in repeats:
         now = ended.get(repeat.id)
         _, of_setting = runs.setdefault(repeat.trial.trial, (repeat.trial, []))
         of_setting.append(_repeated(repeat, now, folder))
-    return sorted((Confirmed(trial, tuple(of_setting)) for trial, of_setting in runs.values()), key=_rank)
+    return sorted((ConfirmedTrial(trial, tuple(of_setting)) for trial, of_setting in runs.values()), key=_rank)
 
 
-def winner_of(confirmed: Sequence[Confirmed]) -> Confirmed | None:
+def winner_of(confirmed: Sequence[ConfirmedTrial]) -> ConfirmedTrial | None:
     """The best mean, of the settings all of whose seeds have ended."""
     sound = [one for one in sorted(confirmed, key=_rank) if one.whole and one.mean is not None]
     return sound[0] if sound else None
 
 
-def _rank(one: Confirmed) -> tuple[bool, int, float, str]:
+def _rank(one: ConfirmedTrial) -> tuple[bool, int, float, str]:
     """Best mean first; a setting that lost a seed after those that lost none, however good its other seeds."""
     return (one.mean is None, len(one.lost), one.mean or 0.0, one.trial.trial)
 
 
-def _repeated(repeat: Repeat, now: Outcome | None, folder: RunFolder) -> Repeated:
+def _repeated(repeat: SeedRun, now: Outcome | None, folder: RunFolder) -> SeedResult:
     if now is None:
-        return Repeated(repeat.id, repeat.seed, "waiting", 0, None, None, None)
+        return SeedResult(repeat.id, repeat.seed, "waiting", 0, None, None, None)
     reached = now.state == "completed"
     best = min((row["fid"] for row in folder.trial(repeat.id).rows() if "fid" in row), default=None)
-    return Repeated(repeat.id, repeat.seed, now.state, now.step, now.fid if reached else None, best, now.checkpoint)
+    return SeedResult(repeat.id, repeat.seed, now.state, now.step, now.fid if reached else None, best, now.checkpoint)

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from pipelines.search._outcome import Outcome
-from pipelines.search.confirmation.results import Confirmed
+from pipelines.search.confirmation.results import ConfirmedTrial
 from pipelines.search.plots._style import fid_axis, figure
 from pipelines.search.report.families import FamilyRow, family_table, fids_of
 
@@ -20,7 +20,7 @@ _MEAN = "#111111"
 
 
 def draw_boxes(
-    outcomes: Sequence[Outcome], confirmed: Sequence[Confirmed], colours: Mapping[str, str]
+    outcomes: Sequence[Outcome], confirmed: Sequence[ConfirmedTrial], colours: Mapping[str, str]
 ) -> Figure | None:
     """A box for each family's FIDs: quartiles and median, whiskers to the farthest within 1.5 times it, and a point
     for each trial; and the mean of its best confirmed settings. None where no family has a FID."""

@@ -17,7 +17,7 @@ from pipelines.console import say
 from pipelines.evaluate.pictures import png
 from pipelines.runs import RunFolder
 from pipelines.search._outcome import Outcome
-from pipelines.search.confirmation.results import Confirmed
+from pipelines.search.confirmation.results import ConfirmedTrial
 from pipelines.search.plots._boxes import draw_boxes
 from pipelines.search.plots._history import points
 from pipelines.search.plots._importance import draw_importance
@@ -40,7 +40,7 @@ def draw_learned(
     folder: RunFolder,
     experiment: SearchExperiment,
     outcomes: Sequence[Outcome],
-    confirmed: Sequence[Confirmed] = (),
+    confirmed: Sequence[ConfirmedTrial] = (),
 ) -> list[Path]:
     """Draws what there is to draw of a search, ended or not, and returns the files:
 
@@ -82,7 +82,7 @@ def try_to_draw(
     folder: RunFolder,
     experiment: SearchExperiment,
     outcomes: Sequence[Outcome],
-    confirmed: Sequence[Confirmed] = (),
+    confirmed: Sequence[ConfirmedTrial] = (),
 ) -> list[Path]:
     """`draw_learned` at the end of a search, whose results must not be lost for want of a picture: an error is a line
     on the screen, with its traceback in the log."""

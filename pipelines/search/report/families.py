@@ -16,7 +16,7 @@ from infra.files import write_atomic
 from pipelines.console import number
 from pipelines.runs import RunFolder
 from pipelines.search._outcome import Outcome
-from pipelines.search.confirmation.results import Confirmed
+from pipelines.search.confirmation.results import ConfirmedTrial
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class FamilyRow:
     lost: int | None
 
 
-def family_table(outcomes: Sequence[Outcome], confirmed: Sequence[Confirmed]) -> list[FamilyRow]:
+def family_table(outcomes: Sequence[Outcome], confirmed: Sequence[ConfirmedTrial]) -> list[FamilyRow]:
     """A row for each family: the best confirmed mean first, of those that lost no seed; then by the best FID of the
     search. `confirmed`: the best settings first."""
     names = list(dict.fromkeys(one.settings["name"] for one in outcomes))
@@ -54,7 +54,7 @@ def fids_of(outcomes: Sequence[Outcome], family: str) -> list[float]:
     return sorted(one.fid for one in own if one.fid is not None)
 
 
-def write_families(folder: RunFolder, outcomes: Sequence[Outcome], confirmed: Sequence[Confirmed]) -> list[Path]:
+def write_families(folder: RunFolder, outcomes: Sequence[Outcome], confirmed: Sequence[ConfirmedTrial]) -> list[Path]:
     """Writes the table as `families.csv` and, as people read it, `families.md`. Returns the files."""
     rows = family_table(outcomes, confirmed)
     files = {folder.path / "families.csv": _csv(rows), folder.path / "families.md": _markdown(rows)}
@@ -63,7 +63,7 @@ def write_families(folder: RunFolder, outcomes: Sequence[Outcome], confirmed: Se
     return [*files]
 
 
-def say_families(console: Console, outcomes: Sequence[Outcome], confirmed: Sequence[Confirmed]) -> None:
+def print_families(console: Console, outcomes: Sequence[Outcome], confirmed: Sequence[ConfirmedTrial]) -> None:
     """Prints the table."""
     table = Table(box=None, padding=(0, 2, 0, 0))
     for heading in _HEADINGS:
@@ -73,7 +73,7 @@ def say_families(console: Console, outcomes: Sequence[Outcome], confirmed: Seque
     console.print(table, soft_wrap=not console.is_terminal)
 
 
-def _row(family: str, outcomes: Sequence[Outcome], confirmed: Sequence[Confirmed]) -> FamilyRow:
+def _row(family: str, outcomes: Sequence[Outcome], confirmed: Sequence[ConfirmedTrial]) -> FamilyRow:
     fids = fids_of(outcomes, family)
     lower, upper = _quartiles(fids)
     best = next((one for one in confirmed if one.family == family and one.whole and one.mean is not None), None)

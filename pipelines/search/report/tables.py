@@ -15,13 +15,13 @@ from rich.table import Table
 from infra.files import write_atomic
 from pipelines.console import number, say
 from pipelines.runs import RunFolder
-from pipelines.search._best import Found
+from pipelines.search._best import SearchResult
 from pipelines.search._outcome import Outcome, ranked, short
-from pipelines.search.confirmation.results import Confirmed
-from pipelines.settings import SearchExperiment, Where
+from pipelines.search.confirmation.results import ConfirmedTrial
+from pipelines.settings import CommonSettings, SearchExperiment
 
 
-def write_found(folder: RunFolder, experiment: SearchExperiment, found: Found) -> list[Path]:
+def write_result(folder: RunFolder, experiment: SearchExperiment, found: SearchResult) -> list[Path]:
     """Writes `trials.csv`; `confirmed.csv`, if settings were confirmed; and, if a trial has a FID, `best.yaml` (to
     train again), `best.json` and `best.png`.
 
@@ -67,7 +67,7 @@ def _trials(folder: RunFolder, outcomes: Sequence[Outcome]) -> str:
     return _csv(rows)
 
 
-def _confirmed(confirmed: Sequence[Confirmed]) -> str:
+def _confirmed(confirmed: Sequence[ConfirmedTrial]) -> str:
     """A row a setting, the winner first; then each seed's final and lowest FID."""
     fields = _fields([one.trial for one in confirmed])
     seeds = [run.seed for run in confirmed[0].runs]
@@ -82,7 +82,7 @@ def _confirmed(confirmed: Sequence[Confirmed]) -> str:
     return _csv(rows)
 
 
-def say_found(console: Console, folder: RunFolder, found: Found, experiment: Where) -> None:
+def print_result(console: Console, folder: RunFolder, found: SearchResult, experiment: CommonSettings) -> None:
     """Prints the tables of trials and of confirmed settings, the best settings and where things are."""
     _say_trials(console, found.outcomes)
     if found.confirmed:
@@ -131,7 +131,7 @@ def _say_trials(console: Console, outcomes: Sequence[Outcome]) -> None:
     console.print(table, soft_wrap=not console.is_terminal)
 
 
-def _say_confirmed(console: Console, confirmed: Sequence[Confirmed]) -> None:
+def _say_confirmed(console: Console, confirmed: Sequence[ConfirmedTrial]) -> None:
     seeds = len(confirmed[0].runs)
     say(console, f"\nplayed again, {seeds} seed{'' if seeds == 1 else 's'} each; the best mean of final FIDs wins")
     rows = []

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipelines.runs import RunFolder, lineage_tags
-from pipelines.settings import SearchExperiment, Shares
+from pipelines.settings import SearchExperiment, WorkerResources
 from pipelines.tracking.target import TrackingTarget
 
 
@@ -21,7 +21,7 @@ class SearchContext:
     tracking_experiment: str
     parent: str
     tags: dict[str, str]
-    shares: Shares
+    shares: WorkerResources
 
     def target(self, trial_id: str) -> TrackingTarget:
         """The child run of a trial."""

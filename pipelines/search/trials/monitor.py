@@ -12,30 +12,30 @@ from ray import tune
 
 from infra.stores.protocol import StoreError
 from pipelines.runs import Pointer
-from pipelines.search._budget import Spending
+from pipelines.search._budget import SearchBudget
 from pipelines.search._curve import Curve
 from pipelines.search._journal import BUDGET, Journal, Record
 from pipelines.search._outcome import Outcome, outcome_of
 from pipelines.search.report.live_table import SearchView
 from pipelines.search.trials.context import SearchContext
 from pipelines.settings import SearchExperiment
-from pipelines.tracking.retry import Owed, Patience
+from pipelines.tracking.retry import TrackingRetry, UntrackedNote
 from pipelines.tracking.runs import State, catch_up, close
 
 
-class Watch:
+class SearchMonitor:
     """What the driver knows of the trials, by the journal."""
 
     def __init__(
         self,
         context: SearchContext,
         journal: Journal,
-        spending: Spending,
+        budget: SearchBudget,
         view: SearchView,
         curve: Curve | None = None,
     ) -> None:
-        self.context, self.journal, self.spending, self.view = context, journal, spending, view
-        self._curve, self._patience = curve, Patience()
+        self.context, self.journal, self.budget, self.view = context, journal, budget, view
+        self._curve, self._retry = curve, TrackingRetry()
         self.trials: Sequence[Any] = ()
         """Tune's own, of this process."""
         self.running: set[str] = set()
@@ -71,7 +71,7 @@ class Watch:
         self.view.update(now)
         folder = self.context.folder.trial(trial)
         folder.bring(now.step or None)
-        closed = not folder.experiment.is_file() or self._patience.done(lambda: self._close(record, now))
+        closed = not folder.experiment.is_file() or self._retry.attempt(lambda: self._close(record, now))
         if now.ended:
             folder.discard_after(now.step)  # a group of workers runs ahead of what it reports
             if self.context.experiment.search.scheduler != "pbt":  # else others may still want its weights
@@ -83,7 +83,7 @@ class Watch:
 
     def _draw(self, curve: Curve) -> None:
         outcomes, images = [self.outcome(trial) for trial in self.journal.records], self.journal.images
-        self._patience.done(lambda: curve.tell(outcomes, images))
+        self._retry.attempt(lambda: curve.tell(outcomes, images))
 
     def _close(self, record: Record, now: Outcome) -> None:
         folder, experiment = self.context.folder.trial(record.trial), self.context.experiment
@@ -98,10 +98,10 @@ class Watch:
         lacks, because it is away, is noted.
         """
         self.running.clear()
-        self._patience.insist()
+        self._retry.start_final_minute()
         outcomes = []
         for record in list(self.journal.records.values()):
-            if not record.ended and self.spending.spent():
+            if not record.ended and self.budget.spent():
                 self.journal.end(record.trial, "stopped", BUDGET)
             folder = self.context.folder.trial(record.trial)
             if not self.journal.records[record.trial].closed:
@@ -119,19 +119,19 @@ class Watch:
 
     def _catch_up(self, trial: str) -> None:
         folder = self.context.folder.trial(trial)
-        self._patience.done(lambda: catch_up(self.context.target(trial), folder))
+        self._retry.attempt(lambda: catch_up(self.context.target(trial), folder))
 
     def _note_owed(self) -> None:
-        owed = Owed(self.context.folder)
+        untracked = UntrackedNote(self.context.folder)
         if any(record.ended and not record.closed for record in self.journal.records.values()):
-            owed.note(self._patience.error)
+            untracked.write(self._retry.error)
         else:
-            owed.settle()
+            untracked.clear()
 
     def whole(self, names: Sequence[str]) -> bool:
         """Whether all trials of these names have ended, or, once the budget is spent, those of them that began."""
         known = [self.journal.records[name] for name in names if name in self.journal.records]
-        return all(record.ended for record in known) and (len(known) == len(names) or self.spending.spent())
+        return all(record.ended for record in known) and (len(known) == len(names) or self.budget.spent())
 
 
 def _pointer(trial: Any) -> Pointer:
@@ -140,10 +140,10 @@ def _pointer(trial: Any) -> Pointer:
         return Pointer.read(Path(folder))
 
 
-class Relay(tune.Callback):
+class TuneCallbacks(tune.Callback):
     """What Tune calls. Tune pickles it; the watch of this process is not."""
 
-    watch: ClassVar[Watch]
+    watch: ClassVar[SearchMonitor]
 
     def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
         self.watch.trials = trials
@@ -169,14 +169,14 @@ class SpentBudget(tune.Stopper):
     """Stops trials at their next evaluation once the budget is spent; those that are paused, once none runs."""
 
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
-        spent = Relay.watch.spending.spent()
+        spent = TuneCallbacks.watch.budget.spent()
         if spent and not result.get("done"):
-            Relay.watch.spending.stopped.add(trial_id)
+            TuneCallbacks.watch.budget.stopped.add(trial_id)
         return spent
 
     def stop_all(self) -> bool:
-        watch = Relay.watch
-        return watch.spending.spent() and all(trial.status != "RUNNING" for trial in watch.trials)
+        watch = TuneCallbacks.watch
+        return watch.budget.spent() and all(trial.status != "RUNNING" for trial in watch.trials)
 
 
 def longest(experiment: SearchExperiment) -> int:

@@ -22,7 +22,7 @@ from ray.tune.search import SearchAlgorithm, Searcher
 
 from infra.ray_private import create_trial_from_spec, make_parser
 from pipelines.runs import FullDiskError, Pointer, RunFolder, pointer_file
-from pipelines.search._budget import Spending
+from pipelines.search._budget import SearchBudget
 from pipelines.search._journal import BUDGET, EARLY, Journal, Record, scalars
 from pipelines.search.trials.trainable import FAILED, FULL_DISK
 from tune_spaces.engines import METRIC
@@ -37,20 +37,20 @@ class Suggestions(SearchAlgorithm):
         self,
         journal: Journal,
         searcher: Searcher,
-        spending: Spending,
+        budget: SearchBudget,
         folder: RunFolder,
         names: Sequence[str],
         concurrent: int,
     ) -> None:
         self._searcher = searcher
-        self._journal, self._spending, self._folder = journal, spending, folder
+        self._journal, self._spending, self._folder = journal, budget, folder
         self._names, self._concurrent = set(names), concurrent
         self._live: dict[str, TuneTrial] = {}
         self._parser = make_parser()
         self._strangers = _tell_again(searcher, journal.past)
         for record in list(journal.records.values()):
             goes_on = record.lost or (record.state == "stopped" and record.reason == BUDGET)
-            if goes_on and not spending.spent():
+            if goes_on and not budget.spent():
                 journal.reopen(record.trial)
         begun = [record for record in journal.records.values() if record.trial in self._names]
         self._unfinished = deque(record for record in begun if not record.ended)

@@ -13,7 +13,7 @@ from ray.tune.schedulers import TrialScheduler
 
 from infra.cluster import Cluster, handler_kept
 from pipelines.search.trials.context import SearchContext
-from pipelines.search.trials.monitor import Relay, SpentBudget, Watch
+from pipelines.search.trials.monitor import SearchMonitor, SpentBudget, TuneCallbacks
 from pipelines.search.trials.suggestions import Suggestions, remind
 from pipelines.search.trials.trainable import Trial
 from pipelines.settings import concurrent_trials
@@ -22,14 +22,14 @@ LOST_WORKERS = 2
 """How often a trial goes on from its checkpoint after its process died, or after an error that may pass."""
 
 
-def play_trials(watch: Watch, room: Cluster, trials: Suggestions, rungs: TrialScheduler) -> None:
+def play_trials(watch: SearchMonitor, room: Cluster, trials: Suggestions, rungs: TrialScheduler) -> None:
     """Plays trials until there are no more, Ctrl-C, or the end of the budget. The journal says how they went.
 
     Raises StoreError or OSError if it can no longer be kept.
     """
     if trials.is_finished():
         return
-    Relay.watch = watch
+    TuneCallbacks.watch = watch
     remind(rungs, watch.journal.records.values())
     try:
         with handler_kept(signal.SIGINT):  # to Tune's own, Ctrl-C after the last trial would be a line in the log
@@ -54,7 +54,7 @@ def _tuner(context: SearchContext, room: Cluster, trials: Suggestions, rungs: Tr
         run_config=tune.RunConfig(
             name=f"{time.time_ns()}",
             **context.folder.of_ray("tune", context.shares.nodes),
-            callbacks=[Relay()],
+            callbacks=[TuneCallbacks()],
             stop=SpentBudget(),
             verbose=0,
             failure_config=tune.FailureConfig(max_failures=LOST_WORKERS),

@@ -22,7 +22,7 @@ from gan_core.loop import DivergedError
 from gan_core.settings import SettingsError
 from infra.mlflow.tracker import opened_run, prepare
 from infra.stores.protocol import StoreError, UnreachableError
-from pipelines.evaluate.reference import obtain_reference
+from pipelines.evaluate.reference import prepare_reference
 from pipelines.launch._request import folder_of
 from pipelines.runs import _mirror as mirror
 from pipelines.runs._folder import RunFolder
@@ -30,22 +30,22 @@ from pipelines.runs._lineage import lineage
 from pipelines.runs._lookup import find_checkpoint, find_run, names_with, run_folder, run_names
 from pipelines.runs._mirror import Mirror
 from pipelines.runs._ownership import TakenOverError
-from pipelines.search._budget import Spending
+from pipelines.search._budget import SearchBudget
 from pipelines.search._journal import Journal, scalars
 from pipelines.search.report.live_table import SearchView
 from pipelines.search.trials._exploit import exploit
 from pipelines.search.trials.context import SearchContext
-from pipelines.search.trials.monitor import Watch
-from pipelines.settings._capacity import Shares
+from pipelines.search.trials.monitor import SearchMonitor
+from pipelines.settings._capacity import WorkerResources
 from pipelines.settings._experiments import TrainExperiment
 from pipelines.settings._storage import Storage
 from pipelines.train.command import train
-from pipelines.train.events import Event
-from pipelines.train.play import play, start_of
+from pipelines.train.logged_steps import LoggedStep
+from pipelines.train.play import play, resume_checkpoint
 from tests.pipelines.search.test_exploit import Local
 from tests.pipelines.tiny import (
     DIVERGING,
-    Played,
+    PlayedRun,
     client_of,
     rows,
     small_search,
@@ -96,7 +96,7 @@ def place(server, machine) -> Storage:
     return Storage(path=f"s3://{bucket}/all my runs", endpoint_url=server.url)
 
 
-def begun(place: Storage, played: Played, name: str = "run") -> tuple[TrainExperiment, RunFolder]:
+def begun(place: Storage, played: PlayedRun, name: str = "run") -> tuple[TrainExperiment, RunFolder]:
     """The experiment of `played`, to be kept in S3."""
     experiment = played.experiment.override(f"name={name}", *place.words, "tracking.uri=sqlite:////tmp/none.db")
     folder = folder_of(experiment)
@@ -104,22 +104,22 @@ def begun(place: Storage, played: Played, name: str = "run") -> tuple[TrainExper
     return experiment, folder
 
 
-def played_until(step: int, experiment: TrainExperiment, folder: RunFolder, reference: bytes) -> list[Event]:
+def played_until(step: int, experiment: TrainExperiment, folder: RunFolder, reference: bytes) -> list[LoggedStep]:
     """Plays until it is told of a step, and then no more."""
-    events = play(experiment, folder, reference, target=None, start=start_of(folder))
+    events = play(experiment, folder, reference, target=None, start=resume_checkpoint(folder))
     seen = list(takewhile(lambda event: event.step < step, events))
     events.close()
     return seen
 
 
-def gone_on(experiment: TrainExperiment, folder: RunFolder, reference: bytes) -> tuple[int | None, list[Event]]:
+def gone_on(experiment: TrainExperiment, folder: RunFolder, reference: bytes) -> tuple[int | None, list[LoggedStep]]:
     """As a worker does: the step that it goes on from, and its events."""
     folder.take_up()
-    start = start_of(folder)
+    start = resume_checkpoint(folder)
     return start and int(start.name[5:]), list(play(experiment, folder, reference, target=None, start=start))
 
 
-def is_as(folder: RunFolder, played: Played) -> bool:
+def is_as(folder: RunFolder, played: PlayedRun) -> bool:
     """Whether a run came to the same end, by what the store has of it."""
     folder.bring(LAST)
     ours, theirs = ([timeless(row) for row in rows(one.path)] for one in (folder, played.folder))
@@ -329,7 +329,7 @@ def test_checkpoints_without_their_rows_are_not_gone_on_from(place, machine, pla
     again = find_run("run", place)
     again.take_up()
     assert again.steps() == [6]
-    assert start_of(again) == again.checkpoint(6)
+    assert resume_checkpoint(again) == again.checkpoint(6)
     gone_on(experiment, again, reference)
     assert is_as(again, played)
 
@@ -356,7 +356,7 @@ def test_a_run_that_diverges_leaves_its_rows(place, machine, storage, reference)
     experiment = small_train(storage, "gan", "ends-badly", *words).override(*place.words, "tracking.uri=sqlite:////x")
     folder = folder_of(experiment)
     folder.create(experiment.to_yaml())
-    content = obtain_reference(experiment.metrics, experiment.data, storage, Console(quiet=True)).content
+    content = prepare_reference(experiment.metrics, experiment.data, storage, Console(quiet=True)).content
     with pytest.raises(DivergedError):
         list(play(experiment, folder, content, target=None))
     assert of(folder).read("metrics.jsonl") == (folder.path / "metrics.jsonl").read_bytes() != b""
@@ -609,13 +609,13 @@ def test_a_trial_that_ends_while_its_store_is_away_is_closed_later(place, machin
     tracking = prepare(experiment.tracking_uri, "ganfleet", tmp_path / "mlartifacts")
     parent = opened_run(experiment.tracking_uri, tracking, {"ganfleet.id": folder.id}, "hunt", None, {}, {}).info.run_id
     where = (experiment.tracking_uri, tracking, parent)
-    context = SearchContext(experiment, folder, reference, *where, {}, Shares(False, 1))
+    context = SearchContext(experiment, folder, reference, *where, {}, WorkerResources(False, 1))
     with reopened(experiment.storage) as journal:
         journal.begin("t0001", {"settings": {"name": "wgan_gp"}})
         trial = Local(context).trial("t0001")
         journal.end("t0001", "completed", result=scalars(trial.step()))
         trial.stop()
-        watch = Watch(context, journal, Spending(journal), SearchView(Console(quiet=True), experiment))
+        watch = SearchMonitor(context, journal, SearchBudget(journal), SearchView(Console(quiet=True), experiment))
         cable.cut_next()
         watch.ended("t0001")
         assert not journal.records["t0001"].closed

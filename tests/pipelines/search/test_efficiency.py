@@ -2,13 +2,9 @@
 
 import json
 
-import pytest
-
 from pipelines.runs._folder import RunFolder
 from tests.benchmarks.search_efficiency import EVERY, SHARE, Plan, compared
 from tests.benchmarks.search_overhead import measured
-
-pytestmark = pytest.mark.cluster
 
 MOST = 5
 """Critic steps a round."""

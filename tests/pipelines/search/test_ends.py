@@ -19,8 +19,6 @@ from pipelines.train.play import play
 from tests.faults.driver_kills import called, descendants
 from tests.pipelines.tiny import agree, client_of, created, named, resumed, rows, small_search, table, timeless, tracked
 
-pytestmark = pytest.mark.cluster
-
 ROUNDS, EVERY, IMAGES = 60, 20, 16 * 60
 """Of one trial."""
 

@@ -8,8 +8,8 @@ from rich.console import Console
 
 from pipelines.runs._folder import RunFolder
 from pipelines.search._outcome import Outcome
-from pipelines.search.confirmation.results import Confirmed, Repeated
-from pipelines.search.report.families import family_table, say_families, write_families
+from pipelines.search.confirmation.results import ConfirmedTrial, SeedResult
+from pipelines.search.report.families import family_table, print_families, write_families
 from tests.pipelines.tiny import table
 
 
@@ -26,13 +26,13 @@ OUTCOMES = [
 ]
 
 
-def again(family: str, *fids: float | None) -> Confirmed:
+def again(family: str, *fids: float | None) -> ConfirmedTrial:
     """Settings that were played again, with the final FID of each seed; None where it was lost."""
     runs = (
-        Repeated(f"x-{seed}", seed, "failed" if fid is None else "completed", 20, fid, fid, None)
+        SeedResult(f"x-{seed}", seed, "failed" if fid is None else "completed", 20, fid, fid, None)
         for seed, fid in enumerate(fids)
     )
-    return Confirmed(outcome(family, 1.0), tuple(runs))
+    return ConfirmedTrial(outcome(family, 1.0), tuple(runs))
 
 
 CONFIRMED = [
@@ -79,6 +79,6 @@ def test_both_files_and_the_screen_tell_the_same(tmp_path):
     assert lines[2] == "| gan | 1 | 0 | 1 | 0 | 30.0 | 30.0 | 30.0-30.0 | 31.0 ± 1.5 (29.5-32.5) |"
     assert lines[3].endswith("| 41.0 ± 1.41 (40.0-42.0), 1 lost |")
     screen = io.StringIO()
-    say_families(Console(file=screen, width=160), OUTCOMES, CONFIRMED)
+    print_families(Console(file=screen, width=160), OUTCOMES, CONFIRMED)
     assert [line.split()[0] for line in screen.getvalue().splitlines()] == ["family", "gan", "wgan", "vae"]
     assert "31.0 ± 1.5 (29.5-32.5)" in screen.getvalue()

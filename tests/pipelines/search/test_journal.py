@@ -6,7 +6,7 @@ import os
 import pytest
 
 from gan_core.settings import SettingsError
-from pipelines.search._budget import Spending
+from pipelines.search._budget import SearchBudget
 from pipelines.search._journal import Journal, scalars
 
 SETTINGS = {"settings": {"name": "wgan", "lr": 0.1 + 0.2, "n_critic": 3}}
@@ -83,8 +83,8 @@ def test_seconds_are_counted_over_all_drivers(path):
     path.write_text(json.dumps({"event": "clock", "seconds": 3599.0}) + "\n")
     with Journal(path) as journal:
         assert 3599.0 <= journal.seconds < 3660.0
-        assert not Spending(journal, hours=2.0).spent()
-        assert Spending(journal, hours=0.99).spent()
+        assert not SearchBudget(journal, hours=2.0).spent()
+        assert SearchBudget(journal, hours=0.99).spent()
     with Journal(path) as journal:
         assert journal.seconds > json.loads(path.read_text().splitlines()[-1])["seconds"] - 1e-9
 
@@ -100,14 +100,14 @@ def test_what_follows_the_search_is_not_counted(path):
 
 def test_images_are_those_of_all_trials(path):
     with Journal(path) as journal:
-        spending, unlimited = Spending(journal, images=500), Spending(journal)
+        budget, unlimited = SearchBudget(journal, images=500), SearchBudget(journal)
         for name, images in (("t0001", 200), ("t0002", 100)):
             journal.begin(name, SETTINGS)
             journal.result(name, evaluation(10, images))
         journal.result("t0001", evaluation(20, 399))
-        assert not spending.spent()
+        assert not budget.spent()
         journal.end("t0001", "stopped", "early", evaluation(30, 400))
-        assert spending.spent()
+        assert budget.spent()
         assert not unlimited.spent()
 
 

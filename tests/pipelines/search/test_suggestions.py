@@ -12,11 +12,11 @@ from gan_core.family import family_class
 from pipelines.runs._disk_full import FullDiskError
 from pipelines.runs._folder import RunFolder
 from pipelines.runs._lineage import Pointer
-from pipelines.search._budget import Spending
+from pipelines.search._budget import SearchBudget
 from pipelines.search._journal import BUDGET, Journal
 from pipelines.search._outcome import Outcome
-from pipelines.search.confirmation.play import Listed
-from pipelines.search.confirmation.results import Repeat
+from pipelines.search.confirmation.play import SeedRunSearcher
+from pipelines.search.confirmation.results import SeedRun
 from pipelines.search.trials import suggestions
 from pipelines.search.trials.suggestions import Suggestions, remind
 from pipelines.search.trials.trainable import FAILED, FULL_DISK
@@ -35,11 +35,11 @@ class Search:
     def __init__(self, folder: Path, sampler: str = "random", wanted: int = 8, concurrent: int = 3, **budget) -> None:
         folder.mkdir(exist_ok=True)
         self.journal = Journal(folder / "journal.jsonl")
-        self.spending = Spending(self.journal, **budget)
+        self.budget = SearchBudget(self.journal, **budget)
         spaces = {name: Searched().space(family_class(name)) for name in ("wgan", "wgan_gp")}
         drawing = searcher(sampler, spaces, seed=3)
         names = [f"t{number:04d}" for number in range(1, wanted + 1)]
-        self.trials = Suggestions(self.journal, drawing, self.spending, RunFolder(folder), names, concurrent)
+        self.trials = Suggestions(self.journal, drawing, self.budget, RunFolder(folder), names, concurrent)
         self.trials.add_configurations([Experiment("of-few", never)])
 
     def next(self):
@@ -155,11 +155,11 @@ def test_a_list_that_has_grown_is_played_where_it_was_left(tmp_path):
 
     def listed(*names: str) -> tuple[Journal, Suggestions]:
         repeats = [
-            Repeat(Outcome(trial, "", {"name": "wgan", "lr": 1.0}, 0, 1, None, None, None), int(seed))
+            SeedRun(Outcome(trial, "", {"name": "wgan", "lr": 1.0}, 0, 1, None, None, None), int(seed))
             for trial, seed in (name.split("-") for name in names)
         ]
         journal = Journal(tmp_path / "journal.jsonl")
-        trials = Suggestions(journal, Listed(repeats), Spending(journal), RunFolder(tmp_path), names, 9)
+        trials = Suggestions(journal, SeedRunSearcher(repeats), SearchBudget(journal), RunFolder(tmp_path), names, 9)
         trials.add_configurations([Experiment("of-few", never)])
         return journal, trials
 
@@ -184,7 +184,7 @@ def test_how_a_trial_ended(tmp_path):
     search.end(early, 20)
     search.end(diverged, 10, **{"fid": float("inf"), FAILED: "diverged: loss is nan"})
     search.end(collapsed, 20, **{FAILED: "collapsed: variety 0"})
-    search.spending.stopped.add(spent.trial_id)
+    search.budget.stopped.add(spent.trial_id)
     search.end(spent, 20)
     search.trials.on_trial_complete(waiting.trial_id)  # a scheduler ends a paused trial
     records = search.journal.records
@@ -244,7 +244,7 @@ def test_what_the_budget_stopped_goes_on_when_there_is_more(tmp_path):
     search.evaluate(second, 20)
     assert search.trials.is_finished()
     assert search.next() is None
-    search.spending.stopped.add(first.trial_id)
+    search.budget.stopped.add(first.trial_id)
     search.end(first, 25)
     search.end(second, 30)
     killed(search.journal)
