@@ -11,9 +11,9 @@ from rich.console import Console
 from gan_core.data.manifest import Manifest
 from gan_core.experiment import DATA_NAMES, Data
 from gan_core.settings import Settings, SettingsError, nearest
-from pipelines.console import moving
+from pipelines.console import byte_bar
 from pipelines.data.transfer import damages, found_below, pull
-from pipelines.settings import Storage, only, open_store, read_manifest
+from pipelines.settings import Storage, open_store, read_manifest, restricted_settings
 
 DAMAGED = 1
 SHARD_MB = 64.0
@@ -44,7 +44,9 @@ def pack(
     shard_mb: Annotated[float, typer.Option(min=0.001, help="About how many megabytes make a shard.")] = SHARD_MB,
 ) -> None:
     """Write a dataset as a game sees it: ganfleet data pack photos/ s3://bucket/photos data.image_size=64."""
-    settings = only(_Packing, [*_source(source, assignments or []), *(assignments or [])], "data", "storage")
+    settings = restricted_settings(
+        _Packing, [*_source(source, assignments or []), *(assignments or [])], "data", "storage"
+    )
     for name in ("held_out", "batch_size"):
         if name in settings.data.model_fields_set:
             raise SettingsError(f"data.{name} belongs to training, a pack holds all images; nearest: leave it out")
@@ -53,7 +55,7 @@ def pack(
     from pipelines.data.write import planned, write
 
     plan = planned(settings.data, round(shard_mb * 1e6))
-    with moving(console, f"packing to {dest}", plan.manifest.size) as progress:
+    with byte_bar(console, f"packing to {dest}", plan.manifest.size) as progress:
         written = write(plan, store, dest, progress)
     _describe(dest, plan.manifest)
     if not written:
@@ -65,9 +67,9 @@ def pull_(source: Source, dest: Path, assignments: Assignments = None) -> None:
     """Bring a pack to a folder; goes on where an earlier pull ended."""
     if str(dest).startswith("s3:"):
         raise SettingsError(f"{dest} is no folder; nearest: ganfleet data pack SOURCE {dest}")
-    store = open_store(source, only(_Reading, assignments, "storage").storage)
+    store = open_store(source, restricted_settings(_Reading, assignments, "storage").storage)
     manifest = read_manifest(store, source)
-    with moving(Console(stderr=True), f"pulling {source}", manifest.size) as progress:
+    with byte_bar(Console(stderr=True), f"pulling {source}", manifest.size) as progress:
         pull(store, dest.absolute(), source, manifest, progress)
     _describe(str(dest), manifest)
 
@@ -75,7 +77,7 @@ def pull_(source: Source, dest: Path, assignments: Assignments = None) -> None:
 @app.command()
 def ls(source: Source, assignments: Assignments = None) -> None:
     """List the packs in a place."""
-    store = open_store(source, only(_Reading, assignments, "storage").storage)
+    store = open_store(source, restricted_settings(_Reading, assignments, "storage").storage)
     for name, manifest in found_below(store, source):
         _describe(f"{source.rstrip('/')}/{name}".rstrip("/"), manifest)
 
@@ -83,9 +85,9 @@ def ls(source: Source, assignments: Assignments = None) -> None:
 @app.command()
 def verify(source: Source, assignments: Assignments = None) -> None:
     """Read all of a pack and name each damaged or missing shard; the exit code is 1 if there is one."""
-    store = open_store(source, only(_Reading, assignments, "storage").storage)
+    store = open_store(source, restricted_settings(_Reading, assignments, "storage").storage)
     manifest = read_manifest(store, source)
-    with moving(Console(stderr=True), f"verifying {source}", manifest.size) as progress:
+    with byte_bar(Console(stderr=True), f"verifying {source}", manifest.size) as progress:
         found = damages(store, source, manifest, progress)
     for line in found.values():
         typer.echo(line)

@@ -13,7 +13,7 @@ from typing import Any
 from gan_core.settings import SettingsError
 from infra.cluster import expected
 from infra.health import UnwellError, check_server, check_store, cluster_nodes
-from pipelines.settings import Where, open_store, told
+from pipelines.settings import CommonSettings, as_settings_error, open_store
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Finding:
         return f"{'ok' if self.ok else 'WRONG':<6} {self.about:<10} {self.said}"
 
 
-def examine(where: Where) -> Iterator[Finding]:
+def examine(where: CommonSettings) -> Iterator[Finding]:
     """Checks one thing after the other; the slow ones last."""
     yield _found("python", _python)
     yield _found("packages", _packages)
@@ -110,16 +110,16 @@ def _cuda() -> str:
     return "no GPU here: compute.device=cpu"
 
 
-def _storage(where: Where) -> str:
+def _storage(where: CommonSettings) -> str:
     place = where.storage.place
     try:
-        with told(f"storage.path={place}"):
+        with as_settings_error(f"storage.path={place}"):
             return check_store(open_store(place, where.storage))
     except SettingsError as error:
         raise UnwellError(str(error)) from None
 
 
-def _tracking(where: Where) -> str:
+def _tracking(where: CommonSettings) -> str:
     try:
         uri = where.tracking_uri
     except SettingsError as error:

@@ -11,7 +11,7 @@ import typer
 from gan_core.settings import SettingsError, unknown
 from pipelines.jobs import checked, follow, job_table, next_job, rendered, send, stop
 from pipelines.launch import CommandLine
-from pipelines.settings import Where, only, split
+from pipelines.settings import CommonSettings, restricted_settings, split_words
 
 ACTIONS = ("list", "logs", "stop")
 
@@ -64,8 +64,8 @@ def jobs(
     ] = None,
 ) -> None:
     """List submitted jobs, follow what one writes, or stop one."""
-    named, assignments = split(words)
-    storage = only(Where, assignments, "storage").storage
+    named, assignments = split_words(words)
+    storage = restricted_settings(CommonSettings, assignments, "storage").storage
     action, names = (named[0], named[1:]) if named else ("list", [])
     if action not in ACTIONS:
         raise SettingsError(unknown("jobs", action, ACTIONS))
@@ -90,7 +90,7 @@ def doctor(
     ] = None,
 ) -> None:
     """Check this machine, the cluster, the storage and the tracking server; each line is ok, or what to do."""
-    where = only(Where, assignments, "storage", "tracking")
+    where = restricted_settings(CommonSettings, assignments, "storage", "tracking")
 
     from pipelines.cli._doctor import examine
 

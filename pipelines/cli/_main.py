@@ -24,7 +24,15 @@ from pipelines.cli._targets import as_trained, checked_targets, drawing_file, pa
 from pipelines.errors import ends_as_interrupted
 from pipelines.launch import FAILED, INPUT, INTERRUPTED, CommandLine, begin, run, search_request, train_request
 from pipelines.runs import find_checkpoint
-from pipelines.settings import Measuring, Where, check_files, check_tracking, only, preset_names, split
+from pipelines.settings import (
+    CommonSettings,
+    EvaluateSettings,
+    check_files,
+    check_tracking,
+    preset_names,
+    restricted_settings,
+    split_words,
+)
 
 _UsageError: type[Exception] = typer.BadParameter.__mro__[1]  # click's, or the copy of it inside newer typers
 
@@ -104,8 +112,8 @@ def evaluate(
     ] = None,
 ) -> None:
     """Measure a run's newest checkpoint, a search's best one, a checkpoint folder, or a folder of images."""
-    targets, assignments = split(words)
-    where = only(Measuring, assignments, "storage", "metrics")
+    targets, assignments = split_words(words)
+    where = restricted_settings(EvaluateSettings, assignments, "storage", "metrics")
     check_files(where.metrics)
     saved = checked_targets(targets, where, save_stats)
     for option, file in (("--json", json_file), ("--save-stats", save_stats)):
@@ -134,12 +142,17 @@ def _check_file(option: str, file: Path) -> None:
 def _measured(
     targets: list[str],
     assignments: list[str],
-    where: Measuring,
+    where: EvaluateSettings,
     saved: Path | None,
     bootstrap: bool,
     save_stats: Path | None,
 ) -> dict[str, Any]:
-    from pipelines.evaluate.command import EvaluateOptions, evaluate_checkpoint, evaluate_images, write_folder_statistics
+    from pipelines.evaluate.command import (
+        EvaluateOptions,
+        evaluate_checkpoint,
+        evaluate_images,
+        write_folder_statistics,
+    )
 
     packs = where.storage if saved is None else packs_of(saved, where.storage)
     options = EvaluateOptions(where.storage.folder, Console(stderr=True), bootstrap, save_stats, packs)
@@ -182,7 +195,7 @@ def sample(
     animated: Annotated[bool, typer.Option("--animate", help="The run's sample grids, first to last.")] = False,
 ) -> None:
     """Draw samples of a run's newest checkpoint, a search's best one, or a checkpoint folder."""
-    storage = only(Where, assignments, "storage").storage
+    storage = restricted_settings(CommonSettings, assignments, "storage").storage
     out = drawing_file(out, {"--interpolate": interpolate, "--reconstruct": reconstruct, "--animate": animated}, label)
     folder = find_checkpoint(target, storage)
 
@@ -209,7 +222,7 @@ def ui(
     port: Annotated[int, typer.Option(min=1, max=65535)] = 5000,
 ) -> None:
     """Open MLflow on the store where runs are tracked."""
-    where = only(Where, assignments, "storage", "tracking")
+    where = restricted_settings(CommonSettings, assignments, "storage", "tracking")
     if where.tracking.server:
         typer.echo(f"MLflow's pages are at {where.curves}")
         return

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from gan_core.settings import SettingsError
 from infra.stores.protocol import NoPlaceError, NotThereError, UnreachableError
-from pipelines.settings import Storage, open_store, told
+from pipelines.settings import Storage, as_settings_error, open_store
 
 
 @contextmanager
@@ -23,7 +23,7 @@ def exported(option: str, place: str, storage: Storage) -> Iterator[Path]:
         if not name or above.count("/") < 2:
             raise SettingsError(f"{option} {place} names no file; nearest: {option} {place.rstrip('/')}/found")
         store = open_store(above, storage)
-        with tempfile.TemporaryDirectory() as aside, told(f"{option}={place}"):
+        with tempfile.TemporaryDirectory() as aside, as_settings_error(f"{option}={place}"):
             try:
                 store.about(name)
             except (NoPlaceError, UnreachableError):

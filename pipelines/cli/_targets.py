@@ -9,10 +9,10 @@ from pathlib import Path
 from gan_core.experiment import Metrics
 from gan_core.settings import SettingsError, assign, nearest, parse_yaml, paths
 from pipelines.runs import RunFolder, find_checkpoint
-from pipelines.settings import Measuring, Storage
+from pipelines.settings import EvaluateSettings, Storage
 
 
-def checked_targets(targets: Sequence[str], where: Measuring, save_stats: str | None) -> Path | None:
+def checked_targets(targets: Sequence[str], where: EvaluateSettings, save_stats: str | None) -> Path | None:
     """The checkpoint that is meant, or None for folders of images."""
     if len(targets) not in (1, 2):
         example = "evaluate RUN, or evaluate FAKE_FOLDER REAL_FOLDER"

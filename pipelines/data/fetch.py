@@ -20,10 +20,10 @@ from gan_core.settings import SettingsError
 from infra.bounded_folder import BoundedFolder, FullError
 from infra.files import write_atomic
 from infra.stores.protocol import Progress, Store, UnreachableError, silent
-from pipelines.console import moving, say
+from pipelines.console import byte_bar, say
 from pipelines.data.transfer import bring
 from pipelines.errors import AwayError
-from pipelines.settings import Storage, open_store, read_manifest, told
+from pipelines.settings import Storage, as_settings_error, open_store, read_manifest
 
 _LOG = logging.getLogger(__name__)
 _found: dict[tuple[Data, Storage], Data] = {}
@@ -60,7 +60,7 @@ def _fetched(data: Data, storage: Storage, console: Console | None) -> Path:
     cache = BoundedFolder(cache_folder() / "packs", round(storage.cache_gb * 1e9))
 
     def make(folder: Path) -> None:
-        with told(setting), _progress(console, f"fetching {data.path}", manifest.size) as progress:
+        with as_settings_error(setting), _progress(console, f"fetching {data.path}", manifest.size) as progress:
             _make(store, manifest, folder, progress)
 
     try:
@@ -85,7 +85,7 @@ def _fetched(data: Data, storage: Storage, console: Console | None) -> Path:
 
 
 def _progress(console: Console | None, about: str, total: int) -> AbstractContextManager[Progress]:
-    return nullcontext(silent) if console is None else moving(console, about, total)
+    return nullcontext(silent) if console is None else byte_bar(console, about, total)
 
 
 def _told(console: Console | None, line: str) -> None:

@@ -11,7 +11,7 @@ from gan_core.settings import SettingsError
 from infra.files import write_atomic
 from infra.stores.protocol import NotThereError, Progress, Store
 from infra.threads import each
-from pipelines.settings import told
+from pipelines.settings import as_settings_error
 
 AT_ONCE = 4
 """Shards that are moved at the same time."""
@@ -30,7 +30,7 @@ def pull(store: Store, folder: Path, setting: str, manifest: Manifest, progress:
         raise SettingsError(f"{folder} holds another pack; nearest: {folder}-{manifest.content[:8]}")
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with told(setting):
+        with as_settings_error(setting):
             bring(store, manifest.files, folder, progress)
         write_atomic(there, content)
     except OSError as error:
@@ -39,12 +39,12 @@ def pull(store: Store, folder: Path, setting: str, manifest: Manifest, progress:
 
 def found_below(store: Store, setting: str) -> Iterator[tuple[str, Manifest]]:
     """Each pack in a store: what its keys begin with, and its manifest. Raises SettingsError if there is none."""
-    with told(setting):
+    with as_settings_error(setting):
         names = [key.removesuffix(MANIFEST) for key, _ in store.listed() if f"/{key}".endswith(f"/{MANIFEST}")]
     if not names:
         raise SettingsError(f"{setting} holds no pack; nearest: ganfleet data pack SOURCE {store.url}")
     for name in names:
-        with told(setting):
+        with as_settings_error(setting):
             content = store.read(name + MANIFEST)
         try:
             yield name, Manifest.from_json(content)
@@ -66,6 +66,6 @@ def damages(store: Store, setting: str, manifest: Manifest, progress: Progress) 
             return f"{file.name} is missing"
         return "" if found == file.sha256 else f"{file.name} has sha256 {found[:16]}, not {file.sha256[:16]}"
 
-    with told(setting), ThreadPoolExecutor(AT_ONCE, thread_name_prefix="verify") as pool:
+    with as_settings_error(setting), ThreadPoolExecutor(AT_ONCE, thread_name_prefix="verify") as pool:
         looked = zip(manifest.files, pool.map(look, manifest.files), strict=True)
         return {file.name: line for file, line in looked if line}

@@ -19,7 +19,7 @@ from gan_core.experiment import Data
 from gan_core.settings import SettingsError
 from infra.stores.protocol import NotThereError, Progress, Store
 from pipelines.data.transfer import damages
-from pipelines.settings import told
+from pipelines.settings import as_settings_error
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ def write(plan: Plan, store: Store, setting: str, progress: Progress) -> int:
     Returns how many files were written. Raises SettingsError, also if another pack is there.
     """
     manifest = plan.manifest
-    with told(setting), TemporaryDirectory(prefix="ganfleet-pack-") as aside:
+    with as_settings_error(setting), TemporaryDirectory(prefix="ganfleet-pack-") as aside:
         whole = _is_there(store, manifest)
         missing = _damaged(store, setting, manifest, progress) if whole else _unput(store, manifest, progress)
         for file in missing:

@@ -76,7 +76,7 @@ def prepare_reference(
 def _sync(mirror: Mirror | None, file: Path, fetch: bool) -> None:
     if mirror is None:
         return
-    with mirror.told():
+    with mirror.as_settings_error():
         if not fetch:
             mirror.put([file])
         elif mirror.about(file.name) is not None:
@@ -101,7 +101,7 @@ class _DownloadProgress:
 
 
 def with_weights(settings: Metrics, cache: Path, console: Console) -> Metrics:
-    """The settings with a file of Inception's weights, which is downloaded if the settings say so. Raises SettingsError."""
+    """The settings with the file of Inception's weights, downloaded if `metrics.download` says so. Raises SettingsError."""
     if not settings.download or settings.weights is not None:
         return settings
     with alone(
@@ -158,7 +158,7 @@ def print_reference(console: Console, shared_reference: SharedReference) -> None
 
 
 def reference_warnings(extractor: Extractor, width: int, counts: dict[str, int | None]) -> list[str]:
-    """What a reader of an FID must know: too few samples for `width` features, or weights that are not the published ones.
+    """What a reader of an FID must know: too few samples for `width` features, or weights that are not published.
 
     `counts`: how many real and generated images there are, None if unknown.
     """

@@ -15,7 +15,7 @@ from infra.jobs.ray_jobs import RayJobs
 from infra.jobs.slurm import Slurm
 from pipelines.jobs._options import Place
 from pipelines.runs import RunFolder, names_with, run_folder
-from pipelines.settings import Storage, told
+from pipelines.settings import Storage, as_settings_error
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Job:
     @staticmethod
     def read(folder: RunFolder) -> Job | None:
         """None if the run was never submitted. Raises SettingsError for a damaged file, or if there is no looking."""
-        with told(f"storage.path={folder.home}"):
+        with as_settings_error(f"storage.path={folder.home}"):
             folder.bring_file(folder.job)
         if not folder.job.is_file():
             return None

@@ -20,7 +20,7 @@ from pipelines.jobs._registry import Job
 from pipelines.jobs._resubmit import gone_on, shell_lines
 from pipelines.launch import CommandLine, Request, search_request, train_request
 from pipelines.runs import RunFolder
-from pipelines.settings import check_room
+from pipelines.settings import check_capacity
 
 VERBS = ("train", "search")
 
@@ -58,7 +58,7 @@ def checked(verb: str, line: CommandLine, to: str | None) -> Submission:
     request, changes = gone_on(verb, line, typed)
     room = asked.room(place)
     if room is not None:
-        check_room(request.experiment, room)
+        check_capacity(request.experiment, room)
     if place == "kuberay":
         _check_volume(asked.kuberay.claim, request)
     return Submission(verb, request, place, asked, shell_lines(verb, line, request, changes))

@@ -11,7 +11,7 @@ import yaml
 
 from gan_core.settings import SettingsError, nearest, parse_yaml
 from pipelines.runs import RunFolder, find_run, run_folder, run_names
-from pipelines.settings import Where
+from pipelines.settings import CommonSettings
 
 _PLACES = ("storage.path=", "storage.endpoint_url=", "tracking.uri=")
 """Settings that say where to look for the search."""
@@ -55,7 +55,7 @@ def best_settings(
     if families:
         raise SettingsError(f"--from-search {name} knows its family", nearest=f"leave out '{families[0]}': {right}")
     given = [word for word in assignments if word.startswith(_PLACES)]
-    common = Where().override(*given)
+    common = CommonSettings().override(*given)
     text, origin, found_in = _settings(name, common)
     values = parse_yaml(text)
     values |= {"name": None, "storage": {**(values.get("storage") or {}), "path": found_in}}
@@ -65,7 +65,7 @@ def best_settings(
     return BestSettings(yaml.safe_dump(values), origin, changes)
 
 
-def _settings(name: str, where: Where) -> tuple[str, Origin, str]:
+def _settings(name: str, where: CommonSettings) -> tuple[str, Origin, str]:
     """The YAML of the best settings, where they are from, and the storage path to train in."""
     storage = str(where.storage.path)
     folder = _found(name, where)
@@ -86,7 +86,7 @@ def _settings(name: str, where: Where) -> tuple[str, Origin, str]:
     return folder.best.read_text(), Origin(folder.path.name, trial), storage if inside else folder.home
 
 
-def _found(name: str, where: Where) -> RunFolder | None:
+def _found(name: str, where: CommonSettings) -> RunFolder | None:
     try:
         return find_run(name, where.storage)
     except SettingsError:
@@ -95,7 +95,7 @@ def _found(name: str, where: Where) -> RunFolder | None:
         return None
 
 
-def _registered(name: str, where: Where) -> tuple[str, Origin]:
+def _registered(name: str, where: CommonSettings) -> tuple[str, Origin]:
     """From the registry of the tracking store, if there is one to ask: MLflow is imported only then."""
     folders = _searches(where)
     if where.tracking.uri is None and not (where.storage.folder / "mlflow.db").is_file():
@@ -116,7 +116,7 @@ def _registered(name: str, where: Where) -> tuple[str, Origin]:
     return text, Origin(found.tags["ganfleet.search"], found.tags["ganfleet.trial"])
 
 
-def _searches(where: Where) -> list[str]:
+def _searches(where: CommonSettings) -> list[str]:
     folders = [run_folder(where.storage, name) for name in run_names(where.storage)]
     return [folder.path.name for folder in folders if folder.exists() and folder.of_search]
 
@@ -125,5 +125,5 @@ def _near(name: str, known: Sequence[str] | set[str]) -> str:
     return nearest(name, known) if known else "none, there is no search yet"
 
 
-def _unknown(name: str, known: Sequence[str] | set[str], where: Where) -> SettingsError:
+def _unknown(name: str, known: Sequence[str] | set[str], where: CommonSettings) -> SettingsError:
     return SettingsError(f"no search named '{name}' in {where.storage.place}; nearest: {_near(name, known)}")

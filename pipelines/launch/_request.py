@@ -18,9 +18,9 @@ from pipelines.settings import (
     TrainExperiment,
     check_files,
     check_tracking,
+    expand_shorthands,
     read_config,
-    spelled,
-    split,
+    split_words,
 )
 
 Requested = TypeVar("Requested", TrainExperiment, SearchExperiment)
@@ -41,8 +41,8 @@ class CommandLine:
         words: Sequence[str] | None, config: Path | None, resume: str | None, from_search: str | None = None
     ) -> CommandLine:
         """Sorts the words: those with `=` are settings, the others are families."""
-        families, assignments = split(words)
-        return CommandLine(families, spelled(assignments), config, resume, from_search)
+        families, assignments = split_words(words)
+        return CommandLine(families, expand_shorthands(assignments), config, resume, from_search)
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,9 @@ from typing import TypeVar
 
 from gan_core.settings import SettingsError, nearest
 from pipelines.runs import RunFolder, find_run
-from pipelines.settings import SearchExperiment, Storage, TrainExperiment, Where
+from pipelines.settings import CommonSettings, SearchExperiment, Storage, TrainExperiment
 
-Placed = TypeVar("Placed", bound=Where)
+Placed = TypeVar("Placed", bound=CommonSettings)
 
 WHERE = ("tracking.uri", "compute.workers", "compute.min_workers", "compute.device", "compute.cpus", "compute.gpus")
 PACKS = ("storage.endpoint_url", "storage.cache_gb")
@@ -53,7 +53,7 @@ def resumed_search(name: str, assignments: Sequence[str]) -> tuple[SearchExperim
 def _split_storage(assignments: Sequence[str]) -> tuple[Storage, list[str]]:
     """Where the run is to be found, and what is to change."""
     where = [word for word in assignments if word.startswith(("storage.path=", "storage.endpoint_url="))]
-    return Where().override(*where).storage, [word for word in assignments if not word.startswith("storage.path=")]
+    return CommonSettings().override(*where).storage, [word for word in assignments if not word.startswith("storage.path=")]
 
 
 def _check(changes: Sequence[str], allowed: Sequence[str]) -> None:

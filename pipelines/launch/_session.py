@@ -19,7 +19,7 @@ from infra.cluster import ClusterError
 from infra.stores.protocol import StoreError
 from pipelines.errors import ends_as_interrupted
 from pipelines.runs import FullDiskError, RunFolder, TakenOverError, ending, full_disk_told
-from pipelines.settings import SearchExperiment, Storage, TrainExperiment, check_room
+from pipelines.settings import SearchExperiment, Storage, TrainExperiment, check_capacity
 
 DONE, INPUT, INTERRUPTED, FAILED = 0, 2, 75, 1
 
@@ -32,7 +32,7 @@ def begin(
 ) -> Callable[[], None]:
     """Writes the run's settings, and of a new one their `origin`. Returns what takes that back, should the run be
     refused after all."""
-    check_room(experiment)
+    check_capacity(experiment)
     try:
         if resumed:
             before = folder.experiment.read_bytes()

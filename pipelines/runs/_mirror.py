@@ -15,7 +15,7 @@ from pathlib import Path
 
 from infra.stores.protocol import About, NotThereError, Store
 from infra.threads import each
-from pipelines.settings import Storage, open_store, told
+from pipelines.settings import Storage, as_settings_error, open_store
 
 THREADS = 8
 _put: dict[Path, tuple[int, int]] = {}
@@ -45,9 +45,9 @@ class Mirror:
         """Where it is kept."""
         return f"{self.storage.path}/{self.inside}"
 
-    def told(self) -> AbstractContextManager[None]:
+    def as_settings_error(self) -> AbstractContextManager[None]:
         """Raises what goes wrong inside as SettingsError, for what happens before anything is played."""
-        return told(f"storage.path={self.storage.path}")
+        return as_settings_error(f"storage.path={self.storage.path}")
 
     def put(self, files: Iterable[Path]) -> None:
         """Puts the files that there are and that this process has not yet put as they are now."""

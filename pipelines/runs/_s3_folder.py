@@ -72,7 +72,7 @@ class StoredFolder(RunFolder):
 
     def exists(self) -> bool:
         """If it does, what a command looks at is here then; another run's copy of the same name goes."""
-        with self.mirror.told():
+        with self.mirror.as_settings_error():
             identity = self.mirror.read("id.json")
             if identity is None or self.mirror.about("experiment.yaml") is None:
                 return False
@@ -82,7 +82,7 @@ class StoredFolder(RunFolder):
         return True
 
     def create(self, experiment_yaml: str, origin: Mapping[str, str] | None = None) -> None:
-        with self.mirror.told():
+        with self.mirror.as_settings_error():
             if not self.exists():
                 self._clear()
             super().create(experiment_yaml, origin)
@@ -99,12 +99,12 @@ class StoredFolder(RunFolder):
 
     def change(self, experiment_yaml: bytes) -> None:
         super().change(experiment_yaml)
-        with self.mirror.told():
+        with self.mirror.as_settings_error():
             self.put(self.experiment)
 
     def withdraw(self) -> None:
         super().withdraw()
-        with self.mirror.told():
+        with self.mirror.as_settings_error():
             journal = [*self.mirror.sizes("journal/"), DRIVER]
             self.mirror.delete(["experiment.yaml", "id.json", "run.log", *journal])
 
@@ -190,7 +190,7 @@ class StoredFolder(RunFolder):
 
     def at_hand(self, checkpoint: Path) -> Path:
         run = StoredFolder.at(self.mirror.storage, self._inside(checkpoint.parent.parent))
-        with self.mirror.told():
+        with self.mirror.as_settings_error():
             run.bring(step_of(checkpoint))
         if not checkpoint.is_dir():
             name = self.path.name

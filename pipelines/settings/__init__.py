@@ -2,41 +2,47 @@
 
 Nothing here imports torch or Ray."""
 
-from pipelines.settings._assignments import only, spelled, split
-from pipelines.settings._capacity import Shares, check_room, concurrent_trials, shares, trial_shares
+from pipelines.settings._assignments import expand_shorthands, restricted_settings, split_words
+from pipelines.settings._capacity import (
+    WorkerResources,
+    check_capacity,
+    concurrent_trials,
+    trial_resources,
+    worker_resources,
+)
 from pipelines.settings._experiments import (
-    Measuring,
+    CommonSettings,
+    EvaluateSettings,
     SearchExperiment,
     TrainExperiment,
-    Where,
     check_files,
     check_tracking,
 )
 from pipelines.settings._presets import preset_names, read_config
 from pipelines.settings._search import assign_space
 from pipelines.settings._storage import Storage
-from pipelines.settings._stores import open_store, read_manifest, told
+from pipelines.settings._stores import as_settings_error, open_store, read_manifest
 
 __all__ = [
-    "Measuring",
+    "CommonSettings",
+    "EvaluateSettings",
     "SearchExperiment",
-    "Shares",
     "Storage",
     "TrainExperiment",
-    "Where",
+    "WorkerResources",
+    "as_settings_error",
     "assign_space",
+    "check_capacity",
     "check_files",
-    "check_room",
     "check_tracking",
     "concurrent_trials",
-    "only",
+    "expand_shorthands",
     "open_store",
     "preset_names",
     "read_config",
     "read_manifest",
-    "shares",
-    "spelled",
-    "split",
-    "told",
-    "trial_shares",
+    "restricted_settings",
+    "split_words",
+    "trial_resources",
+    "worker_resources",
 ]

@@ -10,13 +10,13 @@ from gan_core.settings import Settings, SettingsError, nearest, paths
 Known = TypeVar("Known", bound=Settings)
 
 
-def split(words: Sequence[str] | None) -> tuple[list[str], list[str]]:
+def split_words(words: Sequence[str] | None) -> tuple[list[str], list[str]]:
     """Names and key=value settings, each in their order."""
     words = list(words or [])
     return [word for word in words if "=" not in word], [word for word in words if "=" in word]
 
 
-def only(model: type[Known], assignments: Sequence[str] | None, *allowed: str) -> Known:
+def restricted_settings(model: type[Known], assignments: Sequence[str] | None, *allowed: str) -> Known:
     """The settings of a command that takes but some sections of a tree. Raises SettingsError."""
     known = [path for path in paths(model) if path.split(".")[0] in allowed]
     for word in assignments or []:
@@ -25,7 +25,7 @@ def only(model: type[Known], assignments: Sequence[str] | None, *allowed: str) -
     return model().override(*(assignments or []))
 
 
-def spelled(assignments: Sequence[str]) -> list[str]:
+def expand_shorthands(assignments: Sequence[str]) -> list[str]:
     """`data=NAME` is short for `data.name=NAME`, `data=s3://...` for a pack there."""
     found = []
     for word in assignments:

@@ -12,7 +12,7 @@ _EPSILON = 1e-6
 """Ray counts resources in ten-thousandths: three thirds of a GPU, written as 0.3333, are one."""
 
 
-def check_room(settings: SearchExperiment | TrainExperiment, room: Cluster | None = None) -> None:
+def check_capacity(settings: SearchExperiment | TrainExperiment, room: Cluster | None = None) -> None:
     """Refuses workers that the cluster can never hold. Raises SettingsError.
 
     Without `room`: against what a cluster on this machine will have, if that is the one to be used.
@@ -22,7 +22,7 @@ def check_room(settings: SearchExperiment | TrainExperiment, room: Cluster | Non
         return
     _check_gpus(settings, room)
     _check_cpus(settings, room)
-    if settings.metrics.beside and room.cpus < settings.compute.workers * cpus_of(settings) + 1:
+    if settings.metrics.asynchronous and room.cpus < settings.compute.workers * cpus_of(settings) + 1:
         raise SettingsError(
             f"metrics.async=true needs a CPU beside compute.workers={settings.compute.workers},"
             f" the cluster has {room.cpus}; nearest: metrics.async=false"
@@ -85,7 +85,7 @@ def _fitting(gpus: int, each: float) -> int:
 
 
 @dataclass(frozen=True)
-class Shares:
+class WorkerResources:
     """What one worker gets, and the task that evaluates beside training."""
 
     gpus: float
@@ -100,19 +100,19 @@ class Shares:
         return self.gpus > 0
 
 
-def shares(settings: TrainExperiment, room: Cluster) -> Shares:
+def worker_resources(settings: TrainExperiment, room: Cluster) -> WorkerResources:
     """As asked for, else all CPUs of a cluster of our own, one a worker elsewhere."""
     workers, gpus = settings.compute.workers, gpus_of(settings, room)
-    spare = room.cpus - settings.metrics.beside
+    spare = room.cpus - settings.metrics.asynchronous
     cpus = settings.compute.cpus or (max(1, spare // workers) if room.local else 1)
-    return Shares(gpus, cpus, gpus > 0 and room.gpus > workers, len(room.sizes))
+    return WorkerResources(gpus, cpus, gpus > 0 and room.gpus > workers, len(room.sizes))
 
 
-def trial_shares(experiment: SearchExperiment, room: Cluster) -> Shares:
+def trial_resources(experiment: SearchExperiment, room: Cluster) -> WorkerResources:
     """What each worker of a trial gets, so that as many trials as may run at once do."""
     concurrent, workers = concurrent_trials(experiment, room), experiment.compute.workers
     cpus = experiment.compute.cpus or (max(1, room.cpus // (concurrent * workers)) if room.local else 1)
-    return Shares(gpus_of(experiment, room), cpus, nodes=len(room.sizes))
+    return WorkerResources(gpus_of(experiment, room), cpus, nodes=len(room.sizes))
 
 
 def trial_slots(experiment: SearchExperiment, room: Cluster) -> int:

@@ -27,7 +27,7 @@ from tune_spaces.domains import Space as FamilySpace
 from tune_spaces.engines import check_engines
 
 
-class Where(Settings):
+class CommonSettings(Settings):
     """What a training run and a search have in common beside the game."""
 
     name: str | None = None
@@ -65,13 +65,13 @@ class Where(Settings):
         return f"ganfleet ui{tracked}"
 
 
-class Measuring(Where):
+class EvaluateSettings(CommonSettings):
     """What `evaluate` may be told."""
 
     metrics: Metrics = Metrics()
 
 
-class TrainExperiment(Where, Experiment):
+class TrainExperiment(CommonSettings, Experiment):
     """One training run."""
 
     @model_validator(mode="after")
@@ -80,7 +80,7 @@ class TrainExperiment(Where, Experiment):
         return self
 
 
-class SearchExperiment(Where):
+class SearchExperiment(CommonSettings):
     """A search over one family or several: the settings that all of its trials share."""
 
     seed: Seed = 0
@@ -148,7 +148,7 @@ class SearchExperiment(Where):
         return TrainExperiment.load({**shared, "budget": budget, "family": {**base.chosen(), **family}})
 
 
-def check_tracking(where: Where) -> None:
+def check_tracking(where: CommonSettings) -> None:
     """Raises SettingsError for runs in S3 without a place to track them: S3 holds no database, and one on this machine
     would be another than that of the next which goes on."""
     if where.tracking.uri is None and where.storage.remote:

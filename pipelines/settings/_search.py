@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field, model_serializer, model_validator
 
-from gan_core.experiment import Data, check_plays
+from gan_core.experiment import Data, check_family_fits
 from gan_core.family import Family, build_family
 from gan_core.settings import Settings, SettingsError, nearest, parse_yaml
 from tune_spaces.domains import Choice, Domain, RangeName, Space
@@ -174,7 +174,7 @@ def check_corners(family: Family, space: Space, data: Data) -> None:
     corners = [{name: domain.ends[end] for name, domain in space.items()} for end in (0, -1)]
     alone = [{name: value} for name, domain in space.items() if isinstance(domain, Choice) for value in domain.values]
     for corner in [*corners, *alone]:
-        check_plays(build_family({**family.chosen(), **corner}), data)
+        check_family_fits(build_family({**family.chosen(), **corner}), data)
 
 
 def built_points(

@@ -32,7 +32,7 @@ def open_store(place: str | Path, storage: Storage) -> Store:
 
 
 @contextmanager
-def told(setting: str) -> Iterator[None]:
+def as_settings_error(setting: str) -> Iterator[None]:
     """Raises what a store raises as SettingsError. `setting` is what the user typed, as `data.path=s3://...`."""
     try:
         yield
@@ -57,7 +57,7 @@ def _nearest(error: StoreError, place: str) -> str:
 
 def read_manifest(store: Store, setting: str) -> Manifest:
     """Of the pack in a store. Raises SettingsError if there is none, or a damaged one."""
-    with told(setting):
+    with as_settings_error(setting):
         try:
             content = store.read(MANIFEST)
         except NoPlaceError:

@@ -1,4 +1,4 @@
-"""A tracking store that is away: it is asked again, and what it lacks in the end is noted, to be brought later."""
+"""What to do while the tracking store is unavailable: try again, and in the end note that it lacks some of the run."""
 
 from __future__ import annotations
 
@@ -14,48 +14,48 @@ from infra.mlflow.store import AWAY
 from infra.passwords import masked
 from pipelines.console import say
 from pipelines.runs import RunFolder
-from pipelines.settings import Where
+from pipelines.settings import CommonSettings
 
-PAUSE = 30.0
-"""Seconds for which a store that was away is not asked again, while something is played."""
-PATIENCE = 60.0
-"""Seconds for which it is asked at the end."""
+PAUSE_SECONDS = 30.0
+"""Between two attempts while a run is training."""
+FINAL_SECONDS = 60.0
+"""For all attempts after training."""
 
 _LOG = logging.getLogger(__name__)
 
 
-class Patience:
-    """Asks a store that may be away: while something is played only now and then, at the end for a minute."""
+class TrackingRetry:
+    """Calls a store that may be unavailable: while training at most every half minute, at the end for a minute."""
 
     def __init__(self) -> None:
         self.error = ""
-        """Of what was asked last in vain."""
-        self._last, self._not_before = -math.inf, -math.inf
+        """Of the last attempt that failed."""
+        self._deadline, self._not_before = -math.inf, -math.inf
 
-    def insist(self) -> None:
-        """Nothing is left to do but to wait: there is a minute for all that is asked from now on."""
-        self._last, self._not_before = time.monotonic() + PATIENCE, -math.inf
+    def start_final_minute(self) -> None:
+        """Training has ended. All attempts from now on share one minute, and wait for the store within it."""
+        self._deadline, self._not_before = time.monotonic() + FINAL_SECONDS, -math.inf
 
-    def done(self, ask: Callable[[], object]) -> bool:
-        """Whether it was done. What was not is to be asked again, later."""
+    def attempt(self, call: Callable[[], object]) -> bool:
+        """Whether `call` succeeded. If not, the caller has to attempt it again later."""
         while time.monotonic() >= self._not_before:
             try:
-                ask()
+                call()
                 return True
             except AWAY as error:
                 self.error = " ".join(str(error).split())[:200]
                 _LOG.warning("MLflow is away: %s", self.error)
-            if time.monotonic() < self._last:
+            if time.monotonic() < self._deadline:
                 time.sleep(1)
-            elif self._last > 0:  # the minute is over
+            elif self._deadline > 0:  # the final minute is over
                 self._not_before = math.inf
             else:
-                self._not_before = time.monotonic() + PAUSE
+                self._not_before = time.monotonic() + PAUSE_SECONDS
         return False
 
 
-class Owed:
-    """The note in a run's folder that its tracking store lacks some of it."""
+class UntrackedNote:
+    """A file in the run folder which says that the tracking store lacks some of the run."""
 
     def __init__(self, folder: RunFolder) -> None:
         self._folder, self._file = folder, folder.untracked
@@ -63,23 +63,23 @@ class Owed:
     def __bool__(self) -> bool:
         return self._file.is_file()
 
-    def note(self, why: str) -> None:
-        """Leaves it."""
-        write_atomic(self._file, why.encode())
+    def write(self, reason: str) -> None:
+        """Writes the note."""
+        write_atomic(self._file, reason.encode())
         self._folder.put(self._file)
 
-    def settle(self) -> None:
-        """Takes it back."""
+    def clear(self) -> None:
+        """Deletes the note if there is one."""
         if self:
             self._folder.drop(self._file)
 
 
-def say_owed(console: Console, settings: Where, verb: str, name: str) -> None:
-    """Says how the rest is brought."""
+def print_untracked(console: Console, settings: CommonSettings, verb: str, name: str) -> None:
+    """Prints the command that sends the rest."""
     again = f"ganfleet {verb} --resume {name}{settings.storage.argument}"
     say(console, f"tracking     {masked(settings.tracking_uri)} is away and lacks the last of it; to bring it: {again}")
 
 
-def say_brought(console: Console, settings: Where, name: str) -> None:
-    """Says that nothing is owed any more."""
+def print_caught_up(console: Console, settings: CommonSettings, name: str) -> None:
+    """Prints that the tracking store has all of the run now."""
     say(console, f"tracking     {masked(settings.tracking_uri)} has all of {name} now: what it lacked is brought")

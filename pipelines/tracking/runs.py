@@ -1,6 +1,6 @@
-"""The driver's part of MLflow: the store is made before any worker opens it, and runs are closed here.
+"""The driver's part of MLflow: it makes the store before any worker opens it, and it ends the runs.
 
-A stopped trial gets no clean-up of its own, so ending a run cannot be left to whoever trained it.
+A trial that Tune stops has no chance to end its own run in MLflow, so the driver ends them all.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from infra.passwords import masked
 from infra.system_metrics import interval
 from pipelines.errors import AwayError
 from pipelines.runs import RunFolder
-from pipelines.settings import TrainExperiment, Where
+from pipelines.settings import CommonSettings, TrainExperiment
 from pipelines.tracking.target import TrackingTarget
 
 EXPERIMENT = "ganfleet"
@@ -33,33 +33,33 @@ STATUS: dict[State, Literal["FINISHED", "FAILED", "KILLED"]] = {
 }
 
 
-def ask_tracking(settings: Where) -> None:
-    """Asks a server whether it lets us in, before anything else is done.
+def check_tracking_server(settings: CommonSettings) -> None:
+    """Checks that the tracking server answers and accepts our credentials.
 
-    Raises SettingsError if none answers, if it refuses our credentials, or for a variable that MLflow does not take.
+    Raises SettingsError if it does not, or if an environment variable of MLflow has an invalid value.
     """
     try:
         interval()
     except ValueError as error:
         raise SettingsError(str(error)) from None
     if settings.tracking.server:
-        with _named(settings.tracking_uri):
+        with _with_setting(settings.tracking_uri):
             ask_server(settings.tracking_uri, EXPERIMENT)
 
 
-def prepare_tracking(settings: Where) -> str:
-    """Makes the store and the experiment if they are not there. Returns the experiment's id.
+def prepare_tracking(settings: CommonSettings) -> str:
+    """Makes the store and the experiment unless they exist. Returns the experiment's id.
 
     Raises SettingsError if the store cannot be reached.
     """
     artifacts = settings.storage.folder / "mlartifacts" if settings.tracking.uri is None else None
-    with _named(settings.tracking_uri):
+    with _with_setting(settings.tracking_uri):
         return prepare(settings.tracking_uri, EXPERIMENT, artifacts, cache_folder() / "schemas")
 
 
 @contextmanager
-def _named(uri: str) -> Iterator[None]:
-    """Turns what is wrong with a store into what is wrong with the setting."""
+def _with_setting(uri: str) -> Iterator[None]:
+    """Raises an error of the store as SettingsError that names `tracking.uri`."""
     try:
         yield
     except ValueError as error:
@@ -71,7 +71,7 @@ def _named(uri: str) -> Iterator[None]:
 def run_target(
     settings: TrainExperiment, experiment_id: str, folder: RunFolder, tags: dict[str, str]
 ) -> TrackingTarget:
-    """The MLflow run of one training run."""
+    """The MLflow run that belongs to a training run."""
     return TrackingTarget(
         settings.tracking_uri,
         experiment_id,
@@ -90,11 +90,11 @@ def close(
     saved: str | None,
     reason: str | None = None,
 ) -> str:
-    """Ends a run with all rows that its folder holds, and with its experiment, its lineage and its final checkpoint as
-    artifacts. Returns the run's id.
+    """Ends a run in MLflow. It sends all rows of the run folder first, and adds the experiment, the lineage and the
+    final checkpoint as artifacts. Returns the run's id.
 
-    `reason`: of a trial's end, empty if it needs none (it may have had one before it went on). Raises one of `AWAY` if
-    the store cannot be reached.
+    `reason`: why a trial ended. An empty one replaces the reason that a resumed trial had before. Raises one of `AWAY`
+    if the store cannot be reached.
     """
     run_id = target.follower(experiment, folder).bring().run_id
     artifacts = {path.name: path for path in (folder.experiment, folder.lineage) if path.is_file()}
@@ -106,7 +106,7 @@ def close(
 
 
 def catch_up(target: TrackingTarget, folder: RunFolder) -> None:
-    """Brings what the folder of a run that was ended holds more: a group of workers goes on until it is stopped.
+    """Sends the rows that were logged after the run was ended in MLflow: a worker group runs on until it is stopped.
 
     Raises one of `AWAY` if the store cannot be reached.
     """

@@ -1,4 +1,4 @@
-"""`ganfleet train`: one experiment on one Ray Train worker or several."""
+"""`ganfleet train`: one experiment on a group of Ray Train workers, which may have only one."""
 
 from __future__ import annotations
 
@@ -11,108 +11,112 @@ from gan_core import checkpoint
 from gan_core.settings import SettingsError
 from infra.cluster import ClusterError, cluster
 from infra.stores.protocol import StoreError
-from pipelines.console import TrainView, number, say
+from pipelines.console import number, say
 from pipelines.data.fetch import at_hand
 from pipelines.errors import InterruptedRunError
-from pipelines.evaluate.reference import obtain_reference, say_reference
+from pipelines.evaluate.reference import prepare_reference, print_reference
 from pipelines.runs import RunFolder, TakenOverError, full_disk_told, shared_cache
-from pipelines.settings import TrainExperiment, check_room, shares
-from pipelines.tracking.retry import Owed, Patience, say_brought, say_owed
-from pipelines.tracking.runs import State, ask_tracking, close, prepare_tracking, run_target
+from pipelines.settings import TrainExperiment, check_capacity, worker_resources
+from pipelines.tracking.retry import TrackingRetry, UntrackedNote, print_caught_up, print_untracked
+from pipelines.tracking.runs import State, check_tracking_server, close, prepare_tracking, run_target
 from pipelines.tracking.target import TrackingTarget
-from pipelines.train.events import Event
-from pipelines.train.play import start_of
+from pipelines.train._view import TrainView
+from pipelines.train.logged_steps import LoggedStep
+from pipelines.train.play import resume_checkpoint
 
-Played = Callable[[TrainExperiment, RunFolder, bytes, TrackingTarget], Generator[Event, None, None]]
-"""Plays an experiment in its folder with a reference, tracked; yields its logged steps."""
+PlayFunction = Callable[[TrainExperiment, RunFolder, bytes, TrackingTarget], Generator[LoggedStep, None, None]]
+"""Plays an experiment in its run folder, with reference statistics and an MLflow run. Yields the logged steps."""
 
 
-def on_cluster(
+def play_on_cluster(
     experiment: TrainExperiment, folder: RunFolder, reference: bytes, target: TrackingTarget
-) -> Generator[Event, None, None]:
-    """Plays on a group of Ray Train workers."""
-    from pipelines.train.worker_group import Job, run_group
+) -> Generator[LoggedStep, None, None]:
+    """Plays on a worker group."""
+    from pipelines.train.worker_group import GroupTask, run_group
 
-    with cluster() as room:
-        check_room(experiment, room)
+    with cluster() as ray_cluster:
+        check_capacity(experiment, ray_cluster)
         folder.take()
-        yield from run_group(Job(experiment, folder, reference, target, shares(experiment, room)))
+        yield from run_group(GroupTask(experiment, folder, reference, target, worker_resources(experiment, ray_cluster)))
 
 
-def train(experiment: TrainExperiment, folder: RunFolder, console: Console, played: Played = on_cluster) -> None:
-    """Plays the experiment to the end of its budget, from the folder's newest checkpoint if there is one.
+def train(
+    experiment: TrainExperiment, folder: RunFolder, console: Console, play: PlayFunction = play_on_cluster
+) -> None:
+    """Plays the experiment to the end of its budget, from the newest checkpoint of the folder if there is one.
 
-    What MLflow lacks of a finished run is brought. Raises InterruptedRunError on Ctrl-C; SettingsError if the cluster
-    is too small, or if the run is finished and MLflow lacks nothing.
+    Of a finished run it sends to MLflow what MLflow lacks. Raises InterruptedRunError on Ctrl-C, and SettingsError if
+    the cluster is too small, or if the run is finished and MLflow lacks nothing.
     """
     with folder.sole_writer(lambda line: say(console, line)):
         folder.take_up()
     finished = _finished(experiment, folder)
-    ask_tracking(experiment)
+    check_tracking_server(experiment)
     source = at_hand(experiment.data, experiment.storage, console)
-    yardstick = obtain_reference(
+    shared_reference = prepare_reference(
         experiment.metrics, source, experiment.storage.folder, console, shared_cache(experiment.storage)
     )
-    say_reference(console, yardstick)
-    target = run_target(experiment, prepare_tracking(experiment), folder, {**yardstick.tags, **folder.origin})
+    print_reference(console, shared_reference)
+    target = run_target(experiment, prepare_tracking(experiment), folder, {**shared_reference.tags, **folder.origin})
     if finished:
         _complete(target, experiment, folder, console)
         return
-    last: Event | None = None
+    last: LoggedStep | None = None
     try:
-        steps = played(experiment, folder, yardstick.content, target)
+        steps = play(experiment, folder, shared_reference.content, target)
         with full_disk_told(experiment.storage), TrainView(console, folder.path.name) as view, closing(steps):
-            for event in steps:
-                view.show(event.step, event.last_step, event.metrics)
-                for sign in event.signs:
-                    view.warn(event.step, sign)
-                last = event
+            for logged in steps:
+                view.show(logged.step, logged.last_step, logged.metrics)
+                for sign in logged.signs:
+                    view.warn(logged.step, sign)
+                last = logged
     except KeyboardInterrupt:
         with suppress(KeyboardInterrupt):
-            Patience().done(lambda: close(target, experiment, folder, "interrupted", None))
+            TrackingRetry().attempt(lambda: close(target, experiment, folder, "interrupted", None))
         raise InterruptedRunError from None
     except (SettingsError, ClusterError, TakenOverError):
         raise
     except Exception as error:
         state: State = "interrupted" if isinstance(error, StoreError) else "failed"
-        Patience().done(lambda: close(target, experiment, folder, state, None))
+        TrackingRetry().attempt(lambda: close(target, experiment, folder, state, None))
         raise
     assert last is not None, "a game has at least one round"
     folder.bring(last.step)
-    _say_end(console, folder, last, experiment)
+    _print_result(console, folder, last, experiment)
     _complete(target, experiment, folder, console)
 
 
 def _complete(target: TrackingTarget, experiment: TrainExperiment, folder: RunFolder, console: Console) -> None:
-    """Ends the run in MLflow, or says how to, if that is away."""
-    patience, owed = Patience(), Owed(folder)
-    patience.insist()
-    if patience.done(lambda: close(target, experiment, folder, "completed", str(folder.checkpoints()[-1]))):
-        if owed:
-            say_brought(console, experiment, folder.path.name)
-        owed.settle()
+    """Ends the run in MLflow. If MLflow is unavailable it prints how to end the run later."""
+    retry, untracked = TrackingRetry(), UntrackedNote(folder)
+    retry.start_final_minute()
+    if retry.attempt(lambda: close(target, experiment, folder, "completed", str(folder.checkpoints()[-1]))):
+        if untracked:
+            print_caught_up(console, experiment, folder.path.name)
+        untracked.clear()
     else:
-        owed.note(patience.error)
-        say_owed(console, experiment, "train", folder.path.name)
+        untracked.write(retry.error)
+        print_untracked(console, experiment, "train", folder.path.name)
 
 
 def _finished(experiment: TrainExperiment, folder: RunFolder) -> bool:
-    """Whether it is finished, but for what MLflow lacks of it. Raises SettingsError if it lacks nothing."""
-    start = start_of(folder)
+    """Whether all rounds of the run are played. Raises SettingsError if they are and MLflow lacks nothing."""
+    start = resume_checkpoint(folder)
     if start is None:
         return False
     about = checkpoint.describe(start)
     step, seen = about["step"], about["images_seen"]
     done: bool = step >= experiment.budget.last_round(seen // step)
-    if done and not Owed(folder):
+    if done and not UntrackedNote(folder):
         longer = f"budget.images={2 * seen}" if experiment.budget.rounds is None else f"budget.rounds={2 * step}"
         raise SettingsError(
-            f"the run '{folder.path.name}' is finished, at step {step}; nearest: --resume {folder.path.name} {longer}"
+            f"the run '{folder.path.name}' is finished, at step {step}",
+            nearest=f"--resume {folder.path.name} {longer}",
         )
     return done
 
 
-def _say_end(console: Console, folder: RunFolder, last: Event, experiment: TrainExperiment) -> None:
+def _print_result(console: Console, folder: RunFolder, last: LoggedStep, experiment: TrainExperiment) -> None:
     pictures = folder.pictures()
     say(console, f"FID {number(last.metrics.get('fid'))} after {last.step} generator updates")
     say(console, f"samples      {folder.told(pictures[-1]) if pictures else '-'}")

@@ -1,4 +1,4 @@
-"""A group of Ray Train workers that plays one experiment; its events come back through a queue."""
+"""A group of Ray Train workers that plays one experiment. Its logged steps come back through a queue."""
 
 from __future__ import annotations
 
@@ -9,14 +9,24 @@ from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
+import ray
+import ray.train
+from ray.actor import ActorHandle
+from ray.exceptions import GetTimeoutError, RayError
+from ray.train import FailureConfig, RunConfig, ScalingConfig
+from ray.train.torch import TorchTrainer
+from ray.util.queue import Empty, Queue
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
 from gan_core.loop import DivergedError
+from infra.ray_private import ControllerCallback, DataParallelTrainer
 from infra.stores.protocol import StoreError
 from pipelines.runs import RunFolder, full_disk_told
-from pipelines.settings import Shares, TrainExperiment
+from pipelines.settings import TrainExperiment, WorkerResources
 from pipelines.tracking.target import TrackingTarget
-from pipelines.train._async_evaluation import BesideTraining
-from pipelines.train.events import Event
-from pipelines.train.play import play, start_of
+from pipelines.train._async_evaluation import AsyncEvaluator
+from pipelines.train.logged_steps import LoggedStep
+from pipelines.train.play import play, resume_checkpoint
 
 GROUP_RESTARTS = 3
 _POLL_SECONDS = 0.5
@@ -25,41 +35,48 @@ _ABORT_SECONDS = 10.0
 
 
 @dataclass(frozen=True)
-class Job:
-    """What every worker of a group is given."""
+class GroupTask:
+    """What every worker of a group gets."""
 
     experiment: TrainExperiment
     folder: RunFolder
     reference: bytes
     target: TrackingTarget
-    shares: Shares
+    resources: WorkerResources
     constants: dict[str, float] = field(default_factory=dict)
     """Part of each logged row."""
 
 
 class GroupError(RuntimeError):
-    """The workers failed more often than they may be restarted."""
+    """The workers failed more often than a group is restarted."""
 
 
-def run_group(job: Job) -> Iterator[Event]:
-    """Plays a job on `compute.workers` workers, from its folder's newest checkpoint; yields rank 0's events.
+class ControllerIntroduction(ControllerCallback):
+    """Sends the handle of Ray Train's controller to the driver, which has no other way to end it. It is the first item
+    of the queue."""
 
-    A lost worker restarts the group from there, with fewer if `compute.min_workers` has it so. Raises DivergedError or
-    GroupError, and StoreError if what was played cannot be kept.
+    def __init__(self, queue: Queue) -> None:
+        self._queue = queue
+
+    def after_controller_start(self, train_run_context: Any) -> None:
+        self._queue.put(ray.get_runtime_context().current_actor)
+
+
+def run_group(task: GroupTask) -> Iterator[LoggedStep]:
+    """Plays a task on `compute.workers` workers, from the newest checkpoint of its folder. Yields the logged steps of
+    rank 0.
+
+    If a worker is lost, the group restarts from the newest checkpoint, with fewer workers if `compute.min_workers`
+    allows it. Raises DivergedError or GroupError, and StoreError if the run folder cannot be saved.
     """
-    import ray
-    from ray.actor import ActorHandle
-    from ray.util.queue import Empty, Queue
-    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
-
-    with job.folder.sole_writer():
-        pass  # from now on all ranks see the same checkpoints
-    # On the driver's own node: another one may be lost, and the queue with it.
+    with task.folder.sole_writer():
+        pass  # the worker of an earlier driver has ended, so all ranks see the same checkpoints
+    # The queue is on the driver's node, because any other node may be lost.
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
     queue = Queue(maxsize=1, actor_options={"num_cpus": 0, "scheduling_strategy": here})
     failure: list[BaseException] = []
     controller: ActorHandle | None = None
-    trainer = _trainer(job, queue)
+    trainer = _trainer(task, queue)
 
     def fit() -> None:
         try:
@@ -91,18 +108,14 @@ def run_group(job: Job) -> Iterator[Event]:
 
 
 def _end(thread: threading.Thread, controller: Any, queue: Any) -> None:
-    """Ends what still runs. A thread that waited for Ray's controller while Ray is shut down would end the process by a
-    segmentation fault, so the controller goes first; one that is starting is waited for."""
-    import ray
-    from ray.exceptions import GetTimeoutError, RayError
-    from ray.util.queue import Empty
-
+    """Ends the controller, then the thread that waits for it, then the queue. It waits for a controller that is
+    starting. Without this the thread would still wait when Ray shuts down, which is a segmentation fault."""
     deadline = time.monotonic() + _START_SECONDS
-    with suppress(RayError):  # of a queue that is lost
+    with suppress(RayError):  # the queue may be lost
         while thread.is_alive() and controller is None and time.monotonic() < deadline:
             with suppress(Empty):
                 first = queue.get(timeout=_POLL_SECONDS)
-                controller = first if isinstance(first, ray.actor.ActorHandle) else None
+                controller = first if isinstance(first, ActorHandle) else None
     if thread.is_alive() and controller is not None:
         with suppress(RayError, GetTimeoutError):
             ray.get(controller.abort.remote(), timeout=_ABORT_SECONDS)
@@ -112,51 +125,51 @@ def _end(thread: threading.Thread, controller: Any, queue: Any) -> None:
         queue.shutdown(force=True)
 
 
-def _trainer(job: Job, queue: Any) -> Any:
-    """One worker needs no process group, so no backend."""
-    from ray.train import FailureConfig, RunConfig, ScalingConfig
-    from ray.train.torch import TorchTrainer
-
-    from infra.ray_private import DataParallelTrainer
-    from pipelines.train._controller import Introduced
-
-    workers, fewest = job.experiment.compute.workers, job.experiment.compute.fewest
-    count: Any = workers if fewest == workers else (fewest, workers)  # Ray's hints are those of Train's V1
-    introduced: Any = Introduced(queue)
+def _trainer(task: GroupTask, queue: Any) -> Any:
+    """A trainer of Ray Train. One worker needs no process group, so it gets one without a backend."""
+    workers, fewest = task.experiment.compute.workers, task.experiment.compute.fewest
+    count: Any = workers if fewest == workers else (fewest, workers)  # Ray annotates it as Train V1 does
+    introduction: Any = ControllerIntroduction(queue)
     trainer = TorchTrainer if workers > 1 else DataParallelTrainer
-    resources = {"CPU": job.shares.cpus_per_worker, **({"GPU": job.shares.gpus} if job.shares.use_gpu else {})}
+    given = task.resources
+    resources = {"CPU": given.cpus_per_worker, **({"GPU": given.gpus} if given.use_gpu else {})}
     return trainer(
         _work,
-        train_loop_config={"job": job, "queue": queue},
-        scaling_config=ScalingConfig(num_workers=count, use_gpu=job.shares.use_gpu, resources_per_worker=resources),
+        train_loop_config={"task": task, "queue": queue},
+        scaling_config=ScalingConfig(num_workers=count, use_gpu=given.use_gpu, resources_per_worker=resources),
         run_config=RunConfig(
             name=f"start-{time.time_ns()}",
-            **job.folder.of_ray("ray", job.shares.nodes),
+            **task.folder.of_ray("ray", given.nodes),
             failure_config=FailureConfig(max_failures=GROUP_RESTARTS),
-            callbacks=[introduced],
+            callbacks=[introduction],
         ),
     )
 
 
 def _work(config: dict[str, Any]) -> None:
-    """One worker: its rank's part of the game."""
-    import ray.train
-
-    job, queue = config["job"], config["queue"]
+    """Plays the part of one rank."""
+    task, queue = config["task"], config["queue"]
     rank = ray.train.get_context().get_world_rank()
-    device = "cuda" if job.shares.use_gpu else "cpu"
-    beside = None
-    if job.experiment.metrics.beside and rank == 0:
-        beside = BesideTraining(job.experiment, job.reference, job.shares.evaluate_on_gpu)
+    device = "cuda" if task.resources.use_gpu else "cpu"
+    async_evaluator = None
+    if task.experiment.metrics.asynchronous and rank == 0:
+        async_evaluator = AsyncEvaluator(task.experiment, task.reference, task.resources.evaluate_on_gpu)
     try:
-        with full_disk_told(job.experiment.storage), job.folder.sole_writer() if rank == 0 else nullcontext():
-            job.folder.take_up()
-            start = start_of(job.folder)
-            for event in play(
-                job.experiment, job.folder, job.reference, job.target, device, start, beside, job.constants
+        with full_disk_told(task.experiment.storage), task.folder.sole_writer() if rank == 0 else nullcontext():
+            task.folder.take_up()
+            start = resume_checkpoint(task.folder)
+            for logged in play(
+                task.experiment,
+                task.folder,
+                task.reference,
+                task.target,
+                device,
+                start,
+                async_evaluator,
+                task.constants,
             ):
                 if rank == 0:
-                    queue.put(event)
+                    queue.put(logged)
     except DivergedError as error:
         if rank == 0:
             queue.put(error)

@@ -16,7 +16,7 @@ from infra.stores.local import LocalStore
 from infra.stores.protocol import RefusedError
 from infra.versions import version_of
 from pipelines.cli._doctor import Finding, _storage, same_versions
-from pipelines.settings._experiments import Where
+from pipelines.settings._experiments import CommonSettings
 from tests.pipelines.tiny import ganfleet
 
 
@@ -80,7 +80,7 @@ def test_a_tracking_server_is_asked_for_its_version(answering):
 def stored(place: str, **more: str) -> str:
     """What doctor says of a storage path."""
     return _storage(
-        Where().override(f"storage.path={place}", *(f"storage.{key}={value}" for key, value in more.items()))
+        CommonSettings().override(f"storage.path={place}", *(f"storage.{key}={value}" for key, value in more.items()))
     )
 
 

@@ -8,7 +8,14 @@ from gan_core.settings import SettingsError
 from infra.cluster import Cluster
 from pipelines.launch._request import train_experiment
 from pipelines.launch._search_request import search_experiment
-from pipelines.settings._capacity import check_room, concurrent_trials, gpus_of, shares, trial_shares, trial_slots
+from pipelines.settings._capacity import (
+    check_capacity,
+    concurrent_trials,
+    gpus_of,
+    trial_resources,
+    trial_slots,
+    worker_resources,
+)
 
 
 def searching(*words):
@@ -47,7 +54,7 @@ def remote(*nodes):
 )
 def test_as_many_trials_run_as_find_room(room, words, slots):
     experiment = searching(*words)
-    check_room(experiment, room)
+    check_capacity(experiment, room)
     assert trial_slots(experiment, room) == slots
     assert concurrent_trials(experiment, room) == slots
 
@@ -63,11 +70,11 @@ def test_what_runs_at_once_never_needs_more_than_there_is(cpus, workers, each, g
     given = [f"compute.{name}={value}" for name, value in (("cpus", each), ("gpus", gpus)) if value is not None]
     experiment, room = searching(f"compute.workers={workers}", *given), local(cpus, 2)
     try:
-        check_room(experiment, room)
+        check_capacity(experiment, room)
     except SettingsError:
         assert workers * (each or 1) > cpus or workers * (gpus or 0) > 2
         return
-    slots, share = concurrent_trials(experiment, room), trial_shares(experiment, room)
+    slots, share = concurrent_trials(experiment, room), trial_resources(experiment, room)
     assert slots * workers * share.cpus_per_worker <= cpus
     assert slots * workers * share.gpus <= 2
     more = (slots + 1) * workers
@@ -95,12 +102,12 @@ def test_what_runs_at_once_never_needs_more_than_there_is(cpus, workers, each, g
 )
 def test_what_the_cluster_can_never_meet_is_refused_with_what_fits(room, words, told):
     with pytest.raises(SettingsError) as caught:
-        check_room(searching(*words), room)
+        check_capacity(searching(*words), room)
     assert told in str(caught.value)
 
 
 def test_a_training_run_takes_what_it_asked_for():
     run = train_experiment(["wgan"], ["compute.workers=2", "compute.cpus=3"])
-    assert (shares(run, local(16)).cpus_per_worker, shares(run, local(16)).gpus) == (3, 0)
-    assert shares(train_experiment(["wgan"], []), local(16, 1)).use_gpu
-    assert not shares(train_experiment(["wgan"], ["compute.gpus=0"]), local(16, 1)).use_gpu
+    assert (worker_resources(run, local(16)).cpus_per_worker, worker_resources(run, local(16)).gpus) == (3, 0)
+    assert worker_resources(train_experiment(["wgan"], []), local(16, 1)).use_gpu
+    assert not worker_resources(train_experiment(["wgan"], ["compute.gpus=0"]), local(16, 1)).use_gpu

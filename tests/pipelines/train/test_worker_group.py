@@ -10,25 +10,23 @@ import pytest
 
 from pipelines.runs._disk_full import FullDiskError
 from pipelines.runs._folder import RunFolder
-from pipelines.settings._capacity import shares
+from pipelines.settings._capacity import worker_resources
 from pipelines.tracking.runs import prepare_tracking, run_target
-from pipelines.train.events import Event
-from pipelines.train.worker_group import Job, run_group
+from pipelines.train.logged_steps import LoggedStep
+from pipelines.train.worker_group import GroupTask, run_group
 from tests.pipelines.tiny import created, small_train
-
-pytestmark = pytest.mark.cluster
 
 
 @pytest.fixture
 def group(request, storage, reference, ray_cluster):
     """A long game, not begun."""
 
-    def begun(name: str, kind: type[RunFolder] = RunFolder) -> Iterator[Event]:
+    def begun(name: str, kind: type[RunFolder] = RunFolder) -> Iterator[LoggedStep]:
         words = ("budget.rounds=100000", "budget.log_every=5", "budget.checkpoint_every=10")
         experiment = small_train(storage, "wgan_gp", name, *words)
         folder = kind(created(experiment).path)
         target = run_target(experiment, prepare_tracking(experiment), folder, {})
-        return run_group(Job(experiment, folder, reference, target, shares(experiment, ray_cluster)))
+        return run_group(GroupTask(experiment, folder, reference, target, worker_resources(experiment, ray_cluster)))
 
     before = signal.signal(signal.SIGINT, signal.default_int_handler)  # Ray Tune leaves its own after a search
     yield begun
