@@ -1,1 +1,1 @@
-"""What a GAN is, and how one round of the game is played. Needs torch only: no Ray, MLflow or boto3."""
+"""What a GAN is, how it is trained and how it is measured. Needs torch only: no Ray, MLflow or boto3."""

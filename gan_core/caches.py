@@ -1,4 +1,4 @@
-"""Where what can be made or fetched again lies, of all runs of this machine."""
+"""The cache folder, which all runs of this machine share. What it holds can be made or fetched again."""
 
 from __future__ import annotations
 
@@ -7,5 +7,5 @@ from pathlib import Path
 
 
 def cache_folder() -> Path:
-    """`$GANFLEET_CACHE`, or ~/.cache/ganfleet."""
+    """`$GANFLEET_CACHE`, by default ~/.cache/ganfleet."""
     return Path(os.environ.get("GANFLEET_CACHE") or Path.home() / ".cache" / "ganfleet")

@@ -1,6 +1,7 @@
-"""All state of a game in one folder: `state.safetensors` and `checkpoint.json`. No pickle; digest first.
+"""Checkpoints: the whole state of a game in a folder of `state.safetensors` and `checkpoint.json`, without pickle.
 
-Random numbers are a function of (seed, turn), so the step is their whole state.
+Digests are checked before anything is read. Random numbers are a function of (seed, turn), so the step is their whole
+state.
 """
 
 from __future__ import annotations
@@ -25,11 +26,11 @@ STATE, ABOUT = "state.safetensors", "checkpoint.json"
 
 
 class CheckpointError(SettingsError):
-    """A folder that is no checkpoint, or a damaged one, or one of another game."""
+    """The folder is no checkpoint, is damaged, or belongs to another game."""
 
 
 def save(game: Game, folder: Path) -> Path:
-    """Writes the game's whole state to `folder`, which is replaced: written aside, then moved. Returns it."""
+    """Writes the game's state to `folder` and returns it. An existing folder is replaced only once all is written."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     mark = uuid.uuid4().hex
     aside, old = (folder.parent / f".{folder.name}-{mark}-{kind}" for kind in ("new", "old"))
@@ -60,7 +61,7 @@ def save(game: Game, folder: Path) -> Path:
 
 
 def describe(folder: Path) -> dict[str, Any]:
-    """What `checkpoint.json` says: step, images_seen, shape, classes, experiment. Raises CheckpointError."""
+    """The content of `checkpoint.json`: step, images_seen, shape, classes, experiment. Raises CheckpointError."""
     try:
         about = json.loads((folder / ABOUT).read_bytes())
     except (FileNotFoundError, NotADirectoryError):
@@ -73,7 +74,7 @@ def describe(folder: Path) -> dict[str, Any]:
 
 
 def is_whole(folder: Path) -> bool:
-    """Whether a checkpoint can be trusted: both files there, both digests right."""
+    """Whether both files of a checkpoint exist and match their digests."""
     try:
         _verified(folder, describe(folder))
     except CheckpointError:
@@ -89,8 +90,10 @@ def _verified(folder: Path, about: dict[str, Any]) -> bytes:
 
 
 def load(game: Game, folder: Path) -> None:
-    """Puts the state in `folder` into a game of the same family and data, or raises CheckpointError and leaves
-    the game as it was."""
+    """Loads the state in `folder` into a game of the same family and data.
+
+    Raises CheckpointError and leaves the game unchanged if the checkpoint does not fit.
+    """
     about = describe(folder)
     content = _verified(folder, about)
     saved = safetensors.torch.load(content)
@@ -102,7 +105,7 @@ def load(game: Game, folder: Path) -> None:
 
 
 def open_game(folder: Path, device: torch.device | str = "cpu") -> Game:
-    """The game that a checkpoint holds, rebuilt from its own experiment. Raises CheckpointError."""
+    """The game of a checkpoint, rebuilt from the experiment that it holds. Raises CheckpointError."""
     about = describe(folder)
     try:
         game = Game(Experiment.load(about["experiment"]), tuple(about["shape"]), device, about.get("classes", 1))
@@ -117,12 +120,12 @@ def _digest(about: dict[str, Any]) -> str:
 
 
 def _shapes(tensors: dict[str, Tensor]) -> dict[str, tuple[int, ...]]:
-    """What a game's nets must have in common; an optimiser has no state before its first step."""
+    """Shapes of the networks' tensors. Optimisers are left out: they have no state before their first step."""
     return {name: tuple(value.shape) for name, value in tensors.items() if "/optimizer/" not in name}
 
 
 def _core(experiment: Experiment) -> dict[str, Any]:
-    """The settings that define the game, without what an extended tree adds to them."""
+    """The settings of the game itself, without those that a subclass of Experiment adds."""
     whole = experiment.model_dump(mode="json")
     core = {name: whole[name] for name in Experiment.model_fields}
     core["compute"] = {name: whole["compute"][name] for name in Compute.model_fields}
@@ -130,7 +133,7 @@ def _core(experiment: Experiment) -> dict[str, Any]:
 
 
 def _folder(averaged: str) -> str:
-    """Where an average's tensors are kept."""
+    """The prefix of an average's tensors."""
     return "average" if averaged == "generator" else f"average_{averaged}"
 
 

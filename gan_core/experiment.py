@@ -1,4 +1,4 @@
-"""`Experiment`: the frozen tree of settings that defines one game. Plain values only."""
+"""`Experiment`: the frozen tree of settings that defines one game. It holds plain values only."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from gan_core.settings import Settings, SettingsError, unknown
 POINTS = ("ring8", "grid25")
 FETCHABLE = ("mnist", "fashion_mnist", "cifar10", "celeba")
 IMAGES_MAY_BE_DAMAGED = ("celeba", "lsun", "folder")
-"""A file or entry an image: some of them may be damaged."""
+"""Sets with one file or database entry per image. Single images may be damaged, so `data.max_bad` applies."""
 NEEDS_PATH = {"folder": "FOLDER", "npz": "FILE.npz", "packed": "FOLDER, or s3://bucket/prefix"}
-"""Have no place of their own: what `data.path` must name."""
+"""Sets without a default location, and what `data.path` must name for each."""
 TAKES_PATH = (*FETCHABLE, "lsun", *NEEDS_PATH)
 DATA_NAMES = ("digits", *POINTS, "photos", *TAKES_PATH)
 IMAGE_SIZES = (8, 16, 28, 32, 64, 128, 256)
@@ -25,22 +25,22 @@ Rounds = Annotated[int, Field(ge=1)]
 
 
 class Data(Settings):
-    """Which real images, and how many make one global batch."""
+    """The real images, and how many make one global batch."""
 
     name: str = "digits"
+    """digits, ring8, grid25, photos, mnist, fashion_mnist, cifar10, celeba, lsun, folder, npz or packed."""
     image_size: int = 16
-    """Side in pixels, 28 or a power of two from 8 to 256 (no meaning for the 2-D mixtures)."""
+    """Side in pixels of the centre square: 28 or a power of two from 8 to 256; no meaning for points."""
     batch_size: Annotated[int, Field(ge=2, le=2**20)] = 64
-    """The *global* batch: all workers together."""
+    """Images in the global batch: all workers together."""
     held_out: Annotated[float, Field(ge=0.0, le=0.5)] = 0.0
-    """Share of the real images that is withheld from training to measure with; the same images for every seed."""
+    """Share of the real images that training never sees, for measures; the same images for every seed."""
     path: Path | str | None = None
-    """A folder of images, an .npz file, a pack, or where torchvision's sets lie (null: `downloads` in the cache). Text
-    only of a pack in S3."""
+    """Folder, .npz file, pack (or s3://bucket/prefix) or torchvision's root; null: `downloads` in the cache."""
     download: bool = False
-    """Whether torchvision may fetch what is missing."""
+    """Whether torchvision may download missing files."""
     max_bad: Annotated[int, Field(ge=0)] = 0
-    """How many images may be damaged; they are left out. With more the run is refused."""
+    """How many damaged images are left out; more are an error."""
 
     @field_validator("name")
     @classmethod
@@ -55,8 +55,8 @@ class Data(Settings):
         if size not in IMAGE_SIZES:
             right = min(IMAGE_SIZES, key=lambda known: abs(known - size))
             raise SettingsError(
-                f"data.image_size={size} is neither 28 nor a power of two from 8 to 256; "
-                f"nearest: data.image_size={right}"
+                f"data.image_size={size} is neither 28 nor a power of two from 8 to 256",
+                nearest=f"data.image_size={right}",
             )
         return size
 
@@ -71,29 +71,33 @@ class Data(Settings):
     def _all_apply(self) -> Data:
         if self.path is not None and self.name not in TAKES_PATH:
             right = "npz" if str(self.path).endswith(".npz") else "folder" if isinstance(self.path, Path) else "packed"
-            raise SettingsError(f"data.path has no meaning for data.name={self.name}; nearest: data.name={right}")
+            raise SettingsError(f"data.path has no meaning for data.name={self.name}", nearest=f"data.name={right}")
         if self.path is None and self.name in NEEDS_PATH:
-            raise SettingsError(f"data.name={self.name} needs data.path; nearest: data.path={NEEDS_PATH[self.name]}")
+            raise SettingsError(f"data.name={self.name} needs data.path", nearest=f"data.path={NEEDS_PATH[self.name]}")
         if isinstance(self.path, str) and self.name != "packed":
-            raise SettingsError(f"data.path={self.path}: S3 holds packs; nearest: data.name=packed")
+            raise SettingsError(f"data.path={self.path}: S3 holds packs", nearest="data.name=packed")
         if self.download and self.name not in FETCHABLE:
-            raise SettingsError(f"data.download=true: {self.name} cannot be fetched; nearest: data.download=false")
+            raise SettingsError(f"data.download=true: {self.name} cannot be fetched", nearest="data.download=false")
         if self.max_bad and self.name not in IMAGES_MAY_BE_DAMAGED:
             raise SettingsError(
-                f"data.max_bad={self.max_bad}: {self.name} has no files that may be damaged; nearest: data.max_bad=0"
+                f"data.max_bad={self.max_bad}: {self.name} has no files that may be damaged", nearest="data.max_bad=0"
             )
         return self
 
 
 class Budget(Settings):
-    """How long to play, and how often to look. All but `images` are in rounds (generator updates)."""
+    """How long to train, and how often to log, evaluate and save. All but `images` count rounds (generator updates)."""
 
     rounds: Rounds | None = 1000
+    """Length in rounds (generator updates)."""
     images: Annotated[int, Field(ge=1)] | None = None
-    """Length in real images seen by the critic; if given without `rounds`, it alone ends the game."""
+    """Length in real images seen by the critic; without `rounds` it alone ends the game."""
     log_every: Rounds = 50
+    """Rounds from one logged step to the next."""
     eval_every: Rounds = 200
+    """Rounds from one evaluation to the next."""
     checkpoint_every: Rounds = 200
+    """Rounds from one checkpoint to the next."""
 
     @model_validator(mode="before")
     @classmethod
@@ -105,11 +109,11 @@ class Budget(Settings):
     @model_validator(mode="after")
     def _ends(self) -> Budget:
         if self.rounds is None and self.images is None:
-            raise SettingsError("budget.rounds=null with budget.images=null never ends; nearest: budget.rounds=1000")
+            raise SettingsError("budget.rounds=null with budget.images=null never ends", nearest="budget.rounds=1000")
         return self
 
     def last_round(self, images_per_round: int) -> int:
-        """The generator update after which the game is over."""
+        """The round with which the game ends."""
         by_images = None if self.images is None else -(-self.images // images_per_round)
         return min(rounds for rounds in (self.rounds, by_images) if rounds is not None)
 
@@ -118,24 +122,24 @@ EXTRACTORS = ("auto", "classifier", "pixels", "inception-v3")
 
 
 class Metrics(Settings):
-    """What FID is measured with."""
+    """How samples are measured."""
 
     extractor: str = "auto"
-    """auto: `classifier` for labelled images, `pixels` for anything else; or `package.module:Class` of your own."""
+    """auto (classifier for labelled images, else pixels), classifier, pixels, inception-v3 or package.module:Class."""
     samples: Annotated[int, Field(ge=2)] | None = None
-    """Generated samples per evaluation; null: as many as the reference has."""
+    """Generated samples per evaluation; null: as many as the reference statistics are of."""
     reference_samples: Annotated[int, Field(ge=2)] | None = None
-    """Real images that the reference is of, from a fixed seed; null: the whole train set."""
+    """Real images in the reference statistics, chosen by a fixed seed; null: the whole train set."""
     statistics: Path | None = None
-    """Published statistics to measure against instead: an npz file of `mu` and `sigma`."""
+    """npz file of `mu` and `sigma`, in pytorch-fid's form, to use as reference statistics; null: the data's own."""
     weights: Path | None = None
-    """The extractor's weights; null: a classifier is trained once and cached."""
+    """File of the extractor's weights; null: a classifier is trained once and cached."""
     download: bool = False
-    """Whether Inception's weights may be fetched, once, from where they are published."""
+    """Whether Inception's published weights may be downloaded (91 MB, once)."""
     quantise: bool = True
-    """Round images to 256 levels before they are measured, as published FIDs have it."""
+    """Whether images are rounded to 256 levels before they are measured, as for published FIDs."""
     asynchronous: bool = Field(False, alias="async")
-    """Evaluate beside training, on a copy of the generator, where the cluster has room for one more task."""
+    """Whether a separate task evaluates a copy of the generator while training goes on."""
 
     @field_validator("extractor")
     @classmethod
@@ -152,42 +156,50 @@ class Metrics(Settings):
     @model_validator(mode="after")
     def _apply(self) -> Metrics:
         if self.weights is not None and self.extractor == "pixels":
-            raise SettingsError("metrics.weights has no meaning for metrics.extractor=pixels; nearest: classifier")
+            raise SettingsError("metrics.weights has no meaning for metrics.extractor=pixels", nearest="classifier")
         if self.download and self.extractor != "inception-v3":
             raise SettingsError(
-                f"metrics.download has no meaning for metrics.extractor={self.extractor};"
-                " nearest: metrics.extractor=inception-v3"
+                f"metrics.download has no meaning for metrics.extractor={self.extractor}",
+                nearest="metrics.extractor=inception-v3",
             )
         if self.extractor == "inception-v3" and self.weights is None and not self.download:
             raise SettingsError(
-                "metrics.extractor=inception-v3 needs its weights; nearest: metrics.download=true (91 MB, once),"
-                " or metrics.weights=FILE of weights-inception-2015-12-05-6726825d.pth"
+                "metrics.extractor=inception-v3 needs its weights",
+                nearest="metrics.download=true (91 MB, once),"
+                " or metrics.weights=FILE of weights-inception-2015-12-05-6726825d.pth",
             )
         if self.statistics is not None and self.reference_samples is not None:
             raise SettingsError(
-                "metrics.reference_samples has no meaning with metrics.statistics, whose images are not at hand;"
-                " nearest: metrics.reference_samples=null"
+                "metrics.reference_samples has no meaning with metrics.statistics, whose images are not at hand",
+                nearest="metrics.reference_samples=null",
             )
         return self
 
 
 class Compute(Settings):
-    """The arithmetic of the game. `pipelines` adds where it runs."""
+    """The arithmetic of the game. `pipelines` adds the settings of workers."""
 
     device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Device of the game; auto: cuda where there is a GPU."""
     precision: Literal["fp32", "bf16", "fp64"] = "fp32"
-    """bf16: autocast in the networks; weights, statistics and the penalty's norm stay float32."""
+    """Number format; bf16: autocast in the networks, while weights, statistics and the penalty's norm stay float32."""
 
 
 class Experiment(Settings):
     """One game: the same experiment gives the same weights for any number of workers."""
 
     seed: Seed = 0
+    """Seed of initial weights, noise and the order of images."""
     family: Annotated[SerializeAsAny[Family], BeforeValidator(build_family)] = Field(examples=["wgan_gp"])
+    """The kind of GAN or autoencoder, and its hyper-parameters."""
     data: Data = Data()
+    """The real images."""
     budget: Budget = Budget()
+    """The length of the game."""
     metrics: Metrics = Metrics()
+    """How samples are measured."""
     compute: Compute = Compute()
+    """Device and number format."""
 
     @model_validator(mode="after")
     def _family_plays_on_data(self) -> Experiment:
@@ -196,7 +208,7 @@ class Experiment(Settings):
 
 
 def check_family_fits(family: Family, data: Data) -> None:
-    """Raises SettingsError if a family's nets cannot play on the data."""
+    """Raises SettingsError if a family's networks do not take the data."""
     if data.name in POINTS and not family.plays_on_points():
         right = "family.net=mlp" if "net" in type(family).model_fields else "data.name=digits"
-        raise SettingsError(f"{family.name} convolves images, data.name={data.name} is points; nearest: {right}")
+        raise SettingsError(f"{family.name} convolves images, data.name={data.name} is points", nearest=right)

@@ -1,7 +1,8 @@
-"""A family's settings ARE its hyper-parameters; families are the files of `gan_core/families`.
+"""`Family`: the base of all families. A family's settings are its hyper-parameters; each file of `gan_core/families`
+defines one.
 
-Importing a family does not import torch: only `recipe()` does. So the command line, `--dry-run` and a
-search's driver know every setting and range at once.
+Importing a family does not import torch; only `recipe()` does. So the command line, `--dry-run` and a search's driver
+know every setting and range at once.
 """
 
 from __future__ import annotations
@@ -18,51 +19,63 @@ from gan_core.settings import Settings, SettingsError, nearest, unknown
 if TYPE_CHECKING:
     from gan_core.recipe import Recipe, Shape
 
-LearningRate = Annotated[float, Field(ge=1e-8, le=1.0)]
-Beta = Annotated[float, Field(ge=0.0, le=0.9999)]
-Clip = Annotated[float, Field(ge=1e-6, le=100.0)]
+# Types of the hyper-parameters that several families share. Each carries the description of its field; a docstring
+# below a field takes precedence.
+LearningRate = Annotated[float, Field(ge=1e-8, le=1.0, description="Learning rate.")]
+Beta1 = Annotated[float, Field(ge=0.0, le=0.9999, description="Decay of Adam's average of gradients.")]
+Beta2 = Annotated[float, Field(ge=0.0, le=0.9999, description="Decay of Adam's average of squared gradients.")]
 Weight = Annotated[float, Field(ge=0.0, le=1e4)]
-Steps = Annotated[int, Field(ge=1, le=100)]
-Width = Annotated[int, Field(ge=1, le=8192)]
-Latent = Annotated[int, Field(ge=1, le=4096)]
+PenaltyWeight = Annotated[Weight, Field(description="Weight of the gradient penalty.")]
+CriticSteps = Annotated[int, Field(ge=1, le=100, description="Critic steps per round.")]
+Width = Annotated[
+    int,
+    Field(ge=1, le=8192, description="Channels next to the image; an MLP has 16 times as many hidden units."),
+]
+Latent = Annotated[int, Field(ge=1, le=4096, description="Dimension of z ~ N(0, I).")]
+MinibatchFeatures = Annotated[
+    int,
+    Field(
+        ge=0,
+        le=1024,
+        description="Features of minibatch discrimination in the critic (Salimans et al. 2016, section 3.2); 0: none.",
+    ),
+]
 NetName = Literal["auto", "mlp", "dcgan", "resnet"]
-"""auto: dcgan for images, mlp for points. Convolutions (dcgan, resnet) play on images alone."""
-
-
-Kernels = Annotated[int, Field(ge=0, le=1024)]
-"""Features of minibatch discrimination (Salimans et al. 2016, section 3.2) that the critic sees; 0: none."""
+Net = Annotated[
+    NetName,
+    Field(description="Kind of networks; auto: dcgan for images, mlp for points. dcgan and resnet take images only."),
+]
 
 
 class Family(Settings):
-    """Base of all families: the fields that every generator has.
+    """Base of all families, with the fields that every family has.
 
-    A subclass adds its own hyper-parameters and `recipe`. Its file's name is its name everywhere: on the
-    command line, in YAML and in MLflow.
+    A subclass adds its own hyper-parameters and `recipe`. Its file's name is its name everywhere: on the command line,
+    in YAML and in MLflow.
     """
 
     name: ClassVar[str]
     needs_labels: ClassVar[bool] = False
-    """Whether data of one class alone is refused."""
+    """Whether the family needs data of two classes or more."""
     real_or_fake: ClassVar[str | None] = None
-    """The metric that is the critic's cross entropy of real against fake, -log D(x) - log(1 - D(G(z))); None where
-    the critic does not judge so."""
+    """Name of the metric that holds the critic's cross entropy of real against fake, -log D(x) - log(1 - D(G(z)));
+    None if the critic has no such loss."""
 
     latent: Latent = 64
-    """Dimension of z ~ N(0, I)."""
     ema: Annotated[float, Field(ge=0.0, le=0.99999)] = 0.995
-    """Decay per round of the generator's running average, which is what is sampled and scored; 0: none."""
+    """Decay per round of the generator's running average, which is what is sampled and measured; 0: no average."""
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         cls.name = cls.__module__.rpartition(".")[2]
 
     def plays_on_points(self) -> bool:
-        """Whether these settings can play on points, not images alone."""
+        """Whether the networks of these settings take points as well as images."""
         return True
 
     def recipe(self, shape: Shape, classes: int) -> Recipe:
-        """Networks, losses and optimisers for data of `shape` (without the batch axis) in `classes` classes (1:
-        unlabelled), randomly initialised."""
+        """Networks, losses and optimisers for samples of `shape`, (C, H, W) or (D,), in `classes` classes (1:
+        unlabelled). The networks are initialised from torch's global random state."""
         raise NotImplementedError
 
     @model_serializer(mode="wrap")
@@ -71,25 +84,25 @@ class Family(Settings):
 
 
 class InstanceNoiseFamily(Family):
-    """Base of families whose critic may see all samples through noise that fades (instance noise)."""
+    """Base of families that offer instance noise: noise on all that the critic sees, which fades out."""
 
     instance_noise: Annotated[float, Field(ge=0.0, le=10.0)] = 0.0
-    """Deviation at the start, in units of the samples; 0: none."""
+    """Standard deviation of the noise on all samples at the start, in units of the samples; 0: no noise."""
     noise_rounds: Annotated[int, Field(ge=1, le=10**9)] = 1000
-    """Rounds after which it is gone."""
+    """Rounds after which the instance noise has faded out."""
 
     @model_validator(mode="after")
     def _noise_rounds_apply(self) -> InstanceNoiseFamily:
         if not self.instance_noise and self.noise_rounds != InstanceNoiseFamily.model_fields["noise_rounds"].default:
             raise SettingsError(
-                f"family.noise_rounds={self.noise_rounds} has no meaning with family.instance_noise=0; "
-                "nearest: family.instance_noise=0.1"
+                f"family.noise_rounds={self.noise_rounds} has no meaning with family.instance_noise=0",
+                nearest="family.instance_noise=0.1",
             )
         return self
 
 
 def family_names() -> list[str]:
-    """The names of all families, without importing any."""
+    """The names of all families. Imports none of them."""
     from gan_core import families
 
     return sorted(module.name for module in pkgutil.iter_modules(families.__path__))
@@ -97,7 +110,7 @@ def family_names() -> list[str]:
 
 @cache
 def family_class(name: str) -> type[Family]:
-    """The family of that name. Raises SettingsError with the nearest name."""
+    """The family of that name. Raises SettingsError with the nearest name if there is none."""
     if name not in family_names():
         raise SettingsError(unknown("family", name, family_names()))
     module = importlib.import_module(f"gan_core.families.{name}")
@@ -111,7 +124,7 @@ def family_class(name: str) -> type[Family]:
 
 
 def build_family(value: Any) -> Family:
-    """A family from `{"name": ..., field: ...}`, or itself. Raises SettingsError."""
+    """A family from a name or `{"name": ..., field: ...}`; a family is returned as it is. Raises SettingsError."""
     if isinstance(value, Family):
         return value
     if isinstance(value, str):
@@ -121,15 +134,18 @@ def build_family(value: Any) -> Family:
     family = family_class(str(value["name"]))
     fields = {key: given for key, given in value.items() if key != "name"}
     for key in fields.keys() - family.model_fields.keys():
-        raise SettingsError(_unknown_field(family, key))
+        raise _unknown_field(family, key)
     return family.load(fields, prefix="family.")
 
 
-def _unknown_field(family: type[Family], key: str) -> str:
-    """A field that this family lacks: who has it, and what is nearest here."""
+def _unknown_field(family: type[Family], key: str) -> SettingsError:
+    """The error for a field that this family lacks: which families have it, and the nearest field here."""
     own = sorted(family.model_fields)
     owners = [name for name in family_names() if key in family_class(name).model_fields]
     whose = f" (a setting of {', '.join(owners)})" if owners else ""
     shared = set(family_class(owners[0]).model_fields) if owners else set()
     right = nearest(key, [name for name in own if name not in shared] or own)
-    return f"unknown setting 'family.{key}' of {family.name}{whose}; nearest: family.{right} (known: {', '.join(own)})"
+    return SettingsError(
+        f"unknown setting 'family.{key}' of {family.name}{whose}",
+        nearest=f"family.{right} (known: {', '.join(own)})",
+    )

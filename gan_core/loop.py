@@ -1,4 +1,4 @@
-"""The only training loop: `rounds()` yields after each whole round of the game."""
+"""The training loop: `rounds()` yields after each round of the game."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ DTYPES = {"fp32": torch.float32, "bf16": torch.float32, "fp64": torch.float64}
 
 
 class DivergedError(RuntimeError):
-    """A loss is no longer a finite number; the game cannot go on."""
+    """A loss is not a finite number; the game cannot continue."""
 
 
 @dataclass(frozen=True)
 class Round:
-    """One finished round. Its losses stay on the device until `scalars` reads them."""
+    """A finished round. Its losses stay on the device until `scalars` reads them."""
 
     step: int
-    """Rounds so far: updates of the generator, or of a single player."""
+    """Rounds so far: updates of the generator, or of the only player."""
     images_seen: int
     losses: Mapping[str, Tensor]
 
     def scalars(self) -> dict[str, float]:
-        """The round's losses, means over the global batch. Every rank must ask at the same round.
+        """The round's losses, means over the global batch. All ranks must call this at the same round.
 
         Raises DivergedError if one is not finite.
         """
@@ -46,14 +46,14 @@ class Round:
 
 
 class Game:
-    """All that changes while an experiment is played: players, optimisers, running averages, step."""
+    """The state of an experiment in training: players, optimisers, running averages, step."""
 
     def __init__(
         self, experiment: Experiment, shape: Shape, device: torch.device | str = "cpu", classes: int = 1
     ) -> None:
-        """Builds the nets from the seed alone, for data of `shape` in `classes` classes (1: unlabelled).
+        """Builds the networks, from the seed alone, for samples of `shape` in `classes` classes (1: unlabelled).
 
-        Raises SettingsError if family, data and workers do not fit.
+        Raises SettingsError if family, data and workers do not fit together.
         """
         self.experiment = experiment
         self.shape = shape
@@ -75,7 +75,7 @@ class Game:
 
     @property
     def generator(self) -> nn.Module:
-        """The generator as it is trained."""
+        """The generator that is trained."""
         return self.current["generator"]
 
     @property
@@ -96,46 +96,46 @@ class Game:
     def sample(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
         """Samples of the averaged generator for z (N, latent): (N, *shape), images in [-1, 1].
 
-        `labels` (N,), int64: the classes wanted of a conditional family, row i of class i % classes if None. Raises
-        ValueError for any other family.
+        `labels` (N,), int64, are the classes to generate; None: row i has class i % classes. Raises ValueError if they
+        are given for a family that is not conditional.
         """
         if not self.conditional:
             if labels is not None:
                 raise ValueError(f"{self.experiment.family.name} knows no labels; nearest: labels=None")
-            return self._ask("generator", z)
+            return self._average_of("generator", z)
         if labels is None:
             labels = streams.labels_of(0, len(z), self.classes, z.device)
-        return self._ask("generator", z, labels)
+        return self._average_of("generator", z, labels)
 
     def encode(self, images: Tensor) -> Tensor:
-        """The averaged encoder's z (N, latent) of images (N, *shape); `sample` of it is their reconstruction.
+        """z (N, latent) of images (N, *shape), by the averaged encoder. `sample` of it gives their reconstructions.
 
         Raises ValueError if the family has no encoder.
         """
-        return self._ask("encoder", images)
+        return self._average_of("encoder", images)
 
     def classify(self, images: Tensor) -> Tensor:
-        """The averaged classifier's logits (N, classes) of images (N, *shape).
+        """Logits (N, classes) of images (N, *shape), by the averaged classifier.
 
         Raises ValueError if the family has no classifier.
         """
-        return self._ask("classifier", images)
+        return self._average_of("classifier", images)
 
     @torch.no_grad()
-    def _ask(self, name: str, *given: Tensor) -> Tensor:
+    def _average_of(self, name: str, *given: Tensor) -> Tensor:
         if name not in self.averages:
             raise ValueError(f"{self.experiment.family.name} has no {name}; it has: {', '.join(self.averages)}")
         with self.autocast():
             return self.averages[name](*given).to(self.dtype)
 
     def autocast(self) -> torch.autocast:
-        """The arithmetic of the networks under the experiment's precision."""
+        """The autocast context of the experiment's precision."""
         enabled = self.experiment.compute.precision == "bf16"
         return torch.autocast(self.device.type, torch.bfloat16, enabled=enabled)
 
     @torch.no_grad()
     def update_average(self) -> None:
-        """One round's step of the running averages, quicker at the start (Adam's and TF's warm-up)."""
+        """Updates the running averages after a round. The decay is smaller in the first rounds, as in TensorFlow."""
         ema = self.experiment.family.ema
         decay = min(ema, (1 + self.step) / (10 + self.step)) if ema else 0.0
         for name, average in self.averages.items():
@@ -147,28 +147,27 @@ def _check_fits(experiment: Experiment, classes: int) -> None:
     if settings.batch_size % workers:
         right = max(settings.batch_size // workers, 1) * workers
         raise SettingsError(
-            f"data.batch_size={settings.batch_size} cannot be shared by {workers} workers; "
-            f"nearest: data.batch_size={right}"
+            f"data.batch_size={settings.batch_size} cannot be shared by {workers} workers",
+            nearest=f"data.batch_size={right}",
         )
     if family.needs_labels and classes < 2:
         raise SettingsError(
-            f"{family.name} needs labels, data.name={settings.name} has one class only; nearest: data.name=digits"
+            f"{family.name} needs labels, data.name={settings.name} has one class only", nearest="data.name=digits"
         )
 
 
 def _floats(net: nn.Module) -> list[Tensor]:
-    """Parameters and the buffers that can be averaged (BatchNorm's statistics, not its counter)."""
+    """Parameters and floating-point buffers: BatchNorm's statistics, but not its counter."""
     return [tensor.detach() for tensor in (*net.parameters(), *net.buffers()) if tensor.is_floating_point()]
 
 
 def rounds(game: Game, images: Tensor, labels: Tensor) -> Iterator[Round]:
-    """Plays from the game's step to the end of its budget; yields after each round, the game then consistent.
+    """Plays from the game's step to the end of its budget. Yields after each round, when the game may be saved.
 
-    `images` (M, *shape) and `labels` (M,) are the whole train set on the game's device. With a process group
-    every rank plays its slice of the same global batches. Raises SettingsError if more labels are to be kept than
-    there are.
+    `images` (M, *shape) and `labels` (M,) are the whole train set on the game's device. In a process group each rank
+    plays its slice of the same global batches. Raises SettingsError if the family needs more labels than there are.
     """
-    labels = _kept(game, labels)
+    labels = _visible_labels(game, labels)
     modules = {name: _distributed(player) for name, player in game.players.items()}
     while game.step < game.last_round:
         losses: dict[str, Tensor] = {}
@@ -176,24 +175,27 @@ def rounds(game: Game, images: Tensor, labels: Tensor) -> Iterator[Round]:
             _freeze_others(game, player)
             for step in range(player.steps):
                 index = game.step * player.steps + step
-                losses |= _turn(game, name, modules[name], index, images, labels)
+                losses |= _play_turn(game, name, modules[name], index, images, labels)
         game.step += 1
         game.update_average()
         yield Round(game.step, game.images_seen, losses)
 
 
-def _kept(game: Game, labels: Tensor) -> Tensor:
+def _visible_labels(game: Game, labels: Tensor) -> Tensor:
+    """The labels, those that the family hides replaced by -1."""
     if game.labelled is None:
         return labels
     if game.labelled > len(labels):
         raise SettingsError(
-            f"family.labelled={game.labelled} of {len(labels)} images; nearest: family.labelled={len(labels)}"
+            f"family.labelled={game.labelled} of {len(labels)} images", nearest=f"family.labelled={len(labels)}"
         )
     return streams.hide_labels(game.experiment.seed, labels, game.labelled)
 
 
-def _turn(game: Game, name: str, module: nn.Module, index: int, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
-    """One optimiser step of one player. Returns its detached scalars by their metric names."""
+def _play_turn(
+    game: Game, name: str, module: nn.Module, index: int, images: Tensor, labels: Tensor
+) -> dict[str, Tensor]:
+    """One optimiser step of one player. Returns its detached scalars by metric name."""
     settings, optimizer = game.experiment, game.optimizers[name]
     batch = streams.draw_batch(
         settings.seed, name, index, settings.data.batch_size, settings.family.latent, images, labels
@@ -208,7 +210,7 @@ def _turn(game: Game, name: str, module: nn.Module, index: int, images: Tensor, 
 
 
 def _freeze_others(game: Game, player: Player) -> None:
-    """Nobody computes gradients for a player whose turn it is not."""
+    """Only the player whose turn it is gets gradients."""
     for other in game.players.values():
         other.requires_grad_(other is player)
 

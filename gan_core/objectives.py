@@ -1,4 +1,4 @@
-"""Losses and penalties: functions of tensors alone. Scores are raw critic outputs (logits), shape (N,)."""
+"""Losses and penalties as functions of tensors. Scores are raw critic outputs (logits), shape (N,)."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def non_saturating_loss(fake_score: Tensor) -> Tensor:
 
 
 def wasserstein_estimate(real_score: Tensor, fake_score: Tensor) -> Tensor:
-    """E f(x) - E f(G(z)): the earth mover's distance, up to f's Lipschitz constant, at the best f.
+    """E f(x) - E f(G(z)): at the optimal f the earth mover's distance times the Lipschitz constant of f.
 
     Arjovsky et al. 2017, equation 3; the critic minimises its negative.
     """
@@ -38,27 +38,27 @@ def wasserstein_estimate(real_score: Tensor, fake_score: Tensor) -> Tensor:
 def gradient_penalty(critic: Callable[[Tensor], Tensor], real: Tensor, fake: Tensor, mix: Tensor) -> Tensor:
     """E (||grad f(x̂)||_2 - 1)^2 with x̂ = mix * real + (1 - mix) * fake, the norm over a whole sample.
 
-    `mix` has one weight a sample, shape (N, 1, ...). Gulrajani et al. 2017, equation 3. `norm()` has a zero
-    subgradient at zero, where sqrt(sum of squares) gives NaN.
+    `mix` has one weight per sample, shape (N, 1, ...). Gulrajani et al. 2017, equation 3. At zero, the gradient of
+    `vector_norm` is zero, where that of sqrt(sum of squares) would be NaN.
     """
     between = torch.lerp(fake, real, mix).detach()  # (N, *shape)
     slope = torch.func.grad(lambda x: critic(x).sum())(between)  # (N, *shape)
     return (torch.linalg.vector_norm(slope.flatten(1), dim=1) - 1).square().mean()
 
 
-def l1_error(x: Tensor, again: Tensor) -> Tensor:
+def l1_error(x: Tensor, reconstruction: Tensor) -> Tensor:
     """E |x - D(x)|, a mean over pixels, of samples and their reconstructions (N, *shape). Berthelot et al. 2017,
     section 3.1."""
-    return (x - again).abs().mean()
+    return (x - reconstruction).abs().mean()
 
 
-def l2_error(x: Tensor, again: Tensor) -> Tensor:
+def l2_error(x: Tensor, reconstruction: Tensor) -> Tensor:
     """E (x - D(x))^2, a mean over pixels, of samples and their reconstructions (N, *shape)."""
-    return (x - again).square().mean()
+    return (x - reconstruction).square().mean()
 
 
 def gaussian_log_density(x: Tensor, mean: Tensor, variance: Tensor) -> Tensor:
-    """log N(x; mean, variance) of each sample in nats, (N,), summed over its numbers; x (N, *shape)."""
+    """log N(x; mean, variance) of each sample in nats, (N,), summed over its values; x (N, *shape)."""
     return -0.5 * ((x - mean).square() / variance + (2 * math.pi * variance).log()).flatten(1).sum(dim=1)
 
 
@@ -68,10 +68,12 @@ def gaussian_kl(mean: Tensor, log_variance: Tensor) -> Tensor:
 
 
 def known_cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
-    """Cross entropy of logits (N, classes) averaged over the labels (N,) of the *global* batch that are known, not -1;
-    0 if none is. Its mean over ranks is that average."""
+    """Cross entropy of logits (N, classes) over the known labels (N,), those that are not -1; 0 if none is known.
+
+    Its mean over ranks is the average over all known labels of the *global* batch.
+    """
     total = F.cross_entropy(logits, labels, ignore_index=-1, reduction="sum")
-    known = ranks.mean((labels >= 0).sum().to(total.dtype))  # of a rank
+    known = ranks.mean((labels >= 0).sum().to(total.dtype))  # the mean number per rank
     return total / known.clamp(min=1 / ranks.world_size())
 
 

@@ -1,4 +1,4 @@
-"""Optimisers as the papers have them, fused where the device can."""
+"""Optimisers with the papers' settings, fused where PyTorch supports it."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def sgd(lr: float) -> OptimizerFactory:
 
 
 def rmsprop(lr: float) -> OptimizerFactory:
-    """RMSProp without momentum, decay 0.99 (Tieleman & Hinton 2012), as WGAN asks."""
+    """RMSProp without momentum, decay 0.99 (Tieleman & Hinton 2012), as in WGAN."""
 
     def build(parameters: Iterable[Tensor]) -> torch.optim.Optimizer:
         return torch.optim.RMSprop(parameters, lr=lr, foreach=True)

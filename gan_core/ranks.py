@@ -1,4 +1,4 @@
-"""What the ranks of one game share. Without a process group there is one rank and nothing is sent."""
+"""Sums and means over the ranks of one game. Without a process group there is one rank, and nothing is sent."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from torch import Tensor
 
 
 def rank() -> int:
-    """This process's place among the workers, from 0."""
+    """The rank of this process, from 0."""
     return dist.get_rank() if dist.is_initialized() else 0
 
 
 def world_size() -> int:
-    """How many workers play this game together."""
+    """The number of workers of this game."""
     return dist.get_world_size() if dist.is_initialized() else 1
 
 
 def total(value: Tensor) -> Tensor:
-    """The sum of `value` over all ranks, without gradient; `value` is not changed."""
+    """The sum of `value` over all ranks, without gradient. `value` is not changed."""
     if world_size() == 1:
         return value
     summed = value.detach().clone()
@@ -34,7 +34,7 @@ def mean(value: Tensor) -> Tensor:
 
 
 class _Total(torch.autograd.Function):
-    """Sum over ranks; since each rank's loss sees every rank's term, the gradient is the sum over ranks too."""
+    """Sum over ranks. Each rank's loss depends on every rank's term, so the gradient is a sum over ranks, too."""
 
     @staticmethod
     def forward(value: Tensor) -> Tensor:
@@ -42,7 +42,7 @@ class _Total(torch.autograd.Function):
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Tensor], output: Tensor) -> None:
-        """Nothing to keep. Being apart from `forward` makes it usable under torch.func."""
+        """Nothing to save. Its existence makes the function usable under torch.func."""
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> Tensor:
@@ -50,8 +50,7 @@ class _Total(torch.autograd.Function):
 
 
 def gathered(value: Tensor) -> Tensor:
-    """The rows (N, ...) of all ranks, of as many each, in the ranks' order: (world N, ...). Gradients flow to every
-    rank."""
+    """The rows (N, ...) of all ranks, in the order of ranks: (world N, ...). Gradients flow to every rank."""
     if world_size() == 1:
         return value
     before, after = (
@@ -61,5 +60,5 @@ def gathered(value: Tensor) -> Tensor:
 
 
 def differentiable_mean(value: Tensor) -> Tensor:
-    """The mean of `value` over all ranks, through which gradients flow to every rank."""
+    """The mean of `value` over all ranks. Gradients flow to every rank."""
     return _Total.apply(value) / world_size()

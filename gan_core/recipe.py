@@ -14,23 +14,23 @@ Shape = tuple[int, ...]
 
 
 class Turn(NamedTuple):
-    """Whose turn it is, and which: the key of all that is drawn in it."""
+    """One optimiser step of one player: the key of all random draws in it."""
 
     seed: int
     player: str
     number: int
-    """The player's turns before this one, over all its steps and rounds."""
+    """How many turns the player had before this one."""
     size: int
-    """Of the global batch."""
+    """Size of the global batch."""
 
 
 class Batch(NamedTuple):
-    """What one player sees in one turn: this rank's slice of the global batch."""
+    """The data of one player's turn: this rank's slice of the global batch."""
 
     real: Tensor  # (N, *shape), images in [-1, 1]
     labels: Tensor  # (N,), int64; -1 where the family hides them
     z: Tensor  # (N, latent), N(0, I)
-    mix: Tensor  # (N, 1, ...), uniform on [0, 1): one weight a sample
+    mix: Tensor  # (N, 1, ...), uniform on [0, 1): one weight per sample
     turn: Turn
 
 
@@ -39,11 +39,12 @@ OptimizerFactory = Callable[[Iterable[Tensor]], torch.optim.Optimizer]
 
 
 class Player(nn.Module):
-    """One side of the game. Its forward is its *whole* loss, penalty included, for one backward.
+    """One side of the game. Its forward pass is its *whole* loss, penalty included, for one backward pass.
 
-    It registers only what it trains; the nets of the others live in its loss's closure. So DDP around the
-    player reduces each gradient once and exactly. What it keeps beside its weights (BEGAN's k) is a buffer of its
-    net: saved, resumed and moved with it. Ranks do not exchange buffers, so it must follow from means over all ranks.
+    A player registers only what it trains; the networks of others are captured in the closure of its loss. So DDP
+    around the player reduces each gradient exactly once. State other than weights (BEGAN's k) is a buffer of its net,
+    so it is saved, resumed and moved with the net. Ranks do not exchange buffers: compute them from means over all
+    ranks.
     """
 
     def __init__(
@@ -66,11 +67,11 @@ class Player(nn.Module):
         self._optimizer: torch.optim.Optimizer | None = None
 
     def forward(self, batch: Batch) -> tuple[Tensor, Mapping[str, Tensor]]:
-        """The loss on this rank's slice, a scalar, and named scalars worth logging (means over the slice)."""
+        """The loss on this rank's slice, a scalar, and named scalars to log (means over the slice)."""
         return self.loss(batch)
 
     def optimizer(self) -> torch.optim.Optimizer:
-        """The optimiser of what this player trains, made when first asked for: where the net is by then."""
+        """The player's optimiser. Built at the first call, after the net has been moved to its device."""
         if self._optimizer is None:
             self._optimizer = self.optimizer_of(self.net.parameters())
         return self._optimizer
@@ -78,10 +79,10 @@ class Player(nn.Module):
 
 @dataclass(frozen=True)
 class Recipe:
-    """A whole game: the players by name in their order of play (critic first), and what is sampled.
+    """A whole game: the players by name in their order of play (critic first), and the networks that are used.
 
-    A round ends with the last player, which takes one step in it. The running averages of generator, encoder and
-    classifier are what is sampled, scored and asked.
+    A round ends with the last player, which takes one step. Sampling, encoding and classifying use running averages of
+    the networks.
     """
 
     players: Mapping[str, Player]
@@ -89,14 +90,14 @@ class Recipe:
     """z (N, latent) -> samples (N, *shape); (z, labels (N,)) -> samples if conditional."""
     conditional: bool = False
     encoder: nn.Module | None = None
-    """Samples (N, *shape) -> z (N, latent), without noise."""
+    """Samples (N, *shape) -> z (N, latent), deterministic."""
     classifier: nn.Module | None = None
     """Samples (N, *shape) -> logits (N, classes)."""
     labelled: int | None = None
-    """How many images of the train set keep their label, an equal share of each class; None: all."""
+    """How many images of the train set keep their label, an equal number of each class; None: all."""
 
     def images_per_round(self, batch_size: int) -> int:
-        """Real images that one round shows to the players that look at them."""
+        """Real images that all players together see in one round."""
         return batch_size * sum(player.steps for player in self.players.values() if player.sees_real)
 
 
@@ -114,15 +115,15 @@ def adversarial(
     classifier: nn.Module | None = None,
     labelled: int | None = None,
 ) -> Recipe:
-    """The two-player game: `n_critic` critic steps on real images, then one generator step, in which the encoder is
-    trained too."""
-    against = generator if encoder is None else nn.ModuleDict({"generator": generator, "encoder": encoder})
+    """The two-player game: `n_critic` critic steps on real images, then one generator step, which also trains the
+    encoder."""
+    trained = generator if encoder is None else nn.ModuleDict({"generator": generator, "encoder": encoder})
     return Recipe(
         {
             "critic": Player(
                 critic, critic_loss, optimizer, steps=n_critic, sees_real=True, after_step=after_critic_step
             ),
-            "generator": Player(against, generator_loss, optimizer),
+            "generator": Player(trained, generator_loss, optimizer),
         },
         generator,
         conditional=conditional,

@@ -1,6 +1,6 @@
-"""Frozen settings: `override("family.lr=1e-4")`, YAML in and out, errors that name the nearest right one.
+"""Frozen settings: `override("family.lr=1e-4")`, YAML in and out, errors that name the nearest right value.
 
-Nothing here imports torch, so that a typing mistake is told in a fraction of a second.
+Nothing here imports torch, so that a typing mistake is reported in a fraction of a second.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pydantic.fields import FieldInfo
 
 
 class SettingsError(ValueError):
-    """A user's mistake. The message is one line: the setting, its value, why it is wrong, and the nearest right one."""
+    """A user's mistake, in one line: the setting, its value, why it is wrong, and the nearest right value."""
 
     def __init__(self, wrong: str, nearest: str | None = None) -> None:
         """`wrong`: `key=value`, as the user typed it, and why it is wrong. `nearest`: what to type instead."""
@@ -24,7 +24,7 @@ class SettingsError(ValueError):
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """The known name most like `name`: an equal last part first (`lr` -> `family.lr`), else by letters."""
+    """The known name that is most like `name`. An equal last part counts most (`lr` -> `family.lr`), then letters."""
 
     def likeness(candidate: str) -> float:
         part, wanted = candidate.rpartition(".")[2], name.rpartition(".")[2]
@@ -36,38 +36,38 @@ def nearest(name: str, known: Iterable[str]) -> str:
 
 
 class Settings(BaseModel):
-    """A frozen node of the tree; an unknown key is refused, never ignored."""
+    """A frozen node of the settings tree. An unknown key is an error, never ignored."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, serialize_by_alias=True)
 
     @classmethod
     def load(cls, values: Mapping[str, Any], prefix: str = "") -> Self:
-        """Builds and checks the tree. Raises SettingsError naming every wrong setting, below `prefix`."""
+        """Builds and checks the tree. Raises SettingsError that names each wrong setting, with `prefix` before it."""
         try:
             return cls.model_validate(values)
         except ValidationError as error:
-            raise SettingsError("; ".join(_explain(item, cls, prefix) for item in error.errors())) from None
+            raise SettingsError("; ".join(str(_explain(item, cls, prefix)) for item in error.errors())) from None
 
     @classmethod
     def from_yaml(cls, text: str) -> Self:
-        """The tree that `to_yaml` wrote, or one written by hand. Raises SettingsError."""
+        """Reads what `to_yaml` or a person wrote. Raises SettingsError."""
         return cls.load(parse_yaml(text))
 
     def to_yaml(self) -> str:
-        """The whole tree with its defaults, as a person would write it."""
+        """The whole tree, defaults included."""
         return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False)
 
     def override(self, *assignments: str) -> Self:
-        """A copy with `path=value` settings applied, e.g. `family.lr=1e-4`. Raises SettingsError."""
+        """A copy with `path=value` settings applied, such as `family.lr=1e-4`. Raises SettingsError."""
         return self.load(assign(self.chosen(), assignments, known=paths(self)))
 
     def chosen(self) -> dict[str, Any]:
-        """What was set by hand, without the defaults: what an override starts from."""
+        """The values that were set explicitly, without defaults. An override starts from them."""
         return self.model_dump(exclude_unset=True)
 
 
 def parse_yaml(text: str) -> dict[str, Any]:
-    """A YAML mapping. Raises SettingsError with the line if it is none."""
+    """The mapping that a YAML text holds. Raises SettingsError, with the line, for anything else."""
     try:
         values = yaml.safe_load(text) or {}
     except yaml.YAMLError as error:
@@ -78,17 +78,20 @@ def parse_yaml(text: str) -> dict[str, Any]:
 
 
 def assign(values: dict[str, Any], assignments: Iterable[str], known: Iterable[str]) -> dict[str, Any]:
-    """Sets `path=value` strings in a nested dict. A path outside `known` is refused with its nearest one;
-    below a known node it is left to that node's own model, which knows better what to say."""
+    """Sets `path=value` strings in a nested dict and returns it.
+
+    Raises SettingsError, with the nearest path, for a path outside `known`. A path directly below a known section is
+    let through: the section's own model reports it better.
+    """
     known = list(known)
     nodes = {path.rpartition(".")[0] for path in known} - {""}
     for assignment in assignments:
         path, equals, text = assignment.partition("=")
         if not equals:
-            raise SettingsError(f"'{assignment}' is not key=value; nearest: {nearest(path, known)}=...")
+            raise SettingsError(f"'{assignment}' is not key=value", nearest=f"{nearest(path, known)}=...")
         parent, _, leaf = path.rpartition(".")
         if path not in known and parent not in nodes:
-            raise SettingsError(f"unknown setting '{path}'; nearest: {nearest(path, known)}")
+            raise SettingsError(f"unknown setting '{path}'", nearest=nearest(path, known))
         node = values
         for part in filter(None, parent.split(".")):
             node[part] = node = _node(node.get(part))
@@ -97,12 +100,12 @@ def assign(values: dict[str, Any], assignments: Iterable[str], known: Iterable[s
 
 
 def _node(value: Any) -> dict[str, Any]:
-    """A section of a config: it may be left empty, or be a name alone (`family: wgan`)."""
+    """A section of a config as a dict. In YAML a section may be empty, or a name alone (`family: wgan`)."""
     return value if isinstance(value, dict) else {} if value is None else {"name": value}
 
 
 def paths(node: BaseModel | type[BaseModel], prefix: str = "") -> list[str]:
-    """Every dotted path below a tree of settings (an instance also knows its family's own fields)."""
+    """Every dotted path of a settings tree. Of an instance this includes its family's own fields."""
     found: list[str] = []
     fields = (node if isinstance(node, type) else type(node)).model_fields
     for attribute, field in fields.items():
@@ -116,8 +119,8 @@ def paths(node: BaseModel | type[BaseModel], prefix: str = "") -> list[str]:
 
 
 def _scalar(text: str) -> Any:
-    """`null` and lists are YAML; anything else stays text for the field's own type to read (YAML takes 1e-4
-    for a word and `on` for a truth)."""
+    """`null`, lists and mappings are parsed as YAML. Anything else stays text, which the field's own type parses:
+    YAML would read 1e-4 as a string and `on` as true."""
     if text in ("null", "~"):
         return None
     if re.fullmatch(r"\d+(\.\d+)?[eE]\+?\d+", text) and float(text).is_integer():
@@ -138,8 +141,8 @@ _WANTED = {
 }
 
 
-def _explain(item: Any, model: type[BaseModel], prefix: str) -> str:
-    """One pydantic error as one phrase: path=value, what is wrong, the nearest right one."""
+def _explain(item: Any, model: type[BaseModel], prefix: str) -> SettingsError:
+    """One pydantic error as ours: path=value, what is wrong, the nearest right value."""
     path = prefix + ".".join(str(part) for part in item["loc"])
     kind, context, given = item["type"], item.get("ctx", {}), item["input"]
     field = _field(model, item["loc"])
@@ -147,35 +150,39 @@ def _explain(item: Any, model: type[BaseModel], prefix: str) -> str:
         section = isinstance(given, dict) and len(item["loc"]) == 1
         sections = [prefix + (one.alias or name) for name, one in model.model_fields.items()]
         known = sections if section else paths(model, prefix)
-        return f"unknown setting '{path}'; nearest: {nearest(path, known)}"
+        return SettingsError(f"unknown setting '{path}'", nearest=nearest(path, known))
     if kind == "missing":
-        return f"{path} is missing; nearest: {path}={(field.examples or ['...'])[0] if field else '...'}"
+        example = (field.examples or ["..."])[0] if field else "..."
+        return SettingsError(f"{path} is missing", nearest=f"{path}={example}")
     if kind in ("greater_than_equal", "less_than_equal"):
         bound = context.get("ge", context.get("le"))
         side = "least" if "ge" in context else "most"
-        return f"{path}={given} is out of range, at {side} {bound}; nearest: {path}={bound}"
+        return SettingsError(f"{path}={given} is out of range, at {side} {bound}", nearest=f"{path}={bound}")
     if kind in _WANTED:
-        return f"{path}={given!r} is not {_WANTED[kind]}; nearest: {path}={_written(field.default) if field else '...'}"
+        default = _written(field.default) if field else "..."
+        return SettingsError(f"{path}={given!r} is not {_WANTED[kind]}", nearest=f"{path}={default}")
     if kind == "literal_error" and field is not None:
-        return unknown(path, given, list(get_args(field.annotation)))
+        return SettingsError(unknown(path, given, list(get_args(field.annotation))))
     error = context.get("error")
     if isinstance(error, SettingsError):
-        return str(error)
-    return f"{path}={given!r}: {error or item['msg']}" if path else str(error or item["msg"])
+        return error
+    why = str(error or item["msg"])
+    return SettingsError(f"{path}={given!r}: {why}" if path else why)
 
 
 def _written(value: object) -> str:
-    """A value as the command line takes it."""
+    """A value as one types it on the command line."""
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def unknown(path: str, given: object, known: Iterable[str]) -> str:
-    """The phrase for a name that is none of the known ones."""
+    """The phrase for a name that is not among the known ones."""
     known = list(known)
     return f"unknown {path} '{given}'; nearest: {nearest(str(given), known)} (known: {', '.join(known)})"
 
 
 def _field(model: type[BaseModel], loc: tuple[Any, ...]) -> FieldInfo | None:
+    """The field that pydantic's location `loc` names, if there is one."""
     node: Any = model
     field = None
     for part in loc:

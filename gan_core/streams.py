@@ -1,7 +1,7 @@
-"""Which real images and which noise belong to a player's turn: a function of (seed, turn) alone.
+"""The real images and the noise of each turn, a function of (seed, turn) alone.
 
-The global batch is drawn whole on every rank and then sliced, so that 1, 2 or N workers, and a run that was
-resumed, see the same game.
+Every rank draws the whole global batch and takes its slice. So 1, 2 or N workers play the same game, and so does a run
+that was resumed.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _BLOCK = 256
 
 
 def seeded(device: torch.device | str, *key: object) -> torch.Generator:
-    """A random generator on `device`, its seed a hash of `key`."""
+    """A random generator on `device`, seeded with a hash of `key`."""
     digest = hashlib.blake2b("/".join(map(str, key)).encode(), digest_size=8).digest()
     return torch.Generator(device).manual_seed(int.from_bytes(digest) >> 1)
 
@@ -31,7 +31,7 @@ def _permutation(seed: int, player: str, epoch: int, count: int, device: torch.d
 
 
 def _indices(seed: int, player: str, first: int, size: int, count: int, device: torch.device) -> Tensor:
-    """Which of `count` images stand at positions first .. first + size of the player's endless reshuffling."""
+    """Indices (size,) at positions first .. first + size of the player's endless sequence of shuffled epochs."""
     parts = []
     while size > 0:
         epoch, start = divmod(first, count)
@@ -41,9 +41,9 @@ def _indices(seed: int, player: str, first: int, size: int, count: int, device: 
 
 
 def draw_batch(seed: int, player: str, index: int, size: int, latent: int, images: Tensor, labels: Tensor) -> Batch:
-    """This rank's slice of the global batch of `size` that `player` sees in its turn `index` (from 0).
+    """This rank's slice of the global batch of `size` in the turn `index` (from 0) of `player`.
 
-    `images` is the whole train set (M, *shape) on the device where the noise is to be drawn.
+    `images` (M, *shape) is the whole train set. Noise is drawn on its device.
     """
     device, share = images.device, size // ranks.world_size()
     mine = slice(ranks.rank() * share, (ranks.rank() + 1) * share)
@@ -55,12 +55,12 @@ def draw_batch(seed: int, player: str, index: int, size: int, latent: int, image
 
 
 def normal(turn: Turn, purpose: str, like: Tensor) -> Tensor:
-    """N(0, 1) in the shape of `like` (N, ...): this rank's rows of what the turn draws for the global batch."""
+    """N(0, 1) in the shape of `like` (N, ...): this rank's rows of the turn's draw for the global batch."""
     return _rows(torch.randn, turn, purpose, like)
 
 
 def uniform(turn: Turn, purpose: str, like: Tensor) -> Tensor:
-    """The same, uniform on [0, 1)."""
+    """As `normal`, but uniform on [0, 1)."""
     return _rows(torch.rand, turn, purpose, like)
 
 
@@ -71,25 +71,25 @@ def _rows(sampler: Callable[..., Tensor], turn: Turn, purpose: str, like: Tensor
 
 
 def hide_labels(seed: int, labels: Tensor, kept: int) -> Tensor:
-    """`labels` (M,) with all but `kept` replaced by -1: a choice by `seed`, as many of each class as there can be."""
+    """`labels` (M,) with all but `kept` replaced by -1. The seed chooses, as evenly over classes as possible."""
     known = labels.cpu()
     order = torch.randperm(len(known), generator=seeded("cpu", seed, "labelled"))
     by_class = order[known[order].argsort(stable=True)]
     sizes = known.bincount()
-    place = torch.arange(len(known)) - (sizes.cumsum(0) - sizes)[known[by_class]]  # within its class
+    place = torch.arange(len(known)) - (sizes.cumsum(0) - sizes)[known[by_class]]  # rank within its class
     chosen = by_class[place.argsort(stable=True)[:kept]].to(labels.device)
     return torch.full_like(labels, -1).index_copy(0, chosen, labels[chosen])
 
 
 def labels_of(start: int, stop: int, classes: int, device: torch.device | str) -> Tensor:
-    """Classes of samples start .. stop of an endless sequence: sample i has class i % classes."""
+    """Classes of samples start .. stop: sample i has class i % classes."""
     return torch.arange(start, stop, device=device) % classes
 
 
 def latents(
     seed: int, purpose: str, start: int, stop: int, latent: int, device: torch.device, dtype: torch.dtype
 ) -> Tensor:
-    """Rows start .. stop of an endless table of z ~ N(0, I), the same for any way of slicing it."""
+    """Rows start .. stop of an endless table of z ~ N(0, I). A row does not depend on how the table is sliced."""
 
     def blocks() -> Iterator[Tensor]:
         for block in range(start // _BLOCK, -(-stop // _BLOCK)):

@@ -1,6 +1,7 @@
-"""Datasets by name, each a tensor source that can live whole on the device. Nothing is fetched unasked.
+"""Datasets by name, each small enough to be on the device as a whole. Nothing is downloaded unless asked for.
 
-This module does not import torch: the command line reads a pack's `manifest` without it."""
+This module does not import torch, so that the command line can read a pack's `manifest` without it.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +16,7 @@ __all__ = ["load"]
 
 
 def load(settings: Data, cache: Path | None = None) -> Dataset:
-    """`gan_core.data.loading.load`."""
+    """The dataset of those settings, on the CPU: see `gan_core.data.loading.load`, which needs torch."""
     from gan_core.data.loading import load
 
     return load(settings, cache)

@@ -1,4 +1,4 @@
-"""Datasets that need no file of the user's and are small enough to be made at every start."""
+"""Datasets that need no files of the user. They are small, so each process makes its own."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from gan_core.streams import seeded
 def _digits(settings: Data) -> Dataset:
     """The 1,797 8x8 handwritten digits that scikit-learn ships (Alpaydin & Kaynak 1998), resized bilinearly.
 
-    Read from its file: to import scikit-learn costs each process of a run a second and more.
+    They are read from its file, because importing scikit-learn takes each process a second or more.
     """
     sklearn = find_spec("sklearn")
     if sklearn is None or sklearn.origin is None:
@@ -59,7 +59,7 @@ def _mixture(settings: Data, centres: Tensor, sigma: float, per_mode: int = 1000
 
 
 def _samples(modes: Modes, count: int, *key: object) -> tuple[Tensor, Tensor]:
-    """`count` samples (count, D), as many of each mode as of another, and their modes (count,)."""
+    """`count` samples (count, D), equally many of each mode, and their modes (count,)."""
     labels = torch.arange(count) * len(modes.centres) // count
     noise = torch.randn(count, modes.centres.shape[1], generator=seeded("cpu", *key))
     return modes.centres[labels] + modes.sigma * noise, labels

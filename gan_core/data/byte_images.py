@@ -1,4 +1,4 @@
-"""Images that are kept in one byte a value and taken as floats: a quarter of the memory, the same numbers."""
+"""Images that are stored as bytes and indexed as floats: a quarter of the memory, the same numbers."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from torch import Tensor
 from torch.utils._pytree import tree_map
 
 _aten = torch.ops.aten
-_TAKING = (_aten.index.Tensor, _aten.index_select.default, _aten.select.int)
-_PARTS = (_aten.slice.Tensor, _aten.split.Tensor, _aten.split_with_sizes.default, _aten.detach.default)
+_INDEXING = (_aten.index.Tensor, _aten.index_select.default, _aten.select.int)
+_SLICING = (_aten.slice.Tensor, _aten.split.Tensor, _aten.split_with_sizes.default, _aten.detach.default)
 
 
 class ByteImages(Tensor):
-    """A float tensor (M, C, H, W) in [-1, 1] over stored bytes 0..255.
+    """A float tensor (M, C, H, W) in [-1, 1] that is stored as bytes 0..255.
 
-    What is taken by index is an ordinary float tensor. Slices, `split` and `to` stay bytes. Any other operation
-    first makes floats of all of it: right, but as large as floats are.
+    Indexing gives an ordinary float tensor. Slices, `split` and `to` keep bytes. Any other operation converts the whole
+    tensor to floats first, which is correct but takes the memory of floats.
     """
 
     stored: Tensor
-    """uint8 (M, C, H, W); may be a memory-mapped file that several processes share."""
+    """uint8 (M, C, H, W). It may be a memory-mapped file that several processes share."""
 
     @staticmethod
     def __new__(cls, stored: Tensor, dtype: torch.dtype = torch.float32) -> ByteImages:
@@ -33,14 +33,14 @@ class ByteImages(Tensor):
     def __init__(self, stored: Tensor, dtype: torch.dtype = torch.float32) -> None:
         self.stored = stored
 
-    # Results are what dispatch returns, not made ByteImages again.
+    # Without this, torch would turn the results of `__torch_dispatch__` into ByteImages again.
     __torch_function__ = torch._C._disabled_torch_function_impl  # type: ignore[assignment]
 
     def __repr__(self) -> str:  # type: ignore[override]
         return f"ByteImages({tuple(self.shape)}, dtype={self.dtype}, device='{self.device}')"
 
     def floats(self) -> Tensor:
-        """All of it as an ordinary tensor."""
+        """The whole tensor as an ordinary float tensor."""
         return normalised(self.stored, self.dtype)
 
     @classmethod
@@ -49,9 +49,9 @@ class ByteImages(Tensor):
     ) -> Any:
         kwargs = kwargs or {}
         first = args[0]
-        if isinstance(first, ByteImages) and func in _TAKING:
+        if isinstance(first, ByteImages) and func in _INDEXING:
             return normalised(func(first.stored, *args[1:], **kwargs), first.dtype)
-        if isinstance(first, ByteImages) and func in _PARTS:
+        if isinstance(first, ByteImages) and func in _SLICING:
             parts = func(first.stored, *args[1:], **kwargs)
             return tree_map(lambda part: ByteImages(part, first.dtype), parts)
         if isinstance(first, ByteImages) and func is _aten._to_copy.default:

@@ -1,4 +1,4 @@
-"""`Dataset`: real samples that one game is played with, and what is known of them."""
+"""`Dataset`: the real samples of one game, with labels."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from gan_core.recipe import Shape
 
 @dataclass(frozen=True)
 class Modes:
-    """The Gaussians of a mixture: their centres (K, D) and common deviation."""
+    """The Gaussians of a mixture: their centres (K, D) and common standard deviation."""
 
     centres: Tensor
     sigma: float
@@ -24,7 +24,7 @@ class Modes:
 class Dataset:
     """A train set: `images` (M, *shape), images in [-1, 1], and `labels` (M,), int64.
 
-    Images that come in files are `ByteImages`: a float tensor that is stored, and moved, as bytes.
+    Images from files are `ByteImages`: a float tensor that is stored and moved as bytes.
     """
 
     name: str
@@ -32,10 +32,11 @@ class Dataset:
     labels: Tensor
     classes: int
     modes: Modes | None = None
-    """Where the samples lie, if the data is a mixture."""
+    """The modes, if the data is a mixture."""
     held_out: Tensor | None = None
-    """Real samples (H, *shape) that are never trained on, and their labels (H,); None if nothing is withheld."""
+    """Real samples (H, *shape) that are never trained on; None if there are none."""
     held_out_labels: Tensor | None = None
+    """Their labels (H,)."""
 
     @property
     def shape(self) -> Shape:
@@ -48,7 +49,7 @@ class Dataset:
         return self.images.dim() == 4
 
     def to(self, device: torch.device | str, dtype: torch.dtype) -> Dataset:
-        """The same set on a device; images take `dtype`."""
+        """The same set on a device, images in `dtype`."""
         return replace(
             self,
             images=self.images.to(device, dtype),
@@ -58,7 +59,7 @@ class Dataset:
         )
 
     def digest(self) -> str:
-        """sha256 of the train set as the game sees it: pixels after preprocessing, and labels."""
+        """sha256 of the train set in the form that the game sees: preprocessed pixels, and labels."""
         content = hashlib.sha256(repr((self.name, self.shape, self.classes)).encode())
         values = self.images.stored if isinstance(self.images, ByteImages) else self.images.float()
         content.update(values.cpu().contiguous().numpy().data)

@@ -1,4 +1,4 @@
-"""Images decoded once: one file of bytes in a folder of the cache, which later processes map into memory."""
+"""The decode cache: images are decoded once into a file of bytes, which later processes map into memory."""
 
 from __future__ import annotations
 
@@ -25,20 +25,22 @@ _AHEAD = 256
 
 @dataclass(frozen=True)
 class DecodedImages:
-    """`images` uint8 (M, C, S, S), memory-mapped, in random order; `labels` (M,) int64."""
+    """Images of one size, in random order, with labels."""
 
     images: np.ndarray
+    """uint8 (M, C, S, S), memory-mapped; a pack may hold float32."""
     labels: np.ndarray
+    """int64 (M,)."""
     classes: int
     bad: list[str]
-    """A line for each image that could not be used: its name and why."""
+    """A line for each image that could not be used: its name and the reason."""
 
 
 def decoded_images(source: ImageSource, name: str, size: int, cache: Path) -> DecodedImages:
-    """The source's images in size x size, from `cache`, or decoded into it now by one process while others wait.
+    """The source's images in size x size, from `cache`. If they are missing, one process decodes them; others wait.
 
-    A source, size or program that has changed makes a new entry; a damaged entry is made anew. Raises SettingsError
-    if the cache cannot be written.
+    An entry depends on source, size and code, so a change makes a new one. A damaged entry is replaced. Raises
+    SettingsError if the cache cannot be written.
     """
     from filelock import FileLock
 
@@ -54,14 +56,14 @@ def decoded_images(source: ImageSource, name: str, size: int, cache: Path) -> De
             if found is None:
                 _make(source.open(), name, size, folder)
     except OSError as error:
-        raise SettingsError(f"the cache {cache} cannot be written: {error}; nearest: GANFLEET_CACHE=FOLDER") from None
+        raise SettingsError(f"the cache {cache} cannot be written: {error}", nearest="GANFLEET_CACHE=FOLDER") from None
     found = found or _open(folder)
     assert found is not None, folder
     return found
 
 
 def _code() -> str:
-    """Changes with whatever decides what an image looks like: this program, and the decoder."""
+    """A digest of all code that decides how an image is decoded, Pillow's version included."""
     import PIL
 
     files = [Path(str(module.__file__)) for module in (image_files, sources, torchvision_sets)] + [Path(__file__)]
@@ -71,14 +73,14 @@ def _code() -> str:
 def _open(folder: Path) -> DecodedImages | None:
     try:
         about = json.loads((folder / ABOUT).read_text())
-        pixels = np.load(folder / IMAGES, mmap_mode="c")  # may be written to, which changes no file
+        pixels = np.load(folder / IMAGES, mmap_mode="c")  # copy-on-write: torch wants writable memory
         return DecodedImages(pixels, np.load(folder / LABELS), about["classes"], about["bad"])
     except (OSError, ValueError, EOFError):
         return None
 
 
 def _make(opened: ImageReader, name: str, size: int, folder: Path) -> None:
-    """Decodes into a folder aside, which is then moved. The caller holds the lock."""
+    """Decodes into a temporary folder and then renames it. The caller holds the lock."""
     aside = folder.with_name(f".{folder.name}.part")
     for leftover in (aside, folder):
         shutil.rmtree(leftover, ignore_errors=True)
@@ -95,7 +97,7 @@ def _make(opened: ImageReader, name: str, size: int, folder: Path) -> None:
 
 
 def _decode(opened: ImageReader, name: str, size: int, file: IO[bytes]) -> tuple[list[int], list[str]]:
-    """Writes the images as one .npy file, in an order drawn from the data's name alone. Returns labels and failures."""
+    """Writes the images as one .npy file, in an order drawn from the data's name. Returns labels and errors."""
     labels: list[int] = []
     bad: list[str] = []
 
@@ -106,7 +108,7 @@ def _decode(opened: ImageReader, name: str, size: int, file: IO[bytes]) -> tuple
             return str(error)
 
     def header() -> None:
-        """Is as long for many images as for none, so that it can be written again when they have been counted."""
+        """Its length does not depend on the number of images, so it can be written again once they are counted."""
         shape = (len(labels), opened.channels, size, size)
         np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
 

@@ -1,4 +1,4 @@
-"""Image files as tensors: which files a folder holds, what they contain, their pixels batch by batch."""
+"""Image files: those that a folder holds, their digest, their pixels in batches."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".ppm", ".tif", ".tiff", ".gif")
-"""In any case of letters."""
+"""Upper case counts, too."""
 GREY_MODES = ("1", "L", "LA", "La", "I", "I;16", "I;16L", "I;16B", "F")
 THREADS = 4
 _CHUNK = 2**20
 
 
 def image_files(folder: Path) -> list[Path]:
-    """All images below `folder`, sorted by their relative POSIX names; hidden files and folders are passed over.
+    """All images below `folder`, sorted by relative POSIX name, without hidden files and folders.
 
     Links to folders are followed. Raises ValueError if there is no such folder, or no image in it.
     """
@@ -44,7 +44,7 @@ def image_files(folder: Path) -> list[Path]:
 
 
 def _walk(folder: Path) -> Iterator[str]:
-    """The relative POSIX names of all files that are not hidden."""
+    """Relative POSIX names of all files that are not hidden."""
     for place, folders, names in os.walk(folder, followlinks=True):
         below = "" if Path(place) == folder else Path(place).relative_to(folder).as_posix() + "/"
         here = os.path.join(os.path.realpath(place), "")
@@ -52,7 +52,7 @@ def _walk(folder: Path) -> Iterator[str]:
             name
             for name in folders
             if not name.startswith(".") and not here.startswith(os.path.join(os.path.realpath(Path(place, name)), ""))
-        ]  # a link to what it lies in would be walked for ever
+        ]  # a link to a folder around it would be followed for ever
         yield from (below + name for name in names if not name.startswith("."))
 
 
@@ -65,7 +65,7 @@ def _nearest_folder(folder: Path) -> Path:
 
 
 def files_digest(folder: Path, files: Iterable[Path]) -> str:
-    """sha256 of the files' names below `folder`, their contents and order; where `folder` lies does not matter."""
+    """sha256 of the files' order, contents and names relative to `folder`."""
     content = hashlib.sha256()
     for path in files:
         with path.open("rb") as file:
@@ -77,36 +77,36 @@ def files_digest(folder: Path, files: Iterable[Path]) -> str:
 
 
 def read_image(file: Path | IO[bytes], *, name: str = "", over_white: bool = False) -> Image.Image:
-    """One file in 8 bits a channel: mode `L` if it is grey, else `RGB`. Of an animation the first frame.
+    """An image file in 8 bits per channel: mode `L` if it is grey, else `RGB`. Of an animation, the first frame.
 
-    EXIF orientation and colour profiles are not applied. For the rest see `eight_bits`. Raises ValueError with the
-    file's path or `name` if it cannot be decoded whole.
+    EXIF orientation and colour profiles are not applied; see `eight_bits` for transparency and 16 bits. Raises
+    ValueError, with the file's path or `name`, if it cannot be decoded completely.
     """
     from PIL import Image
 
     try:
         with Image.open(file) as image:
             return eight_bits(image, over_white=over_white)
-    except Exception as error:  # a decoder raises whatever its parser met: OSError, SyntaxError, struct.error, ...
+    except Exception as error:  # decoders raise many types: OSError, SyntaxError, struct.error, ...
         raise ValueError(f"{name or file} is no image that can be read: {' '.join(str(error).split())}") from None
 
 
 def is_grey(path: Path) -> bool:
-    """Whether a file's header says that it is grey. One that cannot be read is not in colour."""
+    """Whether a file's header says that it is grey. A file that cannot be read counts as grey."""
     from PIL import Image
 
     try:
         with Image.open(path) as image:
             return image.mode in GREY_MODES
-    except Exception:  # as in read_image, which will tell
+    except Exception:  # as in read_image, which reports it
         return True
 
 
 def eight_bits(image: Image.Image, *, over_white: bool = False) -> Image.Image:
     """An image of any mode as `L` if it is grey, else `RGB`.
 
-    Transparency is dropped, as PIL's `convert("RGB")` drops it and with it all published FID code; or the image is
-    laid over white. 16-bit grey is scaled to 8 bits. Raises ValueError for pixels without a known range.
+    Transparency is dropped as by PIL's `convert("RGB")`, which all published FID code uses; with `over_white` the image
+    is composed over white. 16-bit grey is scaled to 8 bits. Raises ValueError for pixels without a known range.
     """
     from PIL import Image
 
@@ -119,16 +119,16 @@ def eight_bits(image: Image.Image, *, over_white: bool = False) -> Image.Image:
         image = image.convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert(wanted)
     image.load()
-    image.info.pop("transparency", None)  # PIL warns of palettes that have it
+    image.info.pop("transparency", None)  # PIL warns about palettes with transparency
     return image.convert(wanted)
 
 
 def image_batches(files: Iterable[Path], batch: int, channels: int | None = None) -> Iterator[Tensor]:
-    """The files' pixels in their order, uint8 (n, C, H, W), n = `batch` but for the last one.
+    """The files' pixels in order, uint8 (n, C, H, W), with n = `batch` except for the last batch.
 
-    `channels`: 1 or 3, to which every file is converted (by ITU-R 601 luma, or by repetition); None: 1 if the first
-    file is grey, and a colour file later is an error, else 3. Decoded by a few threads at most one batch ahead.
-    Raises ValueError naming the first file that cannot be read, or is not of the first one's size.
+    `channels` 1 or 3 converts every file (by ITU-R 601 luma, or by repetition). None takes the first file's: 3 if it is
+    in colour; 1 if it is grey, and then a colour file is an error. A few threads decode at most one batch ahead.
+    Raises ValueError that names the first file that cannot be read, or that differs in size from the first.
     """
     if batch < 1 or channels not in (None, 1, 3):
         raise ValueError(f"batch={batch}, channels={channels}; nearest: batch={max(batch, 1)}, channels=3")
@@ -153,7 +153,7 @@ def image_batches(files: Iterable[Path], batch: int, channels: int | None = None
 
 
 def in_order(function: Callable[[T], R], items: Iterable[T], ahead: int) -> Iterator[R]:
-    """`map`, by a few threads, up to `ahead` results before they are asked for."""
+    """`map` in a few threads, which compute up to `ahead` results in advance."""
     left = iter(items)
     pool = ThreadPoolExecutor(THREADS, thread_name_prefix="decode")
     try:

@@ -1,4 +1,4 @@
-"""The dataset that settings name, read, decoded or unpacked."""
+"""Loads the dataset that the settings name."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ from gan_core.streams import seeded
 def load(settings: Data, cache: Path | None = None) -> Dataset:
     """The dataset of those settings, on the CPU in float32.
 
-    `settings.held_out` withholds that share, the same samples for every seed of a run: of images a random choice,
-    of a mixture fresh samples, so that its train set stays whole.
+    `settings.held_out` withholds that share of the samples, the same ones for every seed of a run. Of images it is a
+    random choice. For a mixture fresh samples are drawn, and the train set stays complete.
 
-    Images that come in files are decoded once, into `cache` (`$GANFLEET_CACHE` or ~/.cache/ganfleet), and from then on
-    memory-mapped: the first of several processes decodes, the others wait, and all share its pages. Their order is
-    random, the same at every load. A pack must be on this machine.
+    Image files are decoded once into `cache` (`$GANFLEET_CACHE` or ~/.cache/ganfleet) and then memory-mapped: the first
+    of several processes decodes, the others wait, and all share the same pages. Images are in random order, the same at
+    every load. A pack must be on this machine.
 
-    Raises SettingsError if files are missing, or more of them than `settings.max_bad` cannot be used.
+    Raises SettingsError if files are missing, or if more than `settings.max_bad` of them cannot be used.
     """
     if settings.name in BUILT_IN:
         found = BUILT_IN[settings.name](settings)
@@ -48,7 +48,7 @@ def load(settings: Data, cache: Path | None = None) -> Dataset:
 
 
 def _unpacked(settings: Data) -> Dataset:
-    """As its source would be loaded: under the same name, the same samples withheld."""
+    """A pack. It has the name and the withheld samples of the dataset that was packed."""
     name, rows = packed(settings)
     if rows.images.dtype == np.uint8:
         return _dataset(settings, name, rows)
@@ -57,11 +57,12 @@ def _unpacked(settings: Data) -> Dataset:
 
 
 def _count(settings: Data, whole: int) -> int:
+    """How many of `whole` samples to withhold."""
     return max(round(settings.held_out * whole), 1) if settings.held_out else 0
 
 
 def _withheld(whole: Dataset, count: int) -> Dataset:
-    """The set without `count` random samples, which are kept beside it; both in the set's own order."""
+    """The set with `count` random samples moved to `held_out`. The order of samples is kept in both."""
     held = torch.zeros(len(whole.images), dtype=torch.bool)
     held[torch.randperm(len(held), generator=seeded("cpu", whole.name, "held out"))[:count]] = True
     return replace(
@@ -74,7 +75,7 @@ def _withheld(whole: Dataset, count: int) -> Dataset:
 
 
 def _dataset(settings: Data, name: str, decoded: DecodedImages) -> Dataset:
-    """Its rows are in random order, so that what is withheld is a slice of the same mapped pages."""
+    """A dataset of decoded images. They are in random order, so withheld images are a slice of the same mapped file."""
     images, labels = torch.from_numpy(decoded.images), torch.from_numpy(decoded.labels)
     count = _count(settings, len(images))
     train = Dataset(name, ByteImages(images[count:]), labels[count:], decoded.classes)
@@ -89,8 +90,8 @@ def _check_bad(settings: Data, decoded: DecodedImages) -> None:
         return
     named = "; ".join(bad[:3]) + (f"; and {len(bad) - 3} more" if len(bad) > 3 else "")
     if good < 2:
-        raise SettingsError(f"data.path={settings.path} holds {good} images that can be used; nearest: two. {named}")
+        raise SettingsError(f"data.path={settings.path} holds {good} images that can be used", nearest=f"two. {named}")
     raise SettingsError(
-        f"data.max_bad={settings.max_bad}, but {len(bad)} of {len(bad) + good} images cannot be used: {named}; "
-        f"nearest: data.max_bad={len(bad)}"
+        f"data.max_bad={settings.max_bad}, but {len(bad)} of {len(bad) + good} images cannot be used: {named}",
+        nearest=f"data.max_bad={len(bad)}",
     )

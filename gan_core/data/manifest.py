@@ -1,4 +1,4 @@
-"""What a packed dataset consists of: a JSON file that is written last, so that half a pack has none."""
+"""The manifest of a pack: a JSON file that lists its shards. It is written last, so an incomplete pack has none."""
 
 from __future__ import annotations
 
@@ -21,34 +21,34 @@ class Shard(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: Annotated[str, Field(pattern=r"^[a-z]+(-[0-9a-z]+)*\.npy$")]
-    """Has part of the digest, so that no two shards of other contents have the same name."""
+    """Contains part of the digest, so that shards with different contents have different names."""
     sha256: Digest
     size: Annotated[int, Field(ge=1)]
-    """Bytes."""
+    """Size in bytes."""
     images: Annotated[int, Field(ge=1)]
 
 
 class Manifest(BaseModel):
-    """Images in the order in which a game sees them, cut into shards, and their labels."""
+    """A dataset's images, in the order of the dataset, cut into shards, and their labels."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     format: Literal[1] = 1
     name: str
-    """Of the dataset that was packed."""
+    """Name of the dataset that was packed."""
     images: Annotated[int, Field(ge=2)]
     classes: Annotated[int, Field(ge=1)]
     channels: Literal[1, 3]
     image_size: Annotated[int, Field(ge=1)]
     """Side in pixels."""
     values: Literal["uint8", "float32"]
-    """Bytes 0..255; or floats in [-1, 1], where the dataset's images are no bytes."""
+    """Bytes 0..255, or floats in [-1, 1] for a dataset that is not made of bytes."""
     shards: Annotated[tuple[Shard, ...], Field(min_length=1)]
     """Each an array (n, channels, image_size, image_size)."""
     labels: Shard
     """int64 (images,)."""
     content: str = ""
-    """sha256 of all of the above, the shards' digests among them: equal for equal packs, and for no others."""
+    """sha256 of all fields above, the shards' digests included. Packs with equal contents have equal values."""
 
     @model_validator(mode="before")
     @classmethod
@@ -59,32 +59,32 @@ class Manifest(BaseModel):
         return values
 
     def content_hash(self) -> str:
-        """What `content` must be."""
+        """The value that `content` must have."""
         rest = self.model_dump(mode="json", exclude={"content"})
         return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
 
     @property
     def files(self) -> tuple[Shard, ...]:
-        """All that there is beside the manifest."""
+        """All files except the manifest."""
         return (*self.shards, self.labels)
 
     @property
     def size(self) -> int:
-        """Bytes of all files."""
+        """Size of all files in bytes."""
         return sum(file.size for file in self.files)
 
     @property
     def shape(self) -> tuple[int, int, int, int]:
-        """Of all images together."""
+        """Shape of all images together."""
         return (self.images, self.channels, self.image_size, self.image_size)
 
     def to_json(self) -> bytes:
-        """As it is kept: the same bytes for the same pack."""
+        """The file's content: the same bytes for the same pack."""
         return json.dumps(self.model_dump(mode="json"), indent=1).encode() + b"\n"
 
     @staticmethod
     def from_json(content: bytes) -> Manifest:
-        """Raises ValueError, in one line, for anything that `to_json` did not write."""
+        """Reads what `to_json` wrote. Raises ValueError with one line for anything else."""
         try:
             found = Manifest.model_validate({"content": "", **json.loads(content)})
         except ValidationError as error:
@@ -97,9 +97,10 @@ class Manifest(BaseModel):
         return found
 
     def check(self, settings: Data) -> None:
-        """Raises SettingsError if the images are of another size than the settings say."""
+        """Raises SettingsError if the images have another size than the settings say."""
         if settings.image_size != self.image_size:
             raise SettingsError(
                 f"data.image_size={settings.image_size}, but data.path={settings.path} holds images of"
-                f" {self.image_size}; nearest: data.image_size={self.image_size}"
+                f" {self.image_size}",
+                nearest=f"data.image_size={self.image_size}",
             )

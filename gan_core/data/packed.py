@@ -1,4 +1,4 @@
-"""A pack in a folder, as `ganfleet data pack` writes it or `data pull` brings it."""
+"""Reads a pack in a folder, which `ganfleet data pack` wrote or `data pull` fetched."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from gan_core.experiment import Data
 from gan_core.settings import SettingsError
 
 JOINED = "images.npy"
-"""All shards as one file, which can be mapped into memory whole."""
+"""All shards joined into one file, which can be memory-mapped as a whole."""
 
 
 def packed(settings: Data) -> tuple[str, DecodedImages]:
     """The name of the dataset that was packed, and its images: bytes, or float32 in [-1, 1].
 
-    One file is memory-mapped; several shards are read into memory. Raises SettingsError if the folder holds no whole
-    pack, or one of another image size. Files' lengths are checked, not their digests.
+    A single file is memory-mapped; several shards are read into memory. Lengths of files are checked, digests are not.
+    Raises SettingsError if the folder holds no complete pack, or one of another image size.
     """
     if not isinstance(settings.path, Path):
         raise SettingsError(
-            f"data.path={settings.path} is not on this machine; nearest: ganfleet data pull {settings.path} FOLDER"
+            f"data.path={settings.path} is not on this machine", nearest=f"ganfleet data pull {settings.path} FOLDER"
         )
     manifest = _manifest(settings.path)
     manifest.check(settings)
@@ -41,14 +41,14 @@ def _manifest(folder: Path) -> Manifest:
         return Manifest.from_json((folder / MANIFEST).read_bytes())
     except (FileNotFoundError, NotADirectoryError):
         raise SettingsError(
-            f"data.path={folder} is no pack: it has no {MANIFEST}; nearest: ganfleet data pack SOURCE {folder}"
+            f"data.path={folder} is no pack: it has no {MANIFEST}", nearest=f"ganfleet data pack SOURCE {folder}"
         ) from None
     except (OSError, ValueError) as error:
         raise _damaged(folder, f"{MANIFEST}: {error}") from None
 
 
 def _damaged(folder: Path, why: object) -> SettingsError:
-    return SettingsError(f"data.path={folder} is damaged: {why}; nearest: ganfleet data verify {folder}")
+    return SettingsError(f"data.path={folder} is damaged: {why}", nearest=f"ganfleet data verify {folder}")
 
 
 def _images(folder: Path, manifest: Manifest) -> np.ndarray:
@@ -59,4 +59,4 @@ def _images(folder: Path, manifest: Manifest) -> np.ndarray:
 
 
 def _array(file: Path) -> np.ndarray:
-    return np.load(file, mmap_mode="c")  # may be written to, which changes no file
+    return np.load(file, mmap_mode="c")  # copy-on-write: torch wants writable memory

@@ -1,4 +1,4 @@
-"""Real images where they lie, by name: found at every start, opened only if they are not in the cache yet."""
+"""Sources of images by name. A source is looked up at every start, but opened only if the decode cache lacks it."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ if TYPE_CHECKING:
     from PIL import Image
 
 PATCHES = 4096
-"""Patches of the two photographs together."""
+"""Number of patches of the two photographs together."""
 
 
 @dataclass(frozen=True)
 class ImageReader:
-    """N images that can be read one by one, by several threads."""
+    """Reads N images one by one. Several threads may read at once."""
 
     labels: np.ndarray
-    """(N,), from 0 to `classes` - 1."""
+    """Labels (N,), from 0 to `classes` - 1."""
     classes: int
     channels: int
     """1 if all images are grey, else 3."""
@@ -40,15 +40,15 @@ class ImageReader:
 
 @dataclass(frozen=True)
 class ImageSource:
-    """Images that were found, but not yet read."""
+    """Images that were found but not read yet."""
 
     identity: str
-    """A different one if what is there may have changed."""
+    """Changes if the images may have changed."""
     open: Callable[[], ImageReader]
 
 
 def files_identity(files: Iterable[Path]) -> str:
-    """Of files' paths, sizes and times of change: quick, where a digest would read them all."""
+    """A digest of the files' paths, sizes and modification times. It is quick, because no file is read."""
     content = hashlib.sha256()
     for path in files:
         about = path.stat()
@@ -65,7 +65,7 @@ def files_below(folder: Path) -> list[Path]:
 
 
 def _folder(settings: Data, root: Path) -> ImageSource:
-    """Images in folders; the class is the first folder below the root. Without folders there is one class."""
+    """Images in folders. The class is the first folder below the root; without folders there is one class."""
     files = files_below(root)
     depth = len(root.parts)
     classes = [path.parts[depth] if len(path.parts) > depth + 1 else "" for path in files]
@@ -73,7 +73,7 @@ def _folder(settings: Data, root: Path) -> ImageSource:
     if names[0] == "" and len(names) > 1:
         loose = files[classes.index("")]
         raise SettingsError(
-            f"data.path={root}: {loose.name} lies beside the folders of classes; nearest: {loose.parent / names[1]}"
+            f"data.path={root}: {loose.name} lies beside the folders of classes", nearest=str(loose.parent / names[1])
         )
     numbers = {name: number for number, name in enumerate(names)}
     labels = np.array([numbers[name] for name in classes])
@@ -86,10 +86,10 @@ def _folder(settings: Data, root: Path) -> ImageSource:
 
 
 def _npz(settings: Data, root: Path) -> ImageSource:
-    """`images` uint8 (N, H, W), (N, H, W, C) or (N, C, H, W), C 1, 3 or 4, and integer `labels` (N,) if there are."""
+    """`images` uint8 (N, H, W), (N, H, W, C) or (N, C, H, W), C 1, 3 or 4, and optionally integer `labels` (N,)."""
     if not root.is_file():
         right = next((str(path) for path in sorted(root.parent.glob("*.npz"))), "data.path=FILE.npz")
-        raise SettingsError(f"data.path={root} is no file; nearest: {right}")
+        raise SettingsError(f"data.path={root} is no file", nearest=right)
     return ImageSource(files_identity([root]), lambda: _open_npz(root))
 
 
@@ -99,10 +99,10 @@ def _open_npz(path: Path) -> ImageReader:
             found = {name: arrays[name] for name in ("images", "labels") if name in arrays}
             known = list(arrays)
     except (ValueError, OSError, EOFError, AttributeError, TypeError, zipfile.BadZipFile) as error:
-        raise SettingsError(f"data.path={path} is no npz file of plain arrays: {error}; nearest: np.savez") from None
+        raise SettingsError(f"data.path={path} is no npz file of plain arrays: {error}", nearest="np.savez") from None
     if "images" not in found:
         right = f"rename '{nearest('images', known)}'" if known else "np.savez(FILE, images=...)"
-        raise SettingsError(f"data.path={path} has no array 'images' ({', '.join(known)}); nearest: {right}")
+        raise SettingsError(f"data.path={path} has no array 'images' ({', '.join(known)})", nearest=right)
     images = _channels_last(path, found["images"])
     labels, classes = _numbered(path, found.get("labels"), len(images))
     return ImageReader(labels, classes, 1 if images.shape[3] == 1 else 3, lambda index: _from_array(images[index]))
@@ -115,18 +115,18 @@ def _channels_last(path: Path, images: np.ndarray) -> np.ndarray:  # (N, H, W, C
         images = images.transpose(0, 2, 3, 1)
     if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] not in (1, 3, 4) or not images.size:
         raise SettingsError(
-            f"data.path={path}: 'images' is {images.dtype} {images.shape}; nearest: uint8 (N, H, W, C), C 1, 3 or 4"
+            f"data.path={path}: 'images' is {images.dtype} {images.shape}", nearest="uint8 (N, H, W, C), C 1, 3 or 4"
         )
     return images
 
 
 def _numbered(path: Path, labels: np.ndarray | None, count: int) -> tuple[np.ndarray, int]:
-    """The labels as 0 .. K - 1 in their own order, and K."""
+    """The labels renumbered as 0 .. K - 1, which keeps their order, and K."""
     if labels is None:
         return np.zeros(count, dtype=np.int64), 1
     if labels.shape != (count,) or not np.issubdtype(labels.dtype, np.integer):
         raise SettingsError(
-            f"data.path={path}: 'labels' is {labels.dtype} {labels.shape}; nearest: whole numbers ({count},)"
+            f"data.path={path}: 'labels' is {labels.dtype} {labels.shape}", nearest=f"whole numbers ({count},)"
         )
     names, numbers = np.unique(labels, return_inverse=True)
     return numbers, len(names)
@@ -142,8 +142,8 @@ def _from_array(pixels: np.ndarray) -> Image.Image:  # (H, W, C)
 def _photos(settings: Data, root: Path) -> ImageSource:
     """Square patches of scikit-learn's two photographs (a Chinese temple, a flower); the class is the photograph.
 
-    A side is a quarter to three quarters of the photograph's height, but not less than the image's own, so that a
-    patch shows something. Patches overlap: withheld ones are not independent of the rest.
+    The side of a patch is a quarter to three quarters of the photograph's height, and at least the image's side.
+    Patches overlap, so withheld ones are not independent of the others.
     """
     from PIL import Image
     from sklearn.datasets import load_sample_images

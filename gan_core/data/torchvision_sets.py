@@ -1,5 +1,7 @@
-"""The field's usual sets, as torchvision knows them: the train part of MNIST, Fashion-MNIST and CIFAR-10, all of
-CelebA, and LSUN's categories. Fetched only if that is asked for."""
+"""torchvision's data sets: the train part of MNIST, Fashion-MNIST and CIFAR-10, all of CelebA, and categories of LSUN.
+
+They are downloaded only if that is asked for.
+"""
 
 from __future__ import annotations
 
@@ -26,10 +28,10 @@ _CIFAR = (*(f"data_batch_{part}" for part in range(1, 6)), "test_batch", "batche
 
 
 @dataclass(frozen=True)
-class _Known:
-    """A class of torchvision.datasets, and the files that it looks for below its root."""
+class _TorchvisionSet:
+    """A class of torchvision.datasets, and the files that it expects below its root."""
 
-    of_torchvision: str
+    class_name: str
     folder: str
     files: tuple[str, ...]
     options: tuple[tuple[str, Any], ...] = (("train", True),)
@@ -38,35 +40,35 @@ class _Known:
         return [root / self.folder / name for name in self.files if not (root / self.folder / name).exists()]
 
     def load(self, root: Path, download: bool) -> Any:
-        """torchvision's object."""
+        """The instance of torchvision's class."""
         from torchvision import datasets
 
-        return getattr(datasets, self.of_torchvision)(root, download=download, **dict(self.options))
+        return getattr(datasets, self.class_name)(root, download=download, **dict(self.options))
 
 
-_KNOWN = {
-    "mnist": _Known("MNIST", "MNIST/raw", _MNIST),
-    "fashion_mnist": _Known("FashionMNIST", "FashionMNIST/raw", _MNIST),
-    "cifar10": _Known("CIFAR10", "cifar-10-batches-py", _CIFAR),
-    "celeba": _Known("CelebA", "celeba", ("img_align_celeba",), (("split", "all"),)),
+_CLASSES = {
+    "mnist": _TorchvisionSet("MNIST", "MNIST/raw", _MNIST),
+    "fashion_mnist": _TorchvisionSet("FashionMNIST", "FashionMNIST/raw", _MNIST),
+    "cifar10": _TorchvisionSet("CIFAR10", "cifar-10-batches-py", _CIFAR),
+    "celeba": _TorchvisionSet("CelebA", "celeba", ("img_align_celeba",), (("split", "all"),)),
 }
 
 
-def _obtain(settings: Data, root: Path) -> _Known:
-    """Sees to it that the files are there. Raises SettingsError if they are not, or cannot be fetched."""
-    known = _KNOWN[settings.name]
+def _with_files(settings: Data, root: Path) -> _TorchvisionSet:
+    """Makes sure that the files exist. Raises SettingsError if they are missing or cannot be downloaded."""
+    known = _CLASSES[settings.name]
     missing = known.missing(root)
     if missing and not settings.download:
         raise SettingsError(
-            f"data.name={settings.name}: there is no {missing[0]}; nearest: data.download=true, or "
-            f"data.path=FOLDER that holds {known.folder}"
+            f"data.name={settings.name}: there is no {missing[0]}",
+            nearest=f"data.download=true, or data.path=FOLDER that holds {known.folder}",
         )
     if missing:
         _download(settings, root, known)
     return known
 
 
-def _download(settings: Data, root: Path, known: _Known) -> None:
+def _download(settings: Data, root: Path, known: _TorchvisionSet) -> None:
     from filelock import FileLock
 
     try:
@@ -76,14 +78,14 @@ def _download(settings: Data, root: Path, known: _Known) -> None:
                 known.load(root, download=True)
     except (RuntimeError, OSError, ImportError) as error:
         raise SettingsError(
-            f"data.download=true: {settings.name} cannot be fetched to {root}: {' '.join(str(error).split())}; "
-            f"nearest: data.path=FOLDER that holds {known.folder}"
+            f"data.download=true: {settings.name} cannot be fetched to {root}: {' '.join(str(error).split())}",
+            nearest=f"data.path=FOLDER that holds {known.folder}",
         ) from None
 
 
 def _arrays(settings: Data, root: Path, channels: int) -> ImageSource:
-    """MNIST, Fashion-MNIST and CIFAR-10: torchvision holds them as one array."""
-    known = _obtain(settings, root)
+    """MNIST, Fashion-MNIST and CIFAR-10, which torchvision holds as one array."""
+    known = _with_files(settings, root)
 
     def opened() -> ImageReader:
         from PIL import Image
@@ -93,10 +95,10 @@ def _arrays(settings: Data, root: Path, channels: int) -> ImageSource:
             pixels, labels = np.asarray(found.data), np.asarray(found.targets)
             if len(pixels) != len(labels):
                 raise ValueError(f"{len(pixels)} images, {len(labels)} labels")
-        except Exception as error:  # whatever torchvision's readers meet in damaged files
+        except Exception as error:  # torchvision's readers raise many types on damaged files
             raise SettingsError(
-                f"data.name={settings.name}: {root / known.folder} is damaged: {' '.join(str(error).split())}; "
-                f"nearest: delete it and data.download=true"
+                f"data.name={settings.name}: {root / known.folder} is damaged: {' '.join(str(error).split())}",
+                nearest="delete it and data.download=true",
             ) from None
         return ImageReader(labels, 10, channels, lambda index: Image.fromarray(pixels[index]))
 
@@ -104,22 +106,22 @@ def _arrays(settings: Data, root: Path, channels: int) -> ImageSource:
 
 
 def _celeba(settings: Data, root: Path) -> ImageSource:
-    """All 202,599 aligned faces, of one class: the 178x178 pixels in the middle."""
-    known = _obtain(settings, root)
+    """All 202,599 aligned faces in one class, cut to the 178x178 pixels in the middle."""
+    known = _with_files(settings, root)
     files = files_below(root / known.folder / known.files[0])
     labels = np.zeros(len(files), dtype=np.int64)
     return ImageSource(files_identity(files), lambda: ImageReader(labels, 1, 3, lambda index: read_image(files[index])))
 
 
 def _lsun(settings: Data, root: Path) -> ImageSource:
-    """The categories whose `NAME_train_lmdb` lie in the folder, a class each.
+    """The categories whose `NAME_train_lmdb` are in the folder, each a class.
 
-    Read from LMDB directly: torchvision's class leaves a pickle of the keys in the working directory, and reads
-    whichever lies there the next time.
+    They are read from LMDB directly, because torchvision's class writes a pickle of the keys to the working directory
+    and reads any pickle of that name the next time.
     """
     folders = sorted(root.glob("*_train_lmdb"))
     if not folders:
-        raise SettingsError(f"data.name=lsun: there is no *_train_lmdb in {root}; nearest: data.path=FOLDER of them")
+        raise SettingsError(f"data.name=lsun: there is no *_train_lmdb in {root}", nearest="data.path=FOLDER of them")
     return ImageSource(files_identity([folder / "data.mdb" for folder in folders]), lambda: _open_lsun(folders))
 
 
@@ -127,11 +129,11 @@ def _open_lsun(folders: list[Path]) -> ImageReader:
     try:
         lmdb = import_module("lmdb")
     except ImportError:
-        raise SettingsError("data.name=lsun needs the package lmdb; nearest: pip install lmdb") from None
+        raise SettingsError("data.name=lsun needs the package lmdb", nearest="pip install lmdb") from None
     try:
         tables = [lmdb.open(str(folder), readonly=True, lock=False, readahead=False) for folder in folders]
     except lmdb.Error as error:
-        raise SettingsError(f"data.name=lsun: {error}; nearest: data.path=FOLDER of whole *_train_lmdb") from None
+        raise SettingsError(f"data.name=lsun: {error}", nearest="data.path=FOLDER of whole *_train_lmdb") from None
     where: list[tuple[int, bytes]] = []
     for number, table in enumerate(tables):
         with table.begin() as view:

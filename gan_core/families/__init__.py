@@ -1,1 +1,1 @@
-"""One file a family; the file's name is the family's name."""
+"""The families, one per file. The file's name is the family's name."""

@@ -1,11 +1,11 @@
-"""Convolutional autoencoder, sampled through the Gaussian of its codes. Hinton & Salakhutdinov 2006; the sampling as in
+"""Convolutional autoencoder, Hinton & Salakhutdinov 2006. Samples decode codes that are drawn from a Gaussian, as in
 Ghosh et al. 2020, arXiv:1903.12436, section 4.1."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gan_core.family import Beta, Family, Latent, LearningRate, Width
+from gan_core.family import Beta1, Beta2, Family, Latent, LearningRate, Width
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -14,15 +14,15 @@ if TYPE_CHECKING:
 
 
 class Autoencoder(Family):
-    """One player, E (x - D(E(x)))^2. z ~ N(0, I) becomes a code by the mean and covariance of the train set's codes,
-    so that new images can be drawn; the encoder's z is that map's inverse."""
+    """One player, whose loss is E (x - D(E(x)))^2. To sample, z ~ N(0, I) is mapped to a code with the mean and
+    covariance of the train set's codes. To encode, the inverse map turns a code into z."""
 
     lr: LearningRate = 1e-3
-    beta1: Beta = 0.9
-    beta2: Beta = 0.999
+    beta1: Beta1 = 0.9
+    beta2: Beta2 = 0.999
     latent: Latent = 20
     width: Width = 16
-    """Channels of the first convolution; doubled by the second."""
+    """Channels of the first convolution, doubled by each further one."""
 
     def plays_on_points(self) -> bool:
         return False

@@ -1,4 +1,4 @@
-"""BEGAN: the critic is an autoencoder; reals and fakes are told by its errors. Berthelot et al. 2017,
+"""BEGAN: the critic is an autoencoder, whose error is low for reals and high for fakes. Berthelot et al. 2017,
 arXiv:1703.10717."""
 
 from __future__ import annotations
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field
 
-from gan_core.family import Beta, Family, LearningRate, Width
+from gan_core.family import Beta1, Beta2, Family, LearningRate, Width
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -16,15 +16,15 @@ if TYPE_CHECKING:
 
 
 class Began(Family):
-    """Section 3.4: the critic minimises L(x) - k L(G(z)), the generator L(G(z)); L(v) = E |v - D(v)|, a mean over
-    pixels. k follows gamma L(x) - L(G(z)) within [0, 1]. The autoencoder's hidden state is as wide as z, which is
-    normal here, uniform in the paper."""
+    """Section 3.4: the critic minimises L(x) - k L(G(z)), the generator L(G(z)), with L(v) = E |v - D(v)|, a mean over
+    pixels. Each round adds lambda_k (gamma L(x) - L(G(z))) to k, which stays within [0, 1]. The autoencoder's hidden
+    state is as wide as z. z is normal; in the paper it is uniform."""
 
     lr: LearningRate = 1e-4
-    beta1: Beta = 0.5
-    beta2: Beta = 0.999
+    beta1: Beta1 = 0.5
+    beta2: Beta2 = 0.999
     gamma: Annotated[float, Field(ge=0.0, le=1.0)] = 0.5
-    """Diversity ratio: the error of fakes that is aimed at, in units of the error of reals."""
+    """Diversity ratio: the target for the error of fakes, in units of the error of reals."""
     lambda_k: Annotated[float, Field(ge=0.0, le=1.0)] = 1e-3
     """Learning rate of k."""
     width: Width = 32
@@ -46,9 +46,12 @@ class Began(Family):
 
         def critic_loss(batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
             fake = nets.without_grad(generator, batch.z)
-            again = nets.scores(critic, batch.real, fake)
-            real_error, fake_error = objectives.l1_error(batch.real, again[0]), objectives.l1_error(fake, again[1])
-            k = critic.get_buffer("k").clone()  # the loss keeps it for its backward
+            real_decoded, fake_decoded = nets.scores(critic, batch.real, fake)
+            real_error, fake_error = (
+                objectives.l1_error(batch.real, real_decoded),
+                objectives.l1_error(fake, fake_decoded),
+            )
+            k = critic.get_buffer("k").clone()  # autograd keeps it until the backward pass
             with torch.no_grad():
                 real_mean, fake_mean = ranks.mean(torch.stack([real_error, fake_error]))
                 balance = self.gamma * real_mean - fake_mean

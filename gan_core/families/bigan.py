@@ -1,11 +1,11 @@
-"""BiGAN: an encoder learned beside the generator. Donahue et al. 2017, arXiv:1605.09782; Dumoulin et al. 2017,
-arXiv:1606.00704, have the same game."""
+"""BiGAN: an encoder is trained with the generator. Donahue et al. 2017, arXiv:1605.09782. The game of Dumoulin et al.
+2017, arXiv:1606.00704, is the same."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gan_core.family import Beta, Family, Latent, LearningRate, Steps, Width
+from gan_core.family import Beta1, Beta2, CriticSteps, Family, Latent, LearningRate, Width
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -14,18 +14,18 @@ if TYPE_CHECKING:
 
 
 class Bigan(Family):
-    """The critic tells pairs (x, E(x)) from (G(z), z). Encoder and generator are one player, which follows the same
-    game with the pairs' labels swapped (section 3.3). At its optimum each inverts the other."""
+    """The critic distinguishes pairs (x, E(x)) from pairs (G(z), z). Encoder and generator are one player; its loss is
+    the critic's with real and fake swapped (section 3.3). At the optimum each inverts the other."""
 
     real_or_fake = "loss/critic"
 
     lr: LearningRate = 2e-4
-    beta1: Beta = 0.5
-    beta2: Beta = 0.999
-    n_critic: Steps = 1
+    beta1: Beta1 = 0.5
+    beta2: Beta2 = 0.999
+    n_critic: CriticSteps = 1
     latent: Latent = 50
     width: Width = 32
-    """Channels beside the image; doubled at each halving."""
+    """Channels of the layer next to the image, doubled at each halving of the side."""
 
     def plays_on_points(self) -> bool:
         return False

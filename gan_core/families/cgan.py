@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Literal
 
-from gan_core.family import Beta, InstanceNoiseFamily, Latent, LearningRate, Steps, Width
+from gan_core.family import Beta1, Beta2, CriticSteps, InstanceNoiseFamily, Latent, LearningRate, Width
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -14,20 +14,21 @@ if TYPE_CHECKING:
 
 
 class Cgan(InstanceNoiseFamily):
-    """The non-saturating game given y. The label stands one-hot beside z; before an MLP's critic beside the sample,
-    on DCGAN's by projection (Miyato & Koyama 2018, arXiv:1802.05637). A fake is judged under the label it was asked."""
+    """The non-saturating game, given the label y. The generator gets z with the one-hot label appended. An MLP critic
+    gets the sample with the label appended; DCGAN's critic uses projection (Miyato & Koyama 2018, arXiv:1802.05637).
+    The critic sees a fake with the label that it was generated for."""
 
     needs_labels = True
     real_or_fake = "loss/critic"
 
     lr: LearningRate = 2e-4
-    beta1: Beta = 0.5
-    beta2: Beta = 0.999
-    n_critic: Steps = 1
+    beta1: Beta1 = 0.5
+    beta2: Beta2 = 0.999
+    n_critic: CriticSteps = 1
     net: Literal["auto", "mlp", "dcgan"] = "auto"
+    """Kind of networks; auto: dcgan for images, mlp for points. dcgan takes images only."""
     latent: Latent = 100
     width: Width = 32
-    """Channels beside the image (dcgan), a 16th of the hidden units (mlp)."""
 
     def plays_on_points(self) -> bool:
         return self.net != "dcgan"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gan_core.family import Beta, Family, LearningRate, NetName, Steps, Weight, Width
+from gan_core.family import Beta1, Beta2, CriticSteps, Family, LearningRate, Net, PenaltyWeight, Width
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -13,19 +13,20 @@ if TYPE_CHECKING:
 
 
 class CwganGp(Family):
-    """The label stands one-hot beside z; the critic judges by projection (Miyato & Koyama 2018, arXiv:1802.05637).
+    """The one-hot label is appended to z; the critic is a projection critic (Miyato & Koyama 2018, arXiv:1802.05637).
 
-    A fake has the label of the real sample beside it, and so has every sample between the two, where the critic's
-    slope is held near 1."""
+    The i-th fake of a batch has the label of the i-th real sample, and so has the sample between the two at which the
+    gradient is penalised.
+    """
 
     needs_labels = True
 
     lr: LearningRate = 1e-4
-    beta1: Beta = 0.0
-    beta2: Beta = 0.9
-    gp_lambda: Weight = 10.0
-    n_critic: Steps = 5
-    net: NetName = "auto"
+    beta1: Beta1 = 0.0
+    beta2: Beta2 = 0.9
+    gp_lambda: PenaltyWeight = 10.0
+    n_critic: CriticSteps = 5
+    net: Net = "auto"
     width: Width = 32
 
     def plays_on_points(self) -> bool:

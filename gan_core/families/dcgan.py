@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field
 
-from gan_core.family import Beta, InstanceNoiseFamily, Kernels, LearningRate, Steps, Width
+from gan_core.family import Beta1, Beta2, CriticSteps, InstanceNoiseFamily, LearningRate, MinibatchFeatures, Width
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -15,19 +15,19 @@ if TYPE_CHECKING:
 
 
 class Dcgan(InstanceNoiseFamily):
-    """Strided convolutions, BatchNorm in both nets (over real and fake images apart), Adam(2e-4, 0.5)."""
+    """Strided convolutions, BatchNorm in both nets (of real and fake images separately), Adam(2e-4, 0.5)."""
 
     real_or_fake = "loss/critic"
 
     lr: LearningRate = 2e-4
-    beta1: Beta = 0.5
-    beta2: Beta = 0.999
-    n_critic: Steps = 1
+    beta1: Beta1 = 0.5
+    beta2: Beta2 = 0.999
+    n_critic: CriticSteps = 1
     width: Width = 32
-    """Channels beside the image; doubled at each halving."""
-    minibatch_features: Kernels = 0
+    """Channels of the layer next to the image, doubled at each halving of the side."""
+    minibatch_features: MinibatchFeatures = 0
     dropout: Annotated[float, Field(ge=0.0, le=0.95)] = 0.0
-    """Share of the generator's features that each training step leaves out, after each BatchNorm."""
+    """Share of the generator's features that dropout sets to zero after each BatchNorm in training."""
 
     def plays_on_points(self) -> bool:
         return False

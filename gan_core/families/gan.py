@@ -1,4 +1,4 @@
-"""The original GAN, both generator losses. Goodfellow et al. 2014, arXiv:1406.2661."""
+"""The original GAN, with both generator losses. Goodfellow et al. 2014, arXiv:1406.2661."""
 
 from __future__ import annotations
 
@@ -6,7 +6,16 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
 
-from gan_core.family import Beta, InstanceNoiseFamily, Kernels, Latent, LearningRate, Steps, Width
+from gan_core.family import (
+    Beta1,
+    Beta2,
+    CriticSteps,
+    InstanceNoiseFamily,
+    Latent,
+    LearningRate,
+    MinibatchFeatures,
+    Width,
+)
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -16,22 +25,24 @@ if TYPE_CHECKING:
 
 
 class Gan(InstanceNoiseFamily):
-    """Two MLPs play V(D, G), D = sigmoid(critic); G follows the non-saturating or the minimax loss."""
+    """Two MLPs play V(D, G) with D = sigmoid(critic). G minimises the non-saturating or the minimax loss."""
 
     real_or_fake = "loss/critic"
 
     lr: LearningRate = 2e-4
-    beta1: Beta = 0.5
-    beta2: Beta = 0.999
-    n_critic: Steps = 1
+    beta1: Beta1 = 0.5
+    beta2: Beta2 = 0.999
+    n_critic: CriticSteps = 1
     loss: Literal["non_saturating", "minimax"] = "non_saturating"
+    """Loss of the generator (section 3)."""
     latent: Latent = 100
     width: Width = 1024
     """Hidden units of the generator."""
     critic_width: Width = 256
-    minibatch_features: Kernels = 0
+    """Hidden units of the critic."""
+    minibatch_features: MinibatchFeatures = 0
     unrolled: Annotated[int, Field(ge=0, le=100)] = 0
-    """Steps of the critic that G's loss looks ahead (Metz et al. 2017, arXiv:1611.02163)."""
+    """Critic steps that the generator's loss is unrolled over (Metz et al. 2017, arXiv:1611.02163); 0: none."""
 
     def recipe(self, shape: Shape, classes: int) -> Recipe:
         from gan_core import nets, objectives
@@ -64,8 +75,8 @@ class Gan(InstanceNoiseFamily):
             fake = generator(batch.z)
             score: Scorer = critic
             if self.unrolled:
-                own = recipe.players["critic"].optimizer()
-                score = unrolled(critic, own, lambda ahead: value(ahead, batch, fake), self.unrolled)
+                critic_optimizer = recipe.players["critic"].optimizer()
+                score = unrolled(critic, critic_optimizer, lambda ahead: value(ahead, batch, fake), self.unrolled)
             return objective(score(noised(fake, "fake", batch.turn))), {}
 
         optimizer = adam(self.lr, self.beta1, self.beta2)

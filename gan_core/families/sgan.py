@@ -1,4 +1,4 @@
-"""Semi-supervised GAN: the critic tells K classes and fakes. Salimans et al. 2016, arXiv:1606.03498, section 5."""
+"""Semi-supervised GAN: the critic knows K classes and fakes. Salimans et al. 2016, arXiv:1606.03498, section 5."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
 
-from gan_core.family import Beta, InstanceNoiseFamily, LearningRate, NetName, Steps, Width
+from gan_core.family import Beta1, Beta2, CriticSteps, InstanceNoiseFamily, LearningRate, Net, Width
 from gan_core.settings import SettingsError
 
 if TYPE_CHECKING:
@@ -16,21 +16,22 @@ if TYPE_CHECKING:
 
 
 class Sgan(InstanceNoiseFamily):
-    """K logits, the fake class' held at 0: D = Z / (Z + 1) with Z the sum of their exponentials. Labelled images are
-    classified too. G follows the non-saturating loss, or, as in the paper, matches the means of the critic's features
-    (section 3.1): where real images are few, the critic outgrows that."""
+    """The critic gives K logits; that of the fake class is fixed at 0. So D = Z / (Z + 1) with Z the sum of the
+    exponentials of the logits. Labelled images add a cross entropy. G minimises the non-saturating loss, or matches
+    the means of the critic's features as in the paper (section 3.1), which fails where real images are few."""
 
     needs_labels = True
     real_or_fake = "real_or_fake"
 
     lr: LearningRate = 1e-3
-    beta1: Beta = 0.5
-    beta2: Beta = 0.999
-    n_critic: Steps = 1
+    beta1: Beta1 = 0.5
+    beta2: Beta2 = 0.999
+    n_critic: CriticSteps = 1
     labelled: Annotated[int, Field(ge=1, le=10**9)] = 100
-    """Images of the train set whose labels are known, an equal share of each class, chosen by the seed."""
+    """Images of the train set whose labels are used, an equal number of each class, chosen by the seed."""
     loss: Literal["non_saturating", "feature_matching"] = "non_saturating"
-    net: NetName = "auto"
+    """Loss of the generator."""
+    net: Net = "auto"
     width: Width = 32
 
     def plays_on_points(self) -> bool:
@@ -39,8 +40,8 @@ class Sgan(InstanceNoiseFamily):
     def recipe(self, shape: Shape, classes: int) -> Recipe:
         if self.labelled < classes:
             raise SettingsError(
-                f"family.labelled={self.labelled} leaves some of {classes} classes without a label; "
-                f"nearest: family.labelled={classes}"
+                f"family.labelled={self.labelled} leaves some of {classes} classes without a label",
+                nearest=f"family.labelled={classes}",
             )
         from gan_core import nets, objectives
         from gan_core.nets import heads

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gan_core.family import Beta, Family, Latent, LearningRate, Weight, Width
+from gan_core.family import Beta1, Beta2, Family, Latent, LearningRate, Weight, Width
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -13,18 +13,18 @@ if TYPE_CHECKING:
 
 
 class Vae(Family):
-    """One player, minus the evidence lower bound in nats an image. p(x|z) is normal around the decoded image with one
-    variance for all pixels, which is learned: always the best for the batch (Rybkin et al. 2021, arXiv:2006.13202).
-    Samples are its means."""
+    """One player, whose loss is the negative evidence lower bound in nats per image. p(x|z) is normal, with the decoded
+    image as its mean and one variance for all pixels: the optimal one for each batch (Rybkin et al. 2021,
+    arXiv:2006.13202). Samples are the means."""
 
     lr: LearningRate = 1e-3
-    beta1: Beta = 0.9
-    beta2: Beta = 0.999
+    beta1: Beta1 = 0.9
+    beta2: Beta2 = 0.999
     kl_weight: Weight = 1.0
-    """Of KL(q(z|x) || N(0, I)); other than 1 the loss is no bound. Higgins et al. 2017's beta."""
+    """Weight of KL(q(z|x) || N(0, I)), Higgins et al. 2017's beta; other than 1, the loss is no bound."""
     latent: Latent = 20
     width: Width = 16
-    """Channels of the first convolution; doubled by the second."""
+    """Channels of the first convolution, doubled by each further one."""
 
     def plays_on_points(self) -> bool:
         return False
@@ -43,9 +43,9 @@ class Vae(Family):
         def loss(batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
             mean, log_variance = encoder.moments(batch.real)
             z = mean + (0.5 * log_variance).exp() * batch.z
-            again = decoder(z)
-            variance = decoder.track(objectives.l2_error(batch.real, again))
-            log_likelihood = objectives.gaussian_log_density(batch.real, again, variance).mean()
+            decoded = decoder(z)
+            variance = decoder.track(objectives.l2_error(batch.real, decoded))
+            log_likelihood = objectives.gaussian_log_density(batch.real, decoded, variance).mean()
             kl = objectives.gaussian_kl(mean, log_variance).mean()
             return self.kl_weight * kl - log_likelihood, {"elbo": log_likelihood - kl, "kl": kl}
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
-from gan_core.family import Clip, Family, LearningRate, NetName, Steps, Width
+from pydantic import Field
+
+from gan_core.family import CriticSteps, Family, LearningRate, Net, Width
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -15,14 +17,17 @@ if TYPE_CHECKING:
 class Wgan(Family):
     """Algorithm 1: n_critic steps, each followed by clamping every critic parameter to [-clip, clip].
 
-    RMSProp, because the paper saw momentum make the game unstable (section 4): Adam's betas are (0, 0.9).
+    The default is RMSProp, because with momentum training became unstable in the paper (section 4). For the same reason
+    Adam's betas are (0, 0.9).
     """
 
     lr: LearningRate = 5e-5
-    clip: Clip = 0.01
-    n_critic: Steps = 5
+    clip: Annotated[float, Field(ge=1e-6, le=100.0)] = 0.01
+    """Bound of every critic weight: after each step weights are clamped to [-clip, clip]."""
+    n_critic: CriticSteps = 5
     optimizer: Literal["rmsprop", "sgd", "adam"] = "rmsprop"
-    net: NetName = "auto"
+    """Optimiser of both players."""
+    net: Net = "auto"
     width: Width = 32
 
     def plays_on_points(self) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gan_core.family import Beta, Family, LearningRate, NetName, Steps, Weight, Width
+from gan_core.family import Beta1, Beta2, CriticSteps, Family, LearningRate, Net, PenaltyWeight, Width
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -13,14 +13,15 @@ if TYPE_CHECKING:
 
 
 class WganGp(Family):
-    """Algorithm 1: the critic's slope is held near 1 between real and fake samples; no BatchNorm in it."""
+    """Algorithm 1: a penalty keeps the norm of the critic's gradient near 1 between real and fake samples. So the
+    critic has no BatchNorm."""
 
     lr: LearningRate = 1e-4
-    beta1: Beta = 0.0
-    beta2: Beta = 0.9
-    gp_lambda: Weight = 10.0
-    n_critic: Steps = 5
-    net: NetName = "auto"
+    beta1: Beta1 = 0.0
+    beta2: Beta2 = 0.9
+    gp_lambda: PenaltyWeight = 10.0
+    n_critic: CriticSteps = 5
+    net: Net = "auto"
     width: Width = 32
 
     def plays_on_points(self) -> bool:

@@ -1,1 +1,1 @@
-"""What a run's logged numbers warn of."""
+"""Warning signs and collapse, detected in a run's logged metrics."""

@@ -1,8 +1,8 @@
-"""Warning signs while training: what is seen in a run's logged steps, and what to try.
+"""Warning signs: what a run's logged steps show, and what to try.
 
-The thresholds lie between runs that went well and runs that did not: 45 of gan, dcgan, cgan, sgan, wgan, wgan_gp and
-cwgan_gp, of 40 to 3,000 rounds on digits 8x8 and 16x16, ring8 and grid25, and of wgan on photos 64x64. What was
-measured stands beside each.
+The thresholds separate good runs from bad ones among 45 runs: gan, dcgan, cgan, sgan, wgan, wgan_gp and cwgan_gp over
+40 to 3,000 rounds on digits 8x8 and 16x16, ring8 and grid25, and wgan on photos 64x64. Each symptom states what was
+measured.
 """
 
 from __future__ import annotations
@@ -18,17 +18,18 @@ from torch.nn.utils import get_total_norm
 from gan_core.loop import Game
 
 NEAR_CLIP = 0.99
-"""A critic's weight of this share of `clip` or more was clipped."""
+"""A critic's weight counts as clipped if it is at least this share of `clip`."""
 
 GUESSING = 2 * math.log(2)
-"""The loss of a critic that cannot tell real from fake. Goodfellow et al. 2014, theorem 1."""
+"""The loss of a critic that cannot distinguish real from fake. Goodfellow et al. 2014, theorem 1."""
 
 
 def health_metrics(game: Game) -> dict[str, float]:
-    """Norms of the gradients of each player's last turn and of its weights, `gradient_norm/NAME` and
-    `weight_norm/NAME`; where the critic's weights are clipped, the share of them that lies at ±clip, `clipped_share`.
+    """Metrics that show whether training is healthy. Call it after a round.
 
-    To be asked after a round. Every rank gets the same: gradients are the global batch's.
+    `gradient_norm/NAME` (of the last turn) and `weight_norm/NAME` of each player; for a family that clips,
+    `clipped_share`, the share of the critic's weights at ±clip. All ranks get the same values, because gradients are
+    those of the global batch.
     """
     found: dict[str, torch.Tensor] = {}
     for name, player in game.players.items():
@@ -48,18 +49,18 @@ class Sign:
 
     name: str
     seen: str
-    """What was seen, with its numbers."""
+    """What was observed, with its numbers."""
     advice: str
-    """What to try: settings as the command line takes them."""
+    """What to try: settings as one types them on the command line."""
 
     def __str__(self) -> str:
         return f"{self.name.replace('_', ' ')}: {self.seen}; {self.advice}"
 
 
 class SignDetector:
-    """Follows one run through its logged steps.
+    """Detects warning signs in the logged steps of one run.
 
-    A sign is told once, when it is seen at two steps in a row of those that measure it.
+    A sign is reported once: when two steps in a row, of those that measure it, show it.
     """
 
     def __init__(self, game: Game) -> None:
@@ -70,41 +71,41 @@ class SignDetector:
         self._critic_steps = game.players["critic"].steps if "critic" in game.players else 0
         self._largest: dict[str, float] = {}
         self._before: set[_Symptom] = set()
-        self._told: set[str] = set()
+        self._reported: set[str] = set()
 
     def see(self, step: int, metrics: Mapping[str, float]) -> tuple[Sign, ...]:
-        """The signs that are told at a step whose metrics these are: losses, `health_metrics`, and scores if it has any."""
+        """The signs to report at this step. `metrics`: losses, `health_metrics`, and scores if there are any."""
         measured = dict(metrics)
         if self._real_or_fake is not None:
             measured["real_or_fake"] = metrics[self._real_or_fake]
         for name, value in measured.items():
             self._largest[name] = max(value, self._largest.get(name, value))
-        look = _Look(step, measured, self._largest, self._settings, self._classes, self._critic_steps)
-        told = []
+        observation = _Observation(step, measured, self._largest, self._settings, self._classes, self._critic_steps)
+        signs = []
         for symptom in SYMPTOMS:
             if not symptom.needs <= measured.keys():
                 continue
-            seen = symptom.seen(look)
-            if seen and symptom in self._before and symptom.sign not in self._told:
-                self._told.add(symptom.sign)
-                told.append(Sign(symptom.sign, seen, _advice(self._settings, symptom.remedies)))
+            seen = symptom.seen(observation)
+            if seen and symptom in self._before and symptom.sign not in self._reported:
+                self._reported.add(symptom.sign)
+                signs.append(Sign(symptom.sign, seen, _advice(self._settings, symptom.remedies)))
             (self._before.add if seen else self._before.discard)(symptom)
-        return tuple(told)
+        return tuple(signs)
 
 
 @dataclass(frozen=True)
-class _Look:
-    """What one logged step knows."""
+class _Observation:
+    """What is known at one logged step."""
 
     step: int
     metrics: Mapping[str, float]
     largest: Mapping[str, float]
-    """Of each metric so far."""
+    """The largest value of each metric so far."""
     settings: Mapping[str, Any]
-    """The family's."""
+    """The family's settings."""
     classes: int
     critic_steps: int
-    """A round."""
+    """Critic steps per round."""
 
     @property
     def gradient_share(self) -> float:
@@ -113,89 +114,113 @@ class _Look:
 
 
 Remedy = tuple[str, Callable[[Any], Any]]
-"""A field, and what to make of its value; the same value if it is no remedy."""
+"""A field and the change of its value. An unchanged value means that the remedy does not apply."""
 
 
 @dataclass(frozen=True)
 class _Symptom:
+    """One way in which a sign shows."""
+
     sign: str
     needs: frozenset[str]
-    seen: Callable[[_Look], str]
-    """Words with numbers, empty if nothing is seen."""
+    """The metrics that it is computed from."""
+    seen: Callable[[_Observation], str]
+    """Gives what was observed, with numbers; empty if the symptom is absent."""
     remedies: tuple[Remedy, ...]
 
 
 _GRADIENT = ("gradient_norm/generator", "weight_norm/generator")
 
 
-def _always_right(look: _Look) -> str:
-    """1% of the loss of guessing: right with a probability of 0.993 and more on real and fake alike. Runs that went
-    well fell to 0.03 (gan lr=1e-3, n_critic=5), once to 0.004 (dcgan lr=2e-3, n_critic=5) and came back; gan's
-    minimax game with n_critic=5 stood at 0.0016 after 100 rounds, 1e-5 after 500."""
-    loss = look.metrics["real_or_fake"]
+def _always_right(observation: _Observation) -> str:
+    """The loss is below 1% of that of guessing: the critic gives the right answer a probability of 0.993 or more.
+
+    Good runs fell to 0.03 (gan lr=1e-3, n_critic=5), once to 0.004 (dcgan lr=2e-3, n_critic=5), and recovered. gan with
+    the minimax loss and n_critic=5 was at 0.0016 after 100 rounds, at 1e-5 after 500.
+    """
+    loss = observation.metrics["real_or_fake"]
     return f"loss {loss:.2g}, where guessing is {GUESSING:.2f}" if loss < 0.01 * GUESSING else ""
 
 
-def _starved(look: _Look) -> str:
-    """A generator's gradient of 0.1% of its weights, by norm, while the critic is always right. Runs that went well
-    had 2% to 1,000%, beginnings 0.2% and more; gan's minimax game with n_critic=5 had 0.03% after 100 rounds, 0.0002%
-    after 500."""
-    if not _always_right(look) or look.gradient_share >= 1e-3:
+def _starved(observation: _Observation) -> str:
+    """The critic is always right, and the norm of the generator's gradient is below 0.1% of that of its weights.
+
+    Good runs had 2% to 1,000%, and 0.2% or more at their start. gan with the minimax loss and n_critic=5 had 0.03%
+    after 100 rounds, 0.0002% after 500.
+    """
+    if not _always_right(observation) or observation.gradient_share >= 1e-3:
         return ""
-    gradient, weights = (look.metrics[name] for name in _GRADIENT)
-    return f"the generator's gradient is {gradient:.2g}, its weights {weights:.3g}; critic's {_always_right(look)}"
+    gradient, weights = (observation.metrics[name] for name in _GRADIENT)
+    return (
+        f"the generator's gradient is {gradient:.2g}, its weights {weights:.3g}; critic's {_always_right(observation)}"
+    )
 
 
-def _fooled(look: _Look) -> str:
-    """Twice the loss of guessing: the critic is sure and wrong. Runs that went well stayed below 2.5 (dcgan
-    lr=2e-2), all others below 1.7."""
-    loss = look.metrics["real_or_fake"]
+def _fooled(observation: _Observation) -> str:
+    """The loss is above twice that of guessing: the critic is certain and wrong. Good runs stayed below 1.7, except one
+    that stayed below 2.5 (dcgan lr=2e-2)."""
+    loss = observation.metrics["real_or_fake"]
     return f"critic's loss {loss:.3g}, where guessing is {GUESSING:.2f}" if loss > 2 * GUESSING else ""
 
 
-def _scored_below_real(look: _Look) -> str:
-    """Fakes score above reals by a quarter of the most that reals ever scored above fakes. In runs that went well it
-    was an eighth at most, but for single steps."""
-    estimate, most = (values["wasserstein_estimate"] for values in (look.metrics, look.largest))
+def _scored_below_real(observation: _Observation) -> str:
+    """Fakes score above reals by more than a quarter of the largest lead that reals ever had. In good runs it was an
+    eighth at most, except at single steps."""
+    estimate, most = (values["wasserstein_estimate"] for values in (observation.metrics, observation.largest))
     wrong = estimate < -0.25 * most and estimate < 0
     return f"wasserstein_estimate {estimate:.2g}, it was {most:.2g}" if wrong else ""
 
 
-def _collapsed(look: _Look) -> str:
-    """Variety (1: the real images') fell to less than half of what it was, or never came: below 0.5% after 2,000
-    rounds. Runs that went well kept 57% and more, but for one of gan on ring8 that collapsed and came back; the
-    slowest, gan on digits, had 0.3% for 600 rounds, 17% after 1,400. gan on ring8, collapsed to a point for good, had
-    0.02% to 0.04% after 2,000."""
-    variety, most = (values["variety"] for values in (look.metrics, look.largest))
+def _collapsed(observation: _Observation) -> str:
+    """Variety (1: that of the real images) fell below half of its largest value, or is below 0.5% after 2,000 rounds.
+
+    Good runs kept 57% or more, except one of gan on ring8 that collapsed and recovered. The slowest, gan on digits, had
+    0.3% for 600 rounds and 17% after 1,400. gan on ring8, collapsed to a point for good, had 0.02% to 0.04% after
+    2,000.
+    """
+    variety, most = (values["variety"] for values in (observation.metrics, observation.largest))
     if most >= 0.1 and variety < most / 2:
         return f"variety of the samples {variety:.2g}, it was {most:.2g}"
-    return f"variety of the samples {variety:.1g}" if look.step >= 2000 and variety < 0.005 else ""
+    return f"variety of the samples {variety:.1g}" if observation.step >= 2000 and variety < 0.005 else ""
 
 
-def _few_modes(look: _Look) -> str:
-    """More than half of the samples lie on a mixture's modes, and on half of them or fewer."""
-    modes, good = look.metrics["modes"], look.metrics["high_quality"]
-    return f"samples lie on {modes:.0f} of {look.classes} modes" if good > 0.5 and 2 * modes <= look.classes else ""
+def _few_modes(observation: _Observation) -> str:
+    """More than half of the samples lie on modes of the mixture, but on half of its modes or fewer."""
+    modes, good = observation.metrics["modes"], observation.metrics["high_quality"]
+    return (
+        f"samples lie on {modes:.0f} of {observation.classes} modes"
+        if good > 0.5 and 2 * modes <= observation.classes
+        else ""
+    )
 
 
-def _piled_up(look: _Look) -> str:
-    """Half of the critic's weights at ±clip, and a generator's gradient of 0.02% of its weights, by norm. That they
-    pile up is usual: at the paper's clip of 0.01, up to 98% in runs that went well, with gradients of 0.1% and more.
-    With clip=1e-3 they were 0.0005% to 0.02%. Gulrajani et al. 2017, arXiv:1704.00028, section 3 and figure 1."""
-    share, clip = look.metrics["clipped_share"], look.settings["clip"]
-    if share < 0.5 or look.gradient_share >= 2e-4:
+def _piled_up(observation: _Observation) -> str:
+    """Half of the critic's weights lie at ±clip, and the norm of the generator's gradient is below 0.02% of that of its
+    weights.
+
+    Weights at ±clip alone are common: up to 98% of them in good runs with the paper's clip of 0.01, with gradients of
+    0.1% or more. With clip=1e-3 gradients were 0.0005% to 0.02%. Gulrajani et al. 2017, arXiv:1704.00028, section 3 and
+    figure 1.
+    """
+    share, clip = observation.metrics["clipped_share"], observation.settings["clip"]
+    if share < 0.5 or observation.gradient_share >= 2e-4:
         return ""
     return f"{share:.0%} of the critic's weights lie at ±{clip:g}, the generator's gradient vanishes"
 
 
-def _too_free(look: _Look) -> str:
-    """Fewer than 0.5% of the critic's weights at ±clip, after as many steps as a weight needs to get there: 4% and more
-    with clip=0.3, up to 0.4% with clip=1. Or a generator's gradient of 1,000 times its weights, by norm: deep critics
-    multiply. At 64x64 it was 0.1 to 110 times with the paper's clip of 0.01, 1,100 to 260,000 times with 0.1."""
-    share, clip = look.metrics["clipped_share"], look.settings["clip"]
-    if look.gradient_share > 1000:
-        return f"the generator's gradient is {look.gradient_share:.1g} times its weights under a clip of {clip:g}"
-    had_time = look.settings["lr"] * look.critic_steps * look.step >= clip
+def _too_free(observation: _Observation) -> str:
+    """Fewer than 0.5% of the critic's weights lie at ±clip after enough steps to get there, or the norm of the
+    generator's gradient is above 1,000 times that of its weights, because gradients grow in a deep critic.
+
+    The share was 4% or more with clip=0.3, up to 0.4% with clip=1. At 64x64 the gradient was 0.1 to 110 times the
+    weights with the paper's clip of 0.01, 1,100 to 260,000 times with 0.1.
+    """
+    share, clip = observation.metrics["clipped_share"], observation.settings["clip"]
+    if observation.gradient_share > 1000:
+        return (
+            f"the generator's gradient is {observation.gradient_share:.1g} times its weights under a clip of {clip:g}"
+        )
+    had_time = observation.settings["lr"] * observation.critic_steps * observation.step >= clip
     return f"{share:.1%} of the critic's weights lie at ±{clip:g}" if had_time and share < 0.005 else ""
 
 
@@ -237,7 +262,7 @@ SYMPTOMS = (
 
 
 def _advice(settings: Mapping[str, Any], remedies: tuple[Remedy, ...]) -> str:
-    """The remedies that a family has fields for and does not use yet."""
+    """The remedies that the family has fields for and does not use yet, as text."""
     changes = [(field, settings[field], change(settings[field])) for field, change in remedies if field in settings]
     words = [f"family.{field}={_written(new)}" for field, now, new in changes if new != now]
     return f"try {' or '.join(words)}"

@@ -1,1 +1,1 @@
-"""Measures in three levels, each usable alone: features -> statistics -> distance."""
+"""Measures of samples, in three stages that can be used alone: features -> statistics -> distance."""

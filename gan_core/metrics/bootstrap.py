@@ -1,4 +1,4 @@
-"""Confidence intervals by resampling rows: the percentile bootstrap. Efron & Tibshirani 1993, chapter 13."""
+"""Confidence intervals from resampled rows: the percentile bootstrap. Efron & Tibshirani 1993, chapter 13."""
 
 from __future__ import annotations
 
@@ -16,26 +16,26 @@ from gan_core.streams import seeded
 
 @dataclass(frozen=True)
 class Interval:
-    """A statistic of the rows as they are, and its interval over resamples."""
+    """A statistic of the rows, and its interval over resamples."""
 
     estimate: float
     low: float
     high: float
     bias: float
-    """The resamples' mean minus the estimate. FID's is large: a set with repeated rows is biased like a smaller one."""
+    """Mean over resamples minus the estimate. Large for FID: a set with repeated rows is biased like a smaller set."""
 
     def centred(self) -> tuple[float, float]:
-        """The interval moved by -bias: the one to print for FID, whose own estimate the plain one may not hold.
+        """The interval shifted by -bias. Print this one for FID: the plain interval may not contain the estimate.
 
-        It is of the FID expected at this sample count, not at an infinite one.
+        It is an interval of the FID at this number of samples, not at an infinite number.
         """
         return self.low - self.bias, self.high - self.bias
 
 
 def resampled_counts(count: int, resamples: int, seed: int = 0) -> Iterator[Tensor]:
-    """How often each of `count` rows is drawn (count,), int64, in each resample of `count` rows with replacement.
+    """For each resample of `count` rows with replacement: how often each row is drawn (count,), int64.
 
-    A resample depends on (seed, its number) alone. `counts.repeat_interleave` of an arange gives row numbers.
+    A resample depends only on the seed and its number. `arange(count).repeat_interleave(counts)` gives row numbers.
     """
     for index in range(resamples):
         draw = torch.randint(count, (count,), generator=seeded("cpu", seed, "bootstrap", index))
@@ -43,9 +43,9 @@ def resampled_counts(count: int, resamples: int, seed: int = 0) -> Iterator[Tens
 
 
 def weighted_moments(features: Tensor, counts: Tensor, block: int = BLOCK) -> Moments:
-    """Moments of features (N, D) with row i taken counts[i] times, without copying a row; rows of 0 cost nothing.
+    """Moments of features (N, D) with row i taken counts[i] times. No row is copied, and rows of count 0 cost nothing.
 
-    Raises ValueError if a feature is not finite or the counts are not N.
+    Raises ValueError if a feature is not finite or there are not N counts.
     """
     if counts.shape != features.shape[:1]:
         raise ValueError(f"{len(counts)} counts for {len(features)} rows of features")
@@ -66,9 +66,9 @@ def weighted_moments(features: Tensor, counts: Tensor, block: int = BLOCK) -> Mo
 def bootstrap(
     statistic: Callable[[Tensor], float], count: int, resamples: int = 1000, level: float = 0.95, seed: int = 0
 ) -> Interval:
-    """Percentile interval of `statistic`, a function of how often each of `count` rows is taken (count,), int64.
+    """Percentile interval of `statistic`, a function of how often each row is taken (count,), int64.
 
-    FID's is `lambda counts: frechet_distance(reference, weighted_moments(features, counts).gaussian)`.
+    For FID it is `lambda counts: frechet_distance(reference, weighted_moments(features, counts).gaussian)`.
     Raises ValueError for fewer than two rows, a level outside (0, 1), fewer resamples than the level can tell apart
     (40 at 95%), or a statistic that is not finite.
     """

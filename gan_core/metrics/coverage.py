@@ -1,4 +1,4 @@
-"""Mode coverage of a mixture of Gaussians whose centres are known: the classical test against mode collapse.
+"""Mode coverage of a mixture of Gaussians with known centres: the usual test for mode collapse.
 
 Srivastava et al. 2017 (VEEGAN), section 4.1; Lin et al. 2018 (PacGAN).
 """
@@ -16,24 +16,24 @@ from gan_core.metrics.memorisation import nearest_neighbours
 
 @dataclass(frozen=True)
 class ModeCoverage:
-    """Which modes were found, and how well."""
+    """How many modes samples hit, and how well."""
 
     modes: int
-    """Modes hit by enough high-quality samples."""
+    """Modes that enough high-quality samples hit."""
     high_quality: float
-    """Share of samples within the radius of their nearest centre, 0 to 1. Of true samples in the plane, with a radius
-    of three sigma: 1 - exp(-9 / 2) = 0.989."""
+    """Share of samples within the radius of their nearest centre, 0 to 1. For samples of the mixture itself, in two
+    dimensions and with a radius of three sigma, it is 1 - exp(-9 / 2) = 0.989."""
     per_mode: Tensor
-    """High-quality samples of each mode (K,), int64."""
+    """Number of high-quality samples of each mode (K,), int64."""
 
 
 def mode_coverage(
     samples: Tensor, centres: Tensor, sigma: float, radius: float = 3.0, hits: int = 1, block: int = BLOCK
 ) -> ModeCoverage:
-    """Of samples (N, D) on modes at `centres` (K, D) of deviation `sigma`, in the data's units.
+    """Coverage of samples (N, D) over modes at `centres` (K, D) with standard deviation `sigma`, in the data's units.
 
-    High quality: within `radius` sigmas of the nearest centre. A mode is found by `hits` of them or more.
-    Raises ValueError for values that are not finite, no samples, or sizes that are not above 0.
+    A sample is of high quality within `radius` sigmas of the nearest centre. A mode counts as found if `hits` of them
+    or more hit it. Raises ValueError for values that are not finite, no samples, or parameters that are not above 0.
     """
     check_features(centres, "centres")
     check_features(samples, "samples", like=centres)

@@ -1,4 +1,4 @@
-"""Squared distances between rows in tiles, for every measure of neighbours: no matrix of all pairs is ever held."""
+"""Squared distances between rows, in tiles, so that no measure holds a matrix of all pairs."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ BLOCK = 2048
 """Rows and columns of a tile: 32 MB of float64."""
 
 _VALUES = 2**23
-"""Values of the rows of a tile that are held in float64 (64 MB): wide samples make smaller tiles."""
+"""Values of the rows of a tile in float64 (64 MB). Wide samples make smaller tiles."""
 
 _NARROW = 32
-"""Up to this width differences are taken one by one, which is exact and no slower than a matrix product."""
+"""Up to this width, distances are computed from differences, which is exact and no slower than a matrix product."""
 
 _ROUNDING = 1e-14
-"""A squared distance that is a smaller share of the squared norms is rounding: the rows are equal in float32."""
+"""A squared distance below this share of the squared norms is a rounding error: the rows are equal in float32."""
 
 
 def check_features(features: Tensor, what: str, least: int = 1, like: Tensor | None = None) -> None:
@@ -37,7 +37,7 @@ def squared_distances(one: Tensor, other: Tensor) -> Tensor:
     """Squared Euclidean distances (n, m) between float64 rows (n, D) and (m, D); 0 exactly between equal rows."""
     if one.shape[1] <= _NARROW:
         return torch.cdist(one, other, compute_mode="donot_use_mm_for_euclid_dist").square()
-    offset = other[:1]  # far from the origin, the norms would leave no digits for the distance
+    offset = other[:1]  # large norms would cancel all digits of the distance
     one, other = one - offset, other - offset
     norms = one.square().sum(dim=1, keepdim=True) + other.square().sum(dim=1)
     squared = torch.addmm(norms, one, other.T, alpha=-2)
@@ -45,12 +45,12 @@ def squared_distances(one: Tensor, other: Tensor) -> Tensor:
 
 
 def tile_rows(width: int, block: int = BLOCK) -> int:
-    """How many rows of that width to hold in float64 at once, `block` at most."""
+    """How many rows of that width to hold in float64 at once, at most `block`."""
     return max(1, min(block, _VALUES // max(width, 1)))
 
 
 def tiles(rows: Tensor, columns: Tensor, block: int = BLOCK) -> Iterator[tuple[slice, slice, Tensor]]:
-    """Squared distances between `rows` (N, D) and `columns` (M, D), float64, a tile of block x block at a time."""
+    """Squared distances between `rows` (N, D) and `columns` (M, D), float64, in tiles of at most block x block."""
     size = tile_rows(rows.shape[1], block)
     for i in range(0, len(rows), size):
         some = rows[i : i + size].detach().double()

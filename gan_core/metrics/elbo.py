@@ -1,5 +1,8 @@
-"""How likely given images are under a family with a density, and under a model without z. Densities are of images in
-[-1, 1], in nats an image; images of 256 levels have densities only once `dequantised`."""
+"""Log-likelihood of images under a family with a density, and under a model without z.
+
+Densities are those of images in [-1, 1], in nats per image. Images of 256 levels have a density only after
+`dequantised`.
+"""
 
 from __future__ import annotations
 
@@ -18,11 +21,11 @@ BATCH = 256
 
 @torch.no_grad()
 def log_likelihood_bound(game: Game, images: Tensor, samples: int = 1) -> Tensor:
-    """A lower bound of log p(x) of each image (N, *shape): (N,), by the game's averaged nets.
+    """A lower bound (N,) of log p(x) of images (N, *shape) under the game's averaged networks.
 
-    log 1/K sum p(x, z) / q(z|x) over K = `samples` draws from q, the same in each call: for K = 1 an unbiased estimate
-    of the evidence lower bound (Kingma & Welling 2014, equation 2), on average tighter the larger K (Burda et al. 2016,
-    arXiv:1509.00519, theorem 1). Raises ValueError for a family without a density.
+    It is log 1/K sum p(x, z) / q(z|x) over K = `samples` draws from q, which are the same in each call. For K = 1 it
+    is an unbiased estimate of the evidence lower bound (Kingma & Welling 2014, equation 2); a larger K is tighter on
+    average (Burda et al. 2016, arXiv:1509.00519, theorem 1). Raises ValueError for a family without a density.
     """
     encoder, decoder = game.averages.get("encoder"), game.averages["generator"]
     if not isinstance(encoder, Posterior) or not isinstance(decoder, Likelihood):
@@ -46,17 +49,21 @@ def log_likelihood_bound(game: Game, images: Tensor, samples: int = 1) -> Tensor
 
 
 def independent_gaussian(train: Tensor, images: Tensor) -> Tensor:
-    """log p(x) of each image (N, *shape) under a normal distribution of each pixel by itself, fitted to the train set
-    (M, *shape): (N,). The best model of its kind that has no z; infinite where a pixel of the train set is constant."""
+    """log p(x) (N,) of images (N, *shape) under independent normal distributions of the pixels.
+
+    They are fitted to the train set (M, *shape). This is the best model with independent normal pixels and no z. The
+    result is infinite if a pixel of the train set is constant.
+    """
     exact = train.double()
     return objectives.gaussian_log_density(images.double(), exact.mean(dim=0), exact.var(dim=0, unbiased=False))
 
 
 def dequantised(images: Tensor, seed: int) -> Tensor:
-    """Images (N, *shape) in [-1, 1] with uniform noise as wide as one of 256 levels, a function of `seed`.
+    """Images (N, *shape) in [-1, 1] plus uniform noise of the width of one of 256 levels, drawn from `seed`.
 
-    A density of the result is a lower bound of the levels' probabilities (Theis et al. 2016, arXiv:1511.01844,
-    section 3.1)."""
+    The mean log-density of the result is a lower bound of the log-probability of the levels (Theis et al. 2016,
+    arXiv:1511.01844, section 3.1).
+    """
     draw = streams.seeded(images.device, seed, "dequantised")
     noise = torch.rand(images.shape, generator=draw, device=images.device, dtype=images.dtype)
     return images + (noise - 0.5) * (2 / 255)

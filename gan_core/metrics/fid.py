@@ -11,16 +11,16 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Gaussian:
-    """Mean (D,) and covariance (D, D), float64: all that FID keeps of a set of features."""
+    """Mean (D,) and covariance (D, D), float64: all that FID needs of a set of features."""
 
     mean: Tensor
     covariance: Tensor
 
     @cached_property
     def root(self) -> Tensor:
-        """R (D, r), R R^T = covariance of rank r: its axes, the longest first. A reference's part, computed once.
+        """R (D, r) with R R^T = covariance of rank r; columns in order of length, longest first. Computed once.
 
-        The rank is numpy's: eigenvalues above D eps times the largest.
+        The rank is counted as in numpy: eigenvalues above D eps times the largest.
         """
         values, axes = torch.linalg.eigh(self.covariance)  # ascending
         kept = values > len(values) * torch.finfo(values.dtype).eps * values[-1]
@@ -29,19 +29,20 @@ class Gaussian:
     def to(self, device: torch.device | str) -> Gaussian:
         """The same on a device."""
         if self.mean.device == torch.device(device):
-            return self  # and with it the root, if it is known
+            return self  # keeps the cached root
         return Gaussian(self.mean.to(device), self.covariance.to(device))
 
 
 def frechet_distance(reference: Gaussian, other: Gaussian) -> float:
     """||m - m'||^2 + tr(C + C' - 2 (C C')^(1/2)), 0 or more.
 
-    The trace of the root is the sum of the roots of the eigenvalues of R^T C' R, C = R R^T, which is symmetric: no
-    complex numbers, and no matrix root of a product, which may have none.
+    The trace of the root is the sum of the square roots of the eigenvalues of R^T C' R, where C = R R^T. That matrix
+    is symmetric, so there are no complex numbers, and no square root of a product, which need not exist.
 
-    Two things keep the small eigenvalues' digits, which their roots halve. R's columns fall in length, so R^T C' R
-    falls from its first corner, where eigvalsh begins: rounding stays small where the eigenvalues are small. And no
-    more than rank C' of them are not zero; the others, around 1e-16 of the largest, would add 1e-8 each.
+    A square root halves the number of correct digits, so small eigenvalues must be accurate. First, R's columns
+    decrease in length, so R^T C' R decreases from its first corner, and eigvalsh makes small errors where eigenvalues
+    are small. Second, at most rank C' eigenvalues are not zero. The others, around 1e-16 of the largest, would add 1e-8
+    each and are left out.
 
     Raises ValueError for different widths, or values that are not finite.
     """

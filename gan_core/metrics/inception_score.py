@@ -21,11 +21,11 @@ class InceptionScore:
 
 
 def split_of(count: int, splits: int = 10, seed: int | None = 2020) -> Tensor:
-    """The split (count,), int64, that each image belongs to; splits are as published: N * i // splits ...
+    """The split (count,), int64, of each image. Split i ends before image N * (i + 1) // splits, as published.
 
-    `seed` deals images out at random: sorted by class, each split would hold one class and score 1. None cuts them in
-    the order given, as the original code does. The default is torch-fidelity's, so that scores can be checked against
-    it. Raises ValueError if a split would hold fewer than two images.
+    `seed` shuffles the images first, because a split of images that are sorted by class would hold one class and score
+    1. None keeps their order, as the original code does. The default is torch-fidelity's, so that scores can be checked
+    against it. Raises ValueError if a split would hold fewer than two images.
     """
     if splits < 1 or count < 2 * splits:
         if count < 2:
@@ -38,17 +38,17 @@ def split_of(count: int, splits: int = 10, seed: int | None = 2020) -> Tensor:
     split = torch.bucketize(torch.arange(count), ends, right=True)
     if seed is None:
         return split
-    dealt = torch.empty_like(split)
-    dealt[torch.from_numpy(np.random.RandomState(seed).permutation(count))] = split
-    return dealt
+    shuffled = torch.empty_like(split)
+    shuffled[torch.from_numpy(np.random.RandomState(seed).permutation(count))] = split
+    return shuffled
 
 
 @dataclass(frozen=True)
 class Predictions:
-    """What the score needs of class probabilities p, a split a row, float64: sums, so batches and ranks just add up."""
+    """Sums over class probabilities p, one row per split, float64. Those of batches and ranks can be added."""
 
     count: Tensor
-    """Images (S,)."""
+    """Number of images (S,)."""
     certainty: Tensor
     """Sum of p log p (S,), in nats."""
     total: Tensor
@@ -56,15 +56,15 @@ class Predictions:
 
     @staticmethod
     def none(splits: int, classes: int, device: torch.device) -> Predictions:
-        """Of no images at all."""
+        """The sums of no images."""
         zero = torch.zeros(splits, classes, dtype=torch.float64, device=device)
         return Predictions(zero[:, 0], zero[:, 0], zero)
 
     @staticmethod
     def of(logits: Tensor, split: Tensor, splits: int = 10) -> Predictions:
-        """Of logits or log-probabilities (N, K); `split` (N,) names each row's split.
+        """The sums of logits or log-probabilities (N, K). `split` (N,) is each row's split.
 
-        Raises ValueError for rows that are no distribution, and for probabilities, whose log is wanted.
+        Raises ValueError for rows that are no distribution, and for probabilities: give their log.
         """
         if logits.dim() != 2 or not logits.shape[1]:
             raise ValueError(f"logits are of shape {tuple(logits.shape)}; wanted: (N, K)")
@@ -79,7 +79,7 @@ class Predictions:
             bad = int((~p.isfinite()).any(dim=1).sum())
             if bad:
                 raise ValueError(f"{bad} rows of logits are not finite")
-            # A product, not index_add: its sum has one order on a GPU too.
+            # A product rather than index_add, whose order of summation varies on a GPU.
             belongs = torch.nn.functional.one_hot(where, splits).double().T  # (S, n)
             total += belongs @ p
             certainty += belongs @ torch.xlogy(p, p).sum(dim=1)
@@ -87,15 +87,18 @@ class Predictions:
         return Predictions(count, certainty, total)
 
     def merge(self, other: Predictions) -> Predictions:
-        """Of both sets together."""
+        """The sums of both sets."""
         return Predictions(self.count + other.count, self.certainty + other.certainty, self.total + other.total)
 
     def over_ranks(self) -> Predictions:
-        """Of all ranks' sets together; every rank gets the same."""
+        """The sums of all ranks' sets, the same on every rank."""
         return Predictions(ranks.total(self.count), ranks.total(self.certainty), ranks.total(self.total))
 
     def score(self) -> InceptionScore:
-        """The mean KL is mean(sum p log p) - sum q log q with q the mean p. Raises ValueError for a split of < 2."""
+        """exp of the mean KL, which is mean(sum p log p) - sum q log q with q the mean p, over splits.
+
+        Raises ValueError for a split of fewer than two images.
+        """
         if bool((self.count < 2).any()):
             raise ValueError(f"a split holds {int(self.count.min())} images; 2 or more are needed in each")
         marginal = self.total / self.count[:, None]
@@ -105,7 +108,7 @@ class Predictions:
 
 
 def inception_score(logits: Tensor, splits: int = 10, seed: int | None = 2020) -> InceptionScore:
-    """Of the classifier's logits or log-probabilities (N, K) on generated images; see `split_of` for `seed`.
+    """Inception Score of logits or log-probabilities (N, K) of generated images. For `seed` see `split_of`.
 
     Raises ValueError for rows that are no distribution or fewer than two images a split.
     """
@@ -113,7 +116,7 @@ def inception_score(logits: Tensor, splits: int = 10, seed: int | None = 2020) -
 
 
 def _are_probabilities(logits: Tensor) -> bool:
-    """Whether every row is non-negative and sums to 1, which logits do not by chance."""
+    """Whether every row is non-negative and sums to 1. Logits never are by chance."""
     if logits.shape[1] == 1 or not len(logits):
         return False
     return bool((logits >= 0).all()) and bool(((logits.double().sum(dim=1) - 1).abs() < 1e-3).all())

@@ -16,12 +16,12 @@ from gan_core.metrics.distances import BLOCK, check_features, tile_rows
 class KernelDistance:
     """Mean and standard deviation over subsets.
 
-    The estimate is unbiased, so a mean of equal distributions is around 0 and may be below.
+    The estimate is unbiased, so for equal distributions the mean is around 0 and may be negative.
     """
 
     mean: float
     std: float
-    """Of one subset's estimate (divided by their number, as published), not the mean's standard error."""
+    """Over the subsets' estimates, with their number as divisor, as published. Not the standard error of the mean."""
 
 
 def _kernel_sum(one: Tensor, other: Tensor, block: int) -> Tensor:
@@ -42,7 +42,7 @@ def _own_kernel_mean(one: Tensor, block: int) -> Tensor:
 
 
 def squared_mmd(real: Tensor, fake: Tensor, block: int = BLOCK) -> float:
-    """Unbiased estimate of the squared MMD of features (N, D) and (M, D); all pairs are used.
+    """Unbiased estimate of the squared MMD of features (N, D) and (M, D) over all pairs.
 
     Gretton et al. 2012, equation 3. Raises ValueError for values that are not finite or fewer than two rows.
     """
@@ -54,9 +54,9 @@ def squared_mmd(real: Tensor, fake: Tensor, block: int = BLOCK) -> float:
 
 
 def subset_rows(real: int, fake: int, subsets: int, size: int, seed: int) -> Iterator[tuple[Tensor, Tensor]]:
-    """Which `size` of `real` rows and of `fake` rows make each subset, drawn without replacement.
+    """Row numbers of each subset: `size` out of `real` rows and out of `fake` rows, drawn without replacement.
 
-    The draws are those of torch-fidelity (its input 1 the fakes), so that numbers can be checked against it.
+    The draws are those of torch-fidelity with the fakes as input 1, so that numbers can be checked against it.
     """
     draw = np.random.RandomState(seed)
     for _ in range(subsets):
@@ -74,7 +74,7 @@ def kid_over(real: Tensor, fake: Tensor, rows: Iterable[tuple[Tensor, Tensor]], 
 def kid(
     real: Tensor, fake: Tensor, subsets: int = 100, subset_size: int = 1000, seed: int = 2020, block: int = BLOCK
 ) -> KernelDistance:
-    """KID of features (N, D) and (M, D) over random subsets, by default as many and as large as published.
+    """KID of features (N, D) and (M, D) over random subsets. Number and size of subsets default to the published ones.
 
     Raises ValueError for values that are not finite, and for a set smaller than a subset.
     """

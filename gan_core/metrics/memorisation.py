@@ -1,7 +1,7 @@
-"""Memorisation: whether samples lie nearer to the train set than real images that were held out of it.
+"""Memorisation: whether samples are closer to the train set than held-out real images are.
 
-The comparison of Meehan, Chaudhuri & Dasgupta 2020 ("A non-parametric test to detect data-copying in generative
-models"), over the whole space.
+The comparison is that of Meehan, Chaudhuri & Dasgupta 2020 ("A non-parametric test to detect data-copying in generative
+models"), with the whole space as one cell.
 """
 
 from __future__ import annotations
@@ -16,23 +16,23 @@ from gan_core.metrics.distances import BLOCK, check_features, tile_rows, tiles
 
 @dataclass(frozen=True)
 class Memorisation:
-    """Distances to the nearest training image, in the features' units, of samples against held-out images."""
+    """Distances to the nearest training image, in units of the features, of samples and of held-out images."""
 
     sample_median: float
     held_out_median: float
     ratio: float
-    """The samples' median over the held-out one's: about 1 for a generator that learnt, 0 for one that copies."""
+    """sample_median / held_out_median: about 1 for a generator that generalises, 0 for one that copies."""
     nearer: float
-    """Chance that a sample is nearer to the train set than a held-out image, ties counted half (an AUROC): 0.5 for
-    true samples, 1 for copies, towards 0 for samples that are simply bad."""
+    """Probability that a sample is nearer to the train set than a held-out image, with ties as a half (an AUROC): 0.5
+    for samples of the true distribution, 1 for copies, towards 0 for bad samples."""
     closest: Tensor
-    """The samples nearest to the train set and their training images (P, 2), int64, nearest first: for a picture."""
+    """Indices of the P samples nearest to the train set and of their training images (P, 2), nearest first."""
     distances: Tensor
-    """Of those pairs (P,), float64; 0 is a copy."""
+    """Distances of those pairs (P,), float64; 0 is a copy."""
 
 
 def nearest_neighbours(queries: Tensor, train: Tensor, block: int = BLOCK) -> tuple[Tensor, Tensor]:
-    """Distance (N,), float64, and index (N,), int64, in `train` (M, D) of what is nearest to each query (N, D)."""
+    """Distance (N,), float64, of each query (N, D) to its nearest row of `train` (M, D), and the row's index (N,)."""
     squared = torch.full((len(queries),), torch.inf, dtype=torch.float64, device=queries.device)
     index = torch.zeros(len(queries), dtype=torch.int64, device=queries.device)
     for rows, columns, part in tiles(queries, train, block):
@@ -40,7 +40,7 @@ def nearest_neighbours(queries: Tensor, train: Tensor, block: int = BLOCK) -> tu
         index[rows] = torch.where(value < squared[rows], at + columns.start, index[rows])
         squared[rows] = torch.minimum(squared[rows], value)
     size = tile_rows(train.shape[1], block)
-    # Once more by differences: a near copy's distance is then exact, and the same for any block.
+    # Recomputed from differences, so that a near copy's distance is exact and does not depend on `block`.
     exact = [
         (some.detach().double() - train[at].detach().double()).norm(dim=1)
         for some, at in zip(queries.split(size), index.split(size), strict=True)
@@ -49,7 +49,8 @@ def nearest_neighbours(queries: Tensor, train: Tensor, block: int = BLOCK) -> tu
 
 
 def share_nearer(ones: Tensor, others: Tensor) -> float:
-    """Chance that one of `ones` (N,) is below one of `others` (M,), ties counted half. Mann & Whitney 1947: U / NM."""
+    """Probability that one of `ones` (N,) is below one of `others` (M,), with ties as a half: U / NM of Mann & Whitney
+    1947."""
     ordered = others.sort().values
     above = len(ordered) - torch.searchsorted(ordered, ones, right=True)
     at_least = len(ordered) - torch.searchsorted(ordered, ones)
@@ -57,10 +58,10 @@ def share_nearer(ones: Tensor, others: Tensor) -> float:
 
 
 def memorisation(samples: Tensor, train: Tensor, held_out: Tensor, pairs: int = 8, block: int = BLOCK) -> Memorisation:
-    """Of samples (N, D), train (M, D) and held-out images (H, D), as features or pixels (flattened).
+    """Compares samples (N, D), train images (M, D) and held-out images (H, D), given as features or flattened pixels.
 
-    `held_out` must come from the same distribution as `train` and not from `train`. Raises ValueError for values that
-    are not finite, an empty set, and held-out images that are mostly copies of training ones: nothing can be compared.
+    `held_out` must have the distribution of `train` but no images of `train`. Raises ValueError for values that are not
+    finite, an empty set, and held-out images half of which are copies of training images.
     """
     check_features(train, "train images")
     check_features(samples, "samples", like=train)

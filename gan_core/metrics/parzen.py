@@ -1,4 +1,4 @@
-"""Parzen window log-likelihood: of test data under Gaussians of one width around samples.
+"""Parzen window log-likelihood of test data: the density is a mixture of Gaussians of one width around samples.
 
 Breuleux et al. 2011; Goodfellow et al. 2014, section 5. A weak measure in many dimensions (Theis et al. 2016).
 """
@@ -14,23 +14,23 @@ from torch import Tensor
 from gan_core.metrics.distances import BLOCK, check_features, tiles
 
 SIGMAS = tuple(10 ** (exponent / 10) for exponent in range(-30, 11))
-"""0.001 to 10, ten a decade (the original code: ten from 0.1 to 1, for pixels in [0, 1])."""
+"""0.001 to 10, ten per decade. The original code tries ten from 0.1 to 1, for pixels in [0, 1]."""
 
 
 @dataclass(frozen=True)
 class ParzenLikelihood:
-    """Mean log-likelihood of a test point, in nats, and what it rests on."""
+    """Mean log-likelihood of test points in nats, and the window's width."""
 
     mean: float
     standard_error: float
     sigma: float
-    """The window's width, the best on the validation points."""
+    """The window's width, the best one on the validation points."""
     on_edge: bool
-    """Whether that width is an end of the widths tried: a better one may lie beyond. False if only one was."""
+    """Whether that is the smallest or largest width tried, so that a better one may exist. False if one was tried."""
 
 
 def log_densities(points: Tensor, samples: Tensor, sigmas: tuple[float, ...], block: int = BLOCK) -> Tensor:
-    """Log-density (S, N), float64, in nats, of `points` (N, D) under windows of each width on `samples` (M, D).
+    """Log-density (S, N) in nats, float64, of `points` (N, D) under windows of each width around `samples` (M, D).
 
     log p(x) = logsumexp_i(-|x - s_i|^2 / 2 sigma^2) - log M - D / 2 log(2 pi sigma^2).
     Raises ValueError for values that are not finite and widths that are not above 0.
@@ -51,7 +51,7 @@ def log_densities(points: Tensor, samples: Tensor, sigmas: tuple[float, ...], bl
 def parzen(
     samples: Tensor, validation: Tensor, test: Tensor, sigmas: tuple[float, ...] = SIGMAS, block: int = BLOCK
 ) -> ParzenLikelihood:
-    """Log-likelihood of `test` (N, D) under windows on `samples` (M, D), as wide as suits `validation` (V, D) best.
+    """Log-likelihood of `test` (N, D) under windows around `samples` (M, D), of the best width for `validation` (V, D).
 
     Raises ValueError for values that are not finite, fewer than two test points, and widths that are not above 0.
     """

@@ -1,4 +1,4 @@
-"""Improved precision and recall: how much of the fake lies among the real, and of the real among the fake."""
+"""Improved precision and recall: which share of fakes lies among reals, and which share of reals among fakes."""
 
 from __future__ import annotations
 
@@ -10,36 +10,36 @@ from torch import Tensor
 from gan_core.metrics.distances import BLOCK, check_features, tiles
 
 _TIE = 1 + 1e-10
-"""How much the squared radius of a ball is widened, so that rounding never decides whether its rim belongs to it."""
+"""Factor on a ball's squared radius, so that points on its boundary are inside whatever the rounding."""
 
 
 def squared_radii(features: Tensor, k: int = 3, block: int = BLOCK) -> Tensor:
-    """Squared distance (N,), float64, from each of `features` (N, D) to its k-th nearest other one."""
+    """Squared distance (N,), float64, from each row of `features` (N, D) to its k-th nearest other row."""
     best = torch.full((len(features), k + 1), torch.inf, dtype=torch.float64, device=features.device)
     for rows, _, squared in tiles(features, features, block):
         best[rows] = torch.cat([best[rows], squared], dim=1).topk(k + 1, largest=False).values
-    return best[:, k]  # itself is the nearest, at 0
+    return best[:, k]  # the nearest is the row itself, at 0
 
 
 @dataclass(frozen=True)
 class PrecisionRecall:
-    """Shares, 0 to 1; `density` alone may exceed 1."""
+    """Shares from 0 to 1; only `density` may exceed 1."""
 
     precision: float
-    """Share of fakes in the ball of any real one: fidelity."""
+    """Share of fakes that are in the ball of a real sample: fidelity."""
     recall: float
-    """Share of real ones in the ball of any fake: diversity."""
+    """Share of real samples that are in the ball of a fake: diversity."""
     density: float
-    """In how many real balls a fake lies, over k. Less swayed by real outliers than precision."""
+    """Mean number of real balls that a fake is in, over k. Outliers among the reals affect it less than precision."""
     coverage: float
-    """Share of real balls that hold a fake."""
+    """Share of real balls that contain a fake."""
 
 
 def precision_recall(real: Tensor, fake: Tensor, k: int = 3, block: int = BLOCK) -> PrecisionRecall:
-    """Of features (N, D) and (M, D); a sample's ball reaches to its k-th nearest neighbour in its own set.
+    """Precision and recall of features (N, D) and (M, D). A sample's ball reaches to its k-th neighbour in its own set.
 
-    Kynkäänniemi et al. 2019, equations 1 and 2 (k = 3); density and coverage: Naeem et al. 2020, section 3
-    (who take k = 5). All depend on N and M: compare only numbers of equal counts.
+    Kynkäänniemi et al. 2019, equations 1 and 2, with k = 3; density and coverage: Naeem et al. 2020, section 3, with
+    k = 5. All depend on N and M: compare only numbers from equal counts.
 
     Raises ValueError for values that are not finite, k < 1, or a set of k samples or fewer.
     """

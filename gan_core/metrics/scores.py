@@ -1,4 +1,4 @@
-"""The measures of a game while it is played: every rank scores its share, all get the same numbers."""
+"""The measures of a game in training. Every rank measures a share of the samples; all get the same numbers."""
 
 from __future__ import annotations
 
@@ -16,20 +16,19 @@ from gan_core.metrics.statistics.reference import Reference, batch_of
 from gan_core.metrics.statistics.tally import Tally
 
 DEFAULT_SAMPLES = 10_000
-"""Generated samples per evaluation against published statistics, which do not say how many they are of."""
+"""Generated samples per evaluation against published statistics that do not state their number of images."""
 
 
 def sample_count(asked: int | None, reference: Reference) -> int:
-    """Samples of one evaluation: as many as the reference is of, unless told otherwise."""
+    """Number of samples of one evaluation: `asked`, else as many as the reference statistics are of."""
     return asked or reference.count or DEFAULT_SAMPLES
 
 
 def scores(game: Game, reference: Reference) -> dict[str, float]:
-    """FID of the game's averaged generator, and what comes with the same samples at no further cost: variety, the
-    total variance of their features in units of the real ones'; Inception Score where the extractor names classes;
-    modes found and the share of high quality for mixtures.
+    """FID of the game's averaged generator, and other measures of the same samples.
 
-    Raises ValueError if a feature is not finite.
+    `variety`: the total variance of their features divided by that of the real ones. `inception_score`: if the
+    extractor classifies. `modes` and `high_quality`: for mixtures. Raises ValueError if a feature is not finite.
     """
     count = sample_count(game.experiment.metrics.samples, reference)
     tally, points, problem = Tally(reference.extractor, count), [], ""
@@ -57,17 +56,19 @@ def scores(game: Game, reference: Reference) -> dict[str, float]:
 
 
 def rank_batches(count: int, batch: int) -> Iterator[tuple[int, int]]:
-    """This rank's batches (start, stop) of `count` samples. Batches are cut the same for any world size, so that
-    each sample and feature has the same bits."""
+    """This rank's batches (start, stop) of `count` samples. Batches do not depend on the number of ranks, so that each
+    sample and feature has the same bits."""
     starts = range(0, count, batch)
     for start in starts[ranks.rank() :: ranks.world_size()]:
         yield start, min(start + batch, count)
 
 
 def sample_range(game: Game, start: int, stop: int, purpose: str = "evaluation") -> Tensor:
-    """Samples start .. stop of an endless fixed sequence, the same for any batch or world size; of a conditional
-    family, of each class in turn."""
-    # Drawn on the CPU: a GPU has another sequence, and other samples would be measured there.
+    """Samples start .. stop of an endless fixed sequence, which does not depend on batches or ranks.
+
+    A conditional family cycles through the classes.
+    """
+    # z is drawn on the CPU, because a GPU's random sequence is another one.
     latent, cpu = game.experiment.family.latent, torch.device("cpu")
     z = streams.latents(game.experiment.seed, purpose, start, stop, latent, cpu, game.dtype)
     labels = streams.labels_of(start, stop, game.classes, game.device) if game.conditional else None
@@ -75,7 +76,7 @@ def sample_range(game: Game, start: int, stop: int, purpose: str = "evaluation")
 
 
 def _modes_found(modes: Modes, points: list[Tensor], count: int, game: Game) -> dict[str, float]:
-    """Of this rank's points, summed over ranks."""
+    """Mode coverage of all ranks' points; `points` are this rank's."""
     centres = modes.centres.to(game.device, game.dtype)
     hits = torch.zeros(len(centres), dtype=torch.float64, device=game.device)
     if points:

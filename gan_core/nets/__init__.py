@@ -1,5 +1,8 @@
-"""Networks: MLPs, DCGAN's convolutions, residual nets, autoencoders. A generator maps (N, latent) to (N, *shape), a
-critic (N, *shape) to scores (N,). Convolutional nets make and see square images with a side of SIDES."""
+"""Networks: MLPs, DCGAN's convolutions, residual nets, autoencoders.
+
+A generator maps (N, latent) to (N, *shape), a critic (N, *shape) to scores (N,). Convolutional nets take square images
+with a side in SIDES.
+"""
 
 from __future__ import annotations
 
@@ -44,21 +47,21 @@ __all__ = [
 
 
 def without_grad(generator: nn.Module, z: Tensor) -> Tensor:
-    """The generator's samples for a critic's turn: nothing flows back into it."""
+    """The samples that a critic trains on: no gradient flows back into the generator."""
     with torch.no_grad():
         return generator(z).to(z.dtype)
 
 
 def scores(critic: Callable[[Tensor], Tensor], real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:
-    """Scores of real and fake in one forward: for critics that look at each sample by itself."""
+    """Scores of real and fake samples in one forward pass, for critics that treat each sample independently."""
     both = critic(torch.cat([real, fake]))
     return both[: len(real)], both[len(real) :]
 
 
 def generator(net: NetName, latent: int, shape: Shape, width: int) -> nn.Module:
-    """A generator by name. `width`: channels beside the image (dcgan, resnet), a 16th of the hidden units (mlp).
+    """A generator by name. `width`: channels next to the image (dcgan, resnet), a 16th of the hidden units (mlp).
 
-    Raises ValueError for a shape that the net cannot make.
+    Raises ValueError for a shape that the network cannot generate.
     """
     match _resolved(net, shape):
         case "mlp":
@@ -70,8 +73,11 @@ def generator(net: NetName, latent: int, shape: Shape, width: int) -> nn.Module:
 
 
 def wasserstein_critic(net: NetName, shape: Shape, width: int) -> nn.Module:
-    """A critic by name, without BatchNorm and without a last bias: an offset of all scores changes no distance, so
-    its gradient is rounding noise, which Adam would turn into whole steps."""
+    """A critic by name, without BatchNorm and without a last bias.
+
+    A constant added to all scores changes no distance. So the gradient of a last bias would be rounding noise, which
+    Adam turns into full steps.
+    """
     match _resolved(net, shape):
         case "mlp":
             return mlp_critic(shape, hidden=16 * width, last_bias=False)

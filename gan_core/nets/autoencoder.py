@@ -1,7 +1,7 @@
-"""Convolutional encoder and decoder of images, and what ties any two of them together.
+"""Convolutional encoder and decoder of images, and an autoencoder of any two such networks.
 
-Weights are normal with variance 2 / inputs of a sum before ReLU (He et al. 2015, arXiv:1502.01852, equation 10),
-1 / inputs elsewhere; biases are zero.
+Weights are normal, with variance 2 / inputs before a ReLU (He et al. 2015, arXiv:1502.01852, equation 10), else
+1 / inputs. Biases are zero.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from gan_core.recipe import Shape
 
 
 class Autoencoder(nn.Module):
-    """x (N, *shape) -> its reconstruction (N, *shape), by way of `encoder` and `decoder`."""
+    """x (N, *shape) -> decoder(encoder(x)), its reconstruction (N, *shape)."""
 
     def __init__(self, encoder: nn.Module, decoder: nn.Module) -> None:
         super().__init__()
@@ -28,17 +28,17 @@ class Autoencoder(nn.Module):
 
 
 def _channels(shape: Shape, width: int) -> tuple[list[int], int]:
-    """Channels from the image inwards, doubling, and the side of the innermost map: two halvings, or as many as lead
-    to 8x8."""
+    """Channels from the image inwards, doubling, and the side of the innermost map. The side is halved until it is at
+    most 8, and at least twice."""
     count, side = halvings(shape, largest=8)
     extra = max(2 - count, 0)
     return [shape[0], *(width * 2**level for level in range(count + extra))], side >> extra
 
 
 def conv_encoder(shape: Shape, out: int, width: int) -> nn.Module:
-    """Images -> (N, out): 5x5 convolutions of stride 2, `width` channels and doubling, ReLU; a linear head.
+    """Images -> (N, out): 5x5 convolutions of stride 2 with ReLU, from `width` channels on and doubling; a linear head.
 
-    `width` 16 gives 16 and 32 channels up to 32x32. A VAE's mean and log-variance are one head: `out` = 2 latent.
+    `width` 16 gives 16 and 32 channels up to 32x32. For a VAE the head has 2 latent outputs: mean and log-variance.
     """
     channels, side = _channels(shape, width)
     layers: list[nn.Module] = []
@@ -49,7 +49,7 @@ def conv_encoder(shape: Shape, out: int, width: int) -> nn.Module:
 
 
 def conv_decoder(latent: int, shape: Shape, width: int) -> nn.Module:
-    """(N, latent) -> images in [-1, 1]: the encoder mirrored, with transposed convolutions; tanh."""
+    """(N, latent) -> images in [-1, 1]: the encoder mirrored, with transposed convolutions, then tanh."""
     channels, side = _channels(shape, width)
     layers: list[nn.Module] = [
         _he(nn.Linear(latent, channels[-1] * side**2), latent),
@@ -62,7 +62,7 @@ def conv_decoder(latent: int, shape: Shape, width: int) -> nn.Module:
 
 
 def _transposed(inputs: int, outputs: int) -> tuple[nn.ConvTranspose2d, float]:
-    """The layer, and the number of terms in a pixel's sum: a quarter of the kernel's, on average."""
+    """The layer, and the mean number of terms in the sum of an output pixel: a quarter of the kernel's."""
     return nn.ConvTranspose2d(inputs, outputs, 5, 2, 2, output_padding=1), inputs * 25 / 4
 
 

@@ -1,8 +1,8 @@
-"""BEGAN's autoencoder and its decoder, which is the generator too. Berthelot et al. 2017, arXiv:1703.10717,
-without its optional skip connections and vanishing residuals.
+"""BEGAN's autoencoder, and its decoder, which is also the architecture of the generator. Berthelot et al. 2017,
+arXiv:1703.10717, without the optional skip connections and vanishing residuals.
 
 3x3 convolutions, two at each size, exponential linear units, no normalisation. Weights are uniform as in Glorot &
-Bengio 2010, biases zero; the paper does not say.
+Bengio 2010 and biases zero, because the paper does not specify them.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from gan_core.recipe import Shape
 
 
 def began_decoder(latent: int, shape: Shape, width: int) -> nn.Module:
-    """(N, latent) -> images in [-1, 1]: a linear map to 8x8 (7x7 for 28x28), sizes doubled by nearest neighbours.
+    """(N, latent) -> images in [-1, 1]: a linear map to 8x8 (7x7 for 28x28), then nearest-neighbour upsampling.
 
-    `width`: channels of all convolutions, the paper's n (64 or 128). The paper does not say what bounds the images;
-    here it is a tanh.
+    `width`: channels of all convolutions, the paper's n (64 or 128). The paper does not say how images are bounded;
+    here it is by tanh.
     """
     doublings, side = halvings(shape, largest=8)
     layers: list[nn.Module] = [glorot(nn.Linear(latent, width * side**2)), nn.Unflatten(1, (width, side, side))]
@@ -29,11 +29,11 @@ def began_decoder(latent: int, shape: Shape, width: int) -> nn.Module:
 
 
 def began_autoencoder(shape: Shape, hidden: int, width: int) -> Autoencoder:
-    """Images -> their reconstructions by way of `hidden` numbers: BEGAN's discriminator.
+    """Images -> their reconstructions from `hidden` numbers: BEGAN's discriminator.
 
-    The encoder's channels grow by `width` at each halving, by a convolution of stride 2. At 8x8 (7x7) a linear map
-    leads to the hidden state and another, the decoder's, from it, neither followed by a non-linearity. With the
-    generator that makes 17.1 million parameters for 128x128, n = 128 and 64 hidden numbers; the paper counts 17.3.
+    At each halving a convolution of stride 2 adds `width` channels. A linear map leads from 8x8 (7x7) to the hidden
+    state, and the decoder's linear map from it; neither is followed by a non-linearity. With the generator this has
+    17.1 million parameters for 128x128, n = 128 and 64 hidden numbers; the paper states 17.3 million.
     """
     count, side = halvings(shape, largest=8)
     layers = [*_convolution(shape[0], width), *_convolution(width, width)]

@@ -1,7 +1,7 @@
-"""DCGAN's convolutional pair (Radford et al. 2016, arXiv:1511.06434), and the encoder and the critic of pairs that
-make a BiGAN of it (Donahue et al. 2017, arXiv:1605.09782).
+"""DCGAN's generator and critic (Radford et al. 2016, arXiv:1511.06434), and the encoder and joint critic of BiGAN
+(Donahue et al. 2017, arXiv:1605.09782).
 
-`width` is the number of channels beside the image; it doubles at each halving down to 4x4 (7x7 for 28x28).
+`width` is the number of channels next to the image. It doubles at each halving down to 4x4 (7x7 for 28x28).
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from gan_core.recipe import Shape
 
 
 class _Project(nn.Module):
-    """latent -> (N, C, side, side): the transposed convolution of a 1x1 image, as the matrix product that it is."""
+    """(N, latent) -> (N, C, side, side): a transposed convolution of a 1x1 image, computed as a matrix product."""
 
     def __init__(self, latent: int, channels: int, side: int) -> None:
         super().__init__()
@@ -30,7 +30,7 @@ class _Project(nn.Module):
 
 
 def dcgan_generator(latent: int, shape: Shape, width: int) -> nn.Module:
-    """Transposed 4x4 convolutions from 4x4 up, BatchNorm but on the output, ReLU, tanh. Radford et al. 2016."""
+    """Transposed 4x4 convolutions from 4x4 up, BatchNorm except on the output, ReLU, tanh. Radford et al. 2016."""
     levels, side = halvings(shape, largest=7)
     channels = [width * 2**level for level in reversed(range(levels))]
     layers: list[nn.Module] = [_Project(latent, channels[0], side), GlobalBatchNorm(channels[0]), nn.ReLU()]
@@ -45,14 +45,16 @@ def dcgan_generator(latent: int, shape: Shape, width: int) -> nn.Module:
 
 
 def dcgan_critic(shape: Shape, width: int, *, batch_norm: bool, last_bias: bool = True) -> nn.Module:
-    """Strided 4x4 convolutions down to 4x4, LeakyReLU(0.2), BatchNorm but on the input. Radford et al. 2016."""
+    """Strided 4x4 convolutions down to 4x4, LeakyReLU(0.2), BatchNorm except on the input. Radford et al. 2016."""
     layers, features = _downwards(shape, width, batch_norm=batch_norm)
     return initialised(nn.Sequential(*layers, nn.Linear(features, 1, bias=last_bias), Score()))
 
 
 def dcgan_encoder(shape: Shape, latent: int, width: int) -> nn.Module:
-    """Images -> z (N, latent): the critic's convolutions, BatchNorm too, under a linear head, because z ~ N(0, I) has
-    no bounds. Donahue et al. 2017, section 3: deterministic."""
+    """Images -> z (N, latent), deterministic. Donahue et al. 2017, section 3.
+
+    The critic's convolutions with BatchNorm, and a linear head, because z ~ N(0, I) is unbounded.
+    """
     layers, features = _downwards(shape, width, batch_norm=True)
     return initialised(nn.Sequential(*layers, nn.Linear(features, latent)))
 
@@ -72,16 +74,16 @@ class _JointCritic(nn.Module):
 
 
 def joint_critic(shape: Shape, latent: int, width: int) -> nn.Module:
-    """Scores (N,) of pairs: `critic(x, z)` with x (N, *shape) and z (N, latent).
+    """A critic of pairs: `critic(x, z)` with x (N, *shape) and z (N, latent) gives scores (N,).
 
-    The critic's convolutions with BatchNorm; z is appended to their features, and a hidden layer of 16 `width`
-    units (1024 at width 64, as Donahue et al. 2017 have them) looks at both.
+    The critic's convolutions with BatchNorm; z is appended to their features. A hidden layer of 16 `width` units
+    follows: 1024 at width 64, as in Donahue et al. 2017.
     """
     return initialised(_JointCritic(shape, latent, width))
 
 
 def _downwards(shape: Shape, width: int, *, batch_norm: bool) -> tuple[list[nn.Module], int]:
-    """Layers from images to flat features (N, count), and count."""
+    """Layers from images to flat features (N, count), and the count."""
     levels, side = halvings(shape, largest=7)
     channels = [width * 2**level for level in range(levels)]
     layers: list[nn.Module] = [nn.Conv2d(shape[0], width, 4, 2, 1), nn.LeakyReLU(0.2)]

@@ -1,4 +1,5 @@
-"""What a family puts around or on top of a plain net: a label at the input, a label or classes at the output."""
+"""Modules that families add to a network: labels at the input, labels or class logits at the output, minibatch
+discrimination."""
 
 from __future__ import annotations
 
@@ -13,9 +14,9 @@ from gan_core import ranks
 
 
 class LabelConcatenation(nn.Module):
-    """Asks a net of (N, inputs + classes) with the label, one-hot, beside its input: (x, labels) -> net's output.
+    """Appends the one-hot label to the input: (x, labels) -> the output of a net that takes (N, inputs + classes).
 
-    For a generator's z and for the flattened sample before an MLP. Mirza & Osindero 2014, arXiv:1411.1784, figure 1.
+    For the z of a generator, and for the flattened sample of an MLP. Mirza & Osindero 2014, arXiv:1411.1784, figure 1.
     """
 
     def __init__(self, net: nn.Module, classes: int) -> None:
@@ -28,9 +29,9 @@ class LabelConcatenation(nn.Module):
 
 
 class ProjectionCritic(nn.Module):
-    """A critic that also asks how well a sample goes with its label: score(x) + <embedding(label), features(x)>.
+    """A critic that scores a sample with its label: score(x) + <embedding(label), features(x)>.
 
-    (N, *shape), (N,) -> (N,), each sample by itself. Miyato & Koyama 2018, arXiv:1802.05637, equation 3.
+    (N, *shape), (N,) -> (N,), each sample independently. Miyato & Koyama 2018, arXiv:1802.05637, equation 3.
     """
 
     def __init__(self, critic: nn.Module, classes: int) -> None:
@@ -45,9 +46,9 @@ class ProjectionCritic(nn.Module):
 
 
 class ClassLogits(nn.Module):
-    """A critic's features under a linear layer of one logit a class: (N, *shape) -> (N, classes).
+    """A critic's features, then a linear layer of one logit per class: (N, *shape) -> (N, classes).
 
-    The logits start near -log(classes): the exponentials sum to 1, as for two equally likely outcomes.
+    The logits start near -log(classes), so that their exponentials sum to 1: real and fake are equally likely.
     """
 
     def __init__(self, critic: nn.Module, classes: int) -> None:
@@ -62,10 +63,10 @@ class ClassLogits(nn.Module):
 
 
 class MinibatchDiscrimination(nn.Module):
-    """Appends to each sample's features how close the others of the *global* batch are: (N, A) -> (N, A + kernels).
+    """Appends the closeness to all samples of the *global* batch to each sample's features: (N, A) -> (N, A + kernels).
 
-    M_i = f(x_i) T with T in (A, kernels, 5); o(x_i)_b = sum over j of exp(-||M_ib - M_jb||_1). Minibatch
-    discrimination, Salimans et al. 2016, arXiv:1606.03498, section 3.2.
+    M_i = f(x_i) T with T in (A, kernels, 5); o(x_i)_b = sum over j of exp(-||M_ib - M_jb||_1). Salimans et al. 2016,
+    arXiv:1606.03498, section 3.2.
     """
 
     def __init__(self, features: int, kernels: int) -> None:
@@ -76,21 +77,21 @@ class MinibatchDiscrimination(nn.Module):
     def forward(self, features: Tensor) -> Tensor:
         mine = self.project(features).unflatten(1, (self.kernels, 5))  # (N, kernels, 5)
         rows, others = mine.permute(2, 1, 0), ranks.gathered(mine).permute(2, 1, 0)  # (5, kernels, N), (.., world N)
-        # One of the 5 at a time: two and a half times faster than a sum over a last axis of 5.
+        # A loop over the 5 is 2.5 times faster than a sum over a last axis of 5.
         parts = [(one[:, :, None] - other[:, None]).abs() for one, other in zip(rows, others, strict=True)]
         closeness = (-reduce(torch.add, parts)).exp().sum(dim=2)  # (kernels, N)
         return torch.cat([features, closeness.T], dim=1)
 
 
 def with_minibatch_discrimination(critic: nn.Module, kernels: int) -> nn.Module:
-    """The critic with minibatch discrimination before its last layer. It must see real and fake samples apart."""
+    """The critic with minibatch discrimination before its last layer. Give it real and fake samples separately."""
     features, score = _split_off_score(critic)
     wider = nn.Linear(score.in_features + kernels, 1, bias=score.bias is not None)
     return nn.Sequential(*features, MinibatchDiscrimination(score.in_features, kernels), wider, nn.Flatten(0))
 
 
 def _split_off_score(critic: nn.Module) -> tuple[nn.Sequential, nn.Linear]:
-    """A critic's features (N, count), and the linear layer that makes a score of them: every critic ends so."""
+    """A critic's features (N, count), and the linear layer that maps them to a score. Every critic ends with it."""
     assert isinstance(critic, nn.Sequential), critic
     *features, score, _ = critic
     assert isinstance(score, nn.Linear), score

@@ -1,5 +1,4 @@
-"""What lies between z ~ N(0, I) and the codes of an autoencoder: how new images are drawn, and how likely given ones
-are."""
+"""Distributions of latent codes and of images given codes, for autoencoders and VAEs."""
 
 from __future__ import annotations
 
@@ -10,9 +9,9 @@ from gan_core import ranks
 
 
 class CodeGaussian(nn.Module):
-    """Mean and covariance of codes (N, latent), running over global batches, as buffers.
+    """Running mean and covariance of codes (N, latent) over global batches, as buffers.
 
-    Before the first batch they are those of N(0, I), which weighs as much as a hundredth of a batch.
+    They start as those of N(0, I), with the weight of a hundredth of a batch.
     """
 
     MOMENTUM, PRIOR = 0.01, 1e-4
@@ -28,7 +27,7 @@ class CodeGaussian(nn.Module):
 
     @torch.no_grad()
     def track(self, codes: Tensor) -> None:
-        """Takes in this rank's codes (N, latent) of one global batch."""
+        """Updates the moments with this rank's codes (N, latent) of one global batch."""
         codes = codes.detach().to(self.first.dtype)
         with torch.autocast(codes.device.type, enabled=False):
             second = codes.T @ codes / len(codes)
@@ -37,7 +36,7 @@ class CodeGaussian(nn.Module):
         self.second.lerp_(ranks.mean(second), self.MOMENTUM)
 
     def codes(self, z: Tensor) -> Tensor:
-        """z ~ N(0, I) (N, latent) as codes of the tracked mean and covariance."""
+        """Maps z ~ N(0, I) (N, latent) to codes with the tracked mean and covariance."""
         mean, root, _ = self._roots()
         return mean + z @ root
 
@@ -47,8 +46,11 @@ class CodeGaussian(nn.Module):
         return (codes - mean) @ inverse
 
     def _roots(self) -> tuple[Tensor, Tensor, Tensor]:
-        """Mean, and the covariance's symmetric square root and its inverse: unlike a Cholesky factor's they exist
-        for singular covariances too, a direction without variance being given a millionth of the largest."""
+        """Mean, and the covariance's symmetric square root and its inverse.
+
+        Unlike a Cholesky factor they exist for a singular covariance: each variance is at least a millionth of the
+        largest.
+        """
         mean = self.first / self.weight
         covariance = self.second / self.weight - mean.outer(mean)
         values, vectors = torch.linalg.eigh(covariance)
@@ -57,7 +59,7 @@ class CodeGaussian(nn.Module):
 
 
 class CodeDecoder(nn.Module):
-    """z (N, latent) -> samples, through codes of the tracked Gaussian: an autoencoder's generator."""
+    """An autoencoder's generator, z (N, latent) -> samples: decodes codes of the tracked Gaussian."""
 
     def __init__(self, gaussian: CodeGaussian, decoder: nn.Module) -> None:
         super().__init__()
@@ -69,7 +71,7 @@ class CodeDecoder(nn.Module):
 
 
 class CodeEncoder(nn.Module):
-    """Samples -> z (N, latent), which the generator maps back to the samples' codes."""
+    """Samples -> z (N, latent), which `CodeDecoder` maps back to the samples' codes."""
 
     def __init__(self, gaussian: CodeGaussian, encoder: nn.Module) -> None:
         super().__init__()
@@ -81,9 +83,9 @@ class CodeEncoder(nn.Module):
 
 
 class Posterior(nn.Module):
-    """q(z|x) = N(mean, diag exp(log variance)), both from one head: `net` maps samples to (N, 2 latent).
+    """q(z|x) = N(mean, diag exp(log variance)). `net` maps samples to both: (N, 2 latent).
 
-    Kingma & Welling 2014, arXiv:1312.6114, appendix C.2. Its forward is the mean.
+    Kingma & Welling 2014, arXiv:1312.6114, appendix C.2. The forward pass gives the mean.
     """
 
     def __init__(self, net: nn.Module) -> None:
@@ -100,10 +102,10 @@ class Posterior(nn.Module):
 
 
 class Likelihood(nn.Module):
-    """p(x|z) = N(x; decoder(z), variance I). Its forward is the mean.
+    """p(x|z) = N(x; decoder(z), variance I). The forward pass gives the mean.
 
-    The variance is the one number that makes the data likeliest, the mean squared error (Rybkin et al. 2021,
-    arXiv:2006.13202, section 4.2), running over global batches; 1 before the first.
+    The variance is the mean squared error, which maximises the likelihood (Rybkin et al. 2021, arXiv:2006.13202,
+    section 4.2), as a running mean over global batches. It starts at 1.
     """
 
     MOMENTUM = 0.1
@@ -119,7 +121,7 @@ class Likelihood(nn.Module):
 
     @torch.no_grad()
     def track(self, error: Tensor) -> Tensor:
-        """Takes in this rank's mean squared error of a global batch; returns the variance that suits that batch."""
+        """Updates the variance with this rank's mean squared error of a global batch. Returns that batch's variance."""
         variance = ranks.mean(error)
         self.variance.lerp_(variance.to(self.variance.dtype), self.MOMENTUM)
         return variance

@@ -1,4 +1,4 @@
-"""What several nets are made of, and the image sizes that the convolutional ones make."""
+"""Layers that several networks share, and the image sizes that convolutional networks take."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from gan_core.recipe import Shape
 Layer = TypeVar("Layer", nn.Conv2d, nn.Linear)
 
 SIDES = (8, 16, 28, 32, 64, 128, 256)
-"""Sides of the square images that the convolutional nets make and see, in pixels."""
+"""Sides, in pixels, of the square images that convolutional networks take and generate."""
 
 
 class Score(nn.Module):
@@ -24,8 +24,10 @@ class Score(nn.Module):
 
 
 class Upsampled(nn.Conv2d):
-    """A 3x3 convolution of the image doubled by nearest neighbours, as the one transposed 4x4 convolution that it is:
-    the same sums with 4/9 of the products."""
+    """Nearest-neighbour upsampling by 2 and a 3x3 convolution, computed as one transposed 4x4 convolution.
+
+    The sums are the same, with 4/9 of the products.
+    """
 
     def forward(self, x: Tensor) -> Tensor:  # (N, C, H, W)
         kernel = F.pad(self.weight.flip(2, 3), (1, 1, 1, 1))
@@ -48,7 +50,10 @@ def side_of(shape: Shape) -> int:
 
 
 def halvings(shape: Shape, largest: int) -> tuple[int, int]:
-    """How often images are halved until their side is at most `largest`, and that side. Raises ValueError."""
+    """How often images are halved until their side is at most `largest`, and that side.
+
+    Raises ValueError for a shape that convolutions do not take.
+    """
     side, count = side_of(shape), 0
     while side > largest:
         side //= 2
@@ -59,7 +64,7 @@ def halvings(shape: Shape, largest: int) -> tuple[int, int]:
 def glorot(layer: Layer, gain: float = 1.0) -> Layer:
     """The layer with weights uniform as in Glorot & Bengio 2010, times `gain`, and zero bias.
 
-    The variance is 2 gain^2 / (inputs + outputs), each times the kernel's area.
+    The variance is 2 gain^2 / (inputs + outputs), where both are multiplied by the kernel's area.
     """
     nn.init.xavier_uniform_(layer.weight, gain)
     if layer.bias is not None:

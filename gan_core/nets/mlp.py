@@ -1,5 +1,7 @@
-"""Fully connected nets for points and images. Weights and biases start as PyTorch's linear layers do, uniform within
-1 / sqrt(inputs); Goodfellow et al. 2014 do not say."""
+"""Fully connected networks for points and images. Goodfellow et al. 2014.
+
+Weights and biases have PyTorch's default, uniform within 1 / sqrt(inputs), because the paper does not specify them.
+"""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ from gan_core import ranks
 class GlobalBatchNorm(nn.BatchNorm2d):
     """BatchNorm over the *global* batch, on any device (`nn.SyncBatchNorm` refuses CPU tensors).
 
-    Ioffe & Szegedy 2015. Two passes, so that the variance is as exact as on one rank.
+    Ioffe & Szegedy 2015. Mean and variance take two passes, so that the variance is as exact as on one rank.
     """
 
     def forward(self, x: Tensor) -> Tensor:  # (N, C, H, W)

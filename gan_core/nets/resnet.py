@@ -1,10 +1,10 @@
-"""Residual nets for images: those of WGAN-GP's CIFAR-10 experiment up to 32x32, SNGAN's beyond.
+"""Residual networks for images: those of WGAN-GP's CIFAR-10 experiment up to 32x32, SNGAN's above.
 
 Gulrajani et al. 2017, arXiv:1704.00028, appendix; Miyato et al. 2018, arXiv:1802.05957, appendix B; for 256x256
 Brock et al. 2019, arXiv:1809.11096, appendix B. Pre-activation blocks of two 3x3 convolutions, ReLU.
 
 Weights are uniform as in Glorot & Bengio 2010, with twice the variance (He et al. 2015) in a block's 3x3
-convolutions; biases are zero. So has the code of Gulrajani et al.
+convolutions; biases are zero. The code of Gulrajani et al. does the same.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _GENERATOR = {
     128: (16, 16, 8, 4, 2, 1),
     256: (16, 16, 8, 8, 4, 2, 1),
 }
-"""By side: channels, in widths, of the smallest map and after each block, which doubles it."""
+"""By side: channels in units of `width`, of the smallest map and after each block. Each block doubles the side."""
 
 _CRITIC = {
     8: ((1,), (1, 1, 1)),
@@ -41,12 +41,12 @@ _CRITIC = {
     128: ((1, 2, 4, 8, 16), (16,)),
     256: ((1, 2, 4, 8, 8, 16), (16,)),
 }
-"""By side: channels, in widths, after the blocks that halve, then after those that do not. The four blocks for 32x32
-look twice at 8x8; images smaller than that experiment's are halved to 8x8 or 7x7, or once."""
+"""By side: channels in units of `width`, after each block that halves the side, then after each block that keeps it.
+32x32 is the published net. Images of 28x28 are halved to 7x7, smaller ones once."""
 
 
 class _MeanPooled(nn.Conv2d):
-    """A 3x3 convolution and the mean over 2x2 of its output, as the one strided 4x4 convolution that it is."""
+    """A 3x3 convolution and 2x2 mean pooling, computed as one strided 4x4 convolution."""
 
     def forward(self, x: Tensor) -> Tensor:  # (N, C, H, W)
         kernel = F.avg_pool2d(F.pad(self.weight, (1, 1, 1, 1)), 2, stride=1)  # (out, in, 4, 4)
@@ -66,8 +66,8 @@ class _Residual(nn.Module):
 
 
 def _doubling(inputs: int, outputs: int) -> nn.Module:
-    """A generator's block. No biases: all paths from here end in a BatchNorm, which removes a channel's constant, so
-    their gradients would be rounding noise, of which Adam makes whole steps."""
+    """A generator's block. It has no biases: a BatchNorm follows on all paths and removes a channel's constant, so the
+    gradient of a bias would be rounding noise, which Adam turns into full steps."""
     longer = nn.Sequential(
         GlobalBatchNorm(inputs),
         nn.ReLU(),
@@ -81,7 +81,7 @@ def _doubling(inputs: int, outputs: int) -> nn.Module:
 
 
 def _halving(inputs: int, outputs: int, *, first: bool) -> nn.Module:
-    """A critic's block. The first sees the image itself, which no ReLU may cut."""
+    """A critic's block. The first block does not begin with a ReLU, because its input is the image."""
     hidden = outputs if first else inputs
     longer = nn.Sequential(
         nn.Identity() if first else nn.ReLU(),
@@ -108,7 +108,7 @@ class _SpatialMean(nn.Module):
 def resnet_generator(latent: int, shape: Shape, width: int) -> nn.Module:
     """A linear map to 4x4 (7x7), a block per doubling, BatchNorm, ReLU, a 3x3 convolution, tanh.
 
-    `width`: channels beside the image. Published: 128 for CIFAR-10 (Gulrajani et al. 2017), 256 in SNGAN and in
+    `width`: channels next to the image. Published: 128 for CIFAR-10 (Gulrajani et al. 2017), 256 in SNGAN and in
     mimicry's WGAN-GP; 64 for 64x64 and more.
     """
     _, side = halvings(shape, largest=7)
@@ -125,10 +125,10 @@ def resnet_generator(latent: int, shape: Shape, width: int) -> nn.Module:
 
 
 def resnet_critic(shape: Shape, width: int, *, last_bias: bool = True) -> nn.Module:
-    """Blocks that halve the image by mean-pooling and blocks that keep it, ReLU, the mean over places, a linear score.
-    No normalisation, because the gradient penalty is of each sample by itself.
+    """Blocks that halve the side by mean pooling, blocks that keep it, ReLU, the spatial mean, a linear score.
 
-    `width`: channels beside the image; published: 128 up to 32x32, 64 beyond.
+    There is no normalisation, because the gradient penalty needs independent samples.
+    `width`: channels next to the image; published: 128 up to 32x32, 64 beyond.
     """
     halving, plain = _CRITIC[side_of(shape)]
     channels = [shape[0], *(width * times for times in halving)]

@@ -1,1 +1,1 @@
-"""What a family may add to a game: noise, and a critic some steps ahead."""
+"""Options that several families offer: noise, dropout, unrolling."""

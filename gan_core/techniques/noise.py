@@ -1,5 +1,5 @@
-"""Noise inside a turn: on what a critic sees, and in a generator's layers. Like all that is drawn, a function of
-(seed, turn) for the global batch, sliced by rank."""
+"""Instance noise on what a critic sees, and dropout in a generator. Both are drawn for the global batch, as a function
+of (seed, turn), and sliced by rank."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def instance_noise(sigma: float, rounds: int, n_critic: int) -> Callable[[Tensor
 
 
 class GlobalDropout(nn.Module):
-    """Dropout whose masks are drawn for the global batch; none in evaluation mode. Srivastava et al. 2014."""
+    """Dropout with masks that are drawn for the global batch; off in evaluation mode. Srivastava et al. 2014."""
 
     def __init__(self, share: float, place: int) -> None:
         super().__init__()
@@ -44,8 +44,11 @@ class GlobalDropout(nn.Module):
 
 
 def with_dropout(generator: nn.Module, share: float) -> nn.Module:
-    """The generator with dropout after each BatchNorm, if `share` is not 0. Isola et al. 2017, arXiv:1611.07004,
-    section 3.2.1, who keep it when they sample; here the averaged generator samples without."""
+    """The generator with dropout after each BatchNorm; as it is if `share` is 0.
+
+    Isola et al. 2017, arXiv:1611.07004, section 3.2.1. They keep dropout for sampling; here the averaged generator
+    samples without it.
+    """
     if not share:
         return generator
     assert isinstance(generator, nn.Sequential), generator
@@ -56,7 +59,7 @@ def with_dropout(generator: nn.Module, share: float) -> nn.Module:
 
 
 def in_turn(net: nn.Module, turn: Turn) -> nn.Module:
-    """The net, its dropout drawing for that turn."""
+    """The net, with its dropout set to draw the masks of that turn."""
     for module in net.modules():
         if isinstance(module, GlobalDropout):
             module.turn = turn

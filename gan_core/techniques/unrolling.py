@@ -1,4 +1,4 @@
-"""A critic as it will be a few steps ahead. Metz et al. 2017, arXiv:1611.02163, section 2.2."""
+"""Unrolled GANs: a critic a few steps ahead. Metz et al. 2017, arXiv:1611.02163, section 2.2."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from gan_core import ranks
 
 Scorer = Callable[[Tensor], Tensor]
 _TINY = 1e-30
-"""Least square of a gradient under a root, whose slope at 0 is infinite."""
+"""Smallest squared gradient under the root, because the root's derivative at 0 is infinite."""
 
 
 def unrolled(
     critic: nn.Module, optimizer: torch.optim.Optimizer, loss: Callable[[Scorer], Tensor], steps: int
 ) -> Scorer:
-    """The critic after `steps` more steps of its own Adam on `loss`, of which nothing is kept.
+    """The critic after `steps` more Adam steps on `loss`. The critic and its optimiser are not changed.
 
-    The steps go on from the optimiser's state, and gradients flow through them to whatever the loss looks at: the
-    fakes, so the generator. The loss is a mean over this rank's slice; the steps are those of the global batch.
+    The steps start from the optimiser's state. Gradients flow through them to the fakes that `loss` depends on, and so
+    to the generator. `loss` is a mean over this rank's slice; the steps use its gradient over the global batch.
     """
     weights = {name: weight.detach().requires_grad_() for name, weight in critic.named_parameters()}
     slots = {name: dict(optimizer.state[weight]) for name, weight in critic.named_parameters()}
@@ -41,13 +41,13 @@ def _with(critic: nn.Module, weights: Mapping[str, Tensor]) -> Scorer:
 
 
 def _global(grads: tuple[Tensor, ...]) -> list[Tensor]:
-    """Their means over ranks, through which gradients flow; sent as one."""
+    """The gradients' means over ranks, sent as one tensor. Gradients flow through them."""
     together = ranks.differentiable_mean(torch.cat([grad.flatten() for grad in grads]))
     return [part.view_as(grad) for part, grad in zip(together.split([g.numel() for g in grads]), grads, strict=True)]
 
 
 def _adam(weight: Tensor, grad: Tensor, slot: dict[str, Tensor], group: Mapping[str, Any]) -> Tensor:
-    """The weight after one step; the slot is brought along. Kingma & Ba 2015, algorithm 1."""
+    """The weight after one step; `slot` is updated. Kingma & Ba 2015, algorithm 1."""
     lr, eps, (beta1, beta2) = group["lr"], group["eps"], group["betas"]
     slot["step"] = slot["step"].double() + 1
     slot["exp_avg"] = beta1 * slot["exp_avg"] + (1 - beta1) * grad

@@ -1,4 +1,5 @@
-"""`ganfleet evaluate`: a checkpoint against its data, or a folder of images against another or published statistics."""
+"""`ganfleet evaluate`: compares a checkpoint with its data, or a folder of images with another folder or with published
+statistics."""
 
 from __future__ import annotations
 
@@ -18,12 +19,12 @@ from gan_core.data.image_files import files_digest, image_batches, image_files
 from gan_core.experiment import Metrics
 from gan_core.loop import Game
 from gan_core.metrics.coverage import mode_coverage
-from gan_core.metrics.extractors.extractor import Extractor, Pixels
+from gan_core.metrics.extractors.extractor import Extractor, PixelFeatures
 from gan_core.metrics.extractors.inception import InceptionV3
 from gan_core.metrics.fid import Gaussian
 from gan_core.metrics.memorisation import Memorisation, memorisation
 from gan_core.metrics.parzen import parzen
-from gan_core.metrics.scores import sample_count, sample_range, shares
+from gan_core.metrics.scores import rank_batches, sample_count, sample_range
 from gan_core.metrics.statistics.reference import (
     WIDEST,
     Reference,
@@ -38,50 +39,52 @@ from gan_core.metrics.statistics.tally import KEPT
 from gan_core.settings import SettingsError
 from infra.files import write_atomic
 from pipelines.data.fetch import at_hand
-from pipelines.evaluate._comparison import Side, cached_side, compare, side_key, tallied
+from pipelines.evaluate._comparison import FeatureStatistics, cached_statistics, compare, measure_images, statistics_key
 from pipelines.evaluate.pictures import pairs_picture, png
-from pipelines.evaluate.reference import best_device, doubts, obtain_reference, with_weights
+from pipelines.evaluate.reference import best_device, prepare_reference, reference_warnings, with_weights
 from pipelines.runs import shared_cache
 from pipelines.settings import Storage
 
 FOLDER_BATCH = 64
-"""Images of a folder, of any size, that are measured at once."""
+"""How many images of a folder are measured at once, whatever their size."""
 
 
 @dataclass(frozen=True)
-class Asked:
-    """What to do beside measuring."""
+class EvaluateOptions:
+    """What `ganfleet evaluate` does besides measuring, and where it reads and writes."""
 
     storage: Path
     console: Console
     resampled: bool = False
-    """A confidence interval of FID by the bootstrap."""
+    """Whether to compute a confidence interval of FID by the bootstrap."""
     statistics: Path | None = None
-    """Where to write the real side's mean and covariance, in the form of published ones."""
+    """Where to write the mean and covariance of the real images, in the format of published statistics."""
     packs: Storage = field(default_factory=Storage)
-    """How packs are fetched, if the checkpoint's data is one, and where the reference is shared, if that is in S3."""
+    """How to fetch the data of a checkpoint if it is a pack. Reference statistics are shared there if it is in S3."""
 
 
-def evaluate_checkpoint(folder: Path, settings: Metrics, asked: Asked) -> dict[str, Any]:
-    """A checkpoint against the train set of its data, and what it was measured with.
+def evaluate_checkpoint(folder: Path, settings: Metrics, options: EvaluateOptions) -> dict[str, Any]:
+    """Compares a checkpoint with the train set of its data. Returns the measures and what they were measured with.
 
-    Of the same samples: Inception Score, precision and recall, KID where its kernel fits; modes for mixtures; and
-    with held-out data memorisation and Parzen's log-likelihood.
+    The measures are FID, Inception Score, precision, recall, and KID if its kernel fits the extractor; the modes for
+    mixtures; with held-out data also memorisation and Parzen's log-likelihood. All look at the same samples.
     """
     game = checkpoint.open_game(folder, best_device())
-    source = at_hand(game.experiment.data, asked.packs, asked.console)
+    source = at_hand(game.experiment.data, options.packs, options.console)
     dataset = data.load(source)
-    yardstick = obtain_reference(settings, source, asked.storage, asked.console, shared_cache(asked.packs))
-    reference = Reference.from_bytes(yardstick.content, dataset).to(best_device())
+    shared_reference = prepare_reference(
+        settings, source, options.storage, options.console, shared_cache(options.packs)
+    )
+    reference = Reference.from_bytes(shared_reference.content, dataset).to(best_device())
     extractor = reference.extractor
     count = sample_count(settings.samples, reference)
-    fake = tallied(
-        asked.console, "generated", extractor, _generated(game, count), count, count if asked.resampled else KEPT
+    fake = measure_images(
+        options.console, "generated", extractor, _generated(game, count), count, count if options.resampled else KEPT
     )
-    result = compare(asked.console, _real_side(reference, dataset, settings, asked), fake, asked.resampled)
+    result = compare(options.console, _real_statistics(reference, dataset, settings, options), fake, options.resampled)
     result |= _of_samples(dataset, game, min(count, KEPT), folder)
-    if asked.statistics is not None:
-        _write_statistics(asked.statistics, reference.target.to("cpu"), extractor, reference.count)
+    if options.statistics is not None:
+        _write_statistics(options.statistics, reference.target.to("cpu"), extractor, reference.count)
     return {
         **result,
         "samples": count,
@@ -90,110 +93,115 @@ def evaluate_checkpoint(folder: Path, settings: Metrics, asked: Asked) -> dict[s
         "family": game.experiment.family.name,
         "data": game.experiment.data.name,
         "checkpoint": str(folder),
-        **{key.removeprefix("ganfleet."): value for key, value in yardstick.tags.items()},
-        "warnings": doubts(extractor, len(reference.target.mean), {"real": reference.count, "generated": count}),
+        **{key.removeprefix("ganfleet."): value for key, value in shared_reference.tags.items()},
+        "warnings": reference_warnings(
+            extractor, len(reference.target.mean), {"real": reference.count, "generated": count}
+        ),
     }
 
 
-def evaluate_images(fake: Path, real: Path, settings: Metrics, asked: Asked) -> dict[str, Any]:
-    """A folder of images against another, or against an npz file of published statistics.
+def evaluate_images(fake: Path, real: Path, settings: Metrics, options: EvaluateOptions) -> dict[str, Any]:
+    """Compares a folder of images with another folder, or with an npz file of published statistics.
 
-    Raises ValueError for a folder without two images, images of several sizes, and statistics that do not fit.
+    Raises ValueError for a folder with fewer than two images, for images of several sizes, and for statistics that do
+    not fit the extractor.
     """
-    extractor = _extractor(settings, asked)
+    extractor = _extractor(settings, options)
     files = _at_least_two(fake)
-    side = _published_side(real, extractor) if real.is_file() else _folder_side(real, extractor, asked)
-    keep = len(files) if asked.resampled else KEPT
-    tally = tallied(asked.console, "generated", extractor, _read(files, extractor), len(files), keep)
+    if real.is_file():
+        real_statistics = FeatureStatistics(*published(real, extractor))
+    else:
+        real_statistics = _measure_folder(real, extractor, options)
+    keep = len(files) if options.resampled else KEPT
+    tally = measure_images(options.console, "generated", extractor, _read(files, extractor), len(files), keep)
     assert tally.moments is not None
-    width, wanted = len(tally.moments.mean), len(side.gaussian.mean)
+    width, wanted = len(tally.moments.mean), len(real_statistics.gaussian.mean)
     if width != wanted:
-        raise SettingsError(f"{fake} gives {width} features an image, {real} {wanted}; nearest: images of one size")
-    result = compare(asked.console, side, tally, asked.resampled)
+        raise SettingsError(f"{fake} gives {width} features an image, {real} {wanted}", nearest="images of one size")
+    result = compare(options.console, real_statistics, tally, options.resampled)
     return {
         **result,
         "samples": len(files),
         "generated": str(fake),
         "real": str(real),
         **{f"fid.{name}": value for name, value in extractor.about().items()},
-        "fid.reference_samples": side.count if side.count is not None else "unknown",
-        "warnings": doubts(extractor, width, {"real": side.count, "generated": len(files)}),
+        "fid.reference_samples": real_statistics.count if real_statistics.count is not None else "unknown",
+        "warnings": reference_warnings(extractor, width, {"real": real_statistics.count, "generated": len(files)}),
     }
 
 
-def folder_statistics(folder: Path, settings: Metrics, asked: Asked) -> dict[str, Any]:
-    """Writes the statistics of a folder's images to `asked.statistics`."""
-    extractor = _extractor(settings, asked)
-    side = _folder_side(folder, extractor, asked)
+def write_folder_statistics(folder: Path, settings: Metrics, options: EvaluateOptions) -> dict[str, Any]:
+    """Measures the images of a folder and writes their statistics to `options.statistics`."""
+    extractor = _extractor(settings, options)
+    real_statistics = _measure_folder(folder, extractor, options)
     return {
-        "statistics": str(asked.statistics),
-        "samples": side.count,
+        "statistics": str(options.statistics),
+        "samples": real_statistics.count,
         **{f"fid.{name}": value for name, value in extractor.about().items()},
-        "warnings": doubts(extractor, len(side.gaussian.mean), {"real": side.count}),
+        "warnings": reference_warnings(extractor, len(real_statistics.gaussian.mean), {"real": real_statistics.count}),
     }
 
 
 def _generated(game: Game, count: int) -> Iterator[Tensor]:
-    return (sample_range(game, start, stop) for start, stop in shares(count, batch_of(game.shape)))
+    return (sample_range(game, start, stop) for start, stop in rank_batches(count, batch_of(game.shape)))
 
 
-def _real_side(reference: Reference, dataset: Dataset, settings: Metrics, asked: Asked) -> Side:
-    """Of the train set; of published statistics no images are at hand."""
+def _real_statistics(
+    reference: Reference, dataset: Dataset, settings: Metrics, options: EvaluateOptions
+) -> FeatureStatistics:
+    """Of the train set, or the published statistics, which come without images."""
     if settings.statistics is not None:
-        return Side(reference.target.to("cpu"), reference.count)
+        return FeatureStatistics(reference.target.to("cpu"), reference.count)
     assert reference.count is not None
     count = reference.count
-    key = side_key(f"{dataset.digest()} {count}", reference.extractor)
-    return cached_side(
-        asked.storage.resolve() / "cache" / f"side-{key}.safetensors",
-        asked.console,
-        lambda: tallied(asked.console, "real", reference.extractor, real_batches(dataset, count), count),
+    key = statistics_key(f"{dataset.digest()} {count}", reference.extractor)
+    return cached_statistics(
+        options.storage.resolve() / "cache" / f"side-{key}.safetensors",
+        options.console,
+        lambda: measure_images(options.console, "real", reference.extractor, real_batches(dataset, count), count),
     )
 
 
-def _published_side(file: Path, extractor: Extractor) -> Side:
-    return Side(*published(file, extractor))
-
-
-def _folder_side(folder: Path, extractor: Extractor, asked: Asked) -> Side:
+def _measure_folder(folder: Path, extractor: Extractor, options: EvaluateOptions) -> FeatureStatistics:
     files = _at_least_two(folder)
-    key = side_key(files_digest(folder, files), extractor)
-    side = cached_side(
-        asked.storage.resolve() / "cache" / f"side-{key}.safetensors",
-        asked.console,
-        lambda: tallied(asked.console, "real", extractor, _read(files, extractor), len(files)),
+    key = statistics_key(files_digest(folder, files), extractor)
+    real_statistics = cached_statistics(
+        options.storage.resolve() / "cache" / f"side-{key}.safetensors",
+        options.console,
+        lambda: measure_images(options.console, "real", extractor, _read(files, extractor), len(files)),
     )
-    if asked.statistics is not None:
-        _write_statistics(asked.statistics, side.gaussian, extractor, side.count)
-    return side
+    if options.statistics is not None:
+        _write_statistics(options.statistics, real_statistics.gaussian, extractor, real_statistics.count)
+    return real_statistics
 
 
 def _at_least_two(folder: Path) -> list[Path]:
     files = image_files(folder)
     if len(files) < 2:
-        raise SettingsError(f"{folder} holds {len(files)} image; nearest: 2, of which a covariance can be had")
+        raise SettingsError(f"{folder} holds {len(files)} image", nearest="2, of which a covariance can be had")
     return files
 
 
 def _read(files: list[Path], extractor: Extractor) -> Iterator[Tensor]:
-    """In batches, uint8; Inception looks at colour images."""
+    """Batches (N, C, H, W) of uint8. For Inception they are colour images."""
     for images in image_batches(files, FOLDER_BATCH, 3 if isinstance(extractor.net, InceptionV3) else None):
         width = math.prod(images.shape[1:])
-        if isinstance(extractor.net, Pixels) and width > WIDEST:
-            raise SettingsError(too_wide(width))
+        if isinstance(extractor.net, PixelFeatures) and width > WIDEST:
+            raise too_wide(width)
         yield images
 
 
-def _extractor(settings: Metrics, asked: Asked) -> Extractor:
-    """For images without a data set of ganfleet's."""
+def _extractor(settings: Metrics, options: EvaluateOptions) -> Extractor:
+    """The extractor for images in folders, which belong to no dataset of ganfleet."""
     if settings.extractor == "auto":
         raise SettingsError(
-            "metrics.extractor=auto needs data that ganfleet knows; nearest: metrics.extractor=inception-v3 with"
-            " metrics.download=true or metrics.weights=FILE, or metrics.extractor=pixels"
+            "metrics.extractor=auto needs data that ganfleet knows",
+            nearest="metrics.extractor=inception-v3 with metrics.download=true or metrics.weights=FILE, or"
+            " metrics.extractor=pixels",
         )
-    cache = asked.storage.resolve() / "cache"
+    cache = options.storage.resolve() / "cache"
     cache.mkdir(parents=True, exist_ok=True)
-    return build_extractor(with_weights(settings, cache, asked.console), settings.extractor, None).to(best_device())
+    return build_extractor(with_weights(settings, cache, options.console), settings.extractor, None).to(best_device())
 
 
 def _write_statistics(file: Path, gaussian: Gaussian, extractor: Extractor, count: int | None) -> None:
@@ -202,7 +210,7 @@ def _write_statistics(file: Path, gaussian: Gaussian, extractor: Extractor, coun
 
 
 def _of_samples(dataset: Dataset, game: Game, count: int, folder: Path) -> dict[str, Any]:
-    """Measures in the data's own space rather than an extractor's."""
+    """Measures of the samples themselves, without an extractor."""
     found: dict[str, Any] = {}
     if dataset.modes is None and dataset.held_out is None:
         return found
@@ -230,7 +238,7 @@ def _likelihood(samples: Tensor, held_out: Tensor) -> dict[str, float]:
 
 def _memorised(copies: Memorisation, samples: Tensor, dataset: Dataset, folder: Path) -> dict[str, Any]:
     found: dict[str, Any] = {"memorisation": copies.ratio, "memorisation_nearer": copies.nearer}
-    if dataset.pictured:
+    if dataset.is_images:
         mine, theirs = copies.closest.T
         run = folder.parent.parent if folder.parent.name == "checkpoints" else folder.parent
         file = run / f"memorisation-{folder.name}.png"

@@ -1,6 +1,7 @@
-"""What turns images into features, of which FID and its kin are computed: pixels, classifier, Inception, your own.
+"""Extractors turn images into the features that FID and other measures use: pixels, classifier, Inception, your own.
 
-A `FeatureNet` of your own is a subclass that an import finds: `metrics.extractor=package.module:Class`."""
+For your own, write a subclass of `FeatureNet` that Python can import: `metrics.extractor=package.module:Class`.
+"""
 
 from gan_core.metrics.extractors.extractor import FeatureNet
 

@@ -1,4 +1,4 @@
-"""An extractor of one's own: `metrics.extractor=package.module:Class`."""
+"""A user's own extractor: `metrics.extractor=package.module:Class`."""
 
 from __future__ import annotations
 
@@ -14,33 +14,37 @@ from gan_core.settings import SettingsError
 
 
 def custom_net(path: str) -> FeatureNet:
-    """A net of the class, its random weights the same in each process. Raises SettingsError if it cannot be had."""
+    """An instance of the class, with the same random weights in each process. Raises SettingsError if that fails."""
     module, _, name = path.partition(":")
     try:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
             net = getattr(importlib.import_module(module), name)()
-    except Exception as error:  # whatever someone else's module meets
+    except Exception as error:  # a user's module may raise anything
         said = " ".join(f"{type(error).__name__}: {error}".split())[:200]
         raise SettingsError(
-            f"metrics.extractor={path}: {said}; nearest: a class that Python can import here (see PYTHONPATH)"
+            f"metrics.extractor={path}: {said}", nearest="a class that Python can import here (see PYTHONPATH)"
         ) from None
     if not isinstance(net, FeatureNet):
         raise SettingsError(
-            f"metrics.extractor={path} is no FeatureNet; nearest: class {name}(gan_core.metrics.extractors.FeatureNet)"
+            f"metrics.extractor={path} is no FeatureNet",
+            nearest=f"class {name}(gan_core.metrics.extractors.FeatureNet)",
         )
     net.name = path
     return net
 
 
 def custom_extractor(path: str, weights: Path | None, quantise: bool) -> Extractor:
-    """The net with the weights of a file, if one is given. Its digest is of weights and source: another code with the
-    same weights is another extractor. Raises SettingsError, or ValueError for a file that is none of its weights."""
+    """The net, with weights from a file if one is given.
+
+    The digest covers weights and source, because other code with the same weights is another extractor. Raises
+    SettingsError, or ValueError for a file that does not hold its weights.
+    """
     net = custom_net(path)
     if weights is not None:
         try:
             net.load_state_dict(torch.load(weights, map_location="cpu", weights_only=True))
-        except Exception as error:  # whatever torch's reader meets in a file of another kind
+        except Exception as error:  # torch.load raises many types for other files
             said = " ".join(str(error).split())[:120]
             raise ValueError(f"{weights} is no state dict of {path}: {said}; nearest: metrics.weights=null") from None
     source = inspect.getsource(inspect.getmodule(type(net)) or type(net))

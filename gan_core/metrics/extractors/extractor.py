@@ -1,4 +1,4 @@
-"""What turns images into features, and says which one it is: its name and its weights' digest go with each FID."""
+"""Extractors turn images into features. Name and weights' digest of the extractor are reported with each FID."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from gan_core.recipe import Shape
 from gan_core.streams import seeded
 
 TOTAL_VARIANCE = 3000.0
-"""The train set's total feature variance after scaling: FIDs of uniform noise are then in the thousands, as
-Inception's are, and do not depend on how long a classifier was trained."""
+"""Total variance of the train set's features after scaling. FIDs of uniform noise are then in the thousands, as with
+Inception, and do not depend on how long a classifier was trained."""
 
 PIXELS = 8192
-"""Of the images that a classifier measures at once: what they take fits into a core's cache."""
+"""Pixels of the images that a classifier measures at once, so that its activations fit into a core's cache."""
 _POOL = 6
-"""The classifier's first layer after its convolutions."""
+"""Index of the classifier's first layer after its convolutions."""
 
 _SOURCES = (
     *("metrics/extractors/extractor", "metrics/extractors/inception"),
@@ -29,29 +29,34 @@ _SOURCES = (
 )
 
 _SLACK = 1e-3
-"""How far beyond [-1, 1] rounding may lead, or an image that was resampled."""
+"""How far values may exceed [-1, 1], by rounding or resampling."""
 
 CODE = hashlib.sha256(
     b"".join((Path(__file__).parents[2] / f"{name}.py").read_bytes() for name in _SOURCES)
 ).hexdigest()
-"""Digest of these files: a change of preprocessing, net or training makes a new reference, never a stale one."""
+"""Digest of the files that define features. Cached reference statistics depend on it, so they are never stale."""
 
 
 def quantised(images: Tensor) -> Tensor:
-    """Images as a PNG would keep them: clamped to [-1, 1] and rounded to 256 levels."""
+    """Images as a PNG would store them: clamped to [-1, 1] and rounded to 256 levels."""
     return ((images.clamp(-1, 1) + 1) * 127.5).round() / 127.5 - 1
 
 
 class FeatureNet(nn.Module):
-    """What turns images into features. One of your own is a subclass that an import finds:
-    `metrics.extractor=package.module:Class`; its constructor takes nothing, `metrics.weights` its state dict."""
+    """Base of all networks that turn images into features.
+
+    For your own, write a subclass and set `metrics.extractor=package.module:Class`. Its constructor takes no arguments;
+    `metrics.weights` is a file of its state dict.
+    """
 
     name: str
+    """Reported with each FID, as are the next two."""
     resize: str = "none"
-    """What it does to the images' size, and to which range of numbers: for people to read, beside each FID."""
+    """How it resizes images, in words."""
     input_range: str = "[-1, 1]"
+    """The range of numbers that the network computes with, in words."""
     classes: int | None = None
-    """How many classes its logits are of; None: it names no classes, and there is no Inception Score."""
+    """Number of classes of its logits; None: it does not classify, so there is no Inception Score."""
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor | None]:
         """(N, *shape), images in [-1, 1] -> features (N, D) and logits (N, classes) or None."""
@@ -59,7 +64,7 @@ class FeatureNet(nn.Module):
 
 
 class PixelFeatures(FeatureNet):
-    """The samples themselves as features: exact for points, a weak measure for images."""
+    """The samples themselves as features: right for points, a weak measure for images."""
 
     name = "pixels"
 
@@ -68,9 +73,9 @@ class PixelFeatures(FeatureNet):
 
 
 class Classifier(FeatureNet):
-    """A small convolutional classifier of the data's own labels; features are its last hidden layer (64).
+    """A small convolutional classifier of the data's own labels. Features are its last hidden layer (64).
 
-    Trained in float32, it measures in float64: its FID is the same for any batch size and on any device.
+    It is trained in float32 and measures in float64, so that FID does not depend on batch size or device.
     """
 
     name = "classifier"
@@ -104,8 +109,10 @@ class Classifier(FeatureNet):
         return hidden * self.scale, self.head(hidden)
 
     def _measured(self, images: Tensor) -> Tensor:
-        """`body`, in two thirds of the time that PyTorch's own float64 convolutions take on a CPU: channels come first,
-        so that a layer is one product of matrices."""
+        """`body` in two thirds of the time of PyTorch's float64 convolutions on a CPU.
+
+        Channels are the first axis, so that a layer is one matrix product.
+        """
         planes = images.transpose(0, 1)
         for layer in self.body[:_POOL]:
             planes = convolved(planes, layer) if isinstance(layer, nn.Conv2d) else planes.relu_()
@@ -115,7 +122,7 @@ class Classifier(FeatureNet):
 
 
 def convolved(planes: Tensor, layer: nn.Conv2d) -> Tensor:
-    """A 3x3 convolution with a border of one, (C, N, H, W) -> (C', N, H', W')."""
+    """A 3x3 convolution with padding 1, (C, N, H, W) -> (C', N, H', W')."""
     (stride, _), bias = layer.stride, layer.bias
     assert (layer.kernel_size, layer.padding) == ((3, 3), (1, 1))
     assert bias is not None
@@ -128,17 +135,17 @@ def convolved(planes: Tensor, layer: nn.Conv2d) -> Tensor:
 
 @dataclass(frozen=True)
 class Extractor:
-    """A feature network on its device, and what identifies it."""
+    """A feature network on its device, and its digest."""
 
     net: FeatureNet
     digest: str = ""
-    """sha256 of the weights: of the tensors, or of the file that they were published in."""
+    """sha256 of the weights: of the tensors, or of the published file."""
     quantise: bool = True
-    """Whether images are rounded to 256 levels first, as published FIDs have it."""
+    """Whether images are rounded to 256 levels first, as for published FIDs."""
     accuracy: float | None = None
-    """Share of held-out images that a classifier names rightly."""
+    """A classifier's accuracy on held-out images."""
     device: torch.device | str = "cpu"
-    """Where the net is; images come to it."""
+    """The net's device; images are moved to it."""
 
     def __post_init__(self) -> None:
         if not self.digest:
@@ -150,9 +157,9 @@ class Extractor:
 
     @torch.no_grad()
     def __call__(self, images: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Images (N, C, H, W), uint8 or in [-1, 1], or points (N, D) -> features (N, D) and logits, if it has any.
+        """Images (N, C, H, W), uint8 or in [-1, 1], or points (N, D) -> features (N, D), and logits if it classifies.
 
-        Raises ValueError for images out of range or of no numbers.
+        Raises ValueError for images with values out of range or NaN.
         """
         images = images.to(self.device)
         if images.dtype == torch.uint8:
@@ -163,12 +170,12 @@ class Extractor:
 
     def _checked(self, images: Tensor) -> Tensor:
         low, high = (float(bound) for bound in images.aminmax())
-        if not (low >= -1 - _SLACK and high <= 1 + _SLACK):  # also if one is NaN
+        if not (low >= -1 - _SLACK and high <= 1 + _SLACK):  # true for NaN, too
             raise ValueError(f"images range from {low:.4g} to {high:.4g}; wanted: [-1, 1], or uint8 0 to 255")
         return quantised(images) if self.quantise else images
 
     def about(self) -> dict[str, str]:
-        """What must be told with each number."""
+        """What to report with each measure."""
         return {
             "extractor": self.net.name,
             "weights": self.digest[:16],
@@ -183,7 +190,7 @@ class Extractor:
 
 
 def tensors_digest(tensors: dict[str, Tensor]) -> str:
-    """sha256 over names, shapes, types and bytes of tensors."""
+    """sha256 of the tensors' names, shapes, types and bytes."""
     content = hashlib.sha256()
     for name, tensor in sorted(tensors.items()):
         content.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
@@ -192,7 +199,7 @@ def tensors_digest(tensors: dict[str, Tensor]) -> str:
 
 
 def train_classifier(data: Dataset, epochs: int = 15) -> tuple[Classifier, float]:
-    """A classifier of four fifths of `data` from a fixed seed, and the share of the rest that it names rightly."""
+    """A classifier, trained on four fifths of `data` from a fixed seed, and its accuracy on the rest."""
     order = torch.randperm(len(data.images), generator=seeded("cpu", "classifier split"))
     held_out, train = order.tensor_split([len(order) // 5])
     images = quantised(data.images)

@@ -1,7 +1,8 @@
-"""The Inception-v3 of published FIDs (TensorFlow's graph of 2015-12-05), and where its weights are had.
+"""The Inception-v3 of published FIDs (TensorFlow's graph of 2015-12-05), and the download of its weights.
 
-Szegedy et al. 2016, table 1, as the graph has it: average pools that leave the padding out, a max pool in the last
-block, TensorFlow 1's bilinear resize, 1008 classes. The numbers are torch-fidelity's; the arrangement is for speed.
+Szegedy et al. 2016, table 1, with the graph's differences: average pools exclude the padding, the last block has a max
+pool, the resize is TensorFlow 1's bilinear one, there are 1008 classes. The numbers equal torch-fidelity's; the order
+of operations is chosen for speed.
 """
 
 from __future__ import annotations
@@ -24,12 +25,12 @@ PUBLISHED_NAME = "weights-inception-2015-12-05-6726825d.pth"
 PUBLISHED_URL = f"https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/{PUBLISHED_NAME}"
 PUBLISHED_SHA256 = "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2"
 
-SIDE = 299  # pixels of what the network looks at
-_AT_ONCE = 16  # images on a CPU: what passes from layer to layer is then still in its cache
-_PIECE, _PATIENCE = 2**18, 60  # bytes fetched at once; seconds without any after which a server is given up
+SIDE = 299  # side of the network's input, in pixels
+_AT_ONCE = 16  # images at once on a CPU, so that activations stay in its cache
+_PIECE, _PATIENCE = 2**18, 60  # bytes per read; seconds without data before giving up
 
-# A layer is name:channels:kernel[/stride]. Zeros around the input keep its size, unless a stride is given: then there
-# are none. A line is a chain of layers; those joined by + see the same input.
+# A layer is name:channels:kernel[/stride]. Zero padding keeps the size, unless a stride is given: then there is none.
+# A line is a chain of layers; layers joined by + have the same input.
 _STEM = (
     "Conv2d_1a_3x3:32:3x3/2 Conv2d_2a_3x3:32:3x3/1 Conv2d_2b_3x3:64:3x3",
     "Conv2d_3b_1x1:80:1x1 Conv2d_4a_3x3:192:3x3/1",
@@ -55,8 +56,8 @@ _E = (
     "branch3x3_1:384:1x1 branch3x3_2a:384:1x3+branch3x3_2b:384:3x1",
     "branch3x3dbl_1:448:1x1 branch3x3dbl_2:384:3x3 branch3x3dbl_3a:384:1x3+branch3x3dbl_3b:384:3x1",
 )
-# A block: its name, its branches, what {0} stands for; its pool, and the channels of the layer that goes with that (0:
-# none goes with it, and its stride is 2).
+# A block: its name, its branches, the value of {0}, the kind of its pool, the channels of the layer at the pool (0:
+# there is none, and the pool has stride 2).
 _BLOCKS = (
     ("Mixed_5b", _A, 0, "mean", 32),
     ("Mixed_5c", _A, 0, "mean", 64),
@@ -82,32 +83,32 @@ class Conv(nn.Module):
         self.stride, self.padding, self.relu = (stride, stride), padding, relu
 
     def forward(self, x: Tensor) -> Tensor:
-        # cuDNN can add bias and ReLU on the way out, which saves reading and writing it all again. Of an input of three
-        # channels it is slow at that (github.com/pytorch/pytorch/issues/68506).
+        # cuDNN can add bias and ReLU in the same kernel, which saves memory traffic. It is slow for an input of three
+        # channels (github.com/pytorch/pytorch/issues/68506).
         if self.relu and x.is_cuda and x.shape[1] % 4 == 0 and torch.backends.cudnn.enabled:
             try:
                 return torch.cudnn_convolution_relu(x, self.weight, self.bias, self.stride, self.padding, (1, 1), 1)
-            except RuntimeError:  # no such kernel for this shape, type and card
+            except RuntimeError:  # there is no such kernel for this shape, type and GPU
                 pass
         x = F.conv2d(x, self.weight, self.bias, self.stride, self.padding)
         return x.relu_() if self.relu else x
 
 
 class ParallelBranches(nn.ModuleList):
-    """Modules that see the same input, their outputs joined. (N, C, H, W) -> (N, sum of outs, H', W')."""
+    """Modules with the same input; their outputs are concatenated. (N, C, H, W) -> (N, sum of outs, H', W')."""
 
     def forward(self, x: Tensor) -> Tensor:
         return torch.cat([module(x) for module in self], dim=1)
 
 
 class _Builder:
-    """Makes modules of a published state dict, in float64. Each method raises ValueError that names the tensor."""
+    """Builds modules from a published state dict, in float64. Methods raise ValueError that names the tensor."""
 
     def __init__(self, weights: Mapping[str, Tensor]) -> None:
         self.left = {key: value for key, value in weights.items() if not key.endswith(".num_batches_tracked")}
 
     def take(self, key: str, *shape: int) -> Tensor:
-        """The tensor of that name, which must be there."""
+        """Removes and returns the tensor of that name, which must exist in that shape."""
         tensor = self.left.pop(key, None)
         if tensor is None:
             raise ValueError(f"{key} is missing")
@@ -118,7 +119,7 @@ class _Builder:
         return tensor.double()
 
     def conv(self, text: str, channels: int, relu: bool = True) -> Conv:
-        """One layer, its BatchNorm (epsilon 0.001) folded in."""
+        """One layer, with its BatchNorm (epsilon 0.001) folded in."""
         name, out, shape = text.split(":")
         size, _, stride = shape.partition("/")
         height, width = (int(side) for side in size.split("x"))
@@ -133,7 +134,7 @@ class _Builder:
         return Conv(weight * scale[:, None, None, None], offset - mean * scale, int(stride or 1), padding, relu)
 
     def chain(self, line: str, channels: int, prefix: str = "") -> tuple[nn.Module, int]:
-        """Layers one after another, and the channels that come out."""
+        """A chain of layers, and its number of output channels."""
         stages: list[nn.Module] = []
         for stage in line.split():
             sides = [self.conv(prefix + text, channels) for text in stage.split("+")]
@@ -142,25 +143,26 @@ class _Builder:
         return nn.Sequential(*stages), channels
 
     def pool(self, kind: str, out: int, channels: int, prefix: str) -> tuple[nn.Module, int]:
-        """The branch of a block that has a pool, and the channels that come out."""
+        """The branch of a block with the pool, and its number of output channels."""
         if not out:
             return nn.MaxPool2d(3, 2), channels
         layer = self.conv(f"{prefix}branch_pool:{out}:1x1", channels, relu=kind == "max")
         if kind == "max":
             return nn.Sequential(nn.MaxPool2d(3, 1, 1), layer), out
-        # The mean first, says the graph; but a 1x1 convolution commutes with it, and leaves fewer channels to average.
+        # The graph averages first. A 1x1 convolution commutes with that, and then fewer channels are averaged.
         return nn.Sequential(layer, nn.AvgPool2d(3, 1, 1, count_include_pad=False), nn.ReLU(inplace=True)), out
 
 
 class InceptionV3(FeatureNet):
     """The network of published FIDs. `weights`: a state dict as published.
 
-    It computes in its parameters' type, autocast or not. That is float64 at first: `float()` rounds what is folded.
-    Raises ValueError, naming the tensor, for a state dict of another network or with values that are not finite.
+    It computes in the type of its parameters, also under autocast. They are float64 at first, so that `float()` rounds
+    after folding. Raises ValueError, naming the tensor, for a state dict of another network or with values that are not
+    finite.
     """
 
     name = "inception-v3"
-    width, classes = 2048, 1008  # of the features; of the logits
+    width, classes = 2048, 1008  # number of features; number of logits
     resize = f"{SIDE}x{SIDE} bilinear, as TensorFlow 1"
     input_range = "(x - 128) / 128 of 0..255"
 
@@ -179,7 +181,7 @@ class InceptionV3(FeatureNet):
             channels = sum(count for _, count in branches)
         self.body = nn.Sequential(*modules)
         self.fc = nn.Parameter(builder.take("fc.weight", self.classes, channels), requires_grad=False)
-        builder.take("fc.bias", self.classes)  # the logits of the Inception Score go without it
+        builder.take("fc.bias", self.classes)  # the Inception Score uses logits without bias
         if builder.left:
             raise ValueError(f"{min(builder.left)} is unknown")
         first = next(module for module in self.modules() if isinstance(module, Conv))
@@ -190,7 +192,7 @@ class InceptionV3(FeatureNet):
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Images (N, 1 or 3, H, W) in [-1, 1] -> features (N, 2048) and logits without bias (N, 1008), float32.
 
-        Grey is taken as three equal colours. Raises ValueError for another shape.
+        Grey becomes three equal channels. Raises ValueError for another shape.
         """
         if images.dim() != 4 or images.shape[1] not in (1, 3):
             shape = tuple(images.shape)
@@ -208,16 +210,16 @@ class InceptionV3(FeatureNet):
 def tensorflow_resize(images: Tensor) -> Tensor:
     """Images (N, C, H, W) -> (N, C, 300, 300): the first 299 rows and columns are TensorFlow 1's bilinear resize.
 
-    There, row i of 299 lies at i * H / 299, and below the last row of the source is that row again. With that row in
-    place, `align_corners` to one row more puts each row just there. The network's first convolution, of stride 2, does
-    not reach the last row and column.
+    In TensorFlow 1, row i of 299 is at i * H / 299, and the last row of the source is repeated below. With that row
+    added, `align_corners` to 300 rows gives the same positions. The network's first convolution, of stride 2, does not
+    reach the last row and column.
     """
     padded = F.pad(images, (0, 1, 0, 1), mode="replicate")
     return F.interpolate(padded, size=(SIDE + 1, SIDE + 1), mode="bilinear", align_corners=True)
 
 
 def load_inception(path: Path) -> InceptionV3:
-    """The network with weights of a file, float32, for evaluation. Raises ValueError for a file that is none of it."""
+    """The network with weights from a file, float32, in evaluation mode. Raises ValueError for any other file."""
     try:
         return InceptionV3(_read(path)).float().eval()
     except ValueError as error:
@@ -229,7 +231,7 @@ def _read(path: Path) -> dict[str, Tensor]:
         found = torch.load(path, map_location="cpu", weights_only=True)
     except OSError as error:
         raise ValueError(error.strerror or str(error)) from None
-    except Exception as error:  # whatever torch meets in a file of another kind; it may advise to trust the file
+    except Exception as error:  # torch.load raises many types; its text may advise to trust the file
         raise ValueError(f"damaged, or not of tensors alone ({type(error).__name__})") from None
     if not isinstance(found, dict) or not all(isinstance(value, Tensor) for value in found.values()):
         raise ValueError(f"a {type(found).__name__}, no state dict")
@@ -237,12 +239,12 @@ def _read(path: Path) -> dict[str, Tensor]:
 
 
 def is_published(digest: str) -> bool:
-    """Whether a file of that sha256 (64 hexadecimal digits) is the one of published FIDs."""
+    """Whether that sha256 (64 hexadecimal digits) is that of the weights of published FIDs."""
     return digest == PUBLISHED_SHA256
 
 
 Progress = Callable[[int, int], None]
-"""Is told bytes so far and bytes in all (0: unknown)."""
+"""Called with bytes so far and bytes in total (0: unknown)."""
 
 
 def fetch_weights(
@@ -251,9 +253,10 @@ def fetch_weights(
     sha256: str = PUBLISHED_SHA256,
     progress: Progress = lambda done, total: None,
 ) -> Path:
-    """`folder` / the last part of `url`: fetched, unless it is there. Returns its path.
+    """Downloads `url` into `folder`, unless the file is there. Returns its path.
 
-    It is written aside, and moved only if its digest is `sha256`. Raises ValueError that says what to do instead.
+    The download goes to a temporary file, which is renamed only if its digest is `sha256`. Raises ValueError that says
+    what to do instead.
     """
     path = folder / url.rpartition("/")[2]
     aside = folder / f".{path.name}-{uuid.uuid4().hex}"

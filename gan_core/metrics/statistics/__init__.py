@@ -1,1 +1,1 @@
-"""Statistics of features: moments, files, and those of the real images."""
+"""Statistics of features: moments, statistics files, and reference statistics of the real images."""

@@ -1,4 +1,5 @@
-"""The moments of a set of features, streamed and merged in float64: any split into batches or ranks is one."""
+"""Moments of a set of features, computed in batches and merged in float64. The split into batches and ranks does not
+matter."""
 
 from __future__ import annotations
 
@@ -22,7 +23,7 @@ class Moments:
 
     @staticmethod
     def none(like: Tensor) -> Moments:
-        """Of no features at all, of the width and on the device of `like` (D,)."""
+        """Moments of no features, with the width and device of `like` (D,)."""
         zero = torch.zeros_like(like, dtype=torch.float64)
         return Moments(0, zero, torch.outer(zero, zero))
 
@@ -47,7 +48,7 @@ class Moments:
         return Moments(count, mean, scatter)
 
     def over_ranks(self) -> Moments:
-        """Moments of all ranks' sets together; every rank gets the same."""
+        """Moments of all ranks' sets together, the same on every rank."""
         if ranks.world_size() == 1:
             return self
         count = int(ranks.total(torch.tensor(float(self.count), dtype=torch.float64, device=self.mean.device)))
@@ -58,7 +59,7 @@ class Moments:
 
     @cached_property
     def gaussian(self) -> Gaussian:
-        """The Gaussian of this mean and unbiased covariance. Raises ValueError for fewer than two samples."""
+        """The Gaussian with this mean and the unbiased covariance. Raises ValueError for fewer than two samples."""
         if self.count < 2:
             raise ValueError(f"a covariance needs 2 samples or more, there is {self.count}")
         return Gaussian(self.mean, self.scatter / (self.count - 1))

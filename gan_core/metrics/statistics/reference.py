@@ -1,4 +1,4 @@
-"""What generated samples are measured against: an extractor and the real data's Gaussian, as one piece of bytes."""
+"""Reference statistics, which samples are measured against: an extractor and the Gaussian of the real features."""
 
 from __future__ import annotations
 
@@ -35,39 +35,39 @@ from gan_core.recipe import Shape
 from gan_core.settings import SettingsError
 
 BATCH = 256
-"""Images measured at once, if they are small."""
+"""Images measured at once, unless they are large."""
 
 VALUES = 2**23
-"""Values of the images measured at once: 32 MB of float32, a few times that on the way."""
+"""Largest number of values measured at once: 32 MB of float32, and a few times that for intermediate results."""
 
 WIDEST = 4096
-"""PixelFeatures as features are no more than this: their covariance takes 128 MB."""
+"""Largest number of pixels that may be features: their covariance takes 128 MB."""
 
 BatchProgress = Callable[[Iterable[Tensor], int], Iterable[Tensor]]
-"""Shows someone how batches of so many images go by."""
+"""Wraps batches of that many images, to show progress."""
 
 
 def no_progress(batches: Iterable[Tensor], count: int) -> Iterable[Tensor]:
-    """Nobody looks."""
+    """Shows no progress."""
     return batches
 
 
 def extractor_name(settings: Metrics, data: Dataset) -> str:
-    """The extractor that `auto` stands for. Raises SettingsError for one that looks at images, on points."""
+    """The extractor's name, with `auto` resolved. Raises SettingsError for points and an extractor of images."""
     if settings.extractor == "auto":
         return "classifier" if data.is_images and data.classes > 1 else "pixels"
     if settings.extractor != "pixels" and not data.is_images:
         raise SettingsError(
-            f"metrics.extractor={settings.extractor} looks at images, {data.name} are points;"
-            " nearest: metrics.extractor=pixels"
+            f"metrics.extractor={settings.extractor} looks at images, {data.name} are points",
+            nearest="metrics.extractor=pixels",
         )
     return settings.extractor
 
 
 def build_extractor(settings: Metrics, name: str, data: Dataset | None) -> Extractor:
-    """The extractor of that name; a classifier without weights is trained on `data` (seconds).
+    """The extractor of that name. A classifier without weights is trained on `data`, in seconds.
 
-    Raises ValueError for weights that are missing, damaged or of another net.
+    Raises ValueError for weights that are missing, damaged or of another network.
     """
     weights, quantise = settings.weights, settings.quantise
     if name == PixelFeatures.name:
@@ -78,7 +78,7 @@ def build_extractor(settings: Metrics, name: str, data: Dataset | None) -> Extra
     if name != Classifier.name:
         return custom_extractor(name, weights, quantise)
     if data is None:
-        raise SettingsError("metrics.extractor=classifier needs a data set with labels; nearest: inception-v3")
+        raise SettingsError("metrics.extractor=classifier needs a data set with labels", nearest="inception-v3")
     if weights is not None:
         return replace(Reference.from_bytes(weights.read_bytes(), data).extractor, quantise=quantise)
     net, accuracy = train_classifier(data)
@@ -103,17 +103,17 @@ class Reference:
     extractor: Extractor
     target: Gaussian
     count: int | None
-    """Real images that the Gaussian is of; None: published statistics do not say."""
+    """Number of real images in the Gaussian; None if published statistics do not state it."""
     shape: Shape
-    """Of one sample, and the number of its classes: what it fits."""
+    """Shape of one sample of the data."""
     classes: int
     modes: Modes | None
     weights: Path | None = None
-    """Inception's weights stay in their own file: too large to be handed around."""
+    """File of Inception's weights, which are too large for `to_bytes`."""
 
     @staticmethod
     def key(settings: Metrics, data: Dataset) -> str:
-        """Under what a reference is cached: hash of the data's content, preprocessing, extractor and code."""
+        """The cache key of a reference: a hash of the data's content, preprocessing, extractor and code."""
         name = extractor_name(settings, data)
         parts = [data.digest(), name, repr((settings.quantise, settings.reference_samples)), CODE]
         parts += ["" if file is None else file_digest(file) for file in (settings.weights, settings.statistics)]
@@ -125,10 +125,10 @@ class Reference:
     def build(
         settings: Metrics, data: Dataset, progress: BatchProgress = no_progress, device: torch.device | str = "cpu"
     ) -> Reference:
-        """Makes the extractor, then takes the moments of all of `data`, unless told otherwise, on a device."""
+        """Builds the extractor, then the statistics of `data` on a device, or reads those of `metrics.statistics`."""
         extractor = build_extractor(settings, extractor_name(settings, data), data).to(device)
         if isinstance(extractor.net, PixelFeatures) and data.is_images and math.prod(data.shape) > WIDEST:
-            raise SettingsError(too_wide(math.prod(data.shape)))
+            raise too_wide(math.prod(data.shape))
         fits = (data.shape, data.classes, data.modes)
         weights = settings.weights if isinstance(extractor.net, InceptionV3) else None
         if settings.statistics is not None:
@@ -143,7 +143,7 @@ class Reference:
         return Reference(extractor.to("cpu"), tally.moments.gaussian.to("cpu"), count, *fits, weights)
 
     def to_bytes(self) -> bytes:
-        """One safetensors file: weights, mean and covariance, and their digest."""
+        """One safetensors file of weights, mean and covariance, with a digest."""
         tensors = {"mean": self.target.mean, "covariance": self.target.covariance}
         if self.weights is None:
             tensors |= {f"extractor.{name}": value for name, value in self.extractor.net.state_dict().items()}
@@ -160,7 +160,7 @@ class Reference:
 
     @staticmethod
     def from_bytes(content: bytes, data: Dataset) -> Reference:
-        """What `to_bytes` wrote, for data of the same shape. Raises ValueError if it is damaged or does not fit."""
+        """Reads what `to_bytes` wrote, for data of that shape. Raises ValueError if it is damaged or does not fit."""
         try:
             tensors = safetensors.torch.load(content)
             size = int.from_bytes(content[:8], "little")
@@ -188,18 +188,18 @@ class Reference:
         return replace(self, extractor=self.extractor.to(device), target=self.target.to(device))
 
 
-def too_wide(width: int) -> str:
-    """Why images of that many values cannot be features."""
-    return (
-        f"metrics.extractor=pixels on images of {width} values needs a covariance of {width}x{width};"
-        " nearest: metrics.extractor=inception-v3"
+def too_wide(width: int) -> SettingsError:
+    """The error for images with too many values to be features."""
+    return SettingsError(
+        f"metrics.extractor=pixels on images of {width} values needs a covariance of {width}x{width}",
+        nearest="metrics.extractor=inception-v3",
     )
 
 
 def published(file: Path, extractor: Extractor) -> tuple[Gaussian, int | None]:
-    """Statistics from an npz file, and of how many images if it says so.
+    """Statistics from an npz file, and their number of images if the file states it.
 
-    Raises ValueError if they are of another extractor than the file names.
+    Raises ValueError if the file names another extractor.
     """
     target, about = read_statistics(file)
     mine = extractor.about()
@@ -210,7 +210,7 @@ def published(file: Path, extractor: Extractor) -> tuple[Gaussian, int | None]:
 
 
 def real_batches(data: Dataset, count: int) -> Iterator[Tensor]:
-    """`count` of the train set's images in batches; fewer than all are drawn from a fixed seed."""
+    """`count` of the train set's images in batches. A fixed seed chooses them if they are not all."""
     if count >= len(data.images):
         yield from data.images.split(batch_of(data.shape))
         return

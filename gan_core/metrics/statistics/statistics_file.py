@@ -1,4 +1,4 @@
-"""Statistics files of FID in pytorch-fid's form: an npz of `mu` (D,) and `sigma` (D, D), to share and compare with."""
+"""Statistics files in pytorch-fid's form: an npz of `mu` (D,) and `sigma` (D, D)."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from gan_core.metrics.fid import Gaussian
 _WANTED = "wanted: an npz of mu (D,) and sigma (D, D)"
 
 _ASYMMETRY = 1e-5
-"""How far sigma may be from its transpose, as a share of its largest value: the rounding of float32."""
+"""Largest difference between sigma and its transpose, as a share of its largest value: the rounding of float32."""
 
 _NOTE = 2**16
-"""Bytes of the largest entry that may be a note: some files also hold every image's features."""
+"""Largest size in bytes of an entry that is read as a string. Some files also hold the features of every image."""
 
 _DAMAGE = (KeyError, OSError, EOFError, RuntimeError, ValueError, zipfile.BadZipFile, zlib.error)
-"""What numpy and zipfile raise for a file that they cannot read."""
+"""What numpy and zipfile raise for damaged files."""
 
 
 def write_statistics(path: Path, gaussian: Gaussian, about: dict[str, str]) -> None:
-    """Writes `mu` and `sigma`, float64, and each string of `about` under its own key: other readers pass over them.
+    """Writes `mu` and `sigma`, float64, and each string of `about` under its own key, which other readers ignore.
 
-    Written aside, then moved: a reader sees the old file or the new one. Raises OSError if the folder is not there.
+    The file is replaced atomically. Raises OSError if the folder does not exist.
     """
     notes: dict[str, Any] = {key: np.array(value, dtype=np.str_) for key, value in about.items()}
     aside = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
@@ -45,9 +45,9 @@ def write_statistics(path: Path, gaussian: Gaussian, about: dict[str, str]) -> N
 
 
 def read_statistics(path: Path) -> tuple[Gaussian, dict[str, str]]:
-    """Mean and covariance, float64 whatever the file's precision, and the file's strings. Nothing is unpickled.
+    """Mean and covariance, float64 for any precision of the file, and the file's strings. Nothing is unpickled.
 
-    Raises ValueError, naming the file, for one that is not there, no npz or damaged, or whose `mu` and `sigma` are no
+    Raises ValueError, naming the file, if it does not exist, is no npz or is damaged, or if `mu` and `sigma` are no
     mean and covariance.
     """
     if not path.is_file():
@@ -75,14 +75,14 @@ def _array(file: zipfile.ZipFile, entry: str) -> np.ndarray[Any, Any]:
 
 
 def _strings(file: zipfile.ZipFile) -> dict[str, str]:
-    """The entries that are one string each; large ones are not even read, pickled ones are passed over."""
+    """The entries that are one string each. Large entries are not read; pickled ones are skipped."""
     found = {}
     for entry in file.infolist():
         if entry.file_size > _NOTE:
             continue
         try:
             value = _array(file, entry.filename)
-        except ValueError:  # of objects, or no array at all
+        except ValueError:  # an array of objects, or no array
             continue
         if value.shape == () and value.dtype.kind == "U":
             found[entry.filename.removesuffix(".npy")] = str(value)
@@ -90,7 +90,7 @@ def _strings(file: zipfile.ZipFile) -> dict[str, str]:
 
 
 def _problem(mu: np.ndarray[Any, Any], sigma: np.ndarray[Any, Any]) -> str:
-    """Why these are no mean and covariance; empty if they are."""
+    """Why these are no mean and covariance; an empty string if they are."""
     for name, value in (("mu", mu), ("sigma", sigma)):
         if value.dtype.kind not in "fiu":
             return f"{name} holds no real numbers; {_WANTED}"

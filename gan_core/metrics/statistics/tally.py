@@ -1,5 +1,4 @@
-"""What the measures need of one set of images, gathered batch by batch: its size does not depend on the images'
-number."""
+"""Collects what the measures need of a set of images, batch by batch, in memory that does not grow with the set."""
 
 from __future__ import annotations
 
@@ -16,26 +15,28 @@ from gan_core.streams import seeded
 
 SPLITS = 10
 KEPT = 5000
-"""Features kept for the measures that look at pairs (KID, precision, recall): of so many images, chosen at random."""
+"""Number of images, chosen at random, whose features are kept for measures of pairs (KID, precision, recall)."""
 
 
 @dataclass
 class Tally:
-    """Moments of the features, class probabilities by split, and the first features themselves."""
+    """Moments of the features, class probabilities by split, and some of the features themselves."""
 
     extractor: Extractor
     count: int
-    """Images of the whole set, all ranks together: the splits of the Inception Score depend on it."""
+    """Images of the whole set, over all ranks. The splits of the Inception Score depend on it."""
     keep: int = 0
-    """How many features to keep, on the CPU: of all images, or of as many chosen from a fixed seed."""
+    """How many images' features to keep, on the CPU. A fixed seed chooses the images."""
     moments: Moments | None = None
     predictions: Predictions | None = None
     kept: Tensor | None = None
-    """Those kept so far come first. Made whole at once: many small pieces would leave holes in memory."""
+    """The kept features, those so far first. Allocated at once: many small pieces would fragment memory."""
 
     def add(self, images: Tensor, first: int) -> None:
-        """Adds images (N, *shape), the set's number `first` and those after it. Raises ValueError for images out of
-        range and features that are not finite."""
+        """Adds images (N, *shape), which are numbers `first` and up of the set.
+
+        Raises ValueError for images out of range and features that are not finite.
+        """
         features, logits = self.extractor(images)
         moments = Moments.of(features)
         self.moments = moments if self.moments is None else self.moments.merge(moments)
@@ -46,7 +47,7 @@ class Tally:
             self.predictions = found if self.predictions is None else self.predictions.merge(found)
 
     def extend(self, batches: Iterable[Tensor]) -> Tally:
-        """Adds all batches, numbered in their order."""
+        """Adds all batches, in order from number 0."""
         first = 0
         for images in batches:
             self.add(images, first)
@@ -54,7 +55,7 @@ class Tally:
         return self
 
     def features(self) -> Tensor:
-        """The kept ones (K, D)."""
+        """The kept features (K, D)."""
         assert self.kept is not None
         return self.kept[: self._filled]
 
@@ -65,11 +66,11 @@ class Tally:
         self._filled += len(some)
 
     def inception_score(self) -> InceptionScore | None:
-        """None where the extractor names no classes, or two images a split are not there."""
+        """The Inception Score; None if the extractor does not classify, or if a split has fewer than two images."""
         return None if self.predictions is None else self.predictions.score()
 
     def over_ranks(self, width: int, device: torch.device) -> Tally:
-        """All ranks' sets together; every rank must ask, also one that had no images."""
+        """The tally of all ranks' images. All ranks must call it, also one without images."""
         moments = self.moments or Moments.none(torch.zeros(width, device=device))
         classes = self.extractor.net.classes
         predictions = None

@@ -19,7 +19,7 @@ LEAST_SQUARES = textwrap.dedent('''\
 
     from typing import TYPE_CHECKING
 
-    from gan_core.family import Beta, Family, LearningRate, NetName, Steps, Width
+    from gan_core.family import Beta1, CriticSteps, Family, LearningRate, Net, Width
 
     if TYPE_CHECKING:
         from torch import Tensor
@@ -31,9 +31,9 @@ LEAST_SQUARES = textwrap.dedent('''\
         """The critic's scores are drawn to 1 on real samples and to 0 on fakes; G draws its own to 1."""
 
         lr: LearningRate = 1e-3
-        beta1: Beta = 0.5
-        n_critic: Steps = 1
-        net: NetName = "auto"
+        beta1: Beta1 = 0.5
+        n_critic: CriticSteps = 1
+        net: Net = "auto"
         width: Width = 32
 
         def plays_on_points(self) -> bool:
