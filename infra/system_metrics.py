@@ -1,10 +1,10 @@
-"""What the machine does meanwhile: CPU, memory, disk, network and GPUs, as MLflow measures and names them."""
+"""How busy this machine is: CPU, memory, disk, network and GPUs, as MLflow measures and names them."""
 
-import math
+import logging
 import os
-import subprocess
 import time
-from typing import Any, ClassVar
+from contextlib import suppress
+from typing import Any
 
 from infra.mlflow.store import client_of  # noqa: F401  sets what mlflow reads while it is imported
 from infra.mlflow.tracker import SYSTEM
@@ -19,17 +19,22 @@ from mlflow.system_metrics.metrics.network_monitor import NetworkMonitor
 
 SECONDS = 10.0
 
+# MLflow warns at each sample of what a GPU cannot measure (some have no power meter).
+logging.getLogger(GPUMonitor.__module__).setLevel(logging.ERROR)
+
 
 def interval() -> float:
-    """Seconds between two samples, infinite if none is wanted: MLflow's own variables say. Raises ValueError for a
-    value that MLflow does not take."""
+    """Seconds between two samples, by MLflow's own environment variables; infinite if they turn samples off.
+
+    Raises ValueError for a value that MLflow does not take.
+    """
     name = MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING.name
-    wanted = _taken(MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING, "false, or true")
-    seconds = _taken(MLFLOW_SYSTEM_METRICS_SAMPLING_INTERVAL, f"{SECONDS:g}") or SECONDS
+    wanted = _value(MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING, "false, or true")
+    seconds = _value(MLFLOW_SYSTEM_METRICS_SAMPLING_INTERVAL, f"{SECONDS:g}") or SECONDS
     return float("inf") if name in os.environ and not wanted else float(seconds)
 
 
-def _taken(variable: Any, right: str) -> Any:
+def _value(variable: Any, right: str) -> Any:
     name = variable.name
     try:
         return variable.get()
@@ -38,7 +43,7 @@ def _taken(variable: Any, right: str) -> Any:
 
 
 class SystemMetrics:
-    """Samples this machine at an interval; the first one interval after the start, so that a short run has none."""
+    """Samples this machine at an interval, first one interval after the start: a short run has no samples."""
 
     def __init__(self) -> None:
         self._interval = interval()
@@ -46,7 +51,7 @@ class SystemMetrics:
         self._monitors: list[BaseMetricsMonitor] = []
 
     def sample(self) -> dict[str, float]:
-        """What there is, by names that begin with `system/`, if it is time; else nothing."""
+        """The measured values, by names that begin with `system/`. Empty if no sample is due."""
         if time.monotonic() < self._due:
             return {}
         self._due = time.monotonic() + self._interval
@@ -60,58 +65,8 @@ class SystemMetrics:
         return found
 
 
-class SmiMonitor(BaseMetricsMonitor):
-    """GPUs by the driver's own program, where MLflow's monitor lacks its package (nvidia-ml-py), under the same names.
-
-    Raises RuntimeError if there is no such program, or no GPU.
-    """
-
-    ASKED: ClassVar = ("index", "memory.used", "memory.total", "utilization.gpu", "power.draw")
-
-    def __init__(self) -> None:
-        super().__init__()
-        if not self._ask():
-            raise RuntimeError("nvidia-smi shows no GPU")
-
-    def collect_metrics(self) -> None:
-        """Adds a sample of each GPU; of what it cannot say (power, of some) nothing."""
-        for index, used, total, busy, watts in self._ask():
-            found = {
-                "memory_usage_percentage": 100 * used / total,
-                "memory_usage_megabytes": used * 1.048576,
-                "utilization_percentage": busy,
-                "power_usage_watts": watts,
-            }
-            for name, value in found.items():
-                if math.isfinite(value):
-                    self._metrics[f"gpu_{index:.0f}_{name}"].append(value)
-
-    def aggregate_metrics(self) -> dict[str, float]:
-        """Means of what was collected."""
-        return {name: round(sum(values) / len(values), 1) for name, values in self._metrics.items()}
-
-    def _ask(self) -> list[list[float]]:
-        command = ["nvidia-smi", f"--query-gpu={','.join(self.ASKED)}", "--format=csv,noheader,nounits"]
-        try:
-            told = subprocess.run(command, capture_output=True, text=True, timeout=5, check=True).stdout
-        except (OSError, subprocess.SubprocessError):
-            return []
-        return [[_number(cell) for cell in line.split(",")] for line in told.splitlines() if line.strip()]
-
-
-def _number(cell: str) -> float:
-    """NaN for "[N/A]" and the like."""
-    try:
-        return float(cell)
-    except ValueError:
-        return math.nan
-
-
 def _monitors() -> list[BaseMetricsMonitor]:
     monitors: list[BaseMetricsMonitor] = [CPUMonitor(), DiskMonitor(), NetworkMonitor()]
-    for gpus in (GPUMonitor, SmiMonitor):
-        try:
-            return [*monitors, gpus()]
-        except (ImportError, RuntimeError):  # without nvidia-ml-py; without a GPU
-            continue
+    with suppress(RuntimeError):  # without a driver there is no GPU
+        monitors.append(GPUMonitor())
     return monitors

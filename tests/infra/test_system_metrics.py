@@ -1,9 +1,13 @@
 """What the machine does, by MLflow's names."""
 
+from types import SimpleNamespace
+
+import pynvml
 import pytest
+from mlflow.system_metrics.metrics import gpu_monitor
 
 from infra import system_metrics
-from infra.system_metrics import SmiMonitor, SystemMetrics, interval
+from infra.system_metrics import SystemMetrics, interval
 
 
 @pytest.mark.parametrize(
@@ -29,29 +33,71 @@ def test_the_first_sample_comes_after_an_interval(monkeypatch):
     assert machine.sample() == {}
 
 
-def test_gpus_by_the_drivers_own_program(monkeypatch, tmp_path):
-    program = tmp_path / "nvidia-smi"
-    program.write_text("#!/bin/sh\necho '0, 1000, 4000, 87, 250.5'\necho '1, 0, 4000, 0, [N/A]'\n")
-    program.chmod(0o755)
-    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
-    monitor = SmiMonitor()
-    monitor.collect_metrics()
-    assert monitor.aggregate_metrics() == {
-        "gpu_0_memory_usage_percentage": 25.0,
-        "gpu_0_memory_usage_megabytes": 1048.6,
-        "gpu_0_utilization_percentage": 87.0,
-        "gpu_0_power_usage_watts": 250.5,
-        "gpu_1_memory_usage_percentage": 0.0,
-        "gpu_1_memory_usage_megabytes": 0.0,
-        "gpu_1_utilization_percentage": 0.0,
+class FakeDriver:
+    """The calls of NVML, answered as by two GPUs of which the second has no power meter."""
+
+    NVMLError = pynvml.NVMLError
+
+    @staticmethod
+    def nvmlInit() -> None:  # noqa: N802
+        """There is a driver."""
+
+    @staticmethod
+    def nvmlDeviceGetCount() -> int:  # noqa: N802
+        return 2
+
+    @staticmethod
+    def nvmlDeviceGetHandleByIndex(index: int) -> int:  # noqa: N802
+        return index
+
+    @staticmethod
+    def nvmlDeviceGetMemoryInfo(index: int) -> SimpleNamespace:  # noqa: N802
+        return SimpleNamespace(used=(1 - index) * 10**9, total=4 * 10**9)
+
+    @staticmethod
+    def nvmlDeviceGetUtilizationRates(index: int) -> SimpleNamespace:  # noqa: N802
+        return SimpleNamespace(gpu=87 - 87 * index)
+
+    @staticmethod
+    def nvmlDeviceGetPowerUsage(index: int) -> int:  # noqa: N802
+        if index:
+            raise pynvml.NVMLError(pynvml.NVML_ERROR_NOT_SUPPORTED)
+        return 250_500
+
+    @staticmethod
+    def nvmlDeviceGetEnforcedPowerLimit(index: int) -> int:  # noqa: N802
+        return 501_000
+
+
+def due(monkeypatch) -> SystemMetrics:
+    monkeypatch.setenv("MLFLOW_SYSTEM_METRICS_SAMPLING_INTERVAL", "0.001")
+    machine = SystemMetrics()
+    machine._due = 0.0
+    return machine
+
+
+def test_gpus_by_mlflows_names(monkeypatch, caplog):
+    monkeypatch.setattr(gpu_monitor, "pynvml", FakeDriver)
+    found = due(monkeypatch).sample()
+    assert {name: value for name, value in found.items() if "gpu" in name} == {
+        "system/gpu_0_memory_usage_percentage": 25.0,
+        "system/gpu_0_memory_usage_megabytes": 1000.0,
+        "system/gpu_0_utilization_percentage": 87.0,
+        "system/gpu_0_power_usage_watts": 250.5,
+        "system/gpu_0_power_usage_percentage": 50.0,
+        "system/gpu_1_memory_usage_percentage": 0.0,
+        "system/gpu_1_memory_usage_megabytes": 0.0,
+        "system/gpu_1_utilization_percentage": 0.0,
     }
+    assert not caplog.records, "a warning at each sample"
 
 
-@pytest.mark.parametrize("program", ["#!/bin/sh\nexit 9\n", "#!/bin/sh\n", None])
-def test_without_a_gpu_there_is_no_monitor_of_any(monkeypatch, tmp_path, program):
-    if program is not None:
-        (tmp_path / "nvidia-smi").write_text(program)
-        (tmp_path / "nvidia-smi").chmod(0o755)
-    monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(RuntimeError, match="no GPU"):
-        SmiMonitor()
+def test_without_a_gpu_there_are_no_figures_of_any(monkeypatch, caplog):
+    def no_driver() -> None:
+        raise pynvml.NVMLError(pynvml.NVML_ERROR_LIBRARY_NOT_FOUND)
+
+    monkeypatch.setattr(gpu_monitor.pynvml, "nvmlInit", no_driver)
+    found = due(monkeypatch).sample()
+    assert "system/cpu_utilization_percentage" in found
+    assert not [name for name in found if "gpu" in name]
+    assert not caplog.records
