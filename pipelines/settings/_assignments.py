@@ -7,31 +7,33 @@ from typing import TypeVar
 
 from gan_core.settings import Settings, SettingsError, nearest, paths
 
-Known = TypeVar("Known", bound=Settings)
+Model = TypeVar("Model", bound=Settings)
 
 
 def split_words(words: Sequence[str] | None) -> tuple[list[str], list[str]]:
-    """Names and key=value settings, each in their order."""
+    """Names and `key=value` settings, each in their order."""
     words = list(words or [])
     return [word for word in words if "=" not in word], [word for word in words if "=" in word]
 
 
-def restricted_settings(model: type[Known], assignments: Sequence[str] | None, *allowed: str) -> Known:
-    """The settings of a command that takes but some sections of a tree. Raises SettingsError."""
-    known = [path for path in paths(model) if path.split(".")[0] in allowed]
+def restricted_settings(model: type[Model], assignments: Sequence[str] | None, *sections: str) -> Model:
+    """The settings of a command that takes only some sections of a tree. Raises SettingsError."""
+    known = [path for path in paths(model) if path.split(".")[0] in sections]
     for word in assignments or []:
         if word.partition("=")[0] not in known:
-            raise SettingsError(f"unknown setting '{word}'; nearest: {nearest(word, known)}=...")
+            raise SettingsError(f"unknown setting '{word}'", nearest=f"{nearest(word, known)}=...")
     return model().override(*(assignments or []))
 
 
 def expand_shorthands(assignments: Sequence[str]) -> list[str]:
-    """`data=NAME` is short for `data.name=NAME`, `data=s3://...` for a pack there."""
-    found = []
+    """`data=NAME` is short for `data.name=NAME`, `data=s3://...` for the pack at that address."""
+    expanded = []
     for word in assignments:
         key, _, value = word.partition("=")
-        if key == "data":
-            found += ["data.name=packed", f"data.path={value}"] if value.startswith("s3://") else [f"data.name={value}"]
+        if key != "data":
+            expanded.append(word)
+        elif value.startswith("s3://"):
+            expanded += ["data.name=packed", f"data.path={value}"]
         else:
-            found.append(word)
-    return found
+            expanded.append(f"data.name={value}")
+    return expanded

@@ -1,4 +1,4 @@
-"""The workers of a game: how many share each global batch, and what each of them takes."""
+"""`compute`: how many workers share each global batch, and what each of them takes."""
 
 from __future__ import annotations
 
@@ -19,24 +19,27 @@ class Compute(CoreCompute):
     """How many workers share each global batch, and what each of them takes."""
 
     workers: Workers = 1
+    """Worker processes; each takes an equal part of every global batch."""
     min_workers: Workers | None = None
-    """With fewer, but at least so many, a training run goes on while machines are lost; null: it waits for all."""
+    """A training run that lost a machine continues with at least this many workers, to the same results; null: it waits
+    until all are back."""
     gpus: Annotated[float, Field(ge=0.0, le=1.0)] | None = None
-    """Of each worker: 1, or less where one-worker trials share a GPU; null: one, if there are as many as workers."""
+    """GPUs for each worker: 1, or less where one-worker trials share a GPU (0.25: four of them); null: one if there are as
+    many as workers."""
     cpus: Annotated[int, Field(ge=1, le=4096)] | None = None
-    """Of each worker; null: an equal share of this machine, or one on a cluster that is not ours."""
+    """CPUs for each worker; null: an equal share of this machine, or one on a cluster that RAY_ADDRESS names."""
 
     @property
     def fewest(self) -> int:
-        """Workers that there must be."""
+        """The number of workers below which a run waits."""
         return self.workers if self.min_workers is None else self.min_workers
 
     @model_validator(mode="after")
     def _fewest_of_all(self) -> Compute:
         if self.fewest > self.workers:
             raise SettingsError(
-                f"compute.min_workers={self.min_workers} is more than compute.workers={self.workers};"
-                f" nearest: compute.min_workers={self.workers}"
+                f"compute.min_workers={self.min_workers} is more than compute.workers={self.workers}",
+                nearest=f"compute.min_workers={self.workers}",
             )
         return self
 
@@ -44,32 +47,32 @@ class Compute(CoreCompute):
     def _gpus_apply(self) -> Compute:
         if self.gpus and self.device == "cpu":
             raise SettingsError(
-                f"compute.gpus={self.gpus:g} has no meaning with compute.device=cpu; nearest: compute.device=cuda"
+                f"compute.gpus={self.gpus:g} has no meaning with compute.device=cpu", nearest="compute.device=cuda"
             )
         if self.gpus == 0 and self.device == "cuda":
-            raise SettingsError("compute.device=cuda needs a GPU, compute.gpus=0; nearest: compute.gpus=1")
+            raise SettingsError("compute.device=cuda needs a GPU, compute.gpus=0", nearest="compute.gpus=1")
         if self.gpus and self.gpus < 1 and self.workers > 1:
             raise SettingsError(
                 f"compute.gpus={self.gpus:g} is a share of one GPU, on which compute.workers={self.workers} of the same"
-                " game cannot meet; nearest: compute.gpus=1"
+                " game cannot meet",
+                nearest="compute.gpus=1",
             )
         return self
 
 
-def check_shares(data: Data, compute: Compute) -> None:
+def check_equal_batches(data: Data, compute: Compute) -> None:
     """Every number of workers that the run may have must divide the batch. Raises SettingsError."""
     batch, counts = data.batch_size, range(compute.fewest, compute.workers + 1)
     if not any(batch % count for count in counts):
         return
     common = math.lcm(*counts)
     right = max(round(batch / common), 1) * common
-    fewer, nearest_one = "", f"data.batch_size={right}"
+    fewer, nearest = "", f"data.batch_size={right}"
     if batch % compute.workers == 0:
         fewer = f", nor by what may be left of them with compute.min_workers={compute.fewest}"
         if right > 2 * batch:
             fitting = takewhile(lambda count: batch % count == 0, reversed(counts))
-            nearest_one = f"compute.min_workers={min(fitting)}"
+            nearest = f"compute.min_workers={min(fitting)}"
     raise SettingsError(
-        f"data.batch_size={batch} cannot be shared equally by compute.workers={compute.workers}{fewer};"
-        f" nearest: {nearest_one}"
+        f"data.batch_size={batch} cannot be shared equally by compute.workers={compute.workers}{fewer}", nearest
     )

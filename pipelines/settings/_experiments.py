@@ -1,4 +1,4 @@
-"""The experiment's tree with where and how it runs; torch-free, like all of the command line's checks."""
+"""The trees of settings of a training run and of a search. Imports no torch, like all checks of the command line."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from gan_core.experiment import Budget, Data, Experiment, Metrics, Seed, check_f
 from gan_core.family import Family, build_family
 from gan_core.settings import Settings, SettingsError, nearest
 from infra.passwords import masked
-from pipelines.settings._compute import Compute, check_shares
+from pipelines.settings._compute import Compute, check_equal_batches
 from pipelines.settings._search import (
     Search,
     SearchSpace,
@@ -28,9 +28,10 @@ from tune_spaces.engines import check_engines
 
 
 class CommonSettings(Settings):
-    """What a training run and a search have in common beside the game."""
+    """What a training run and a search have in common, apart from the game."""
 
     name: str | None = None
+    """Name of the run or search, and of its folder; null: made from the family and the time, and printed."""
     compute: Compute = Compute()
     tracking: Tracking = Tracking()
     storage: Storage = Storage()
@@ -40,7 +41,7 @@ class CommonSettings(Settings):
     def _a_folder_name(cls, name: str | None) -> str | None:
         if name is not None and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", name):
             right = re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-._")[:100] or "run"
-            raise SettingsError(f"name='{name}' is no folder name; nearest: name={right}")
+            raise SettingsError(f"name='{name}' is no folder name", nearest=f"name={right}")
         return name
 
     @property
@@ -51,14 +52,14 @@ class CommonSettings(Settings):
 
     @property
     def tracking_uri(self) -> str:
-        """MLflow's tracking URI, absolute: a relative one would be another store in each worker. Raises SettingsError
-        if there is none."""
+        """MLflow's tracking URI, absolute because workers have other working folders. Raises SettingsError if there is
+        none."""
         check_tracking(self)
         return self.tracking.uri or f"sqlite:///{self.storage.folder}/mlflow.db"
 
     @property
     def curves(self) -> str:
-        """The address of the pages that show what is tracked, or the command that opens them."""
+        """The address of MLflow's pages of this run, or the command that opens them."""
         if self.tracking.server:
             return masked(self.tracking_uri)
         tracked = self.storage.argument if self.tracking.uri is None else f" tracking.uri={self.tracking_uri}"
@@ -66,7 +67,7 @@ class CommonSettings(Settings):
 
 
 class EvaluateSettings(CommonSettings):
-    """What `evaluate` may be told."""
+    """The settings that `evaluate` takes."""
 
     metrics: Metrics = Metrics()
 
@@ -76,17 +77,20 @@ class TrainExperiment(CommonSettings, Experiment):
 
     @model_validator(mode="after")
     def _batch_is_shared_equally(self) -> TrainExperiment:
-        check_shares(self.data, self.compute)
+        check_equal_batches(self.data, self.compute)
         return self
 
 
 class SearchExperiment(CommonSettings):
-    """A search over one family or several: the settings that all of its trials share."""
+    """A search over one family or several: what its trials share, and what is searched."""
 
     seed: Seed = 0
+    """Of the sampler, and of every trial's initialisation, data order and noise; confirmation uses fresh ones."""
     families: tuple[Annotated[SerializeAsAny[Family], BeforeValidator(build_family)], ...]
+    """The families to search; on the command line, the words after `search`."""
     fixed: tuple[str, ...] = ()
-    """Family fields that were set by hand and so are not searched: `lr` in all families, `wgan.lr` in one."""
+    """Family fields that the user set, which are not searched: `lr` in all families, `wgan.lr` in one. Derived from
+    `family.*`."""
     data: Data = Data()
     budget: Budget = Budget()
     metrics: Metrics = Metrics()
@@ -98,7 +102,8 @@ class SearchExperiment(CommonSettings):
         if self.compute.min_workers is not None:
             raise SettingsError(
                 f"compute.min_workers={self.compute.min_workers} is of a training run, a trial waits for all of its"
-                " workers; nearest: compute.min_workers=null"
+                " workers",
+                nearest="compute.min_workers=null",
             )
         check_engines(self.search.sampler, self.search.scheduler)
         check_trials(self.search, [family.name for family in self.families], self.spaces())
@@ -108,36 +113,37 @@ class SearchExperiment(CommonSettings):
         return self
 
     def spaces(self) -> dict[str, FamilySpace]:
-        """What is searched of each family."""
+        """The fields of each family that are searched, with their domains."""
         own = searched_fields(self.space, self.families, self.fixed)
         searched = Searched(self.space.range, self.fixed, own)
         return {family.name: searched.space(type(family)) for family in self.families}
 
     def points(self) -> list[dict[str, Any]]:
-        """`search.points` as settings of a trial; what a point leaves out is the family's own."""
+        """`search.points` as settings of trials. A searched field that a point leaves out has the family's value."""
         return built_points(self.search.points, self.families, self.spaces(), self.fixed)
 
     def defaults(self) -> list[dict[str, Any]]:
-        """Each family's own settings (the papers', where nothing is fixed) as settings of a trial."""
+        """Each family's own settings as settings of a trial: the paper's, unless the user fixed others."""
         nothing: list[dict[str, Any]] = [{"family": family.name} for family in self.families]
         return built_points(nothing, self.families, self.spaces(), self.fixed)
 
     @model_validator(mode="after")
-    def _plays(self) -> SearchExperiment:
+    def _each_family_fits(self) -> SearchExperiment:
         if self.metrics.asynchronous:
             raise SettingsError(
-                "metrics.async=true has no meaning in a search, which decides on each FID; nearest: metrics.async=false"
+                "metrics.async=true has no meaning in a search, which decides on each FID",
+                nearest="metrics.async=false",
             )
-        check_shares(self.data, self.compute)
+        check_equal_batches(self.data, self.compute)
         for family in self.families:
             check_family_fits(family, self.data)
         return self
 
     def trial(self, family: dict[str, Any], seed: int | None = None) -> TrainExperiment:
-        """The experiment of one trial: a sampled `{"name": ..., field: ...}` over the search's own settings, and
-        another seed than the search's if one is given.
+        """The experiment of one trial: the search's settings with the sampled `family`, `{"name": ..., field: ...}`,
+        and with `seed` if one is given.
 
-        It is saved at each evaluation: where Tune may stop it, and go on from.
+        It has a checkpoint at each evaluation, because Ray Tune may stop it there and resume it later.
         """
         base = next(known for known in self.families if known.name == family["name"])
         values = self.chosen()
@@ -148,23 +154,20 @@ class SearchExperiment(CommonSettings):
         return TrainExperiment.load({**shared, "budget": budget, "family": {**base.chosen(), **family}})
 
 
-def check_tracking(where: CommonSettings) -> None:
-    """Raises SettingsError for runs in S3 without a place to track them: S3 holds no database, and one on this machine
-    would be another than that of the next which goes on."""
-    if where.tracking.uri is None and where.storage.remote:
+def check_tracking(settings: CommonSettings) -> None:
+    """Raises SettingsError for runs in S3 without a `tracking.uri`. S3 holds no database, and another machine that resumes
+    the run would not find a local one."""
+    if settings.tracking.uri is None and settings.storage.remote:
         raise SettingsError(
-            f"storage.path={where.storage.path} cannot hold MLflow's database; nearest:"
-            " tracking.uri=http://HOST:PORT of an MLflow server, or tracking.uri=sqlite:////FOLDER/mlflow.db"
+            f"storage.path={settings.storage.path} cannot hold MLflow's database",
+            nearest="tracking.uri=http://HOST:PORT of an MLflow server, or tracking.uri=sqlite:////FOLDER/mlflow.db",
         )
 
 
 def check_files(metrics: Metrics) -> None:
-    """Raises SettingsError for a file of the settings that is not there."""
+    """Raises SettingsError if the settings name a file that does not exist."""
     for name, file in (("weights", metrics.weights), ("statistics", metrics.statistics)):
         if file is not None and not file.is_file():
-            raise SettingsError(f"metrics.{name}={file} is no file; nearest: {_near_file(file, name)}")
-
-
-def _near_file(file: Path, name: str) -> str:
-    beside = [str(path) for path in file.parent.glob(f"*{file.suffix}")] if file.parent.is_dir() else []
-    return f"metrics.{name}={nearest(str(file), beside)}" if beside else f"metrics.{name}=null"
+            in_folder = [str(path) for path in file.parent.glob(f"*{file.suffix}")] if file.parent.is_dir() else []
+            right = nearest(str(file), in_folder) if in_folder else "null"
+            raise SettingsError(f"metrics.{name}={file} is no file", nearest=f"metrics.{name}={right}")

@@ -1,4 +1,4 @@
-"""`search` and `space` as a user writes them: how it is searched, which fields and where, and what is tried first."""
+"""`search` and `space`: how hyper-parameters are searched, over which domains, and which settings are tried first."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ def _auto(value: Any) -> Any:
         number = int(value)
     except (TypeError, ValueError):
         raise SettingsError(
-            f"search.max_concurrent={value!r} is not a whole number or 'auto'; nearest: search.max_concurrent=auto"
+            f"search.max_concurrent={value!r} is not a whole number or 'auto'", nearest="search.max_concurrent=auto"
         ) from None
     if number < 1:
         raise SettingsError(
-            f"search.max_concurrent={number} is out of range, at least 1; nearest: search.max_concurrent=1"
+            f"search.max_concurrent={number} is out of range, at least 1", nearest="search.max_concurrent=1"
         )
     return number
 
@@ -35,32 +35,38 @@ class Search(Settings):
     """How hyper-parameters are searched; the objective is FID, lower is better."""
 
     sampler: SamplerName = "tpe"
+    """What proposes settings: tpe, random, sobol (quasi-random) or gp (a Gaussian process for each family)."""
     scheduler: SchedulerName = "asha"
+    """What stops trials early: asha, hyperband, median or none; pbt: population-based training, with random or sobol."""
     trials: Annotated[int, Field(ge=1, le=1_000_000)] = 16
+    """How many settings are tried."""
     hours: Annotated[float, Field(gt=0.0)] | None = None
-    """Wall-clock hours after which no trial goes on past its next evaluation; confirmation comes after."""
+    """Budget of all trials in wall-clock hours; when it is spent, each trial ends at its next evaluation. Confirmation
+    follows it."""
     images: Annotated[int, Field(ge=1)] | None = None
-    """Real images that all trials together may see; then as `hours`."""
+    """Budget of all trials in real images seen; otherwise like `hours`."""
     max_concurrent: Annotated[int | None, BeforeValidator(_auto)] = None
-    """Trials at once; null or auto: as many as the cluster has room for."""
+    """How many trials run at once; null or auto: as many as the cluster has capacity for."""
     confirm: Annotated[int, Field(ge=0, le=1000)] = 3
-    """How many of the best settings are played again, over fresh seeds and the full budget; 0: none."""
+    """How many of the best settings are trained again, with fresh seeds and the full budget; 0: none."""
     confirm_seeds: Annotated[int, Field(ge=1, le=1000)] = 3
-    """Fresh seeds for each of them; the winner is the best mean."""
+    """How many fresh seeds each confirmed setting is trained with; the lowest mean FID wins."""
     compare: bool = False
-    """Whether families are compared rather than compete: each gets an equal share of the trials, and `confirm` counts
-    for each family."""
+    """Whether families are compared instead of competing: each has an equal share of the trials, is stopped early only
+    against its own trials, and has `confirm` settings confirmed."""
     points: tuple[dict[str, Any], ...] = ()
-    """Settings to try first: `{family: wgan, lr: 1e-4, clip: 0.01}`; the family may be left out where there is one."""
+    """Settings to try first, `[{family: wgan, lr: 1e-4, clip: 0.01}]`; with one family, its name may be left out."""
 
 
 class SearchSpace(Settings):
     """`wide`, or `{range: wide, lr: "loguniform(1e-5,1e-2)", wgan: {clip: "uniform(0.01,0.1)"}}`."""
 
     range: RangeName = "narrow"
-    """narrow: the papers' neighbourhoods; wide: the ranges of "Are GANs Created Equal?"."""
+    """Built-in domains: narrow (around the papers' settings) or wide (the ranges of "Are GANs Created Equal?");
+    `space=wide` for short."""
     domains: dict[str, str] = Field(default_factory=dict)
-    """The user's own domains, by field (`lr`) or a family's field (`wgan.clip`)."""
+    """The user's own domains, typed as `space.FIELD` for all families or `space.FAMILY.FIELD` for one:
+    `'space.lr=loguniform(1e-5,1e-2)'`, `uniform(0.1,0.9)`, `randint(1,10)` (both ends), `choice(1,5)`."""
 
     @model_validator(mode="before")
     @classmethod
@@ -70,7 +76,7 @@ class SearchSpace(Settings):
         if isinstance(value, SearchSpace) or (isinstance(value, dict) and "domains" in value):
             return value
         if not isinstance(value, dict):
-            raise SettingsError(f"space={value} is neither a range nor domains by field; nearest: space=wide")
+            raise SettingsError(f"space={value} is neither a range nor domains by field", nearest="space=wide")
         flat = _flat({key: text for key, text in value.items() if key != "range"})
         return {**{key: value[key] for key in ("range",) if key in value}, "domains": flat}
 
@@ -80,42 +86,44 @@ class SearchSpace(Settings):
 
 
 def check_trials(search: Search, names: Sequence[str], spaces: Mapping[str, Space]) -> None:
-    """Raises SettingsError for a number of trials that the families cannot share as they must, or for which there is
-    nothing to try."""
+    """Raises SettingsError if `search.trials` does not suit the families and points, or nothing is left to search."""
     trials, families, points = search.trials, len(names), len(search.points)
     for name in {name for name in names if names.count(name) > 1}:
-        raise SettingsError(f"family {name} is named twice; nearest: {' '.join(dict.fromkeys(names))}")
+        raise SettingsError(f"family {name} is named twice", nearest=" ".join(dict.fromkeys(names)))
     if points > trials:
         raise SettingsError(
-            f"search.points has {points} points for search.trials={trials}; nearest: search.trials={points}"
+            f"search.points has {points} points for search.trials={trials}", nearest=f"search.trials={points}"
         )
     for name in names:
         own = sum(point.get("family", point.get("name", names[0])) == name for point in search.points)
         if search.compare and own * families > trials:
             raise SettingsError(
                 f"search.points has {own} points of {name}, whose share of search.trials={trials} is"
-                f" {trials // families}; nearest: search.trials={own * families}"
+                f" {trials // families}",
+                nearest=f"search.trials={own * families}",
             )
     if not any(spaces.values()) and trials > max(families, points):
         raise SettingsError(
-            f"nothing is left to search, and search.trials={trials} would all be alike; nearest:"
-            f" ganfleet train {names[0]}"
+            f"nothing is left to search, and search.trials={trials} would all be alike",
+            nearest=f"ganfleet train {names[0]}",
         )
     if search.compare and trials % families:
         right = -(-trials // families) * families
         raise SettingsError(
             f"search.compare=true gives each of {families} families as many trials, search.trials={trials} cannot be"
-            f" shared equally; nearest: search.trials={right}"
+            " shared equally",
+            nearest=f"search.trials={right}",
         )
     if search.scheduler == "pbt" and trials < 2 * families:
         raise SettingsError(
             f"search.scheduler=pbt needs two trials or more of each family to learn from one another,"
-            f" search.trials={trials} are too few; nearest: search.trials={4 * families}"
+            f" search.trials={trials} are too few",
+            nearest=f"search.trials={4 * families}",
         )
 
 
 def assign_space(values: dict[str, Any], assignments: Sequence[str]) -> None:
-    """Puts `space=wide` and `space.lr=...` into a search's values, over what its file says."""
+    """Puts `space=wide` and `space.lr=...` into a search's values, where they replace what its file says."""
     if not assignments:
         return
     given = values.get("space") or {}
@@ -123,7 +131,7 @@ def assign_space(values: dict[str, Any], assignments: Sequence[str]) -> None:
     for assignment in assignments:
         path, equals, text = assignment.partition("=")
         if not equals:
-            raise SettingsError(f"'{assignment}' is not key=value; nearest: space=wide")
+            raise SettingsError(f"'{assignment}' is not key=value", nearest="space=wide")
         if path == "space" and text.startswith("{"):
             space |= _flat(parse_yaml(f"value: {text}")["value"])
         else:
@@ -133,7 +141,7 @@ def assign_space(values: dict[str, Any], assignments: Sequence[str]) -> None:
 
 def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
     if not isinstance(value, dict):
-        raise SettingsError(f"space={value} is neither a range nor domains by field; nearest: space=wide")
+        raise SettingsError(f"space={value} is neither a range nor domains by field", nearest="space=wide")
     found: dict[str, Any] = {}
     for key, one in value.items():
         found |= _flat(one, f"{prefix}{key}.") if isinstance(one, dict) else {f"{prefix}{key}": str(one)}
@@ -141,36 +149,35 @@ def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
 
 
 def searched_fields(space: SearchSpace, families: Sequence[Family], fixed: Sequence[str]) -> Mapping[str, Space]:
-    """Each family's domains that are the user's. Raises SettingsError."""
+    """The user's own domains, by family and field. Raises SettingsError."""
     found: dict[str, dict[str, Domain]] = {family.name: {} for family in families}
-    for key, text in sorted(space.domains.items(), key=lambda item: item[0].count(".")):  # wgan.lr goes before lr
+    for key, text in sorted(space.domains.items(), key=lambda item: item[0].count(".")):  # lr, then wgan.lr, which wins
         for family, field in _owners(key, families, fixed):
             found[family.name][field] = parse_domain(f"space.{key}", text, type(family), field)
     return found
 
 
 def _owners(key: str, families: Sequence[Family], fixed: Sequence[str]) -> list[tuple[Family, str]]:
-    """The families that a domain's key means, with the field's name."""
+    """The families whose field a domain's key names, with the field's name."""
     name, _, field = key.rpartition(".")
-    meant = [family for family in families if name in ("", family.name)]
-    owners = [family for family in meant if field in type(family).model_fields]
+    named = [family for family in families if name in ("", family.name)]
+    owners = [family for family in named if field in type(family).model_fields]
     if not owners:
-        known = [f"space.{field}" for family in meant for field in type(family).model_fields]
+        known = [f"space.{field}" for family in named for field in type(family).model_fields]
         known += [f"space.{family.name}.{field}" for family in families for field in type(family).model_fields if name]
-        raise SettingsError(
-            f"unknown setting 'space.{key}'; nearest: {nearest(f'space.{key}', {*known, 'space.range'})}"
-        )
+        right = nearest(f"space.{key}", {*known, "space.range"})
+        raise SettingsError(f"unknown setting 'space.{key}'", nearest=right)
     free = [family for family in owners if not {field, f"{family.name}.{field}"} & set(fixed)]
     if not free:
         raise SettingsError(
-            f"space.{key} is searched and family.{field}={getattr(owners[0], field)} fixes it;"
-            f" nearest: leave out family.{field}"
+            f"space.{key} is searched and family.{field}={getattr(owners[0], field)} fixes it",
+            nearest=f"leave out family.{field}",
         )
     return [(family, field) for family in free]
 
 
 def check_corners(family: Family, space: Space, data: Data) -> None:
-    """Raises SettingsError if a family cannot be played at the ends of its space."""
+    """Raises SettingsError if a family cannot train on the data with settings from the ends of its space."""
     corners = [{name: domain.ends[end] for name, domain in space.items()} for end in (0, -1)]
     alone = [{name: value} for name, domain in space.items() if isinstance(domain, Choice) for value in domain.values]
     for corner in [*corners, *alone]:
@@ -180,35 +187,36 @@ def check_corners(family: Family, space: Space, data: Data) -> None:
 def built_points(
     points: Sequence[Mapping[str, Any]], families: Sequence[Family], spaces: Mapping[str, Space], fixed: Sequence[str]
 ) -> list[dict[str, Any]]:
-    """Points as settings of a trial, `{"name": family, field: value}`: what they say, and of the searched fields that
-    they leave out the family's own value. Raises SettingsError."""
-    return [_built(place, point, families, spaces, fixed) for place, point in enumerate(points)]
+    """Points as settings of trials, `{"name": family, field: value}`. A searched field that a point leaves out has the
+    family's own value. Raises SettingsError."""
+    return [_built_point(index, point, families, spaces, fixed) for index, point in enumerate(points)]
 
 
-def _built(
-    place: int,
+def _built_point(
+    index: int,
     point: Mapping[str, Any],
     families: Sequence[Family],
     spaces: Mapping[str, Space],
     fixed: Sequence[str],
 ) -> dict[str, Any]:
-    said, names = f"search.points[{place}]", [family.name for family in families]
+    setting, names = f"search.points[{index}]", [family.name for family in families]
     given = {key: value for key, value in point.items() if key not in ("family", "name")}
     name = str(point.get("family", point.get("name", names[0] if len(names) == 1 else "")))
     if name not in names:
-        right = nearest(name, names)
-        raise SettingsError(f"{said}: family '{name}' is none of the search's; nearest: family: {right}")
+        right = f"family: {nearest(name, names)}"
+        raise SettingsError(f"{setting}: family '{name}' is none of the search's", nearest=right)
     base = next(family for family in families if family.name == name)
     for key in [str(key) for key, value in given.items() if ":" in str(key) and value is None]:
-        raise SettingsError(f"{said}: '{key}' lacks a space; nearest: {key.replace(':', ': ')}")
+        raise SettingsError(f"{setting}: '{key}' lacks a space", nearest=key.replace(":", ": "))
     for field in given.keys() & type(base).model_fields.keys():
         if {field, f"{name}.{field}"} & set(fixed):
             raise SettingsError(
-                f"{said}: {field} is fixed by family.{field}={getattr(base, field)}; nearest: leave it out of the point"
+                f"{setting}: {field} is fixed by family.{field}={getattr(base, field)}",
+                nearest="leave it out of the point",
             )
     try:
         family = build_family({**base.chosen(), **given})
     except SettingsError as error:
-        raise SettingsError(f"{said}: {error}") from None
+        raise SettingsError(f"{setting}: {error}") from None
     fields = [*spaces[name], *(field for field in given if field not in spaces[name])]
     return {"name": name, **{field: getattr(family, field) for field in fields}}

@@ -1,4 +1,4 @@
-"""Where runs are kept and tracked, and what packs are fetched from: the settings of it."""
+"""`tracking` and `storage`: where runs are tracked and kept, and how S3 is reached."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ class Tracking(Settings):
     """Where MLflow keeps runs."""
 
     uri: str | None = None
-    """null: `sqlite:///<storage.path>/mlflow.db`, where that is a folder."""
+    """MLflow's server (`http://HOST:PORT`) or SQLite file (`sqlite:////FOLDER/mlflow.db`); null:
+    `sqlite:///<storage.path>/mlflow.db`, where that is a folder."""
 
     @field_validator("uri")
     @classmethod
@@ -27,16 +28,16 @@ class Tracking(Settings):
         if uri is None or re.fullmatch(r"https?://[^/\s]+(/\S*)?|sqlite:////[^?]+", uri):
             return uri
         why, right = _sharable(uri)
-        raise SettingsError(masked(f"tracking.uri={uri} {why}; nearest: tracking.uri={right}"))
+        raise SettingsError(masked(f"tracking.uri={uri} {why}"), nearest=masked(f"tracking.uri={right}"))
 
     @property
     def server(self) -> bool:
-        """Whether it is the address of an MLflow server."""
+        """Whether `uri` is the address of an MLflow server."""
         return self.uri is not None and self.uri.startswith("http")
 
 
 def _sharable(uri: str) -> tuple[str, str]:
-    """Why no worker can track there, and the nearest place where all can."""
+    """Why workers cannot track there, and the nearest URI where all of them can."""
     server, file = "http://HOST:PORT", "sqlite:////FOLDER/mlflow.db"
     scheme, _, rest = uri.rpartition(":/")
     if scheme.lower() in ("http", "https") or re.fullmatch(r"[\w.-]+:\d+(/\S*)?", uri):
@@ -53,14 +54,14 @@ def _sharable(uri: str) -> tuple[str, str]:
 
 
 class Storage(Settings):
-    """Where runs, checkpoints and pictures are kept."""
+    """Where runs, with their checkpoints and pictures, are kept."""
 
     path: Path | str = Path("runs")
-    """A folder that all nodes see, or `s3://bucket/prefix`."""
+    """Folder of runs, which all nodes must see, or `s3://bucket/prefix`, which needs a `tracking.uri`."""
     endpoint_url: str | None = None
-    """Of an S3 that is not AWS's own; null: as AWS's environment variables and profiles have it."""
+    """Address of an S3 store that is not AWS's; null: what AWS's environment variables and profiles say."""
     cache_gb: Annotated[float, Field(ge=0.001)] = 50.0
-    """What fetched packs may take of this machine's disk, in 1e9 bytes; those used least recently make room."""
+    """Disk space for fetched packs on each machine, in 1e9 bytes; the least recently used are deleted beyond it."""
 
     @field_validator("path", mode="before")
     @classmethod
@@ -69,7 +70,7 @@ class Storage(Settings):
             return Path(path) if isinstance(path, str) else path
         if not re.fullmatch(r"s3://[^/\s]+(/.*)?", path):
             right = path.partition(":")[2].strip("/") or "bucket/prefix"
-            raise SettingsError(f"storage.path={path} is no place; nearest: storage.path=s3://{right}")
+            raise SettingsError(f"storage.path={path} is no place", nearest=f"storage.path=s3://{right}")
         return path.rstrip("/")
 
     @field_validator("endpoint_url")
@@ -77,7 +78,7 @@ class Storage(Settings):
     def _an_address(cls, url: str | None) -> str | None:
         if url is not None and not re.fullmatch(r"https?://[^/\s]+(/\S*)?", url):
             right = f"http://{url.rpartition('://')[2]}"
-            raise SettingsError(f"storage.endpoint_url={url} is no address; nearest: storage.endpoint_url={right}")
+            raise SettingsError(f"storage.endpoint_url={url} is no address", nearest=f"storage.endpoint_url={right}")
         return url
 
     @property
@@ -87,15 +88,15 @@ class Storage(Settings):
 
     @property
     def folder(self) -> Path:
-        """On this machine, absolute: where runs lie, or where copies of those lie that are kept in S3."""
+        """The absolute local folder of the runs; for runs in S3, of their local copies."""
         if isinstance(self.path, Path):
             return self.path.resolve()
-        where = f"{self.endpoint_url or os.environ.get('AWS_ENDPOINT_URL', '')} {self.path}"
-        return cache_folder().absolute() / "runs" / hashlib.sha256(where.encode()).hexdigest()[:16]
+        address = f"{self.endpoint_url or os.environ.get('AWS_ENDPOINT_URL', '')} {self.path}"
+        return cache_folder().absolute() / "runs" / hashlib.sha256(address.encode()).hexdigest()[:16]
 
     @property
     def words(self) -> list[str]:
-        """The settings by which any further command finds it, from any folder."""
+        """The settings with which another command finds the same storage, from any folder."""
         if not self.remote:
             return [f"storage.path={self.folder}"]
         endpoint = [] if self.endpoint_url is None else [f"storage.endpoint_url={self.endpoint_url}"]
@@ -103,12 +104,12 @@ class Storage(Settings):
 
     @property
     def argument(self) -> str:
-        """What a further command needs to find it: nothing if it is where the default is."""
+        """`words` with a blank before each, to follow a command; empty if the default finds the same storage."""
         if self.remote:
             return "".join(f" {word}" for word in self.words)
         return "" if self.folder == Path("runs").resolve() else f" storage.path={self.path}"
 
     @property
     def place(self) -> str:
-        """As a person finds it."""
+        """The absolute folder, or the S3 address, as messages name it."""
         return str(self.path) if self.remote else str(self.folder)

@@ -1,4 +1,4 @@
-"""Stores as settings name them; what goes wrong there told as a user's mistake, with the setting to put right."""
+"""Opens the stores that settings name, and turns their errors into SettingsErrors that name the setting."""
 
 from __future__ import annotations
 
@@ -24,23 +24,26 @@ from pipelines.settings._storage import Storage
 
 
 def open_store(place: str | Path, storage: Storage) -> Store:
-    """`s3://bucket/prefix` or a folder. Raises SettingsError for what is neither."""
+    """The store at `s3://bucket/prefix`, or in a folder. Raises SettingsError if `place` is neither."""
     try:
         return opened(str(place), StoreOptions(storage.endpoint_url))
     except StoreError as error:
-        raise SettingsError(f"{error}; nearest: s3://bucket/prefix, or a folder") from None
+        raise SettingsError(str(error), nearest="s3://bucket/prefix, or a folder") from None
 
 
 @contextmanager
 def as_settings_error(setting: str) -> Iterator[None]:
-    """Raises what a store raises as SettingsError. `setting` is what the user typed, as `data.path=s3://...`."""
+    """Turns StoreErrors into SettingsErrors. `setting`: what the user typed, such as `data.path=s3://...`.
+
+    Raises AwayError, a SettingsError after which a batch job is started again, if the store did not answer.
+    """
     try:
         yield
     except StoreError as error:
         place = setting.partition("=")[2] or setting
         why = str(error).removeprefix(f"{place}: ")
         kind = AwayError if isinstance(error, UnreachableError) else SettingsError
-        raise kind(f"{setting}: {why}; nearest: {_nearest(error, place)}") from None
+        raise kind(f"{setting}: {why}", nearest=_nearest(error, place)) from None
 
 
 def _nearest(error: StoreError, place: str) -> str:
@@ -50,13 +53,13 @@ def _nearest(error: StoreError, place: str) -> str:
         return "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE, of somebody who may"
     if isinstance(error, UnreachableError):
         return "storage.endpoint_url=http://HOST:PORT (or AWS_ENDPOINT_URL) of a store that answers"
-    if isinstance(error, NoPlaceError) or str(error) == f"there is no {place}":  # as what is no S3 says of a place
+    if isinstance(error, NoPlaceError) or str(error) == f"there is no {place}":  # the answer of a server that is no S3
         return "a bucket or folder that is there, or another storage.endpoint_url="
     return f"ganfleet data verify {place}" if isinstance(error, DamagedError | NotThereError) else "another place"
 
 
 def read_manifest(store: Store, setting: str) -> Manifest:
-    """Of the pack in a store. Raises SettingsError if there is none, or a damaged one."""
+    """The manifest of the pack in a store. Raises SettingsError if there is none or it is damaged."""
     with as_settings_error(setting):
         try:
             content = store.read(MANIFEST)
@@ -64,7 +67,7 @@ def read_manifest(store: Store, setting: str) -> Manifest:
             raise
         except NotThereError:
             raise SettingsError(
-                f"{setting} is no pack: it has no {MANIFEST}; nearest: ganfleet data pack SOURCE {store.url}"
+                f"{setting} is no pack: it has no {MANIFEST}", nearest=f"ganfleet data pack SOURCE {store.url}"
             ) from None
         except DamagedError as error:
             raise _damaged(store, setting, str(error)) from None
@@ -75,4 +78,4 @@ def read_manifest(store: Store, setting: str) -> Manifest:
 
 
 def _damaged(store: Store, setting: str, why: str) -> SettingsError:
-    return SettingsError(f"{setting}: {why}; nearest: delete it and ganfleet data pack SOURCE {store.url}")
+    return SettingsError(f"{setting}: {why}", nearest=f"delete it and ganfleet data pack SOURCE {store.url}")
