@@ -8,11 +8,11 @@ from gan_core.metrics.statistics.reference import Reference
 
 @pytest.fixture(scope="session")
 def digits() -> Dataset:
-    """The digits in 16x16."""
+    """The digits at 16x16."""
     return data.load(Data())
 
 
 @pytest.fixture(scope="session")
 def reference(digits) -> Reference:
-    """What the digits in 16x16 are measured against; its classifier takes seconds to train."""
+    """Reference statistics of the digits at 16x16. Training the classifier takes seconds."""
     return Reference.build(Metrics(), digits)

@@ -1,4 +1,4 @@
-"""Small games that many tests play. Imports no pytest: worker processes import it too."""
+"""Small games that many tests play. Worker processes import this, too, so it does not import pytest."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ OPTIONS = {
     "instance_noise": ["family.instance_noise=0.5", "family.noise_rounds=30"],
     "dropout": ["family.dropout=0.5"],
 }
-"""What turns a family's numeric option on."""
+"""Settings that turn on a family's numeric options."""
 
 
 def games() -> dict[str, list[str]]:
-    """Overrides by game: every family as it is, with every choice and option that it offers, its nets on points."""
+    """Overrides by game: every family with its defaults, with each of its choices and options, and on points."""
     found: dict[str, list[str]] = {}
     for name in family_names():
         base = [f"family.name={name}"]
@@ -48,7 +48,7 @@ GAMES = games()
 
 
 def small(game: str, *assignments: str, width: int = 4) -> Experiment:
-    """The experiment of one of GAMES, its nets tiny and its batch 16."""
+    """The experiment of one of GAMES, with tiny networks and a batch of 16."""
     overrides = GAMES[game]
     family = overrides[0].partition("=")[2]
     sizes = [f"family.{field}={width}" for field in ("width", "critic_width") if _has(family, field)]
@@ -78,14 +78,14 @@ def play(game: Game, count: int | None = None) -> list[Round]:
 
 
 def asked(game: Game, count: int) -> tuple[Tensor, ...]:
-    """What the game's generator is given for `count` samples: z, and labels if it asks for them."""
+    """Inputs of the game's generator for `count` samples: z, and labels if it is conditional."""
     draw = torch.Generator().manual_seed(1)
     z = torch.randn(count, game.experiment.family.latent, generator=draw, dtype=game.dtype)
     return (z, torch.randint(game.classes, (count,), generator=draw)) if game.conditional else (z,)
 
 
 def state(game: Game) -> dict[str, Tensor]:
-    """Every tensor that a game holds, by name: nets, buffers, optimisers, the average."""
+    """Every tensor of a game by name: networks, buffers, optimisers, averages."""
     found: dict[str, Tensor] = {}
     for name, net in game.averages.items():
         found |= _of(net, f"average.{name}") | _of(game.current[name], f"current.{name}")

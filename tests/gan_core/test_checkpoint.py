@@ -38,7 +38,7 @@ def content(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
-# What a checkpoint is
+# Contents
 
 
 @pytest.mark.parametrize("name", GAMES)
@@ -101,7 +101,7 @@ def test_an_extended_experiment_leaves_a_checkpoint_that_gan_core_can_open(tmp_p
     assert again.experiment == small("wgan", "compute.precision=fp64")
 
 
-# Damaged, missing, of another game
+# Damaged or missing checkpoints, and those of other games
 
 
 @pytest.mark.parametrize("where", [0, 9, 200, -1])
@@ -165,7 +165,7 @@ def test_learning_rates_are_the_experiments_not_the_checkpoints(folder):
         assert [(group["lr"], group["betas"]) for group in optimizer.param_groups] == [(0.01, (0.0, 0.5))]
 
 
-# Written aside, then moved
+# Atomic replacement
 
 
 def test_saving_again_replaces_the_folder(game, folder):

@@ -1,4 +1,4 @@
-"""What a recipe can hold beside two players: one player alone, an encoder, a classifier, labels, state of its own."""
+"""Recipes with more than two plain players: a single player, an encoder, a classifier, labels, buffers."""
 
 from itertools import combinations, islice
 
@@ -19,7 +19,7 @@ CLASSES = 10
 
 
 class Ask(nn.Module):
-    """Decodes z in the manner of a class."""
+    """Decodes z, depending on the class."""
 
     def __init__(self, decoder: nn.Module, classes: int, latent: int) -> None:
         super().__init__()
@@ -31,7 +31,7 @@ class Ask(nn.Module):
 
 
 class Alone(Family):
-    """One player that encodes, decodes and classifies, and counts how much it was taught."""
+    """One player that encodes, decodes and classifies, and counts its training in a buffer."""
 
     needs_labels = True
     labelled: int = 30

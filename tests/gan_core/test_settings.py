@@ -17,7 +17,7 @@ def experiment(family: str = "wgan_gp", **values) -> Experiment:
 
 
 def refusal(make, *args) -> str:
-    """The one line with which a mistake is refused."""
+    """The one-line error for a mistake."""
     with pytest.raises(SettingsError) as caught:
         make(*args)
     message = str(caught.value)
@@ -26,7 +26,7 @@ def refusal(make, *args) -> str:
     return message
 
 
-# What is right
+# Valid settings
 
 
 def test_the_files_of_the_folder_are_the_families():
@@ -90,7 +90,7 @@ def test_yaml_names_every_field(name):
 
 @pytest.mark.parametrize("text", ["1e-4", "1E-4", "0.0001", "1.0e-04"])
 def test_scientific_notation_is_a_number_everywhere(text):
-    """YAML 1.1 reads `1e-4` as a word."""
+    """YAML 1.1 reads `1e-4` as a string."""
     assert experiment().override(f"family.lr={text}").family.lr == 1e-4
     assert Experiment.from_yaml(f"family: {{name: wgan_gp, lr: {text}}}").family.lr == 1e-4
     assert Experiment.load({"family": {"name": "wgan_gp", "lr": text}}).family.lr == 1e-4
@@ -137,7 +137,7 @@ def test_a_budget_in_images_set_by_hand_is_not_cut_short_by_the_default_rounds()
     assert experiment(budget={"images": 10_000_000}).budget.last_round(64) == 156_250
 
 
-# What is wrong
+# Errors
 
 
 @pytest.mark.parametrize(
@@ -216,7 +216,7 @@ def test_a_mistake_in_yaml_is_told_the_same_way(text, parts):
 
 
 def test_a_setting_of_another_family_is_an_error_not_ignored():
-    """Every field of every family, set on every family that lacks it."""
+    """Each field of each family, set on every family that lacks it."""
     refused = 0
     for name in family_names():
         own = set(family_class(name).model_fields)
@@ -229,7 +229,7 @@ def test_a_setting_of_another_family_is_an_error_not_ignored():
     assert refused > 0
 
 
-# torch is loaded by those who play
+# torch is imported only for training
 
 
 def test_settings_and_families_are_known_without_torch():

@@ -12,7 +12,7 @@ FIELDS = [name for name in Batch._fields if name != "turn"]
 
 
 def table(count: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Images that are their own number, labels too."""
+    """Images and labels whose values are their indices."""
     numbers = torch.arange(count)
     return numbers.double().reshape(-1, 1, 1, 1).expand(-1, 1, 4, 4), numbers
 
@@ -26,7 +26,7 @@ def ranked(monkeypatch, rank: int, world: int) -> None:
     monkeypatch.setattr(ranks, "world_size", lambda: world)
 
 
-# Which images
+# Images
 
 
 @pytest.mark.parametrize(("count", "size"), [(20, 8), (24, 8), (7, 3), (5, 12), (4, 4), (1, 3), (13, 5)])
@@ -63,7 +63,7 @@ def test_shapes_and_types():
     assert points.mix.shape == (4, 1)
 
 
-# How ranks share
+# Slices of ranks
 
 
 @pytest.mark.parametrize("world", [1, 2, 4, 8])
@@ -85,11 +85,11 @@ def test_every_rank_knows_whose_turn_it_is(monkeypatch, rank):
     assert turn(17, seed=3).turn == Turn(3, "critic", 17, SIZE)
 
 
-# Which labels are known
+# Known labels
 
 
 def hidden(kept: int, *, seed=0, sizes=(30, 40, 50, 60)) -> tuple[torch.Tensor, torch.Tensor]:
-    """Labels of shuffled classes of those sizes, and what is left of them."""
+    """Shuffled labels of classes of those sizes, and the same with some hidden."""
     labels = torch.arange(len(sizes)).repeat_interleave(torch.tensor(sizes))
     labels = labels[torch.randperm(len(labels), generator=torch.Generator().manual_seed(9))]
     return labels, streams.hide_labels(seed, labels, kept)
@@ -117,7 +117,7 @@ def test_which_labels_are_known_is_a_function_of_the_seed():
     assert not torch.equal(hidden(40, seed=5)[1], hidden(40, seed=6)[1])
 
 
-# What is drawn
+# Noise
 
 
 def test_a_turn_is_a_function_of_its_arguments_alone():
@@ -139,7 +139,7 @@ def test_another_seed_player_or_turn_draws_another_batch(other):
 
 
 def test_turns_are_independent_of_each_other():
-    """Correlation between the noise of neighbouring turns, players and seeds: within 5 standard errors of 0."""
+    """The correlation between the noise of neighbouring turns, players and seeds is within 5 standard errors of 0."""
     long = dict(size=4096, latent=8, count=4096)
     one = turn(0, **long).z.flatten()
     for other in (turn(1, **long), turn(0, player="generator", **long), turn(0, seed=1, **long)):
@@ -148,7 +148,7 @@ def test_turns_are_independent_of_each_other():
 
 
 def test_noise_is_normal_and_mixing_weights_are_uniform():
-    """Mean and variance within 5 standard errors of N(0, 1) and U(0, 1)."""
+    """Mean and variance are within 5 standard errors of those of N(0, 1) and U(0, 1)."""
     batch = turn(0, size=4096, latent=16, count=4096)
     z, mix = batch.z.flatten(), batch.mix.flatten()
     assert abs(z.mean()) < 5 / len(z) ** 0.5

@@ -16,7 +16,7 @@ every_game = pytest.mark.parametrize("name", GAMES)
 
 @pytest.fixture(scope="module")
 def played(reference, tmp_path_factory) -> dict[str, Any]:
-    """What the one process and each of the two played; the two are started once for all tests."""
+    """The results of one process and of each of two processes. The two are started once for all tests."""
     folder = tmp_path_factory.mktemp("world size")
     (folder / "reference").write_bytes(reference.to_bytes())
     two_ranks.work(0, 1, folder)
@@ -26,12 +26,12 @@ def played(reference, tmp_path_factory) -> dict[str, Any]:
 
 
 def case(played: dict[str, Any], name: str) -> tuple[Any, Any]:
-    """What one process played and what two did."""
+    """The results of one process and of two."""
     return played["one"][name], played["first"][name]
 
 
 def difference(one: torch.Tensor, other: torch.Tensor) -> float:
-    """The norm of the difference in units of the norm."""
+    """The norm of the difference, relative to the norm."""
     return float((one - other).norm() / one.norm())
 
 
@@ -52,10 +52,12 @@ def test_in_float64_two_workers_have_one_workers_losses_and_gradients(played, na
 
 @every_game
 def test_in_float32_they_stay_together(played, name):
-    """A wasserstein estimate crosses zero, so differences are measured by the series' largest value. Adam's first
-    steps are nearly signs: a gradient that is rounding noise (the last bias of a Wasserstein critic had one) becomes
-    a whole step, and the scores were then seen to differ by 0.6%. Tiny MLPs have more such gradients: a hidden unit
-    that is active for all samples."""
+    """Differences are relative to the largest value of a series, because a Wasserstein estimate crosses zero.
+
+    Adam's first steps are nearly the signs of gradients, so a gradient that is rounding noise becomes a full step. With
+    such a gradient, that of the last bias of a Wasserstein critic, scores differed by 0.6%. Tiny MLPs have more of
+    them: hidden units that are active for all samples.
+    """
     bound = 1e-3 if name in family_names() else 5e-3
     one, two = case(played, f"{name}/fp32")
     for key in one["losses"][0]:
@@ -124,11 +126,11 @@ def test_global_batch_norm_is_batch_norm_of_the_whole_batch(played):
     assert whole["curve"].norm() > 0.1
 
 
-# The comparison has teeth
+# Mutants, which the comparison must detect
 
 
 def test_a_penalty_in_a_backward_of_its_own_is_found(played):
-    """For one worker it is the same gradient; for two it is wrong, silently (pytorch#47562)."""
+    """With one worker the gradient is the same. With two it is wrong without an error (pytorch#47562)."""
     right = played["one"]["wgan_gp/fp64"]["grads"][0][1]
     one, two = case(played, "mutant/penalty apart")
     assert difference(right, one) < 1e-12

@@ -1,4 +1,4 @@
-"""What one process and what two processes play, for `test_world_size` to compare. Imports no pytest."""
+"""The games that one process and two processes play, which `test_world_size` compares. Does not import pytest."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from gan_core.recipe import Batch
 from tests.gan_core.games import GAMES, dataset, new_game, play, small, state
 
 ROUNDS = 20
-FID_SAMPLES = 601  # odd: the ranks' shares differ
+FID_SAMPLES = 601  # odd, so that the ranks' shares differ
 
 
 def work(rank: int, world: int, folder: Path) -> None:
@@ -55,7 +55,7 @@ def _quick(name: str, precision: str) -> Experiment:
 
 
 def _played(experiment: Experiment, reference: Reference, change: Any = None) -> dict[str, Any]:
-    """Losses of each round, gradients of each turn, the last state and its FID."""
+    """Losses of each round, gradients of each turn, the final state and its FID."""
     game = new_game(experiment)
     if change:
         change(game)
@@ -78,7 +78,7 @@ def _played(experiment: Experiment, reference: Reference, change: Any = None) ->
 
 
 def _resized(name: str, folder: Path) -> dict[str, Tensor]:
-    """One process plays the first half and saves; two go on, and are interrupted once more."""
+    """One process plays the first half and saves. Two resume, and are interrupted once more."""
     if ranks.world_size() == 1:
         game = new_game(_quick(name, "fp64"))
         play(game, ROUNDS // 2)
@@ -96,7 +96,7 @@ def _keep_gradient(name: str, grads: list[tuple[str, Tensor]], optimizer: Any, *
 
 
 def _forget_other_ranks(game: Game) -> None:
-    """A mutant: every BatchNorm sees its own rank's share only."""
+    """A mutant: every BatchNorm uses its own rank's slice only."""
     for net in (game.average, *game.players.values()):
         for module in net.modules():
             if isinstance(module, nn.BatchNorm2d):
@@ -104,7 +104,7 @@ def _forget_other_ranks(game: Game) -> None:
 
 
 class _Alone(heads.MinibatchDiscrimination):
-    """Minibatch discrimination within a rank's own share."""
+    """Minibatch discrimination within a rank's own slice."""
 
     def forward(self, features: Tensor) -> Tensor:
         mine = self.project(features).unflatten(1, (self.kernels, 5))
@@ -112,14 +112,14 @@ class _Alone(heads.MinibatchDiscrimination):
 
 
 def _compare_with_own_share(game: Game) -> None:
-    """A mutant: the samples of other ranks are not seen."""
+    """A mutant: minibatch discrimination ignores the samples of other ranks."""
     for module in game.players["critic"].modules():
         if isinstance(module, heads.MinibatchDiscrimination):
             module.__class__ = _Alone
 
 
 class _Apart(nn.Module):
-    """A mutant: WGAN-GP's critic with the penalty beside its loss instead of in it."""
+    """A mutant: WGAN-GP's critic returns the penalty separately from its loss."""
 
     def __init__(self, game: Game) -> None:
         super().__init__()
@@ -134,7 +134,7 @@ class _Apart(nn.Module):
 
 
 def _penalty_apart(experiment: Experiment) -> Tensor:
-    """The critic's gradient in its first turn, back-propagated twice through one DDP forward."""
+    """The critic's gradient in its first turn, from two backward passes through one DDP forward pass."""
     game = new_game(experiment)
     player = _Apart(game)
     module = DistributedDataParallel(player) if ranks.world_size() > 1 else player

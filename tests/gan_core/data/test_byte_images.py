@@ -1,4 +1,4 @@
-"""Images stored as bytes against the same images as floats."""
+"""Images that are stored as bytes, against the same images as floats."""
 
 import copy
 from functools import reduce
@@ -82,7 +82,7 @@ def test_another_type_of_float_is_still_bytes():
 
 
 def test_a_part_costs_no_more_memory_than_its_bytes():
-    """10^12 bytes of which a row is taken: as floats they would not fit anywhere."""
+    """A row of 10^12 bytes is indexed. As floats they would not fit into memory."""
     endless = torch.tensor([7], dtype=torch.uint8).expand(10**8, 3, 64, 64)
     images = ByteImages(endless).to("cpu", torch.float64)
     assert torch.equal(images[torch.tensor([10**8 - 1])], normalised(endless[:1], torch.float64))

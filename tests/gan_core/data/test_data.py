@@ -171,7 +171,7 @@ def test_withheld_images_are_a_random_part_of_the_whole_set(share):
 
 
 def test_a_larger_part_holds_the_smaller_one():
-    """What was never seen with half withheld was never seen with less."""
+    """A larger share of withheld samples includes those of a smaller share."""
     parts = [rows(load("digits", image_size=8, held_out=share).held_out) for share in (0.1, 0.2, 0.5)]
     assert parts[0] < parts[1] < parts[2]
 

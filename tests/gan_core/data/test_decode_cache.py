@@ -1,4 +1,4 @@
-"""The cache of decoded images: decoded once, by one process, and again if anything has changed."""
+"""The decode cache: images are decoded once, by one process, and again if anything has changed."""
 
 import json
 import os
@@ -28,7 +28,7 @@ def root(tmp_path) -> Path:
 
 @pytest.fixture
 def decoded(monkeypatch) -> list[int]:
-    """The indices of all images that were decoded."""
+    """The indices of all decoded images."""
     indices: list[int] = []
     prepared = decode_cache._prepared
 

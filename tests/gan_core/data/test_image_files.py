@@ -1,4 +1,4 @@
-"""Folders of images. What PIL and numpy say of the same files is what must come out."""
+"""Folders of images, against PIL and numpy on the same files."""
 
 import hashlib
 import re
@@ -27,12 +27,12 @@ def colour_folder(folder: Path) -> list[Path]:
 
 
 def only(path: Path, channels: int | None = None) -> np.ndarray:
-    """A single file's pixels (H, W, C)."""
+    """The pixels (H, W, C) of a single file."""
     (batch,) = image_batches([path], 1, channels)
     return batch[0].permute(1, 2, 0).numpy()
 
 
-# Which files
+# Files of a folder
 
 
 def test_files_are_found_in_every_folder_in_posix_order(tmp_path):
@@ -194,7 +194,7 @@ def test_cmyk_is_what_pil_makes_of_it(tmp_path):
 
 def test_orientation_in_exif_is_not_applied(tmp_path):
     exif = Image.Exif()
-    exif[0x0112] = 6  # to be turned by 90 degrees
+    exif[0x0112] = 6  # rotate by 90 degrees
     assert only(written(tmp_path / "0.jpg", COLOURS[0], exif=exif)).shape == (6, 7, 3)
 
 
@@ -204,7 +204,7 @@ def test_an_animation_is_its_first_frame(tmp_path):
     assert (only(tmp_path / "0.gif") == (255, 0, 0)).all()
 
 
-# What cannot be used
+# Errors
 
 
 def test_the_first_file_of_another_size_is_named(tmp_path):

@@ -1,4 +1,4 @@
-"""Datasets of the user's own files, and the photographs that scikit-learn ships."""
+"""Datasets of a user's own files, and scikit-learn's photographs."""
 
 import re
 
@@ -83,7 +83,7 @@ def test_what_is_transparent_is_white(load, tmp_path):
 @pytest.mark.parametrize("shape", [(40, 24), (24, 40), (32, 32), (6, 12)])
 @pytest.mark.parametrize("size", [8, 16])
 def test_images_are_cropped_and_resized_as_torchvision_does_it(load, tmp_path, shape, size):
-    """Up to the two levels that its fixed-point arithmetic differs by."""
+    """Within two levels, which is the error of PIL's fixed-point arithmetic."""
     image = pictures(1, *shape, 3)[0]
     for name in "ab":
         written(tmp_path / "set" / f"{name}.png", image)
@@ -100,12 +100,12 @@ def test_a_folder_that_is_not_there_is_told(load, tmp_path):
     refused(load, "no image", str(tmp_path / "faces"), ".png", name="folder", path=tmp_path / "faces")
 
 
-# Files that cannot be used
+# Damaged files
 
 
 @pytest.fixture
 def damaged(tmp_path):
-    """Ten images of which four are damaged."""
+    """Ten images, four of them damaged."""
     root = class_folders(tmp_path / "set", a=pictures(5, 8, 8, 3), b=pictures(5, 8, 8, 3))
     for name in ("a/1", "a/4", "b/0"):
         path = root / f"{name}.png"

@@ -1,4 +1,4 @@
-"""Small files in the real formats of the sets that torchvision knows. Nothing is fetched: there is no network."""
+"""Small files in the real formats of torchvision's sets. Nothing is downloaded, because there is no network."""
 
 import gzip
 import hashlib
@@ -108,7 +108,7 @@ def test_damaged_mnist_is_told(load, tmp_path, damage):
 
 @pytest.fixture
 def cifar(tmp_path, monkeypatch) -> np.ndarray:
-    """Twenty images in CIFAR-10's five batches, whose sums torchvision is told."""
+    """Twenty images in CIFAR-10's five batches, with torchvision's checksums replaced by theirs."""
     folder = tmp_path / "root" / "cifar-10-batches-py"
     folder.mkdir(parents=True)
     images = pictures(20, 32, 32, 3)
@@ -153,7 +153,7 @@ def test_celeba_is_all_faces_cut_to_their_middle(load, tmp_path):
     faces = tmp_path / "root" / "celeba" / "img_align_celeba"
     for index in range(4):
         face = np.zeros((218, 178, 3), dtype=np.uint8)
-        face[20:198] = 40 * index + 40  # what is above and below the square stays black
+        face[20:198] = 40 * index + 40  # above and below the square it stays black
         written(faces / f"{index + 1:06}.jpg", face, quality=95)
     loaded = load("celeba", image_size=64)
     assert (loaded.shape, loaded.classes, loaded.labels.tolist()) == ((3, 64, 64), 1, [0] * 4)
@@ -168,7 +168,7 @@ def test_celeba_is_all_faces_cut_to_their_middle(load, tmp_path):
 
 
 class FakeLmdb(SimpleNamespace):
-    """As much of the package lmdb as a reader needs; a table is its folder's files."""
+    """The part of the package lmdb that a reader needs. A table is the files of its folder."""
 
     class Error(Exception):
         pass
@@ -244,7 +244,7 @@ def test_lsun_without_its_package_or_whole_tables_is_told(load, lsun, tmp_path, 
     refused(load, "lsun", "needs the package lmdb", "nearest: pip install lmdb")
 
 
-# What is not there
+# Missing files and downloads
 
 MISSING = {
     "mnist": "MNIST/raw/train-images-idx3-ubyte",
@@ -284,7 +284,7 @@ def test_fetching_that_fails_is_told(load, tmp_path, monkeypatch, name, error):
 
 @pytest.mark.parametrize("name", ["mnist", "celeba"])
 def test_fetching_puts_the_files_where_they_are_looked_for(load, tmp_path, monkeypatch, name):
-    """torchvision's part is played by the test; that it is asked once, and for the right place, is ours."""
+    """The test stands in for torchvision, and checks that it is called once and with the right folder."""
     place = tmp_path / "cache" / "downloads"
     asked = []
 

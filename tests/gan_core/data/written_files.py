@@ -1,4 +1,4 @@
-"""Small image files that the tests write, and what was written found again among loaded images."""
+"""Writes small image files, and lists loaded images to compare them with what was written."""
 
 from pathlib import Path
 
@@ -33,7 +33,7 @@ def class_folders(root: Path, **classes: np.ndarray) -> Path:
 
 
 def found(data: Dataset) -> list[tuple[bytes, int]]:
-    """Each image's bytes (C, H, W) and label, sorted; withheld ones too."""
+    """Each image's bytes (C, H, W) and label, sorted, withheld images included."""
     parts = [(data.images, data.labels)]
     if data.held_out is not None:
         parts.append((data.held_out, data.held_out_labels))
@@ -46,7 +46,7 @@ def found(data: Dataset) -> list[tuple[bytes, int]]:
 
 
 def wanted(images: np.ndarray, labels: list[int] | np.ndarray) -> list[tuple[bytes, int]]:
-    """The same of images (N, H, W, C) or (N, H, W)."""
+    """The same list for images (N, H, W, C) or (N, H, W)."""
     images = images[..., None] if images.ndim == 3 else images
     return sorted(
         (pixels.transpose(2, 0, 1).tobytes(), int(label)) for pixels, label in zip(images, labels, strict=True)

@@ -1,4 +1,4 @@
-"""Families that encode: the autoencoder's codes, the VAE's bound, against closed forms and other implementations."""
+"""Autoencoder and VAE: codes and the bound, against closed forms and other implementations."""
 
 import math
 
@@ -48,14 +48,15 @@ def tracked(batches: list[torch.Tensor]) -> CodeGaussian:
 
 
 def moments(gaussian: CodeGaussian, latent: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Mean and covariance of the codes that N(0, I) becomes: an affine map's."""
+    """Mean and covariance of codes of N(0, I), from the affine map."""
     mean, *moved = gaussian.codes(torch.cat([torch.zeros(1, latent), torch.eye(latent)]).double())
     root = torch.stack(moved) - mean
     return mean, root.T @ root
 
 
 def test_codes_have_the_weighted_mean_and_covariance_of_all_batches():
-    """numpy's, the last batch weighing 1, the one before it 0.99, ..., and N(0, I) a hundredth of the first."""
+    """numpy's moments. Weights are 1 for the last batch, 0.99 for the one before, ..., and a hundredth of the first
+    batch's for N(0, I)."""
     batches = [drawn(30, 4, seed=seed) @ drawn(4, 4, seed=99) + seed / 10 for seed in range(40)]
     weights = np.repeat(0.99 ** np.arange(39, -1, -1), 30) / 30
     codes = torch.cat(batches).numpy()
@@ -82,7 +83,7 @@ def test_z_and_codes_are_each_others_inverse_and_z_is_normal():
 
 
 def test_codes_that_fill_no_space_are_reached_all_the_same():
-    """Fewer codes than numbers in one, and one number that never changes."""
+    """Fewer codes than dimensions, and one dimension that is constant."""
     codes = drawn(3, 8)
     codes[:, 2] = 4
     gaussian = tracked([codes] * 2000)
@@ -113,7 +114,7 @@ def batch_of(real: torch.Tensor, z: torch.Tensor):
     return Batch(real, torch.zeros(len(real)).long(), z, torch.zeros(len(real), 1, 1, 1), Turn(0, "it", 0, len(real)))
 
 
-# The VAE's terms
+# The terms of the VAE's loss
 
 
 def test_densities_and_divergences_are_those_of_torch_distributions():
@@ -130,7 +131,7 @@ def test_densities_and_divergences_are_those_of_torch_distributions():
 
 @pytest.mark.parametrize("kl_weight", [1, 3])
 def test_a_vaes_loss_is_minus_the_bound_with_its_kl_weighed(kl_weight):
-    """By torch.distributions, z = mean + deviation * the batch's noise, the variance the batch's best."""
+    """By torch.distributions: z = mean + deviation * the batch's noise, with the optimal variance of the batch."""
     game = new_game(small("vae", f"family.kl_weight={kl_weight}", "compute.precision=fp64"))
     real, noise = dataset(game.experiment).images[:16].double(), drawn(16, 8)
     player = game.players["vae"]
@@ -156,7 +157,7 @@ def test_the_variance_follows_the_error():
     assert float(likelihood.variance) == pytest.approx(wanted)
 
 
-# How likely images are
+# Log-likelihood of images
 
 
 class Linear(nn.Module):
@@ -171,11 +172,11 @@ class Linear(nn.Module):
 
 
 class LinearHead(nn.Module):
-    """The posterior of `Linear`, which is known, or one that is `off` in its means."""
+    """The posterior of `Linear` in closed form, with means shifted by `off`."""
 
     def __init__(self, decoder: Linear, variance: float, off: float):
         super().__init__()
-        scale = (decoder.weight**2).sum(dim=0)  # (latent,), of orthogonal columns
+        scale = (decoder.weight**2).sum(dim=0)  # (latent,), because columns are orthogonal
         self.posterior_variance = 1 / (1 + scale / variance)
         self.inverse = decoder.weight * self.posterior_variance / variance
         self.mean, self.off = decoder.mean, off
@@ -186,7 +187,7 @@ class LinearHead(nn.Module):
 
 
 def linear_game(off: float):
-    """A VAE whose log p(x) is known: probabilistic principal components (Tipping & Bishop 1999)."""
+    """A VAE with a closed form of log p(x): probabilistic principal components (Tipping & Bishop 1999)."""
     game = new_game(small("vae", "compute.precision=fp64"))
     orthogonal, _ = torch.linalg.qr(drawn(16, 8))
     decoder = Linear(orthogonal * torch.arange(1, 9), drawn(16, seed=4))
@@ -207,7 +208,7 @@ def test_the_bound_is_exact_where_the_posterior_is():
 
 
 def test_another_posterior_gives_a_bound_that_more_samples_lift():
-    """By a shift of half a unit in each of 8 directions the bound falls by KL(q || p(z|x)), known too."""
+    """A shift of half a unit in each of 8 directions lowers the bound by KL(q || p(z|x)), which has a closed form."""
     game, truth = linear_game(off=0.1)
     images = drawn(2000, 1, 4, 4, seed=6) * 3
     wanted = truth.log_prob(images.flatten(1)).mean()

@@ -1,4 +1,4 @@
-"""BEGAN's balance against the paper's equations, computed apart."""
+"""BEGAN's balance against the paper's equations, written out independently."""
 
 import pytest
 import torch
@@ -10,7 +10,7 @@ from tests.gan_core.games import BATCH, dataset, new_game, small
 
 
 def error(critic, x):
-    """Equation 1 with exponent 1, a pixel's mean."""
+    """Equation 1 with exponent 1, as a mean over pixels."""
     return (x - critic(x)).abs().sum() / x.numel()
 
 
@@ -68,7 +68,7 @@ def test_a_critics_gradient_is_that_of_reals_less_k_times_that_of_fakes():
 
 @pytest.mark.parametrize(("gamma", "end"), [(0, 0), (1, 1)])
 def test_k_stays_between_0_and_1(gamma, end):
-    """Samples of one grey: their error falls below that of digits, and is more than none of it."""
+    """The fakes are of constant grey: their error is above 0 and below that of digits."""
     game = new_game(small("began", f"family.gamma={gamma}", "family.lambda_k=1", "compute.precision=fp64"))
     with torch.no_grad():
         for weight in game.generator.parameters():

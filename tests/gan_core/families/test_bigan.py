@@ -1,4 +1,4 @@
-"""What makes a BiGAN: a critic of pairs, and an encoder that is trained beside the generator."""
+"""BiGAN: a critic of pairs, and an encoder that is trained with the generator."""
 
 import pytest
 import torch
@@ -22,7 +22,7 @@ def batch(game, player):
 
 
 def test_both_losses_are_cross_entropies_of_the_two_kinds_of_pairs(game):
-    """PyTorch's, with the probability that a pair is (x, E(x)); the labels are swapped for G and E."""
+    """By PyTorch's binary cross entropy of the probability that a pair is (x, E(x)). Labels are swapped for G and E."""
     generator, encoder, critic = game.generator, game.current["encoder"], game.players["critic"].net
     for player, real_label in (("critic", 1.0), ("generator", 0.0)):
         given = batch(game, player)

@@ -21,7 +21,7 @@ def same_bits(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> N
     assert [key for key in one if not torch.equal(one[key], other[key])] == []
 
 
-# One round after another
+# Rounds
 
 
 @every_game
@@ -86,7 +86,7 @@ def test_n_and_n_rounds_are_the_bits_of_2n_rounds(name, tmp_path):
 
 @every_game
 def test_a_game_is_a_function_of_its_experiment_alone(name):
-    """Whatever the process drew before, and it draws nothing itself."""
+    """A game does not depend on the global random state and does not change it."""
     torch.manual_seed(1)
     one = new_game(small(name))
     play(one, 2)
@@ -145,7 +145,7 @@ def test_images_seen_counts_what_the_critic_was_shown(name):
 
 
 def test_the_state_is_whole_when_a_round_is_yielded():
-    """Who stops listening after a round has that round's weights, step and average."""
+    """A loop that stops after a round has that round's weights, step and average."""
     game = new_game(small("wgan_gp"))
     real = dataset(game.experiment)
     for one in rounds(game, real.images, real.labels):
@@ -160,7 +160,7 @@ def test_the_state_is_whole_when_a_round_is_yielded():
 
 @every_game
 def test_turn_after_turn_a_player_sees_every_image_once_an_epoch(name):
-    """Over all its steps and rounds, on a set of 40 images, which are known by their pixels."""
+    """Over all steps and rounds, on a set of 40 images that are recognised by their pixels."""
     game = new_game(small(name))
     shown: dict[str, list[torch.Tensor]] = {}
     for player_name, player in game.players.items():
@@ -185,7 +185,7 @@ def recorded(loss, into):
 
 
 def numbers(shown: torch.Tensor, images: torch.Tensor) -> torch.Tensor:
-    """Which of the images each one shown is."""
+    """The index, in `images`, of each image shown."""
     same = (shown.flatten(1)[:, None] == images.flatten(1)).all(dim=2)  # (shown, images)
     assert (same.sum(dim=1) == 1).all()
     return same.int().argmax(dim=1)
@@ -193,9 +193,9 @@ def numbers(shown: torch.Tensor, images: torch.Tensor) -> torch.Tensor:
 
 @pytest.mark.parametrize("name", [name for name in GAMES if not name.endswith("ring8") and name != "began"])
 def test_fifty_rounds_learn_something(name):
-    """The FID of pixels falls below two thirds of what an untrained generator has: no loss has a wrong sign.
+    """The FID of pixels falls below two thirds of that of an untrained generator, so no loss has a wrong sign.
 
-    But for BEGAN, whose generator begins with what its autoencoder draws easily, a blur: see test_began.py.
+    BEGAN is left out: its generator starts with blurs, which its autoencoder reconstructs easily. See test_began.py.
     """
     rate = [f"family.lr={0.3 if name.endswith('sgd') else 3e-3}"]
     settings = ["data.image_size=8", "data.batch_size=32", "metrics.samples=600"]
@@ -235,7 +235,7 @@ def test_the_average_follows_its_formula(name):
             assert_close(now[key.replace("current.", "average.", 1)], value, rtol=1e-12, atol=1e-14)
 
 
-# What only some families do
+# Features of single families
 
 
 @pytest.mark.parametrize("net", ["dcgan", "mlp"])
@@ -259,7 +259,7 @@ def test_the_two_losses_of_gan_are_two_games():
 
 
 def generators_gradient(name: str, critic_steps: int) -> tuple[float, float]:
-    """The norm of the generator's gradient in its first turn, and the critic's loss in its last turn before."""
+    """The norm of the generator's gradient in its first turn, and the critic's loss in the turn before."""
     game = new_game(small(name, "data.name=ring8", f"family.n_critic={critic_steps}", "family.lr=0.01", width=32))
     norms = []
 
@@ -299,7 +299,7 @@ def test_both_nets_of_a_conditional_game_see_the_label(name):
 
 @pytest.mark.parametrize("name", [name for name in GAMES if name.startswith(("wgan_gp", "cwgan_gp", "sgan"))])
 def test_a_critic_under_a_penalty_judges_each_sample_by_itself(name):
-    """As the gradient penalty asks (Gulrajani et al. 2017, section 4), and matching of means over fake and real."""
+    """The gradient penalty needs it (Gulrajani et al. 2017, section 4), and so does feature matching."""
     game = new_game(small(name, "compute.precision=fp64"))
     critic, real = game.players["critic"].net, dataset(game.experiment).images[:6].double()
     labels = (torch.arange(6) % game.classes,) if game.conditional else ()
@@ -307,7 +307,7 @@ def test_a_critic_under_a_penalty_judges_each_sample_by_itself(name):
     assert_close(critic(real, *labels), torch.cat(apart), rtol=1e-12, atol=1e-12)
 
 
-# What cannot be played
+# Errors
 
 
 @pytest.mark.parametrize("name", family_names())

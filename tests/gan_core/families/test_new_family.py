@@ -1,4 +1,4 @@
-"""A family is one file: written, it is found, played, resumed and searched, and nothing else is told of it."""
+"""A family is one file: it can be trained, resumed and searched without a change anywhere else."""
 
 import textwrap
 
@@ -28,7 +28,7 @@ LEAST_SQUARES = textwrap.dedent('''\
 
 
     class LeastSquares(Family):
-        """The critic's scores are drawn to 1 on real samples and to 0 on fakes; G draws its own to 1."""
+        """The critic's targets are 1 for real samples and 0 for fakes; the generator's target is 1."""
 
         lr: LearningRate = 1e-3
         beta1: Beta1 = 0.5

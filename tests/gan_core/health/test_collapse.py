@@ -1,4 +1,4 @@
-"""When samples count as collapsed for good: made-up numbers, and those of games that were played."""
+"""Detection of collapsed samples, on made-up numbers and on those of real games."""
 
 import pytest
 
@@ -6,7 +6,7 @@ from gan_core.health.collapse import CollapseDetector
 
 
 def first_seen(varieties: list[float], every: int = 75, last_step: int = 1500) -> int | None:
-    """The evaluation, from 1 on, at which the game counts as collapsed."""
+    """The number of the evaluation, from 1, at which the game counts as collapsed."""
     collapse = CollapseDetector(last_step)
     for number, variety in enumerate(varieties, start=1):
         if collapse.see(number * every, {"fid": 1.0, "variety": variety}):

@@ -1,4 +1,4 @@
-"""Warning signs: what is measured for them, when they are told, and that what they advise can be done."""
+"""Warning signs: their metrics, when they are reported, and that their advice is valid settings."""
 
 import math
 
@@ -17,12 +17,12 @@ def game_of(name: str, *assignments: str, width: int = 4) -> Game:
 
 
 def norm(tensors) -> float:
-    """By numpy, in float64."""
+    """The norm by numpy, in float64."""
     return math.sqrt(sum(float((tensor.detach().double().numpy() ** 2).sum()) for tensor in tensors))
 
 
 def told(game: Game, *rows: dict[str, float], steps: int = 50) -> list[list[str]]:
-    """The signs' names at each of the rows."""
+    """The names of the signs that each row reports."""
     watch = SignDetector(game)
     return [[sign.name for sign in watch.see(steps * number, row)] for number, row in enumerate(rows, start=1)]
 
@@ -33,7 +33,7 @@ STARVED = {**RIGHT, "gradient_norm/generator": 1e-3}
 WASSERSTEIN = {"loss/critic": -1.0, "wasserstein_estimate": 1.0, **dict(list(GUESSING.items())[1:])}
 
 
-# What is measured
+# Metrics
 
 
 @pytest.mark.parametrize("name", GAMES)
@@ -75,7 +75,7 @@ def test_only_clipped_weights_have_a_clipped_share():
 
 @pytest.mark.parametrize("name", [name for name in family_names() if family_class(name).real_or_fake])
 def test_a_critic_that_judges_real_or_fake_begins_by_guessing(name):
-    """The metric that its family names is 2 log 2 then."""
+    """The metric that the family names is 2 log 2 then."""
     game = game_of(name, width=16)
     (first,) = play(game, 1)
     assert first.scalars()[game.experiment.family.real_or_fake] == pytest.approx(2 * math.log(2), abs=0.15)
@@ -87,7 +87,7 @@ def test_the_families_of_sigmoids_are_watched_as_such():
     assert not named & {"wgan", "wgan_gp", "cwgan_gp", "began", "autoencoder", "vae"}
 
 
-# When a sign is told
+# When a sign is reported
 
 
 def test_a_sign_is_told_at_the_second_step_in_a_row_and_once():
@@ -98,7 +98,7 @@ def test_a_sign_is_told_at_the_second_step_in_a_row_and_once():
 
 
 def test_a_step_that_does_not_measure_a_sign_says_nothing_about_it():
-    """Variety is known at evaluations alone."""
+    """Variety is known only at evaluations."""
     high, low = {**GUESSING, "variety": 0.9}, {**GUESSING, "variety": 0.1}
     assert told(game_of("gan"), high, GUESSING, low, GUESSING, GUESSING, low) == [[], [], [], [], [], ["mode_collapse"]]
 
@@ -150,13 +150,13 @@ def test_samples_that_never_vary_are_told_after_two_thousand_rounds():
 
 
 def test_a_large_clip_is_told_when_weights_had_time_to_get_there():
-    """Five steps of 0.001 a round: 200 rounds to 1."""
+    """Five steps of 0.001 per round: a weight needs 200 rounds to get to 1."""
     row = {**WASSERSTEIN, "clipped_share": 0.0}
     game = game_of("wgan", "family.clip=1", "family.lr=0.001")
     assert told(game, *[row] * 6) == [[], [], [], [], ["large_clip"], []]
 
 
-# What it says
+# Text and advice
 
 
 @pytest.mark.parametrize("name", family_names())
@@ -188,7 +188,7 @@ def test_minimax_is_told_of_the_other_loss():
     assert str(strong).startswith("strong critic: loss 0.001, where guessing is 1.39; try family.loss=non_saturating")
 
 
-# Games that are sick, and that are not
+# Unhealthy and healthy games
 
 
 def watched(game: Game, every: int) -> set[str]:
@@ -221,14 +221,14 @@ def watched(game: Game, every: int) -> set[str]:
     ],
 )
 def test_sick_games_are_told_from_those_that_go_well(name, words, wanted):
-    """Signs of losses and weights, on digits 8x8 in 60 rounds or a few more."""
+    """Signs from losses and weights, on digits 8x8 over 60 rounds or a few more."""
     width = 64 if name.startswith("gan") else 8
     game = game_of(name, "data.image_size=8", "budget.rounds=60", *words, width=width)
     assert watched(game, every=10) == wanted
 
 
 def test_a_generator_that_ignores_its_noise_has_collapsed(reference):
-    """Its scores, as `play` has them."""
+    """Signs from its scores, as `play` logs them."""
     game = game_of("dcgan", "metrics.samples=100")
     watch, seen = SignDetector(game), []
     real = dataset(game.experiment).images

@@ -1,4 +1,4 @@
-"""A file of Inception's weights like the published one, but random: made with torch-fidelity's own network."""
+"""A file like that of Inception's published weights, but random, made with torch-fidelity's network."""
 
 from pathlib import Path
 
@@ -8,14 +8,14 @@ from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorIncepti
 
 
 class Unloaded(FeatureExtractorInceptionV3):
-    """torch-fidelity's network before it has any weights: names and shapes."""
+    """torch-fidelity's network without weights: names and shapes."""
 
     def load_state_dict(self, state_dict):
         pass
 
 
 def drawn(name: str, tensor: Tensor, draw: torch.Generator) -> Tensor:
-    """Values that neither die nor explode over 48 layers, with a BatchNorm that does something."""
+    """Random values that keep activations in range over 48 layers, with a BatchNorm that is not the identity."""
     if name.endswith("num_batches_tracked"):
         return tensor
     noise = torch.randn(tensor.shape, generator=draw)
@@ -27,7 +27,7 @@ def drawn(name: str, tensor: Tensor, draw: torch.Generator) -> Tensor:
 
 
 def write_random_weights(path: Path) -> Path:
-    """95 MB, the same at every call."""
+    """95 MB of weights, the same at every call."""
     none = path.with_suffix(".none")
     torch.save({}, none)
     empty = Unloaded("names", ["2048"], feature_extractor_weights_path=none)

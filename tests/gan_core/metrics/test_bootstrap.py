@@ -31,7 +31,7 @@ def test_resamples_are_as_large_as_the_set_and_seeded():
 
 
 def test_the_interval_of_a_mean_is_its_closed_form():
-    """The mean plus and minus 1.96 standard errors, and numpy's percentiles of the same resamples."""
+    """Against the mean plus and minus 1.96 standard errors, and numpy's percentiles of the same resamples."""
     values = drawn(400, 1)[:, 0]
     found = bootstrap(lambda counts: float(counts.double() @ values / counts.sum()), 400, resamples=2000)
     error = float(values.std()) / 20
@@ -45,7 +45,7 @@ def test_the_interval_of_a_mean_is_its_closed_form():
 
 
 def test_the_centred_interval_of_fid_holds_the_fid_expected_at_its_count():
-    """The plain one is pushed up by repeated rows. At 90%, of 30 sets: 22 or fewer has a chance of 1 in 100."""
+    """Repeated rows shift the plain interval up. At 90%, 22 or fewer of 30 sets have a probability of 1 in 100."""
     reference = Gaussian(torch.zeros(4).double(), torch.eye(4).double())
     sets = [drawn(100, 4, seed) for seed in range(300)]
     expected = np.mean([frechet_distance(reference, Moments.of(each).gaussian) for each in sets])

@@ -1,4 +1,4 @@
-"""The Fréchet distance against closed forms, SciPy's matrix root and torch-fidelity; see test_metrics for games."""
+"""The Fréchet distance against closed forms, SciPy's matrix root and torch-fidelity. For games see test_metrics."""
 
 import math
 from functools import reduce
@@ -16,7 +16,7 @@ from gan_core.metrics.statistics.moments import Moments
 
 
 def features(count: int, size: int, seed: int = 0) -> torch.Tensor:
-    """Correlated features off the origin, each coordinate with its own scale."""
+    """Correlated features away from the origin, with another scale in each coordinate."""
     draw = torch.Generator().manual_seed(seed)
     mixing = torch.randn(size, size, generator=draw, dtype=torch.float64) * torch.logspace(-2, 1, size).double()
     return torch.randn(count, size, generator=draw, dtype=torch.float64) @ mixing + 50
@@ -63,7 +63,7 @@ def test_of_diagonal_covariances_it_is_that_of_each_coordinate():
 
 @pytest.mark.parametrize("size", [5, 300])
 def test_of_commuting_covariances_it_is_that_of_their_deviations(size):
-    """Some are zero in one, some in the other, some in both."""
+    """Some variances are zero in one Gaussian, some in the other, some in both."""
     axes = scipy.stats.ortho_group.rvs(size, random_state=0)
     number = np.arange(size) % 4
     spreads = np.random.default_rng(0).uniform(0.1, 3, (2, size)) * [number < 2, number % 2 == 0]
@@ -85,7 +85,7 @@ def test_of_the_plane_it_is_by_trace_and_determinant(seed):
 
 @pytest.mark.parametrize(("count", "size"), [(2, 3), (20, 300), (299, 300), (1000, 300)])
 def test_a_set_moved_is_as_far_as_it_moved(count, size):
-    """Also with fewer samples than features, where the product of the covariances has zeros for eigenvalues."""
+    """Also with fewer samples than features, where the product of the covariances has eigenvalues of zero."""
     values = features(count, size)
     shift = torch.linspace(-1, 1, size, dtype=torch.float64)
     spread = float(fitted(values).covariance.trace())
@@ -133,7 +133,7 @@ def test_with_fewer_samples_than_features_it_is_exact(count, others):
 
 
 def test_small_eigenvalues_of_a_full_rank_count():
-    """Scales over five decades, in turned axes: the smallest eigenvalues of the product are 1e-20 of the largest."""
+    """Scales over five decades in rotated axes: the smallest eigenvalues of the product are 1e-20 of the largest."""
     scales, draw = torch.logspace(0, -5, 300).double(), torch.Generator().manual_seed(0)
     axes = torch.from_numpy(scipy.stats.ortho_group.rvs(300, random_state=0))
     one, other = (torch.randn(2000, 300, generator=draw, dtype=torch.float64) * scales @ axes for _ in range(2))

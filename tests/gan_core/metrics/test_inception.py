@@ -87,10 +87,10 @@ def test_features_and_logits_are_those_of_torch_fidelity(ours, theirs, size, cha
 
 
 def test_in_double_precision_the_formula_is_the_same_to_the_last_digits(file, weights):
-    """At 299x299, where nothing is resized: there torch-fidelity computes the positions in single precision."""
+    """At 299x299 nothing is resized. torch-fidelity computes positions for resizing in single precision."""
     images = pictures(2, (299, 299))
     ours, reference = InceptionV3(weights).eval(), their_network(file).double()
-    reference.feature_extractor_internal_dtype = torch.float64  # its own name for it means single precision
+    reference.feature_extractor_internal_dtype = torch.float64  # its name for float64 means single precision
     found: list[Tensor] = []
     ours.body.register_forward_hook(lambda module, given, out: found.append(out.mean((2, 3))))
     reference.AvgPool.register_forward_hook(lambda module, given, out: found.append(out.flatten(1)))
@@ -142,7 +142,7 @@ def test_what_is_no_image_is_refused(ours, shape):
         ours(torch.zeros(shape))
 
 
-# Its weights
+# Weights
 
 
 @pytest.mark.parametrize(
@@ -225,14 +225,14 @@ def test_the_published_file_is_the_one_torch_fidelity_fetches():
     assert not is_published(hashlib.sha256(b"").hexdigest())
 
 
-# Fetching them
+# Downloading weights
 
 CONTENT = bytes(range(256)) * 4096  # 1 MiB
 DIGEST = hashlib.sha256(CONTENT).hexdigest()
 
 
 class Files(BaseHTTPRequestHandler):
-    """/whole/NAME has it all; /cut/NAME promises it and breaks off; /short/NAME ends early, without a promise."""
+    """/whole/NAME sends it all. /cut/NAME announces the full length and breaks off. /short/NAME announces no length."""
 
     def do_GET(self):
         kind = self.path.split("/")[1]

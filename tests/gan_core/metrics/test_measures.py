@@ -1,4 +1,4 @@
-"""Of images' features and class probabilities: KID, Inception Score, precision and recall."""
+"""KID, Inception Score, precision and recall."""
 
 import math
 
@@ -43,7 +43,7 @@ def test_squared_mmd_is_scikit_learns(size, shift):
 
 
 def test_squared_mmd_of_two_points_each_by_hand():
-    """Of {0, 1} and {1, 2}: 1 + 27 - 2 (1 + 1 + 8 + 27) / 4."""
+    """For {0, 1} and {1, 2} it is 1 + 27 - 2 (1 + 1 + 8 + 27) / 4."""
     real, fake = torch.tensor([[0.0], [1.0]]), torch.tensor([[1.0], [2.0]])
     assert squared_mmd(real, fake) == pytest.approx(1 + 27 - 2 * (1 + 1 + 8 + 27) / 4)
 
@@ -74,7 +74,7 @@ def test_subsets_are_drawn_without_replacement_and_by_number():
 
 
 def test_kid_of_one_distribution_is_around_zero():
-    """Unbiased: the mean over disjoint pairs of sets is within its own standard error of 0, some are below."""
+    """It is unbiased: the mean over disjoint pairs of sets is within its standard error of 0, and some are negative."""
     found = torch.tensor([squared_mmd(drawn(50, 4, 2 * i), drawn(50, 4, 2 * i + 1)) for i in range(200)])
     assert abs(float(found.mean())) < 3 * float(found.std()) / math.sqrt(200)
     assert float(found.min()) < 0 < float(found.max())
@@ -96,7 +96,7 @@ def test_a_subset_larger_than_a_set_names_the_nearest_size():
         kid(drawn(17, 2), drawn(10, 2), subsets=0, subset_size=10)
 
 
-# What no measure of features takes
+# Invalid features
 
 
 MEASURES = [kid, squared_mmd, precision_recall]
@@ -240,7 +240,7 @@ def test_a_set_against_itself_and_against_one_far_off(size):
 
 @pytest.mark.parametrize("size", [2, 40])
 def test_a_generator_of_one_real_image_is_precise_but_recalls_little(size):
-    """Its balls are points: only the copied image lies in them."""
+    """Its balls are points, which contain only the copied image."""
     real = drawn(60, size)
     found = precision_recall(real, real[[7] * 30])
     assert found.precision == 1
@@ -249,7 +249,7 @@ def test_a_generator_of_one_real_image_is_precise_but_recalls_little(size):
 
 
 def test_the_rim_belongs_to_a_ball_however_distances_round():
-    """Fakes on the rim: reals at 0 and 0.1 (times any direction), fakes at their distance on the other side."""
+    """Fakes on the boundary: reals at 0 and 0.1 in any direction, fakes at that distance on the other side."""
     for size in (2, 40):
         step = drawn(1, size)[0] * 0.1
         real, fake = torch.stack([0 * step, step]), torch.stack([-step, 2 * step])

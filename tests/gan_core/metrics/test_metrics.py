@@ -1,4 +1,4 @@
-"""Moments of features, and the FID of games. The distance itself: test_fid."""
+"""Moments of features, and the FID of games. The distance itself is in test_fid."""
 
 import math
 
@@ -30,7 +30,7 @@ def test_moments_merged_from_any_split_are_numpys(cuts):
 
 
 def test_merging_keeps_its_digits_far_from_the_origin():
-    """A sum of squares minus a square of sums would have none left at 1e8."""
+    """At 1e8 a sum of squares minus a squared sum would have no correct digits."""
     values = features(100, 3) + 1e8
     merged = Moments.of(values[:30]).merge(Moments.of(values[30:]))
     assert_close(merged.gaussian.covariance.numpy(), np.cov((values - 1e8).numpy(), rowvar=False), rtol=1e-6, atol=1e-6)
@@ -63,7 +63,7 @@ def test_noise_scores_badly_and_real_digits_well(reference, digits):
 
 
 def test_a_generator_of_one_image_scores_badly(reference, digits):
-    """Mode collapse, onto each of three real digits."""
+    """Mode collapse onto one of three real digits."""
     for index in (0, 1, 2):
         features = reference.extractor.features(digits.images[[index] * 300])
         assert frechet_distance(reference.target, fitted(features)) > 1000

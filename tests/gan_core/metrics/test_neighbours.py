@@ -1,4 +1,4 @@
-"""Distances in tiles, and what is built on them: Parzen windows, mode coverage, memorisation."""
+"""Distances in tiles, Parzen windows, mode coverage and memorisation."""
 
 import math
 
@@ -55,9 +55,9 @@ def test_tiles_make_up_the_whole_and_stay_small():
 
 
 def kernel_density(samples: torch.Tensor, sigma: float) -> KernelDensity:
-    """In one leaf: with more, its tree drops samples and is wrong by up to thousands of nats far from them.
+    """scikit-learn's, with one leaf. With more, its tree drops samples and is wrong by thousands of nats far from them.
 
-    That is scikit-learn's issues 7492 and 27186.
+    See scikit-learn's issues 7492 and 27186.
     """
     return KernelDensity(bandwidth=sigma, leaf_size=len(samples)).fit(samples.numpy())
 
@@ -100,7 +100,7 @@ def test_the_likelihood_does_not_depend_on_order_or_block():
 
 
 def test_a_window_at_the_end_of_those_tried_is_told():
-    """Validation points that are copies of samples want windows of no width."""
+    """If validation points are copies of samples, the best width is the smallest."""
     samples = drawn(50, 2)
     assert parzen(samples, samples, drawn(50, 2, 1)).on_edge
     assert parzen(samples, drawn(50, 2, 1), drawn(50, 2, 2), sigmas=(1.0, 5.0)).on_edge
@@ -137,7 +137,7 @@ def test_modes_by_hand():
 
 @pytest.mark.parametrize(("name", "modes", "sigma"), [("ring8", 8, 0.02), ("grid25", 25, 0.05 / 2.828)])
 def test_true_samples_cover_their_mixture(name, modes, sigma):
-    """Within 3 sigma in the plane lies 1 - exp(-9/2) of a Gaussian; each mode has 1,000 points."""
+    """In two dimensions 1 - exp(-9/2) of a Gaussian is within 3 sigma. Each mode has 1,000 points."""
     mixture = data.load(Data(name=name))
     centres = torch.stack([mixture.images[mixture.labels == mode].mean(0) for mode in range(modes)])
     found = mode_coverage(mixture.images, centres, sigma)
@@ -192,7 +192,7 @@ def test_the_share_nearer_is_the_area_under_scikit_learns_curve():
 
 
 def test_memorisation_by_hand():
-    """Samples 0.5, 0 and 4 from the nearest training point, held-out ones 1 and 2."""
+    """Samples are 0.5, 0 and 4 away from the nearest training point, held-out images 1 and 2."""
     train = torch.tensor([[0.0], [10.0], [20.0]])
     found = memorisation(torch.tensor([[9.5], [20.0], [4.0]]), train, torch.tensor([[1.0], [12.0]]), pairs=2)
     assert (found.sample_median, found.held_out_median, found.ratio) == (0.5, 1.5, 0.5 / 1.5)

@@ -50,7 +50,7 @@ def test_a_short_training_is_repeated_to_the_bit_and_leaves_the_global_generator
 
 
 def test_the_accuracy_is_of_images_that_were_not_trained_on(digits):
-    """With labels at random it is a guess among 10, however well the rest is learned by heart."""
+    """With random labels the accuracy is that of a guess among 10, even if the training labels are memorised."""
     few = Dataset("few", digits.images[:250], torch.arange(250) * 7 % 10, 10)
     assert train_classifier(few, epochs=15)[1] < 0.35
 
@@ -190,7 +190,7 @@ def test_the_key_changes_with_content_size_extractor_and_weights(reference, digi
 
 @pytest.mark.parametrize("shape", [(1, 8, 8), (1, 16, 16), (3, 28, 28), (3, 64, 64)])
 def test_a_classifier_measures_what_its_layers_say(shape):
-    """Its own way through the convolutions, against PyTorch's."""
+    """Our convolutions against PyTorch's."""
     net = Classifier(shape, 10).double()
     images = torch.rand(PIXELS // shape[1] ** 2 + 5, *shape) * 2 - 1
     with torch.no_grad():

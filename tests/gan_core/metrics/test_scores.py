@@ -1,4 +1,4 @@
-"""The measures of a game: the same numbers for any batch, merging, device's rounding or number of workers."""
+"""The measures of a game: the same numbers for any batch size, order of merging, rounding or number of workers."""
 
 import numpy as np
 import pytest
@@ -22,7 +22,7 @@ from gan_core.settings import SettingsError
 
 
 class Halves(FeatureNet):
-    """An extractor of one's own: means of the upper and lower half, and of the whole."""
+    """A custom extractor: the means of the upper half, of the lower half and of the whole."""
 
     classes = 2
 
@@ -98,14 +98,14 @@ def test_of_mixtures_modes_are_counted():
     ring = data.load(Data(name="ring8"))
     game = Game(Experiment.load({"family": "wgan", "data": {"name": "ring8"}}), (2,))
     reference = Reference.build(Metrics(), ring)
-    game.sample = lambda z, labels: ring.images[: len(z)]  # 256 of the first mode's thousand, again and again
+    game.sample = lambda z, labels: ring.images[: len(z)]  # always 256 of the first mode's thousand
     found = scores(game, reference)
     assert found["modes"] == 1
     assert found["high_quality"] == pytest.approx(1 - np.exp(-4.5), abs=0.02)
     assert "inception_score" not in found
 
 
-# What goes in
+# Inputs
 
 
 def test_uint8_images_are_what_they_are_as_floats(reference):
@@ -131,7 +131,7 @@ def test_quantisation_is_a_choice(noise):
     assert "256 levels" not in Extractor(PixelFeatures(), quantise=False).about()["input_range"]
 
 
-# An extractor of one's own
+# Custom extractors
 
 
 def test_an_extractor_of_ones_own_measures(digits, game):
@@ -170,7 +170,7 @@ def test_one_that_cannot_be_had_is_named(digits, name, said):
         Reference.build(Metrics(extractor=name), digits)
 
 
-# What the reference is of
+# Number of reference images
 
 
 def test_the_reference_may_be_of_fewer_images(digits):
@@ -193,11 +193,11 @@ def test_published_statistics_are_measured_against(digits, tmp_path, game):
     assert scores(game, theirs)["fid"] == pytest.approx(scores(game, mine)["fid"], rel=1e-6)
 
 
-# What pairs are made of
+# Kept features
 
 
 def test_features_are_kept_of_images_chosen_at_random_not_of_the_first():
-    """Mixtures and folders lie sorted: the first would be some classes only."""
+    """Mixtures and folders are sorted, so the first images would be of a few classes only."""
     points = torch.arange(1000.0)[:, None].repeat(1, 2)
     whole = Tally(Extractor(PixelFeatures()), 1000, keep=100).extend(points.split(64)).features()
     assert whole.shape == (100, 2)

@@ -1,4 +1,4 @@
-"""Statistics files: what pytorch-fid writes is read, what is written it reads, and anything else is told why."""
+"""Statistics files: those of pytorch-fid are read, ours are read by it, and other files give errors with a reason."""
 
 import io
 import pickle
@@ -57,7 +57,7 @@ def test_what_is_written_numpy_reads_and_so_do_we(tmp_path):
 def test_other_precisions_become_float64(tmp_path, dtype):
     mu, sigma = statistics()
     sigma32 = sigma.astype(dtype)
-    sigma32[0, 1] *= 1 + 1e-6  # a product in float32 is symmetric up to its rounding
+    sigma32[0, 1] *= 1 + 1e-6  # a float32 product is symmetric only up to rounding
     found, _ = read_statistics(written(tmp_path / "a.npz", mu=mu.astype(dtype), sigma=sigma32))
     assert found.mean.dtype == found.covariance.dtype == torch.float64
     assert torch.equal(found.covariance, found.covariance.T)
@@ -108,7 +108,7 @@ def test_what_is_no_mean_and_covariance_is_an_error_that_says_why(tmp_path, prob
 
 
 def of_bytes() -> dict[str, bytes]:
-    """Files that are no npz of arrays, or not a whole one."""
+    """Files that are no npz of arrays, or incomplete."""
     whole, array, shell = io.BytesIO(), io.BytesIO(), io.BytesIO()
     np.savez(whole, mu=MU, sigma=SIGMA)
     np.save(array, SIGMA)
@@ -145,7 +145,7 @@ def test_no_file_is_an_error(tmp_path, path):
 
 
 class Touch:
-    """Unpickled, it makes a file."""
+    """Unpickling it creates a file."""
 
     def __init__(self, path: Path) -> None:
         self.path = path

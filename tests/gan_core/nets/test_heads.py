@@ -1,4 +1,4 @@
-"""What stands around and on top of the nets, against the same written out by hand."""
+"""Labels, class logits and minibatch discrimination, against the formulas written out by hand."""
 
 import math
 

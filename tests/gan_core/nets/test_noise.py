@@ -1,4 +1,4 @@
-"""Noise inside a turn: its size, and that ranks and resumed runs draw the same."""
+"""Instance noise and dropout: their size, and that ranks and resumed runs draw the same."""
 
 import pytest
 import torch
@@ -61,7 +61,7 @@ def test_each_turn_player_seed_and_purpose_draws_its_own():
     ],
 )
 def test_noise_falls_linearly_by_rounds(player, number, rounds_played):
-    """Three critic steps a round, thirty rounds."""
+    """Three critic steps per round, thirty rounds."""
     found = instance_noise(0.4, 30, 3)(zeros(), "real", turn(number, player=player))
     wanted = 0.4 * (1 - rounds_played / 30)
     assert abs(float(found.std()) - wanted) < 5 * wanted / (2 * found.numel()) ** 0.5

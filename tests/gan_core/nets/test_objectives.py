@@ -34,7 +34,7 @@ def mean(values) -> float:
 @settings(max_examples=50, deadline=None)
 @given(score_lists, score_lists)
 def test_losses_of_the_original_game(real, fake):
-    """log(1 - sigmoid(s)) is written log sigmoid(-s): 1 - sigmoid(25) has only a few digits left."""
+    """The formula uses log sigmoid(-s) for log(1 - sigmoid(s)): 1 - sigmoid(25) has only a few correct digits."""
     log_real = mean(math.log(sigmoid(score)) for score in real)
     log_not_fake = mean(math.log(sigmoid(-score)) for score in fake)
     log_fake = mean(math.log(sigmoid(score)) for score in fake)
@@ -82,7 +82,7 @@ def test_at_the_optimal_discriminator_the_value_is_the_jensen_shannon_divergence
         assert -objectives.discriminator_loss(real, fake) < value
 
 
-# Some labels
+# Partly known labels
 
 
 def test_the_game_of_k_classes_and_fakes_is_a_softmax_of_k_plus_1_logits():
@@ -128,7 +128,7 @@ def test_the_wasserstein_estimate_is_the_difference_of_means():
 
 
 def test_the_wasserstein_estimate_of_the_best_critic_is_the_earth_movers_distance():
-    """Between a set and itself moved by v it is |v|, at f(x) = <x, -v> / |v|."""
+    """Between a set and itself shifted by v the distance is |v|, with f(x) = <x, -v> / |v|."""
     real = torch.randn(9, 3, dtype=torch.float64)
     move = tensor([1.0, -2.0, 2.0])
     critic = lambda x: x @ (-move / move.norm())  # noqa: E731
@@ -182,7 +182,7 @@ def test_the_penalty_and_its_second_order_gradients_are_those_of_double_backward
 
 @pytest.mark.parametrize("weight", [[3.0, 4.0], [0.6, 0.8], [1e-3, 0.0]])
 def test_the_penalty_of_a_linear_critic_is_its_closed_form(weight):
-    """(|w| - 1)^2 with the gradient 2 (|w| - 1) w / |w|, whatever the samples."""
+    """(|w| - 1)^2, with the gradient 2 (|w| - 1) w / |w|, for any samples."""
     w = tensor(weight).requires_grad_()
     penalty = objectives.gradient_penalty(lambda x: x @ w + 7, *samples((2,)))
     length = math.hypot(*weight)
@@ -193,7 +193,7 @@ def test_the_penalty_of_a_linear_critic_is_its_closed_form(weight):
 
 @pytest.mark.parametrize("share", [0.0, 0.25, 1.0])
 def test_the_slope_is_taken_between_fake_and_real(share):
-    """f(x) = |x|^2 / 2 has the slope x: the penalty tells where it was taken."""
+    """f(x) = |x|^2 / 2 has the gradient x, so the penalty shows at which point it was taken."""
     real, fake = tensor([[3.0, 0.0]]), tensor([[0.0, 4.0]])
     penalty = objectives.gradient_penalty(lambda x: x.square().sum(1) / 2, real, fake, tensor([[share]]))
     assert_close(penalty, tensor((math.hypot(3 * share, 4 * (1 - share)) - 1) ** 2))
@@ -201,7 +201,7 @@ def test_the_slope_is_taken_between_fake_and_real(share):
 
 def test_the_norm_is_over_a_whole_sample_and_the_mean_over_samples():
     real, fake, mix = samples((2, 3, 3))
-    scale = torch.arange(6, dtype=torch.float64)  # sample i's score is i times its sum: slope i in 18 pixels
+    scale = torch.arange(6, dtype=torch.float64)  # sample i's score is i times its sum: a slope of i at 18 pixels
     penalty = objectives.gradient_penalty(lambda x: scale * x.sum(dim=(1, 2, 3)), real, fake, mix)
     assert_close(penalty, tensor(mean((i * math.sqrt(18) - 1) ** 2 for i in range(6))))
 

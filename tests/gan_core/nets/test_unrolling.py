@@ -1,4 +1,4 @@
-"""The critic ahead against the same steps by `torch.optim.Adam`, and its gradients against finite differences."""
+"""The unrolled critic against the same steps by `torch.optim.Adam`, and its gradients against finite differences."""
 
 import copy
 
@@ -16,7 +16,7 @@ REAL, FAKE, MORE = torch.randn(3, 6, 2, generator=DRAW, dtype=torch.float64) + t
 
 
 def played(steps: int, kernels: int = 0) -> tuple[torch.nn.Module, torch.optim.Optimizer]:
-    """A critic after some steps of its own."""
+    """A critic after some training steps."""
     with torch.random.fork_rng():
         torch.manual_seed(1)
         critic = nets.mlp_critic((2,), 5).double()
