@@ -11,27 +11,30 @@ from rich.console import Console
 from gan_core.data.manifest import Manifest
 from gan_core.experiment import DATA_NAMES, Data
 from gan_core.settings import Settings, SettingsError, nearest
+from pipelines.cli._usage import VerbGroup
 from pipelines.console import byte_bar
-from pipelines.data.transfer import damages, found_below, pull
+from pipelines.data.transfer import find_damage, find_packs, pull_pack
 from pipelines.settings import Storage, open_store, read_manifest, restricted_settings
 
 DAMAGED = 1
 SHARD_MB = 64.0
 
-app = typer.Typer(help="Pack a dataset as checksummed shards, in a folder or in S3; pull, list and verify packs.")
+app = typer.Typer(
+    cls=VerbGroup, help="Pack a dataset as checksummed shards, in a folder or in S3; pull, list and verify packs."
+)
 
 Source = Annotated[str, typer.Argument(metavar="FOLDER|s3://BUCKET/PREFIX", show_default=False)]
 Assignments = Annotated[list[str] | None, typer.Argument(metavar="[storage.endpoint_url=URL]", show_default=False)]
 
 
-class _Reading(Settings):
-    """What a command that reads packs may be told."""
+class _ReadSettings(Settings):
+    """The settings of a command that reads packs."""
 
     storage: Storage = Storage()
 
 
-class _Packing(_Reading):
-    """And one that makes them."""
+class _PackSettings(_ReadSettings):
+    """The settings of a command that makes packs."""
 
     data: Data = Data()
 
@@ -45,18 +48,18 @@ def pack(
 ) -> None:
     """Write a dataset as a game sees it: ganfleet data pack photos/ s3://bucket/photos data.image_size=64."""
     settings = restricted_settings(
-        _Packing, [*_source(source, assignments or []), *(assignments or [])], "data", "storage"
+        _PackSettings, [*_source(source, assignments or []), *(assignments or [])], "data", "storage"
     )
     for name in ("held_out", "batch_size"):
         if name in settings.data.model_fields_set:
-            raise SettingsError(f"data.{name} belongs to training, a pack holds all images; nearest: leave it out")
+            raise SettingsError(f"data.{name} belongs to training, a pack holds all images", nearest="leave it out")
     store, console = open_store(dest, settings.storage), Console(stderr=True)
 
-    from pipelines.data.write import planned, write
+    from pipelines.data.write import plan_pack, write_pack
 
-    plan = planned(settings.data, round(shard_mb * 1e6))
+    plan = plan_pack(settings.data, round(shard_mb * 1e6))
     with byte_bar(console, f"packing to {dest}", plan.manifest.size) as progress:
-        written = write(plan, store, dest, progress)
+        written = write_pack(plan, store, dest, progress)
     _describe(dest, plan.manifest)
     if not written:
         typer.echo("was there already")
@@ -66,29 +69,29 @@ def pack(
 def pull_(source: Source, dest: Path, assignments: Assignments = None) -> None:
     """Bring a pack to a folder; goes on where an earlier pull ended."""
     if str(dest).startswith("s3:"):
-        raise SettingsError(f"{dest} is no folder; nearest: ganfleet data pack SOURCE {dest}")
-    store = open_store(source, restricted_settings(_Reading, assignments, "storage").storage)
+        raise SettingsError(f"{dest} is no folder", nearest=f"ganfleet data pack SOURCE {dest}")
+    store = open_store(source, restricted_settings(_ReadSettings, assignments, "storage").storage)
     manifest = read_manifest(store, source)
     with byte_bar(Console(stderr=True), f"pulling {source}", manifest.size) as progress:
-        pull(store, dest.absolute(), source, manifest, progress)
+        pull_pack(store, dest.absolute(), source, manifest, progress)
     _describe(str(dest), manifest)
 
 
 @app.command()
 def ls(source: Source, assignments: Assignments = None) -> None:
     """List the packs in a place."""
-    store = open_store(source, restricted_settings(_Reading, assignments, "storage").storage)
-    for name, manifest in found_below(store, source):
+    store = open_store(source, restricted_settings(_ReadSettings, assignments, "storage").storage)
+    for name, manifest in find_packs(store, source):
         _describe(f"{source.rstrip('/')}/{name}".rstrip("/"), manifest)
 
 
 @app.command()
 def verify(source: Source, assignments: Assignments = None) -> None:
     """Read all of a pack and name each damaged or missing shard; the exit code is 1 if there is one."""
-    store = open_store(source, restricted_settings(_Reading, assignments, "storage").storage)
+    store = open_store(source, restricted_settings(_ReadSettings, assignments, "storage").storage)
     manifest = read_manifest(store, source)
     with byte_bar(Console(stderr=True), f"verifying {source}", manifest.size) as progress:
-        found = damages(store, source, manifest, progress)
+        found = find_damage(store, source, manifest, progress)
     for line in found.values():
         typer.echo(line)
     if found:
@@ -102,10 +105,11 @@ def verify(source: Source, assignments: Assignments = None) -> None:
 
 
 def _source(source: str, assignments: list[str]) -> list[str]:
-    """The settings that a word stands for: a dataset's name, an npz file, a folder of images."""
+    """The settings that SOURCE stands for: a dataset's name, an npz file or a folder of images."""
     for word in assignments:
         if word.startswith("data.name="):
-            raise SettingsError(f"{word}: the dataset is the first word; nearest: ganfleet data pack {word[10:]} DEST")
+            right = f"ganfleet data pack {word.removeprefix('data.name=')} DEST"
+            raise SettingsError(f"{word}: the dataset is the first word", nearest=right)
     names = [name for name in DATA_NAMES if name not in ("folder", "npz", "packed")]
     if source in names:
         return [f"data.name={source}"]
@@ -115,8 +119,8 @@ def _source(source: str, assignments: list[str]) -> list[str]:
     if path.is_dir():
         return ["data.name=folder", f"data.path={path}"]
     raise SettingsError(
-        f"'{source}' is no folder of images, npz file or dataset; nearest: {nearest(source, names)}"
-        f" (known: {', '.join(names)})"
+        f"'{source}' is no folder of images, npz file or dataset",
+        nearest=f"{nearest(source, names)} (known: {', '.join(names)})",
     )
 
 

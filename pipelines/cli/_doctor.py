@@ -1,4 +1,4 @@
-"""`ganfleet doctor`: what a run stands on, each with `ok` or with what to do."""
+"""`ganfleet doctor`: checks what a run needs; each line of its report is `ok`, or says what to do."""
 
 from __future__ import annotations
 
@@ -23,20 +23,20 @@ class Finding:
     about: str
     ok: bool
     said: str
-    """What was found, or what is wrong and what to do."""
+    """What was found; if it is wrong, also what to do."""
 
     def __str__(self) -> str:
         return f"{'ok' if self.ok else 'WRONG':<6} {self.about:<10} {self.said}"
 
 
-def examine(where: CommonSettings) -> Iterator[Finding]:
-    """Checks one thing after the other; the slow ones last."""
+def examine(settings: CommonSettings) -> Iterator[Finding]:
+    """Makes the checks one after another, the slow ones last."""
     yield _found("python", _python)
     yield _found("packages", _packages)
     yield _found("torch", _torch)
     yield _found("cuda", _cuda)
-    yield _found("storage", lambda: _storage(where))
-    yield _found("tracking", lambda: _tracking(where))
+    yield _found("storage", lambda: _storage(settings))
+    yield _found("tracking", lambda: _tracking(settings))
     yield from _cluster()
 
 
@@ -54,7 +54,7 @@ def _python() -> str:
 
 
 def _packages() -> str:
-    """Each requirement of ours that names a lowest version."""
+    """Whether every package that ganfleet requires is installed, in a version that it accepts."""
     try:
         required = metadata.requires("ganfleet") or []
         ours = metadata.version("ganfleet")
@@ -110,21 +110,21 @@ def _cuda() -> str:
     return "no GPU here: compute.device=cpu"
 
 
-def _storage(where: CommonSettings) -> str:
-    place = where.storage.place
+def _storage(settings: CommonSettings) -> str:
+    place = settings.storage.place
     try:
         with as_settings_error(f"storage.path={place}"):
-            return check_store(open_store(place, where.storage))
+            return check_store(open_store(place, settings.storage))
     except SettingsError as error:
         raise UnwellError(str(error)) from None
 
 
-def _tracking(where: CommonSettings) -> str:
+def _tracking(settings: CommonSettings) -> str:
     try:
-        uri = where.tracking_uri
+        uri = settings.tracking_uri
     except SettingsError as error:
         raise UnwellError(str(error)) from None
-    server = where.tracking.server
+    server = settings.tracking.server
     said = check_server(uri) if server else uri
     from infra.mlflow.registry import NoRegistryError, check_answers
 

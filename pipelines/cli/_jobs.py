@@ -1,4 +1,4 @@
-"""The command line of jobs and of the machines they run on: submit, jobs, doctor."""
+"""The commands `submit`, `jobs` and `doctor`."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def submit(
     verb, rest = (words[0], words[1:]) if words else ("", [])
     submission = checked(verb, CommandLine.of(rest, config, resume, from_search), to)
     if address is not None and submission.place != "ray":
-        raise SettingsError(f"--address {address} has no meaning with --to {to}; nearest: --to ray")
+        raise SettingsError(f"--address {address} has no meaning with --to {to}", nearest="--to ray")
     if submission.place == "here":
         from pipelines.jobs.in_process import here
 
@@ -71,7 +71,7 @@ def jobs(
         raise SettingsError(unknown("jobs", action, ACTIONS))
     if len(names) != (action != "list"):
         right = "jobs list" if action == "list" else f"jobs {action} NAME"
-        raise SettingsError(f"jobs {action} takes {'no' if action == 'list' else 'one'} name; nearest: {right}")
+        raise SettingsError(f"jobs {action} takes {'no' if action == 'list' else 'one'} name", nearest=right)
     if action == "list":
         typer.echo("\n".join(job_table(storage)))
     elif action == "logs":
@@ -90,12 +90,12 @@ def doctor(
     ] = None,
 ) -> None:
     """Check this machine, the cluster, the storage and the tracking server; each line is ok, or what to do."""
-    where = restricted_settings(CommonSettings, assignments, "storage", "tracking")
+    settings = restricted_settings(CommonSettings, assignments, "storage", "tracking")
 
     from pipelines.cli._doctor import examine
 
     wrong = 0
-    for finding in examine(where):
+    for finding in examine(settings):
         typer.echo(str(finding))
         wrong += not finding.ok
     if wrong:

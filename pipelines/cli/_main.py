@@ -1,6 +1,6 @@
-"""The command line. All that a user types is checked here before torch or Ray are imported.
+"""The commands. All that a user types is checked before torch or Ray are imported.
 
-Exit codes: 0 done; 2 the user's input; 75 interrupted, can be resumed; 1 anything else.
+Exit codes: 0 done; 2 the user's input is wrong; 75 interrupted, can be resumed; 1 anything else.
 """
 
 from __future__ import annotations
@@ -15,12 +15,13 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from gan_core.settings import SettingsError, nearest
+from gan_core.settings import SettingsError
 from infra.files import write_atomic
 from pipelines.cli import _data as data_cli
 from pipelines.cli import _jobs as commands
 from pipelines.cli._outputs import exported
-from pipelines.cli._targets import as_trained, checked_targets, drawing_file, packs_of, pictures_beside
+from pipelines.cli._targets import as_trained, checked_targets, drawing_file, packs_of, sample_grids
+from pipelines.cli._usage import VerbGroup, usage_error
 from pipelines.errors import ends_as_interrupted
 from pipelines.launch import FAILED, INPUT, INTERRUPTED, CommandLine, begin, run, search_request, train_request
 from pipelines.runs import find_checkpoint
@@ -34,10 +35,9 @@ from pipelines.settings import (
     split_words,
 )
 
-_UsageError: type[Exception] = typer.BadParameter.__mro__[1]  # click's, or the copy of it inside newer typers
-
 app = typer.Typer(
     name="ganfleet",
+    cls=VerbGroup,
     help="Train GANs data-parallel on Ray and search their hyper-parameters by FID.",
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -113,20 +113,20 @@ def evaluate(
 ) -> None:
     """Measure a run's newest checkpoint, a search's best one, a checkpoint folder, or a folder of images."""
     targets, assignments = split_words(words)
-    where = restricted_settings(EvaluateSettings, assignments, "storage", "metrics")
-    check_files(where.metrics)
-    saved = checked_targets(targets, where, save_stats)
+    settings = restricted_settings(EvaluateSettings, assignments, "storage", "metrics")
+    check_files(settings.metrics)
+    saved = checked_targets(targets, settings, save_stats)
     for option, file in (("--json", json_file), ("--save-stats", save_stats)):
         if file is not None and not file.startswith("s3://"):
             _check_file(option, Path(file))
     if save_stats is not None and not save_stats.endswith(".npz"):
-        raise SettingsError(f"--save-stats {save_stats} is no npz file; nearest: --save-stats {save_stats}.npz")
+        raise SettingsError(f"--save-stats {save_stats} is no npz file", nearest=f"--save-stats {save_stats}.npz")
 
     with (
-        exported("--json", json_file, where.storage) if json_file else nullcontext() as found_file,
-        exported("--save-stats", save_stats, where.storage) if save_stats else nullcontext() as stats_file,
+        exported("--json", json_file, settings.storage) if json_file else nullcontext() as found_file,
+        exported("--save-stats", save_stats, settings.storage) if save_stats else nullcontext() as stats_file,
     ):
-        result = _measured(targets, assignments, where, saved, bootstrap, stats_file)
+        result = _evaluated(targets, assignments, settings, saved, bootstrap, stats_file)
         _print(result)
         if found_file is not None:
             write_atomic(found_file, json.dumps(result, indent=1).encode())
@@ -134,15 +134,15 @@ def evaluate(
 
 def _check_file(option: str, file: Path) -> None:
     if not file.absolute().parent.is_dir():
-        raise SettingsError(f"{option} {file}: there is no such folder; nearest: {option} {file.name}")
+        raise SettingsError(f"{option} {file}: there is no such folder", nearest=f"{option} {file.name}")
     if file.is_dir():
-        raise SettingsError(f"{option} {file} is a folder; nearest: {option} {file / 'found'}")
+        raise SettingsError(f"{option} {file} is a folder", nearest=f"{option} {file / 'found'}")
 
 
-def _measured(
+def _evaluated(
     targets: list[str],
     assignments: list[str],
-    where: EvaluateSettings,
+    settings: EvaluateSettings,
     saved: Path | None,
     bootstrap: bool,
     save_stats: Path | None,
@@ -154,20 +154,20 @@ def _measured(
         write_folder_statistics,
     )
 
-    packs = where.storage if saved is None else packs_of(saved, where.storage)
-    options = EvaluateOptions(where.storage.folder, Console(stderr=True), bootstrap, save_stats, packs)
+    packs = settings.storage if saved is None else packs_of(saved, settings.storage)
+    options = EvaluateOptions(settings.storage.folder, Console(stderr=True), bootstrap, save_stats, packs)
     try:
         if saved is not None:
             return evaluate_checkpoint(saved, as_trained(saved, assignments), options)
         if len(targets) == 2:
-            return evaluate_images(Path(targets[0]), Path(targets[1]), where.metrics, options)
-        return write_folder_statistics(Path(targets[0]), where.metrics, options)
-    except ValueError as error:  # of what it was given: images, weights, statistics
+            return evaluate_images(Path(targets[0]), Path(targets[1]), settings.metrics, options)
+        return write_folder_statistics(Path(targets[0]), settings.metrics, options)
+    except ValueError as error:  # the images, weights or statistics it was given are wrong
         raise SettingsError(str(error)) from None
 
 
 def _written(value: object) -> str:
-    """Four decimals, or four digits of a number that would lose them."""
+    """A number with four decimals, or with four digits if it is so small that decimals would lose them."""
     if not isinstance(value, float):
         return str(value)
     return f"{value:.4f}" if abs(value) >= 0.1 or value == 0 else f"{value:.4g}"
@@ -203,7 +203,7 @@ def sample(
 
     with exported("--out", out, storage) as file:
         if animated:
-            animate(pictures_beside(folder), file)
+            animate(sample_grids(folder), file)
         else:
             sample(
                 folder,
@@ -222,18 +222,18 @@ def ui(
     port: Annotated[int, typer.Option(min=1, max=65535)] = 5000,
 ) -> None:
     """Open MLflow on the store where runs are tracked."""
-    where = restricted_settings(CommonSettings, assignments, "storage", "tracking")
-    if where.tracking.server:
-        typer.echo(f"MLflow's pages are at {where.curves}")
+    settings = restricted_settings(CommonSettings, assignments, "storage", "tracking")
+    if settings.tracking.server:
+        typer.echo(f"MLflow's pages are at {settings.curves}")
         return
-    database = where.storage.folder / "mlflow.db"
-    check_tracking(where)
-    if where.tracking.uri is None and not database.is_file():
-        raise SettingsError(f"storage.path={where.storage.path} has no runs yet; nearest: ganfleet train wgan_gp")
+    database = settings.storage.folder / "mlflow.db"
+    check_tracking(settings)
+    if settings.tracking.uri is None and not database.is_file():
+        raise SettingsError(f"storage.path={settings.storage.path} has no runs yet", nearest="ganfleet train wgan_gp")
     typer.echo(f"MLflow on http://127.0.0.1:{port} (Ctrl-C ends it)")
     sys.stdout.flush()
     command = [sys.executable, "-m", "mlflow", "ui", "--host", "127.0.0.1", "--port", str(port)]
-    os.execv(sys.executable, [*command, "--backend-store-uri", where.tracking_uri])
+    os.execv(sys.executable, [*command, "--backend-store-uri", settings.tracking_uri])
 
 
 commands.register(app)
@@ -255,45 +255,14 @@ def main() -> None:
     except SettingsError as error:
         typer.echo(f"error: {error}", err=True)
         raise SystemExit(INTERRUPTED if ends_as_interrupted(error) else INPUT) from None
-    except _UsageError as error:
-        typer.echo(f"error: {_usage(error)}", err=True)
+    except typer.TyperException as error:
+        typer.echo(f"error: {usage_error(error)}", err=True)
         raise SystemExit(INPUT) from None
     except (KeyboardInterrupt, typer.Abort):
         raise SystemExit(INTERRUPTED) from None
     except (OSError, ValueError) as error:
         typer.echo(f"error: {' '.join(str(error).split())}", err=True)
         raise SystemExit(FAILED) from None
-
-
-def _usage(error: Any) -> str:
-    message = " ".join(error.format_message().split()).removesuffix(".")
-    words = [word.strip("'.") for word in message.split()]
-    if "No such command" in message:
-        verbs = list(error.ctx.command.commands)
-        return f"unknown verb '{words[3]}'; nearest: {nearest(words[3], verbs)} (known: {', '.join(verbs)})"
-    if "No such option" in message:
-        return f"unknown option '{words[3]}'; nearest: {nearest(words[3], _OPTIONS)}"
-    return f"{message}; nearest: ganfleet --help"
-
-
-_OPTIONS = (
-    "--config",
-    "--dry-run",
-    "--resume",
-    "--from-search",
-    "--json",
-    "--out",
-    "--count",
-    "--label",
-    "--port",
-    "--bootstrap",
-    "--save-stats",
-    "--shard-mb",
-    "--to",
-    "--apply",
-    "--address",
-    "--help",
-)
 
 
 if __name__ == "__main__":

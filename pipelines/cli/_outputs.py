@@ -1,4 +1,4 @@
-"""Files that a user names to be written: on this machine, or `s3://bucket/prefix/FILE`."""
+"""Files that a command writes where the user says: on this machine, or at `s3://bucket/prefix/FILE`."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ from pipelines.settings import Storage, as_settings_error, open_store
 
 
 @contextmanager
-def exported(option: str, place: str, storage: Storage) -> Iterator[Path]:
-    """Where to write it; what goes to S3 is put there afterwards, if all went well.
+def exported(option: str, target: str, storage: Storage) -> Iterator[Path]:
+    """The local path to write to. A file for S3 is uploaded at the end of the block, if nothing was raised in it.
 
-    Raises SettingsError, before anything is done, for a place that cannot be written to.
+    Raises SettingsError before the block if the S3 store cannot be used or `target` names no file.
     """
-    if place.startswith("s3://"):
-        above, _, name = place.rpartition("/")
-        if not name or above.count("/") < 2:
-            raise SettingsError(f"{option} {place} names no file; nearest: {option} {place.rstrip('/')}/found")
-        store = open_store(above, storage)
-        with tempfile.TemporaryDirectory() as aside, as_settings_error(f"{option}={place}"):
+    if target.startswith("s3://"):
+        prefix, _, name = target.rpartition("/")
+        if not name or prefix.count("/") < 2:
+            raise SettingsError(f"{option} {target} names no file", nearest=f"{option} {target.rstrip('/')}/found")
+        store = open_store(prefix, storage)
+        with tempfile.TemporaryDirectory() as folder, as_settings_error(f"{option}={target}"):
             try:
                 store.about(name)
             except (NoPlaceError, UnreachableError):
                 raise
             except NotThereError:
                 pass
-            yield Path(aside, name)
-            store.put(Path(aside, name), name)
+            yield Path(folder, name)
+            store.put(Path(folder, name), name)
     else:
-        yield Path(place)
+        yield Path(target)

@@ -1,4 +1,4 @@
-"""What `ganfleet evaluate` is asked to measure; torch-free, so that a typing mistake is told at once."""
+"""What `evaluate` and `sample` look at and write. Imports no torch, so that a mistake is reported at once."""
 
 from __future__ import annotations
 
@@ -8,44 +8,46 @@ from pathlib import Path
 
 from gan_core.experiment import Metrics
 from gan_core.settings import SettingsError, assign, nearest, parse_yaml, paths
-from pipelines.runs import RunFolder, find_checkpoint
+from pipelines.runs import RunPaths, find_checkpoint
 from pipelines.settings import EvaluateSettings, Storage
 
 
-def checked_targets(targets: Sequence[str], where: EvaluateSettings, save_stats: str | None) -> Path | None:
-    """The checkpoint that is meant, or None for folders of images."""
+def checked_targets(targets: Sequence[str], settings: EvaluateSettings, save_stats: str | None) -> Path | None:
+    """The checkpoint that the targets name, or None if they are folders of images. Raises SettingsError."""
     if len(targets) not in (1, 2):
-        example = "evaluate RUN, or evaluate FAKE_FOLDER REAL_FOLDER"
-        raise SettingsError(f"evaluate takes one or two targets, not {len(targets)}; nearest: {example}")
+        raise SettingsError(
+            f"evaluate takes one or two targets, not {len(targets)}",
+            nearest="evaluate RUN, or evaluate FAKE_FOLDER REAL_FOLDER",
+        )
     if len(targets) == 1 and (save_stats is None or not _of_images(Path(targets[0]))):
         if _of_images(Path(targets[0])):
             raise SettingsError(
                 f"{targets[0]} is a folder of images: against what?"
                 f" nearest: evaluate {targets[0]} REAL_FOLDER|STATS.npz"
             )
-        return find_checkpoint(targets[0], where.storage)
-    _check_apply(where.metrics)
+        return find_checkpoint(targets[0], settings.storage)
+    _check_metrics_of_folders(settings.metrics)
     for target in targets:
         if (Path(target) / "experiment.yaml").is_file() or (Path(target) / "checkpoint.json").is_file():
-            raise SettingsError(f"{target} is a run, no folder of images; nearest: evaluate {target}")
+            raise SettingsError(f"{target} is a run, no folder of images", nearest=f"evaluate {target}")
         if not Path(target).is_dir() and not (target == targets[-1] and Path(target).suffix == ".npz"):
             known = [str(path) for path in Path(target).absolute().parent.glob("*") if path.is_dir()]
-            hint = f"; nearest: {nearest(target, known)}" if known else ""
-            raise SettingsError(f"{target} is no folder of images{hint}")
+            right = nearest(target, known) if known else None
+            raise SettingsError(f"{target} is no folder of images", nearest=right)
     if not Path(targets[-1]).exists():
-        raise SettingsError(f"{targets[-1]}: no such file; nearest: a folder of real images")
+        raise SettingsError(f"{targets[-1]}: no such file", nearest="a folder of real images")
     return None
 
 
-def _check_apply(metrics: Metrics) -> None:
-    """Of folders all images are measured, against what is named: other settings have no meaning."""
+def _check_metrics_of_folders(metrics: Metrics) -> None:
+    """Refuses settings that choose samples or a reference: all images of both folders are measured."""
     for name, value in metrics.chosen().items():
         if name in ("samples", "reference_samples", "statistics", "async"):
-            raise SettingsError(f"metrics.{name}={value} has no meaning for folders of images; nearest: leave it out")
+            raise SettingsError(f"metrics.{name}={value} has no meaning for folders of images", nearest="leave it out")
 
 
 def _of_images(path: Path) -> bool:
-    """Whether a path is a folder, and neither a run nor a checkpoint."""
+    """Whether a path is a folder that is neither a run nor a checkpoint."""
     return path.is_dir() and not any((path / name).is_file() for name in ("experiment.yaml", "checkpoint.json"))
 
 
@@ -55,16 +57,17 @@ def as_trained(checkpoint: Path, assignments: Sequence[str]) -> Metrics:
         about = json.loads((checkpoint / "checkpoint.json").read_text())
         trained = dict(about["experiment"]["metrics"])
     except (ValueError, KeyError, TypeError) as error:
-        raise SettingsError(f"{checkpoint / 'checkpoint.json'} is damaged: {error}; nearest: another run") from None
-    asked = [word.removeprefix("metrics.") for word in assignments if word.startswith("metrics.")]
-    if any(word.startswith("extractor=") for word in asked):  # weights and statistics were the other extractor's
+        raise SettingsError(f"{checkpoint / 'checkpoint.json'} is damaged: {error}", nearest="another run") from None
+    changed = [word.removeprefix("metrics.") for word in assignments if word.startswith("metrics.")]
+    if any(word.startswith("extractor=") for word in changed):  # the old weights and statistics do not fit it
         trained = {key: value for key, value in trained.items() if key not in ("weights", "download", "statistics")}
-    return Metrics.load(assign(trained, asked, paths(Metrics)), prefix="metrics.")
+    return Metrics.load(assign(trained, changed, paths(Metrics)), prefix="metrics.")
 
 
 def packs_of(checkpoint: Path, given: Storage) -> Storage:
-    """How packs are fetched: as the checkpoint's run does, unless the command line says otherwise."""
-    run = RunFolder(checkpoint.parent.parent).experiment
+    """The storage that packs are fetched from: the command line's, with the S3 address of the checkpoint's run if the
+    command line gives none."""
+    run = RunPaths(checkpoint.parent.parent).experiment
     if given.endpoint_url is not None or not run.is_file():
         return given
     url = (parse_yaml(run.read_text()).get("storage") or {}).get("endpoint_url")
@@ -72,20 +75,20 @@ def packs_of(checkpoint: Path, given: Storage) -> Storage:
 
 
 def drawing_file(out: str | None, kinds: dict[str, bool], label: int | None) -> str:
-    """Where `sample` writes. Raises SettingsError for options that exclude each other, or another kind of file."""
-    asked = [name for name, wanted in kinds.items() if wanted]
-    if len(asked) > 1:
-        raise SettingsError(f"{' and '.join(asked)} are two pictures; nearest: {asked[0]}")
-    if label is not None and asked and asked[0] != "--interpolate":
-        raise SettingsError(f"--label={label} has no meaning with {asked[0]}; nearest: no --label")
-    suffix, kind = (".gif", "a GIF") if asked == ["--animate"] else (".png", "a PNG")
+    """The file that `sample` writes. Raises SettingsError if it is of another kind, or options exclude each other."""
+    options = [name for name, given in kinds.items() if given]
+    if len(options) > 1:
+        raise SettingsError(f"{' and '.join(options)} are two pictures", nearest=options[0])
+    if label is not None and options and options[0] != "--interpolate":
+        raise SettingsError(f"--label={label} has no meaning with {options[0]}", nearest="no --label")
+    suffix, kind = (".gif", "a GIF") if options == ["--animate"] else (".png", "a PNG")
     out = out or "samples" + suffix
     if not out.lower().endswith(suffix):
         stem = out.removesuffix(Path(out).suffix)
-        raise SettingsError(f"--out={out} is not {kind} file; nearest: --out {stem}{suffix}")
+        raise SettingsError(f"--out={out} is not {kind} file", nearest=f"--out {stem}{suffix}")
     return out
 
 
-def pictures_beside(checkpoint: Path) -> list[Path]:
+def sample_grids(checkpoint: Path) -> list[Path]:
     """The sample grids of the run that a checkpoint belongs to, oldest first."""
-    return RunFolder(checkpoint.parent.parent).pictures()
+    return RunPaths(checkpoint.parent.parent).pictures()

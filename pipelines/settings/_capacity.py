@@ -1,4 +1,4 @@
-"""Whether a run or search fits into a cluster, and what its workers get. It is checked before a local cluster starts."""
+"""Whether a run or search fits into a cluster, and what its workers get. Checked before a local cluster starts."""
 
 from __future__ import annotations
 

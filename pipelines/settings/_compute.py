@@ -24,8 +24,8 @@ class Compute(CoreCompute):
     """A training run that lost a machine continues with at least this many workers, to the same results; null: it waits
     until all are back."""
     gpus: Annotated[float, Field(ge=0.0, le=1.0)] | None = None
-    """GPUs for each worker: 1, or less where one-worker trials share a GPU (0.25: four of them); null: one if there are as
-    many as workers."""
+    """GPUs for each worker: 1, or less where one-worker trials share a GPU (0.25: four of them); null: 1 if there are
+    as many GPUs as workers."""
     cpus: Annotated[int, Field(ge=1, le=4096)] | None = None
     """CPUs for each worker; null: an equal share of this machine, or one on a cluster that RAY_ADDRESS names."""
 

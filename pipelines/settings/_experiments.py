@@ -155,8 +155,10 @@ class SearchExperiment(CommonSettings):
 
 
 def check_tracking(settings: CommonSettings) -> None:
-    """Raises SettingsError for runs in S3 without a `tracking.uri`. S3 holds no database, and another machine that resumes
-    the run would not find a local one."""
+    """Raises SettingsError for runs in S3 without a `tracking.uri`.
+
+    S3 holds no database, and another machine that resumes the run would not find a local one.
+    """
     if settings.tracking.uri is None and settings.storage.remote:
         raise SettingsError(
             f"storage.path={settings.storage.path} cannot hold MLflow's database",

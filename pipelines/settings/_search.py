@@ -37,7 +37,7 @@ class Search(Settings):
     sampler: SamplerName = "tpe"
     """What proposes settings: tpe, random, sobol (quasi-random) or gp (a Gaussian process for each family)."""
     scheduler: SchedulerName = "asha"
-    """What stops trials early: asha, hyperband, median or none; pbt: population-based training, with random or sobol."""
+    """What stops trials early: asha, hyperband, median or none; pbt is population-based training (random or sobol)."""
     trials: Annotated[int, Field(ge=1, le=1_000_000)] = 16
     """How many settings are tried."""
     hours: Annotated[float, Field(gt=0.0)] | None = None
