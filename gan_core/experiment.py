@@ -28,7 +28,7 @@ class Data(Settings):
     """The real images, and how many make one global batch."""
 
     name: str = "digits"
-    """digits, ring8, grid25, photos, mnist, fashion_mnist, cifar10, celeba, lsun, folder, npz or packed."""
+    """The data set: mnist to lsun are read by torchvision, folder, npz and packed from `data.path`."""
     image_size: int = 16
     """Side in pixels of the centre square: 28 or a power of two from 8 to 256; no meaning for points."""
     batch_size: Annotated[int, Field(ge=2, le=2**20)] = 64
@@ -40,7 +40,7 @@ class Data(Settings):
     download: bool = False
     """Whether torchvision may download missing files."""
     max_bad: Annotated[int, Field(ge=0)] = 0
-    """How many damaged images are left out; more are an error."""
+    """How many damaged images may be left out; more are an error."""
 
     @field_validator("name")
     @classmethod
@@ -62,7 +62,7 @@ class Data(Settings):
 
     @field_validator("path", mode="before")
     @classmethod
-    def _from_anywhere(cls, path: Any) -> Any:
+    def _absolute(cls, path: Any) -> Any:
         if isinstance(path, str) and path.startswith("s3://"):
             return path
         return Path(path).expanduser().absolute() if isinstance(path, str | Path) else path
@@ -125,7 +125,7 @@ class Metrics(Settings):
     """How samples are measured."""
 
     extractor: str = "auto"
-    """auto (classifier for labelled images, else pixels), classifier, pixels, inception-v3 or package.module:Class."""
+    """What turns images into features; auto: classifier for labelled images, else pixels."""
     samples: Annotated[int, Field(ge=2)] | None = None
     """Generated samples per evaluation; null: as many as the reference statistics are of."""
     reference_samples: Annotated[int, Field(ge=2)] | None = None
@@ -150,7 +150,7 @@ class Metrics(Settings):
 
     @field_validator("weights", "statistics")
     @classmethod
-    def _from_anywhere(cls, file: Path | None) -> Path | None:
+    def _absolute(cls, file: Path | None) -> Path | None:
         return None if file is None else file.expanduser().absolute()
 
     @model_validator(mode="after")

@@ -141,11 +141,11 @@ def test_a_vaes_loss_is_minus_the_bound_with_its_kl_weighed(kl_weight):
     kl = distributions.kl_divergence(posterior, distributions.Normal(0.0, 1.0)).sum() / 16
     candidates = [((again - real) ** 2).mean() * factor for factor in (0.9, 0.99, 1, 1.01, 1.1)]
     likelihoods = [distributions.Normal(again, each.sqrt()).log_prob(real).sum() / 16 for each in candidates]
-    loss, told = player(batch_of(real, noise))
+    loss, scalars = player(batch_of(real, noise))
     assert_close(loss, kl_weight * kl - likelihoods[2])
     assert likelihoods[2] == max(likelihoods)
-    assert_close(told["elbo"], likelihoods[2] - kl)
-    assert_close(told["kl"], kl)
+    assert_close(scalars["elbo"], likelihoods[2] - kl)
+    assert_close(scalars["kl"], kl)
 
 
 def test_the_variance_follows_the_error():

@@ -28,10 +28,10 @@ def test_losses_k_and_convergence_follow_section_3_4():
         with torch.no_grad():
             given = turn(game, "critic", number)
             real, fake = float(error(critic, given.real)), float(error(critic, generator(given.z)))
-        told = next(rounds(game, *data(game))).scalars()
-        assert told["loss/critic"] == pytest.approx(real - k * fake)
-        assert told["convergence"] == pytest.approx(real + abs(0.8 * real - fake))
-        assert told["k"] == pytest.approx(k)
+        scalars = next(rounds(game, *data(game))).scalars()
+        assert scalars["loss/critic"] == pytest.approx(real - k * fake)
+        assert scalars["convergence"] == pytest.approx(real + abs(0.8 * real - fake))
+        assert scalars["k"] == pytest.approx(k)
         k = min(max(k + 0.25 * (0.8 * real - fake), 0), 1)
         assert float(critic.get_buffer("k")) == pytest.approx(k)
         seen.append(k)
@@ -47,9 +47,9 @@ def test_the_generator_lowers_its_samples_error():
     game = new_game(small("began", "compute.precision=fp64"))
     given = turn(game, "generator", 0)
     critic, fake = game.players["critic"].net, game.generator(given.z)
-    loss, told = game.players["generator"](given)
+    loss, scalars = game.players["generator"](given)
     assert_close(loss, error(critic, fake))
-    assert not told
+    assert not scalars
     weights = list(game.generator.parameters())
     wanted = torch.autograd.grad(error(critic, fake), weights)
     assert_close(torch.autograd.grad(loss, weights), wanted)

@@ -315,10 +315,10 @@ def test_points_are_played_or_refused_with_a_settings_error(name):
     try:
         experiment = Experiment.load({"family": name, "data": {"name": "ring8", "batch_size": BATCH}})
         play(new_game(experiment), 1)
-        told = None
+        message = None
     except SettingsError as error:
-        told = str(error)
-    assert told is None or ("nearest: " in told and "\n" not in told)
+        message = str(error)
+    assert message is None or ("nearest: " in message and "\n" not in message)
 
 
 CONVOLUTIONS = [

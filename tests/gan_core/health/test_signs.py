@@ -21,7 +21,7 @@ def norm(tensors) -> float:
     return math.sqrt(sum(float((tensor.detach().double().numpy() ** 2).sum()) for tensor in tensors))
 
 
-def told(game: Game, *rows: dict[str, float], steps: int = 50) -> list[list[str]]:
+def signs_of(game: Game, *rows: dict[str, float], steps: int = 50) -> list[list[str]]:
     """The names of the signs that each row reports."""
     watch = SignDetector(game)
     return [[sign.name for sign in watch.see(steps * number, row)] for number, row in enumerate(rows, start=1)]
@@ -92,15 +92,16 @@ def test_the_families_of_sigmoids_are_watched_as_such():
 
 def test_a_sign_is_told_at_the_second_step_in_a_row_and_once():
     game = game_of("gan")
-    assert told(game, RIGHT, RIGHT, RIGHT, RIGHT) == [[], ["strong_critic"], [], []]
-    assert told(game, RIGHT, GUESSING, RIGHT, GUESSING, RIGHT) == [[], [], [], [], []]
-    assert told(game, RIGHT, RIGHT, GUESSING, RIGHT, RIGHT) == [[], ["strong_critic"], [], [], []]
+    assert signs_of(game, RIGHT, RIGHT, RIGHT, RIGHT) == [[], ["strong_critic"], [], []]
+    assert signs_of(game, RIGHT, GUESSING, RIGHT, GUESSING, RIGHT) == [[], [], [], [], []]
+    assert signs_of(game, RIGHT, RIGHT, GUESSING, RIGHT, RIGHT) == [[], ["strong_critic"], [], [], []]
 
 
 def test_a_step_that_does_not_measure_a_sign_says_nothing_about_it():
     """Variety is known only at evaluations."""
     high, low = {**GUESSING, "variety": 0.9}, {**GUESSING, "variety": 0.1}
-    assert told(game_of("gan"), high, GUESSING, low, GUESSING, GUESSING, low) == [[], [], [], [], [], ["mode_collapse"]]
+    rows = (high, GUESSING, low, GUESSING, GUESSING, low)
+    assert signs_of(game_of("gan"), *rows) == [[], [], [], [], [], ["mode_collapse"]]
 
 
 SEEN = {
@@ -140,20 +141,20 @@ SEEN = {
 def test_what_is_seen(case):
     name, rows, wanted = SEEN[case]
     game = game_of("gan", "data.name=ring8") if name == "gan-loss" else game_of(name)
-    found = told(game, *rows, *[rows[-1]] * 3)
+    found = signs_of(game, *rows, *[rows[-1]] * 3)
     assert {sign for signs in found for sign in signs} == wanted
 
 
 def test_samples_that_never_vary_are_told_after_two_thousand_rounds():
     row = {**GUESSING, "variety": 0.003}
-    assert told(game_of("gan"), row, row, row, row, row, row, steps=500) == [[], [], [], [], ["mode_collapse"], []]
+    assert signs_of(game_of("gan"), row, row, row, row, row, row, steps=500) == [[], [], [], [], ["mode_collapse"], []]
 
 
 def test_a_large_clip_is_told_when_weights_had_time_to_get_there():
     """Five steps of 0.001 per round: a weight needs 200 rounds to get to 1."""
     row = {**WASSERSTEIN, "clipped_share": 0.0}
     game = game_of("wgan", "family.clip=1", "family.lr=0.001")
-    assert told(game, *[row] * 6) == [[], [], [], [], ["large_clip"], []]
+    assert signs_of(game, *[row] * 6) == [[], [], [], [], ["large_clip"], []]
 
 
 # Text and advice

@@ -146,7 +146,7 @@ def test_what_is_no_image_is_refused(ours, shape):
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "message"),
     [
         ({"Mixed_7c.branch_pool.conv.weight": None}, "Mixed_7c.branch_pool.conv.weight is missing"),
         ({"Mixed_5b.branch5x5_1.bn.running_mean": None}, "Mixed_5b.branch5x5_1.bn.running_mean is missing"),
@@ -158,9 +158,9 @@ def test_what_is_no_image_is_refused(ours, shape):
         ({"Conv2d_2a_3x3.bn.running_var": torch.full((32,), -1.0)}, "bn.running_var is negative"),
     ],
 )
-def test_a_state_dict_of_another_network_is_refused(weights, change, told):
+def test_a_state_dict_of_another_network_is_refused(weights, change, message):
     changed = {name: value for name, value in {**weights, **change}.items() if value is not None}
-    with pytest.raises(ValueError, match=told):
+    with pytest.raises(ValueError, match=message):
         InceptionV3(changed)
 
 
@@ -190,7 +190,7 @@ def written(path: Path, kind: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("kind", "told"),
+    ("kind", "message"),
     [
         ("nothing", "No such file or directory"),
         ("folder", "Is a directory"),
@@ -204,10 +204,10 @@ def written(path: Path, kind: str) -> None:
     ],
 )
 @pytest.mark.filterwarnings("ignore:.*TorchScript")
-def test_another_file_is_refused_in_one_line_that_names_it(tmp_path, kind, told):
+def test_another_file_is_refused_in_one_line_that_names_it(tmp_path, kind, message):
     path = tmp_path / "some.pth"
     written(path, kind)
-    with pytest.raises(ValueError, match=told) as error:
+    with pytest.raises(ValueError, match=message) as error:
         load_inception(path)
     message = str(error.value)
     assert str(path) in message
@@ -264,16 +264,16 @@ def server(monkeypatch) -> Iterator[ThreadingHTTPServer]:
 
 
 def test_weights_are_fetched_once(server, tmp_path):
-    told: list[tuple[int, int]] = []
+    reports: list[tuple[int, int]] = []
     folder = tmp_path / "not" / "there"
     url = f"{server.address}/whole/some.pth"
-    path = fetch_weights(folder, url, DIGEST, progress=lambda done, total: told.append((done, total)))
+    path = fetch_weights(folder, url, DIGEST, progress=lambda done, total: reports.append((done, total)))
     assert path == folder / "some.pth"
     assert path.read_bytes() == CONTENT
     assert list(folder.iterdir()) == [path]
-    assert told[-1] == (len(CONTENT), len(CONTENT))
-    assert len(told) > 1
-    assert told == sorted(set(told))
+    assert reports[-1] == (len(CONTENT), len(CONTENT))
+    assert len(reports) > 1
+    assert reports == sorted(set(reports))
     assert fetch_weights(folder, url, DIGEST) == path
     assert server.asked == ["/whole/some.pth"]
 
@@ -284,7 +284,7 @@ def test_a_damaged_file_is_fetched_anew(server, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("kind", "digest", "told"),
+    ("kind", "digest", "message"),
     [
         ("whole", "0" * 64, f"its sha256 is {DIGEST[:16]}..., not 0000000000000000..."),
         ("none", DIGEST, "HTTP Error 404: Not Found"),
@@ -293,8 +293,8 @@ def test_a_damaged_file_is_fetched_anew(server, tmp_path):
     ],
     ids=["another", "none", "cut", "short"],
 )
-def test_what_is_not_whole_or_another_leaves_nothing_behind(server, tmp_path, kind, digest, told):
-    with pytest.raises(ValueError, match=told) as error:
+def test_what_is_not_whole_or_another_leaves_nothing_behind(server, tmp_path, kind, digest, message):
+    with pytest.raises(ValueError, match=message) as error:
         fetch_weights(tmp_path, f"{server.address}/{kind}/some.pth", digest)
     assert str(error.value).endswith("; nearest: metrics.weights=FILE of some.pth")
     assert list(tmp_path.iterdir()) == []

@@ -93,7 +93,7 @@ def test_points_are_played_by_an_mlp(net):
 
 @pytest.mark.parametrize("net", ["dcgan", "resnet"])
 @pytest.mark.parametrize(
-    ("shape", "told"),
+    ("shape", "message"),
     [
         (POINTS, "not that of images"),
         ((3, 24, 24), r"nearest: \(3, 28, 28\)"),
@@ -102,9 +102,9 @@ def test_points_are_played_by_an_mlp(net):
         ((3, 32, 64), r"nearest: \(3, 32, 32\)"),
     ],
 )
-def test_other_shapes_are_refused_with_the_nearest(net, shape, told):
+def test_other_shapes_are_refused_with_the_nearest(net, shape, message):
     for build in (partial(nets.generator, net, LATENT), partial(nets.wasserstein_critic, net)):
-        with pytest.raises(ValueError, match=told):
+        with pytest.raises(ValueError, match=message):
             build(shape, 2)
 
 
