@@ -1,1 +1,1 @@
-"""What a search tries: the domain of every searchable field, samplers and schedulers by name."""
+"""What a search tries and how: the domain of every searchable field, samplers and schedulers."""

@@ -1,11 +1,12 @@
-"""The domain of every searchable field. A family's space holds its own fields only, so that no trial is spent on
-a setting without meaning.
+"""The domain of every searchable field. A family's space holds only its own fields, so no trial is spent on a setting
+without meaning.
 
-`wide`: the ranges of "Are GANs Created Equal?" (Lucic et al. 2018, arXiv:1711.10337), as the study's code has them:
+`wide`: the ranges of "Are GANs Created Equal?" (Lucic et al. 2018, arXiv:1711.10337), as in the study's code,
 google/compare_gan, compare_gan/src/params.py.
-`narrow`: around the papers' settings, where a short budget can tell good from bad. Sizes, averages and options that
-make another game of a family (unrolled, minibatch_features, instance_noise, dropout, labelled, optimizer, net) have no
-domain unless the user gives one.
+`narrow`: around the papers' settings, where a short budget can tell good from bad.
+
+Sizes, averages, and options that change the kind of training (unrolled, minibatch_features, instance_noise, dropout,
+labelled, optimizer, net) have no domain unless the user gives one.
 """
 
 from __future__ import annotations
@@ -21,13 +22,13 @@ RangeName = Literal["narrow", "wide"]
 
 
 class Suggests(Protocol):
-    """What a domain asks of a define-by-run sampler (an Optuna trial is one)."""
+    """A define-by-run sampler, as domains use it; an Optuna trial is one."""
 
     def suggest_float(self, name: str, low: float, high: float, *, log: bool = False) -> float:
         """A number from low to high, uniform or log-uniform."""
 
     def suggest_int(self, name: str, low: int, high: int) -> int:
-        """A whole number from low to high, both of them included."""
+        """A whole number from low to high, both included."""
 
     def suggest_categorical(self, name: str, choices: Sequence[Any]) -> Any:
         """One of the choices."""
@@ -42,14 +43,14 @@ class Range:
     log: bool = False
 
     def suggest(self, trial: Suggests, name: str) -> float:
-        """The sampler's choice."""
+        """The value that the sampler chooses."""
         return trial.suggest_float(name, self.low, self.high, log=self.log)
 
     def __contains__(self, value: object) -> bool:
         return isinstance(value, int | float) and self.low <= value <= self.high
 
     def within(self, field: FieldRange) -> Range | None:
-        """What of it a field takes, if anything."""
+        """The part of the domain that a field accepts; None if that leaves nothing to search."""
         low, high = max(self.low, field.low), min(self.high, field.high)
         return Range(low, high, self.log) if field.kind == "number" and low < high else None
 
@@ -60,7 +61,7 @@ class Range:
 
     @property
     def expression(self) -> str:
-        """As a user writes it."""
+        """The domain as a user writes it."""
         return f"{'log' if self.log else ''}uniform({self.low:g},{self.high:g})"
 
     def __str__(self) -> str:
@@ -75,14 +76,14 @@ class Whole:
     high: int
 
     def suggest(self, trial: Suggests, name: str) -> int:
-        """The sampler's choice."""
+        """The value that the sampler chooses."""
         return trial.suggest_int(name, self.low, self.high)
 
     def __contains__(self, value: object) -> bool:
         return isinstance(value, int) and self.low <= value <= self.high
 
     def within(self, field: FieldRange) -> Whole | None:
-        """What of it a field takes, if anything."""
+        """The part of the domain that a field accepts; None if that leaves nothing to search."""
         low, high = int(max(self.low, field.low)), int(min(self.high, field.high))
         return Whole(low, high) if field.kind == "whole" and low < high else None
 
@@ -93,7 +94,7 @@ class Whole:
 
     @property
     def expression(self) -> str:
-        """As a user writes it."""
+        """The domain as a user writes it."""
         return f"randint({self.low},{self.high})"
 
     def __str__(self) -> str:
@@ -107,14 +108,14 @@ class Choice:
     values: tuple[int | float | str, ...]
 
     def suggest(self, trial: Suggests, name: str) -> Any:
-        """The sampler's choice."""
+        """The value that the sampler chooses."""
         return trial.suggest_categorical(name, list(self.values))
 
     def __contains__(self, value: object) -> bool:
         return value in self.values
 
     def within(self, field: FieldRange) -> Choice | None:
-        """What of it a field takes, if anything."""
+        """The part of the domain that a field accepts; None if that leaves nothing to search."""
         values = tuple(value for value in self.values if value in field)
         return Choice(values) if len(values) > 1 else None
 
@@ -125,7 +126,7 @@ class Choice:
 
     @property
     def expression(self) -> str:
-        """As a user writes it."""
+        """The domain as a user writes it."""
         return f"choice({','.join(map(str, self.values))})"
 
     def __str__(self) -> str:
@@ -162,14 +163,14 @@ DOMAINS: Mapping[RangeName, Space] = {"narrow": NARROW, "wide": WIDE}
 
 
 @dataclass(frozen=True)
-class Searched:
-    """What of the families' fields is searched, and where."""
+class SearchedFields:
+    """Which fields of the families are searched, and in which domains."""
 
     range: RangeName = "narrow"
     fixed: Sequence[str] = ()
-    """Fields set by hand: `lr` in all families, `wgan.lr` in one."""
+    """Fields that the user set: `lr` in all families, `wgan.lr` in one."""
     own: Mapping[str, Space] = field(default_factory=dict)
-    """Each family's domains that are the user's; they go before those of the range."""
+    """The user's own domains, by family; they replace those of the range."""
 
     def space(self, family: type[Family]) -> dict[str, Domain]:
         """The domains of a family's searched fields: the range's in their order, then the user's."""
@@ -183,9 +184,9 @@ class Searched:
 
 
 def suggest(trial: Suggests, spaces: Mapping[str, Space]) -> dict[str, Any]:
-    """One family of several, then its own fields: `{"settings": {"name": ..., field: ...}}`.
+    """Draws a family, then its own fields: `{"settings": {"name": ..., field: ...}}`.
 
-    Conditional by construction: each family's fields are parameters of their own (`wgan.lr`, `wgan_gp.lr`).
+    Each family's fields are separate parameters (`wgan.lr`, `wgan_gp.lr`), so the space is conditional on the family.
     """
     names = list(spaces)
     name = names[0] if len(names) == 1 else trial.suggest_categorical("family", names)

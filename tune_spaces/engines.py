@@ -1,4 +1,4 @@
-"""Samplers and schedulers of a search by name. Nothing here imports Ray before it is needed."""
+"""Makes a search's sampler and scheduler from their names. Ray is imported only when one is made."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ def check_engines(sampler: SamplerName, scheduler: SchedulerName) -> None:
     """Raises SettingsError if the two cannot work together."""
     if scheduler == "pbt" and sampler not in ("random", "sobol"):
         raise SettingsError(
-            f"search.scheduler=pbt changes settings as it trains, of which search.sampler={sampler} would not know;"
-            " nearest: search.sampler=sobol"
+            f"search.scheduler=pbt changes settings as it trains, of which search.sampler={sampler} would not know",
+            nearest="search.sampler=sobol",
         )
 
 
@@ -39,11 +39,11 @@ def searcher(
     points: Sequence[Mapping[str, Any]] = (),
     defaults: Sequence[Mapping[str, Any]] = (),
 ) -> FamilySearcher:
-    """A sampler over the spaces of one family or several, minimising FID.
+    """A sampler over the spaces of one family or several. It minimises FID.
 
-    `points`: settings to try first, `{"name": family, field: value}`, wherever they lie. `defaults`: the papers'
-    settings, tried next if the sampler has a model and they lie in the space. `compare`: each family gets as many
-    trials, whatever the sampler.
+    `points`: settings to try first, `{"name": family, field: value}`, even outside the space. `defaults`: the papers'
+    settings, tried next if the sampler has a model and they lie in the space. `compare`: gives each family the same
+    number of trials, with any sampler.
     """
     from tune_spaces.searcher import MODELS, FamilySearcher
 
@@ -63,19 +63,20 @@ def scheduler(
     time: str = TIME,
     history: Callable[[str], Rows] | None = None,
 ) -> TrialScheduler:
-    """When trials are stopped early, or (pbt) go on from another's weights.
+    """The scheduler that stops trials early, or (pbt) makes them continue from another trial's weights.
 
-    `last_step` is the end of the longest trial's budget and `first_rung` its first evaluation, in generator updates, or
-    both in images with `time=IMAGES`. `history`: a trial's rows so far, by its id, for a search that is gone on with.
-    `compare`: trials are compared with those of their own family alone. (A population is of one family in any case.)
+    `last_step`: the end of the longest trial's budget; `first_rung`: its first evaluation. Both are in generator
+    updates, or in images with `time=IMAGES`. `history`: returns a trial's earlier rows by its id, if the search is
+    resumed.
+    `compare`: compares trials only with those of their own family, as pbt always does.
     """
     from tune_spaces.schedulers import SCHEDULERS, PerFamily, Rungs
 
     rungs = Rungs(last_step, first_rung, METRIC, time, history)
 
-    def made(known: Mapping[str, Space]) -> TrialScheduler:
+    def make(known: Mapping[str, Space]) -> TrialScheduler:
         return SCHEDULERS[name](rungs, known, seed)
 
     if compare and name != "pbt":
-        return PerFamily({family: made({family: space}) for family, space in (spaces or {}).items()})
-    return made(spaces or {})
+        return PerFamily({family: make({family: space}) for family, space in (spaces or {}).items()})
+    return make(spaces or {})

@@ -1,4 +1,4 @@
-"""Domains as a user writes them, `loguniform(1e-5,1e-2)`, checked against the field that they are for."""
+"""Domains as a user writes them, such as `loguniform(1e-5,1e-2)`, checked against the field they are for."""
 
 from __future__ import annotations
 
@@ -15,13 +15,15 @@ KINDS = ("uniform", "loguniform", "randint", "choice")
 
 
 def parse_domain(path: str, text: object, family: type[Family], name: str) -> Domain:
-    """The domain that `text` says, for a family's field that is told as `path`. Raises SettingsError."""
+    """The domain that `text` gives for a family's field. Raises SettingsError, which names the field `path`."""
     field = field_range(family, name)
     if field.kind == "other":
-        raise SettingsError(f"{path}: {name} is neither a number nor a choice; nearest: family.{name}={field.default}")
+        raise SettingsError(
+            f"{path}: {name} is neither a number nor a choice", nearest=f"family.{name}={field.default}"
+        )
     found = re.fullmatch(r"\s*(\w+)\s*\(([^()]*)\)\s*", str(text))
     if found is None:
-        raise SettingsError(f"{path}={text} is no domain; nearest: {path}={example(family, name)}")
+        raise SettingsError(f"{path}={text} is no domain", nearest=f"{path}={example(family, name)}")
     kind, values = found[1], [_value(word) for word in found[2].split(",")]
     if kind not in KINDS:
         right = f"{nearest(kind, KINDS)}({found[2]})"
@@ -29,17 +31,17 @@ def parse_domain(path: str, text: object, family: type[Family], name: str) -> Do
             parse_domain(path, right, family, name)
         except SettingsError:
             right = example(family, name)
-        raise SettingsError(f"{path}={text} is no domain; nearest: {path}={right} (known: {', '.join(KINDS)})")
+        raise SettingsError(f"{path}={text} is no domain", nearest=f"{path}={right} (known: {', '.join(KINDS)})")
     right = example(family, name)
     if kind == "choice":
         return _choice(f"{path}={text}", path, values, field, right)
     if field.kind == "words":
-        raise SettingsError(f"{path}={text}: {name} is {field}; nearest: {path}={right}")
+        raise SettingsError(f"{path}={text}: {name} is {field}", nearest=f"{path}={right}")
     return _between(f"{path}={text}", path, kind, values, field, right)
 
 
 def example(family: type[Family], name: str) -> str:
-    """An expression that fits: the narrow domain, or half to twice the field's default, or all that it takes."""
+    """An expression that fits the field: the narrow domain, else half to twice its default, else its whole range."""
     field = field_range(family, name)
     known = NARROW[name].within(field) if name in NARROW else None
     if known is not None:
@@ -62,48 +64,48 @@ def _value(word: str) -> int | float | str:
     return word
 
 
-def _choice(said: str, path: str, values: list[Any], field: FieldRange, right: str) -> Domain:
+def _choice(setting: str, path: str, values: list[Any], field: FieldRange, right: str) -> Domain:
     values = [int(value) if _is_whole(value) and field.kind == "whole" else value for value in values]
-    strange = [value for value in values if value not in field]
-    if strange and field.kind == "words":
+    unfit = [value for value in values if value not in field]
+    if unfit and field.kind == "words":
         values = list(dict.fromkeys(nearest(str(value), field.words) for value in values))
-    elif strange:
+    elif unfit:
         values = [value for value in values if value in field]
-    if strange:
+    if unfit:
         near = Choice(tuple(values)).expression if len(values) > 1 else right
-        raise SettingsError(f"{said}: {strange[0]} does not fit, {path} takes {field}; nearest: {path}={near}")
+        raise SettingsError(f"{setting}: {unfit[0]} does not fit, {path} takes {field}", nearest=f"{path}={near}")
     values = list(dict.fromkeys(values))
     if len(values) == 1:
         name = path.rpartition(".")[2]
-        raise SettingsError(f"{said} is one value, nothing to search; nearest: family.{name}={values[0]}")
+        raise SettingsError(f"{setting} is one value, nothing to search", nearest=f"family.{name}={values[0]}")
     return Choice(tuple(values))
 
 
-def _between(said: str, path: str, kind: str, values: list[Any], field: FieldRange, right: str) -> Domain:
+def _between(setting: str, path: str, kind: str, values: list[Any], field: FieldRange, right: str) -> Domain:
     if len(values) != 2 or any(isinstance(value, str) or not math.isfinite(value) for value in values):
-        raise SettingsError(f"{said} needs a lowest and a highest number; nearest: {path}={right}")
+        raise SettingsError(f"{setting} needs a lowest and a highest number", nearest=f"{path}={right}")
     low, high = values
     if low == high:
         name = path.rpartition(".")[2]
-        raise SettingsError(f"{said} is one value, nothing to search; nearest: family.{name}={low}")
+        raise SettingsError(f"{setting} is one value, nothing to search", nearest=f"family.{name}={low}")
     wanted = "randint" if field.kind == "whole" else "uniform" if kind == "randint" else kind
     low, high = min(low, high), max(low, high)
     if wanted == "loguniform" and low <= 0:
         low = max(field.low, high / 1000) if high > 0 else 0
         fitting: Domain | None = Range(low, high, log=True).within(field) if low > 0 else None
         near = right if fitting is None else fitting.expression
-        raise SettingsError(f"{said}: a logarithm needs more than 0; nearest: {path}={near}")
+        raise SettingsError(f"{setting}: a logarithm needs more than 0", nearest=f"{path}={near}")
     domain: Range | Whole = (
         Whole(math.ceil(low), math.floor(high)) if wanted == "randint" else Range(low, high, wanted == "loguniform")
     )
     fitting = domain.within(field)
     near = right if fitting is None else fitting.expression
     if wanted != kind or (wanted == "randint" and not all(_is_whole(value) for value in values)):
-        raise SettingsError(f"{said}: {path} takes {field}; nearest: {path}={near}")
+        raise SettingsError(f"{setting}: {path} takes {field}", nearest=f"{path}={near}")
     if any(end not in field for end in domain.ends):
-        raise SettingsError(f"{said} is outside the field's range, {field}; nearest: {path}={near}")
+        raise SettingsError(f"{setting} is outside the field's range, {field}", nearest=f"{path}={near}")
     if values[0] > values[1]:
-        raise SettingsError(f"{said} goes from high to low; nearest: {path}={near}")
+        raise SettingsError(f"{setting} goes from high to low", nearest=f"{path}={near}")
     return domain
 
 

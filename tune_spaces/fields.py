@@ -1,4 +1,4 @@
-"""What a family's field takes, read from its own declaration."""
+"""The values that a family's field accepts, read from its declaration."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from gan_core.family import Family
 
 @dataclass(frozen=True)
 class FieldRange:
-    """The kind of a field's values and its bounds, both included; or its words."""
+    """The kind of a field's values, and their bounds (both included) or the words to choose from."""
 
     kind: Literal["number", "whole", "words", "other"]
     default: Any

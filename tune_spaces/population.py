@@ -1,4 +1,4 @@
-"""Population-based training (Jaderberg et al. 2017, arXiv:1711.09846), each family a population of its own."""
+"""Population-based training (Jaderberg et al. 2017, arXiv:1711.09846); each family is a population of its own."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ MUTABLE = (
     *("lr", "beta1", "beta2", "clip", "gp_lambda", "gamma", "lambda_k", "kl_weight"),
     *("instance_noise", "noise_rounds", "dropout"),
 )
-"""Fields that may change while weights stay: not sizes and nets, not the optimiser, whose state would be another's, and
-not n_critic, by which turns and images seen are counted."""
+"""Fields that may change while weights stay. Sizes and nets would need other weights, an optimiser would need its own
+state, and n_critic would change how images seen are counted."""
 
 QUANTILE, RESAMPLED, FACTORS = 0.25, 0.25, (0.8, 1.2)
 
 
 class FamilyPopulation(PopulationBasedTraining):
-    """At each `interval` a trial in the worst quarter of its family takes the weights and settings of one in the best
-    quarter, then changes the settings a little, inside their domains.
+    """At each `interval` a trial in the worst quarter of its family copies the weights and settings of one in the best
+    quarter, its donor, then changes the settings a little, inside their domains.
 
-    Asynchronous: Tune's synchronous form hangs once a search is restored. Donors stay of the same family, for their
-    weights fit no other. The new config says where it comes from: `{"settings": ..., "donor": {"trial", "step"}}`.
+    It is asynchronous, because Tune's synchronous form hangs once a search is restored. Donors are of the same family,
+    because their weights fit no other. The new config names the donor: `{"settings": ..., "donor": {"trial", "step"}}`.
     """
 
     def __init__(self, spaces: Mapping[str, Space], seed: int, *, metric: str, time: str, interval: int) -> None:
@@ -38,18 +38,18 @@ class FamilyPopulation(PopulationBasedTraining):
             mode="min",
             perturbation_interval=interval,
             quantile_fraction=QUANTILE,
-            custom_explore_fn=dict,  # Tune asks for one; ours needs the trial too
-            require_attrs=False,  # a row without a FID is no moment to compare
+            custom_explore_fn=dict,  # Tune requires one; ours needs the trial too
+            require_attrs=False,  # a row without a FID is not compared
             log_config=False,
         )
         self._spaces, self._random = spaces, random.Random(seed)
 
     def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
-        """Tune refuses any searcher, because one with a model would not know that settings change: ours has none."""
+        """Hides the searcher from Tune, which refuses any: one with a model would not know that settings change."""
         super().on_trial_add(cast(Any, SimpleNamespace(search_alg=None)), trial)
 
     def _save_trial_state(self, state: Any, time: int, result: dict[str, Any], trial: Any) -> float:
-        """A FID that is no number is the worst there is, and not left out."""
+        """Counts a FID that is not a number as the worst, where Tune would leave it out."""
         score = super()._save_trial_state(state, time, result, trial)
         state.last_score = -math.inf if math.isnan(score) else score
         return state.last_score
@@ -61,11 +61,13 @@ class FamilyPopulation(PopulationBasedTraining):
         if trial in lower:
             donor = self._random.choice(upper)
             upper, state = [donor], self._trial_state[donor]
-            state.last_checkpoint = state.last_checkpoint or donor.checkpoint  # Tune saves one only once it leads
+            state.last_checkpoint = (
+                state.last_checkpoint or donor.checkpoint
+            )  # Tune saves one only when the trial leads
         super()._checkpoint_or_exploit(trial, tune_controller, upper, lower)
 
     def quantiles(self, family: str) -> tuple[list[Any], list[Any]]:
-        """The worst and the best trials of a family that still go on; none while there are fewer than two."""
+        """The worst and the best running trials of a family; none while there are fewer than two."""
         scores = {
             trial: state.last_score
             for trial, state in self._trial_state.items()
@@ -78,18 +80,19 @@ class FamilyPopulation(PopulationBasedTraining):
     def _get_new_config(self, trial: Any, trial_to_clone: Any) -> tuple[dict[str, Any], dict[str, Any]]:
         settings = copy.deepcopy(trial_to_clone.config["settings"])
         changed = {name: one for name, one in self._spaces[settings["name"]].items() if name in MUTABLE}
-        settings |= {name: explored(domain, settings[name], self._random) for name, domain in changed.items()}
+        settings |= {name: perturbed(domain, settings[name], self._random) for name, domain in changed.items()}
         step = self._trial_state[trial_to_clone].last_train_time
         return {"settings": settings, "donor": {"trial": trial_to_clone.trial_id, "step": step}}, {}
 
 
-def explored(domain: Domain, value: Any, draw: random.Random) -> Any:
-    """A value near `value` in the domain, or now and then another: times 0.8 or 1.2, a neighbour among choices."""
+def perturbed(domain: Domain, value: Any, draw: random.Random) -> Any:
+    """A value near `value` in the domain: times 0.8 or 1.2, or a neighbour among choices. In one of four cases, any
+    value of the domain."""
     if isinstance(domain, Choice):
         if draw.random() < RESAMPLED or value not in domain.values:
             return draw.choice(domain.values)
-        place = domain.values.index(value) + draw.choice((-1, 1))
-        return domain.values[min(max(place, 0), len(domain.values) - 1)]
+        index = domain.values.index(value) + draw.choice((-1, 1))
+        return domain.values[min(max(index, 0), len(domain.values) - 1)]
     if isinstance(domain, Whole):
         if draw.random() < RESAMPLED:
             return draw.randint(domain.low, domain.high)

@@ -1,5 +1,5 @@
-"""When trials are stopped early, by name. A rung is reached in generator updates, or in images where those are what
-a trial's budget is made of."""
+"""Schedulers, which stop trials early, by name. Rungs are counted in generator updates, or in images if the budget of a
+trial is in images."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from tune_spaces.population import FamilyPopulation
 Rows = Sequence[Mapping[str, float]]
 
 REDUCTION = 3
-"""Of the trials of a rung, one in three goes on (Li et al. 2017, section 3.4)."""
+"""One in three trials of a rung continues (Li et al. 2017, section 3.4)."""
 
 
 @dataclass(frozen=True)
 class Rungs:
-    """Where trials are compared."""
+    """The steps at which trials are compared."""
 
     last: int
     """The end of the longest trial's budget."""
@@ -36,22 +36,22 @@ class Rungs:
     metric: str
     time: str
     history: Callable[[str], Rows] | None = None
-    """The rows of a trial that an earlier driver left or ended."""
+    """Returns, by a trial's id, the rows that it reported before the search was resumed."""
 
     @property
     def grace(self) -> int:
-        """The first rung: no trial ends before it."""
+        """The first rung. No trial is stopped before it."""
         return min(self.first, self.last)
 
     @property
     def halvings(self) -> int:
-        """How often a third goes on from the first rung to the last."""
+        """How many times the trials are cut to a third between the first rung and the last."""
         return int(math.log(self.last / self.grace) / math.log(REDUCTION) + 1e-9)
 
 
-class _Sound(FIFOScheduler):
-    """What all rules share: a row without a FID is no moment to compare, a FID that is no number ends a trial, and a
-    search that is gone on with remembers."""
+class _FidRule(FIFOScheduler):
+    """What all rules share. A row without a FID is not compared, a FID that is not finite stops the trial, and a search
+    that is resumed knows its earlier rows."""
 
     rungs: Rungs
 
@@ -63,7 +63,7 @@ class _Sound(FIFOScheduler):
         return super().on_trial_result(tune_controller, trial, result)
 
     def rows(self, trial: Any) -> Rows:
-        """What a trial had reported under an earlier driver: this driver's scheduler knows nothing of it."""
+        """The rows with a FID that a trial reported before the search was resumed."""
         last = trial.run_metadata.last_result.get(self.rungs.time)
         if last is None or self.rungs.history is None:
             return ()
@@ -73,8 +73,8 @@ class _Sound(FIFOScheduler):
         return [row for row in known if row[self.rungs.time] <= last and math.isfinite(row[self.rungs.metric])]
 
 
-class _Asha(_Sound, AsyncHyperBandScheduler):
-    """Li et al. 2020: a third of the trials goes on at each rung, without waiting for the others."""
+class _Asha(_FidRule, AsyncHyperBandScheduler):
+    """ASHA (Li et al. 2020): a third of the trials continues at each rung, without waiting for the others."""
 
     def __init__(self, rungs: Rungs, brackets: int = 1) -> None:
         super().__init__(
@@ -99,21 +99,24 @@ class _Asha(_Sound, AsyncHyperBandScheduler):
 
 
 class _HyperBand(_Asha):
-    """HyperBand without barriers (Li et al. 2020, section 3.2): brackets of ASHA that begin at later rungs, each given
-    trials as HyperBand would, most to the earliest. Tune itself draws the bracket from NumPy's global state."""
+    """HyperBand without barriers (Li et al. 2020, section 3.2): brackets of ASHA, each with a later first rung.
+
+    Brackets get trials in HyperBand's proportions, the earliest the most. Tune draws them from NumPy's global state.
+    """
 
     def __init__(self, rungs: Rungs, seed: int) -> None:
         super().__init__(rungs, rungs.halvings + 1)
         self._seed = seed
 
     def bracket(self, trial: str) -> Any:
-        """By its name, so that it is the same whenever and in whatever order trials are added."""
+        """The rungs of a trial, drawn from its name, so that they do not depend on the order of trials."""
         sizes = [REDUCTION**level / (level + 1) for level in reversed(range(len(self._brackets)))]
         return random.Random(f"{self._seed}/{trial}").choices(self._brackets, sizes)[0]
 
 
-class _Median(_Sound, MedianStoppingRule):
-    """Golovin et al. 2017 (Vizier): a trial whose best is worse than the median of the others' means ends."""
+class _Median(_FidRule, MedianStoppingRule):
+    """The median rule (Golovin et al. 2017, Vizier): stops a trial whose best FID is worse than the median of the other
+    trials' means."""
 
     def __init__(self, rungs: Rungs) -> None:
         super().__init__(
@@ -122,7 +125,7 @@ class _Median(_Sound, MedianStoppingRule):
             mode="min",
             grace_period=rungs.grace,
             min_samples_required=3,
-            min_time_slice=cast(int, math.inf),  # else a trial gives way to those that wait
+            min_time_slice=cast(int, math.inf),  # else a trial is paused in favour of waiting ones
         )
         self.rungs = rungs
 
@@ -133,12 +136,12 @@ class _Median(_Sound, MedianStoppingRule):
             del self._results[trial]
 
     def on_trial_complete(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> None:
-        """Its last row is known; Tune would count it twice."""
+        """Does nothing: the last row was counted already, and Tune would count it twice."""
 
 
 class PerFamily(FIFOScheduler):
-    """A rule for each family, of families that are compared: if they had their rungs in common, one that begins slowly
-    would end at the first."""
+    """A rule for each of the families that are compared. With common rungs, the trials of a family that learns slowly
+    would all be stopped at the first."""
 
     def __init__(self, rules: Mapping[str, TrialScheduler]) -> None:
         self._rules = rules
@@ -162,14 +165,14 @@ class PerFamily(FIFOScheduler):
         self._of(trial).on_trial_remove(tune_controller, trial)
 
     def choose_trial_to_run(self, tune_controller: Any) -> Any:
-        """Of the first rule that has one."""
+        """The trial of the first rule that has one."""
         found = (rule.choose_trial_to_run(tune_controller) for rule in self._rules.values())
         return next((trial for trial in found if trial is not None), None)
 
 
-Made = Callable[[Rungs, Mapping[str, Space], int], TrialScheduler]
+Factory = Callable[[Rungs, Mapping[str, Space], int], TrialScheduler]
 
-SCHEDULERS: Mapping[str, Made] = {
+SCHEDULERS: Mapping[str, Factory] = {
     "asha": lambda rungs, spaces, seed: _Asha(rungs),
     "hyperband": lambda rungs, spaces, seed: _HyperBand(rungs, seed),
     "median": lambda rungs, spaces, seed: _Median(rungs),

@@ -1,6 +1,6 @@
-"""Who is asked for settings: points come first, then the families' samplers.
+"""Where a trial's settings come from: first the points, then the families' samplers.
 
-Nothing of it is stored: when a search is gone on with, all is asked and told again, in the same order.
+Its state is not stored: when a search is resumed, all suggestions and results are replayed in the same order.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from tune_spaces.domains import Space
 from tune_spaces.studies import Study
 
 MODELS = ("tpe", "gp")
-"""Samplers that learn: from points too, and first of all from the papers' settings."""
+"""Samplers that learn from results. They try the papers' settings first, and learn from points too."""
 
 
 class FamilySearcher(Searcher):
-    """Points, then samplers that minimise FID. How many trials run at once is for others to say."""
+    """Suggests points, then settings from samplers that minimise FID. `in_turn`: families get equally many trials."""
 
     def __init__(
         self,
@@ -34,9 +34,9 @@ class FamilySearcher(Searcher):
     ) -> None:
         super().__init__(metric=metric, mode="min")
         self._spaces, self._learns = spaces, sampler in MODELS
-        # Of each family its own, or of all the same.
+        # One for each family, or one for all.
         self._samplers: dict[str, Study]
-        # Chooses the family; None: the one with the fewest trials is next (or the one sampler chooses by itself).
+        # Chooses the family. None: the family with the fewest trials is next, or the one sampler chooses.
         self._chooser: Study | None = None
         if len(spaces) == 1 or not (in_turn or sampler in ("sobol", "gp")):
             self._samplers = dict.fromkeys(spaces, Study(sampler, spaces, seed))
@@ -46,7 +46,7 @@ class FamilySearcher(Searcher):
                 self._chooser = Study("tpe", {name: {} for name in spaces}, seed)
         self._queue = [dict(point) for point in queue]
         self._turns = dict.fromkeys(spaces, 0)
-        self._live: dict[str, Study | None] = {}  # who asked for each; None: a point that no sampler learns from
+        self._live: dict[str, Study | None] = {}  # each trial's sampler; None: none learns from it
         self._last: dict[str, float | None] = {}  # the last FID of each live trial
 
     def suggest(self, trial_id: str) -> dict[str, Any]:
@@ -56,7 +56,7 @@ class FamilySearcher(Searcher):
         return {"settings": settings}
 
     def _point(self, trial: str) -> dict[str, Any]:
-        """The next of the queue. A model learns from it if it lies in its space."""
+        """The next point of the queue. A model learns from it if the point lies in its space."""
         point = self._queue.pop(0)
         name = point["name"]
         learns = self._learns and all(point[field] in domain for field, domain in self._spaces[name].items())
@@ -74,7 +74,7 @@ class FamilySearcher(Searcher):
         return sampler.ask(trial)
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
-        """Keeps the last FID of a running trial: Tune gives no result with the end of a trial stopped while paused."""
+        """Keeps the trial's last FID. If Tune stops a trial while it is paused, it passes no result at its end."""
         if trial_id in self._live:
             self._last[trial_id] = _finite(result.get(self.metric))
 
@@ -91,7 +91,7 @@ class FamilySearcher(Searcher):
 
 
 def _seed_of(seed: int, name: str) -> int:
-    """Another seed for each family, whatever the others are."""
+    """A family's own seed; it does not depend on the other families."""
     return crc32(f"{seed}/{name}".encode())
 
 

@@ -1,4 +1,4 @@
-"""Optuna's samplers by name, asked and told one trial at a time."""
+"""Optuna's samplers by name, through its ask-and-tell interface."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from optuna.trial import FixedTrial, Trial, TrialState
 from tune_spaces.domains import Space, suggest
 
 STARTUP = 6
-"""Results that a model waits for; until then it draws at random."""
+"""How many results a model waits for; until then it draws at random."""
 
 
 class Study:
@@ -30,7 +30,7 @@ class Study:
         self._worst = -math.inf
 
     def ask(self, trial: str, given: Mapping[str, Any] | None = None) -> dict[str, Any]:
-        """The settings of a trial, `{"name": ..., field: ...}`: the sampler's, or those given, for it to learn from."""
+        """The settings of a trial, `{"name": ..., field: ...}`. With `given`, those; the sampler learns from them."""
         if given is not None:
             name = given["name"]
             fields = {f"{name}.{field}": given[field] for field in self._spaces[name]}
@@ -39,7 +39,8 @@ class Study:
         return suggest(self._open[trial], self._spaces)["settings"]
 
     def tell(self, trial: str, fid: float | None) -> None:
-        """The end of a trial. One without a FID counts as the worst so far: settings to keep away from."""
+        """Passes the FID of a trial that ended. A trial without one counts as the worst so far: the sampler avoids its
+        settings."""
         asked = self._open.pop(trial)
         if fid is not None:
             self._worst = max(self._worst, fid)
@@ -52,8 +53,8 @@ class Study:
 
 
 class _Sobol(QMCSampler):
-    """Optuna learns the space from a study's first trial, which it draws at random, and so does each field that is not
-    in it. Here the space is known from the start."""
+    """Sobol' points in a space that is known from the start. Optuna would learn it from a study's first trial, and draw
+    that trial, and every field missing from it, at random."""
 
     def __init__(self, space: Mapping[str, BaseDistribution], seed: int) -> None:
         super().__init__(qmc_type="sobol", scramble=True, seed=seed)
@@ -74,13 +75,13 @@ def _tpe(spaces: Mapping[str, Space], seed: int) -> BaseSampler:
 
 def _gp(spaces: Mapping[str, Space], seed: int) -> BaseSampler:
     """A Gaussian process with a Matérn kernel and expected improvement (Jones et al. 1998)."""
-    assert len(spaces) == 1, "a Gaussian process knows no conditions: one for each family"
+    assert len(spaces) == 1, "a Gaussian process has no conditional space, so each family needs its own"
     return GPSampler(seed=seed, n_startup_trials=STARTUP, warn_independent_sampling=False)
 
 
 def _sobol(spaces: Mapping[str, Space], seed: int) -> BaseSampler:
     """Sobol' points with Owen's scrambling (Owen 1998): spread evenly over a family's space at any number of trials."""
-    assert len(spaces) == 1, "a sequence is evenly spread in one space: one for each family"
+    assert len(spaces) == 1, "a sequence is spread evenly over one space, so each family needs its own"
     ((name, fields),) = spaces.items()
     somewhere = FixedTrial({f"{name}.{field}": domain.ends[0] for field, domain in fields.items()})
     suggest(somewhere, spaces)

@@ -16,7 +16,7 @@ from gan_core.family import family_class, family_names
 from gan_core.settings import Settings
 from pipelines.jobs._options import PlaceOptions
 from pipelines.settings import SearchExperiment, TrainExperiment
-from tune_spaces.domains import DOMAINS, Searched
+from tune_spaces.domains import DOMAINS, SearchedFields
 
 NAMED = {
     "data.name": ", ".join(f"`{name}`" for name in DATA_NAMES),
@@ -66,7 +66,7 @@ def families() -> str:
     for name in family_names():
         cls = family_class(name)
         module = inspect.getdoc(inspect.getmodule(cls)) or ""
-        spaces = [Searched(size).space(cls) for size in DOMAINS]
+        spaces = [SearchedFields(size).space(cls) for size in DOMAINS]
         parts += [f"## {name}", module, inspect.getdoc(cls) or ""]
         lines = ["| `family.` | values | default | meaning | narrow | wide |", "|---|---|---|---|---|---|"]
         for key, values, default, meaning in _fields(cls, ""):

@@ -22,7 +22,7 @@ from pipelines.settings._search import (
     searched_fields,
 )
 from pipelines.settings._storage import Storage, Tracking
-from tune_spaces.domains import Searched
+from tune_spaces.domains import SearchedFields
 from tune_spaces.domains import Space as FamilySpace
 from tune_spaces.engines import check_engines
 
@@ -115,7 +115,7 @@ class SearchExperiment(CommonSettings):
     def spaces(self) -> dict[str, FamilySpace]:
         """The fields of each family that are searched, with their domains."""
         own = searched_fields(self.space, self.families, self.fixed)
-        searched = Searched(self.space.range, self.fixed, own)
+        searched = SearchedFields(self.space.range, self.fixed, own)
         return {family.name: searched.space(type(family)) for family in self.families}
 
     def points(self) -> list[dict[str, Any]]:

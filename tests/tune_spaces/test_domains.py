@@ -6,7 +6,7 @@ from ray.tune.experiment import Trial
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 
 from gan_core.family import build_family, family_class, family_names
-from tune_spaces.domains import WIDE, Choice, Range, Searched, Whole, suggest
+from tune_spaces.domains import WIDE, Choice, Range, SearchedFields, Whole, suggest
 from tune_spaces.engines import scheduler
 from tune_spaces.fields import FieldRange
 
@@ -29,12 +29,12 @@ SEARCHED = {
 
 
 def spaces(fixed=()):
-    return {name: Searched(fixed=fixed).space(family_class(name)) for name in family_names()}
+    return {name: SearchedFields(fixed=fixed).space(family_class(name)) for name in family_names()}
 
 
 @pytest.mark.parametrize("name", family_names())
 def test_a_space_holds_the_familys_own_fields_only(name):
-    found = Searched().space(family_class(name))
+    found = SearchedFields().space(family_class(name))
     assert set(found) <= set(family_class(name).model_fields)
     assert set(found) == SEARCHED.get(name, set(found))
     assert found, "a family that cannot be searched"
@@ -42,19 +42,19 @@ def test_a_space_holds_the_familys_own_fields_only(name):
 
 @pytest.mark.parametrize("name", family_names())
 def test_fixed_fields_are_left_out(name):
-    whole = Searched().space(family_class(name))
+    whole = SearchedFields().space(family_class(name))
     for field in whole:
-        assert set(Searched(fixed=[field]).space(family_class(name))) == set(whole) - {field}
-    assert set(Searched(fixed=["width", "clip"]).space(family_class(name))) == set(whole) - {"clip"}
-    assert Searched(fixed=list(whole)).space(family_class(name)) == {}
+        assert set(SearchedFields(fixed=[field]).space(family_class(name))) == set(whole) - {field}
+    assert set(SearchedFields(fixed=["width", "clip"]).space(family_class(name))) == set(whole) - {"clip"}
+    assert SearchedFields(fixed=list(whole)).space(family_class(name)) == {}
 
 
 @pytest.mark.parametrize("width", ["narrow", "wide"])
 @pytest.mark.parametrize("name", family_names())
 def test_each_searched_field_has_a_domain_inside_its_own_range(name, width):
     """The range as pydantic keeps it; and the family itself takes both ends."""
-    found = Searched(range=width).space(family_class(name))
-    assert set(found) == set(Searched().space(family_class(name))), "both ranges are of the same fields"
+    found = SearchedFields(range=width).space(family_class(name))
+    assert set(found) == set(SearchedFields().space(family_class(name))), "both ranges are of the same fields"
     for field, domain in found.items():
         declared = family_class(name).model_fields[field].metadata
         low = next(one.ge for one in declared if hasattr(one, "ge"))
@@ -68,7 +68,7 @@ def test_each_searched_field_has_a_domain_inside_its_own_range(name, width):
 @pytest.mark.parametrize("name", family_names())
 def test_the_papers_settings_lie_in_the_space(name, width):
     family = family_class(name)()
-    for field, domain in Searched(range=width).space(type(family)).items():
+    for field, domain in SearchedFields(range=width).space(type(family)).items():
         assert getattr(family, field) in domain, field
 
 
@@ -99,7 +99,7 @@ def test_a_domain_is_cut_to_what_a_field_takes():
 
 def test_a_users_own_domain_goes_before_the_ranges_and_adds_fields():
     own = {"wgan": {"lr": Range(0.1, 0.2), "width": Whole(8, 16)}}
-    searched = Searched("wide", fixed=("clip",), own=own)
+    searched = SearchedFields("wide", fixed=("clip",), own=own)
     assert searched.space(family_class("wgan")) == {
         "lr": Range(0.1, 0.2),
         "n_critic": Choice((1, 5)),
@@ -129,8 +129,9 @@ def test_each_suggestion_is_a_family_with_its_own_fields_and_no_others():
         trial = study.ask()
         settings = suggest(trial, spaces())["settings"]
         name = settings["name"]
-        assert set(settings) == {"name", *Searched().space(family_class(name))}
-        assert set(trial.params) == {"family", *(f"{name}.{field}" for field in Searched().space(family_class(name)))}
+        fields = SearchedFields().space(family_class(name))
+        assert set(settings) == {"name", *fields}
+        assert set(trial.params) == {"family", *(f"{name}.{field}" for field in fields)}
         family = build_family(settings)
         assert {"name": family.name, **family.model_dump(include=settings.keys())} == settings
         study.tell(trial, 1.0)
@@ -140,7 +141,7 @@ def test_each_suggestion_is_a_family_with_its_own_fields_and_no_others():
 
 def test_one_family_needs_no_choice_of_a_family():
     trial = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0)).ask()
-    settings = suggest(trial, {"wgan": Searched(fixed=["lr"]).space(family_class("wgan"))})["settings"]
+    settings = suggest(trial, {"wgan": SearchedFields(fixed=["lr"]).space(family_class("wgan"))})["settings"]
     assert set(settings) == {"name", "clip", "n_critic"}
     assert set(trial.params) == {"wgan.clip", "wgan.n_critic"}
 

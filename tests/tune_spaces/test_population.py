@@ -10,12 +10,12 @@ from ray.tune.experiment import Trial
 from ray.tune.search import SearchGenerator
 
 from gan_core.family import build_family, family_class
-from tune_spaces.domains import Choice, Range, Searched, Whole
+from tune_spaces.domains import Choice, Range, SearchedFields, Whole
 from tune_spaces.engines import scheduler, searcher
-from tune_spaces.population import explored
+from tune_spaces.population import perturbed
 
 SPACES = {
-    name: Searched("wide", own={"wgan": {"width": Whole(8, 64), "net": Choice(("auto", "mlp"))}}).space(
+    name: SearchedFields("wide", own={"wgan": {"width": Whole(8, 64), "net": Choice(("auto", "mlp"))}}).space(
         family_class(name)
     )
     for name in ("wgan", "wgan_gp")
@@ -146,7 +146,7 @@ def test_a_donor_that_did_not_lead_yet_gives_its_last_evaluations_weights():
 
 
 def test_trials_that_wait_have_their_turn():
-    """A population larger than the cluster: a trial makes room at each interval."""
+    """A population larger than the cluster: a trial makes way at each interval."""
     of, controller = population(4, ("wgan",))
     controller.trials[3].set_status(Trial.PENDING)
     assert tell(of, controller, controller.trials[0], 200, 1.0) == "PAUSE"
@@ -174,27 +174,27 @@ def test_a_population_is_stored_with_a_search():
 def test_numbers_move_by_a_fifth_or_are_drawn_again_and_stay_inside():
     draw = random.Random(0)
     domain = Range(1e-5, 1e-2, log=True)
-    found = [explored(domain, 1e-3, draw) for _ in range(2000)]
+    found = [perturbed(domain, 1e-3, draw) for _ in range(2000)]
     moved = [value for value in found if value in (1e-3 * 0.8, 1e-3 * 1.2)]
     assert 0.70 < len(moved) / len(found) < 0.80, "three in four"
     assert all(value in domain for value in found)
     drawn = [value for value in found if value not in moved]
     assert 0.4 < sum(value < 10**-3.5 for value in drawn) / len(drawn) < 0.6, "by the logarithm"
-    assert {explored(domain, 1e-2, draw) <= 1e-2 for _ in range(100)} == {True}
-    assert {explored(domain, 0.5, draw) in domain for _ in range(100)} == {True}, "from a point outside too"
+    assert {perturbed(domain, 1e-2, draw) <= 1e-2 for _ in range(100)} == {True}
+    assert {perturbed(domain, 0.5, draw) in domain for _ in range(100)} == {True}, "from a point outside too"
 
 
 def test_choices_move_to_a_neighbour():
     draw = random.Random(0)
-    found = [explored(Choice((1, 2, 3, 5)), 2, draw) for _ in range(400)]
+    found = [perturbed(Choice((1, 2, 3, 5)), 2, draw) for _ in range(400)]
     assert set(found) == {1, 2, 3, 5}
     assert found.count(1) + found.count(3) > 300
-    assert {explored(Choice((1, 2)), 7, draw) for _ in range(50)} == {1, 2}
+    assert {perturbed(Choice((1, 2)), 7, draw) for _ in range(50)} == {1, 2}
 
 
 def test_whole_numbers_stay_whole():
     draw = random.Random(0)
-    found = {explored(Whole(100, 2000), 1000, draw) for _ in range(300)}
+    found = {perturbed(Whole(100, 2000), 1000, draw) for _ in range(300)}
     assert {type(value) for value in found} == {int}
     assert {800, 1200} <= found
     assert all(value in Whole(100, 2000) for value in found)

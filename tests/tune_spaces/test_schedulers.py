@@ -1,4 +1,4 @@
-"""Stopping rules by name: what they say to trials that arrive at rungs, and when a search is gone on with."""
+"""Stopping rules by name: what they decide at rungs, and after a search is resumed."""
 
 import math
 import pickle

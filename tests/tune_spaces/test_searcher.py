@@ -8,7 +8,7 @@ import pytest
 from scipy import stats
 
 from gan_core.family import build_family, family_class
-from tune_spaces.domains import Range, Searched
+from tune_spaces.domains import Range, SearchedFields
 from tune_spaces.engines import searcher
 
 MODELS = ["tpe", "gp"]
@@ -17,7 +17,7 @@ TWO = ("wgan", "wgan_gp")
 
 
 def spaces(families=TWO, width="wide"):
-    return {name: Searched(width).space(family_class(name)) for name in families}
+    return {name: SearchedFields(width).space(family_class(name)) for name in families}
 
 
 def defaults(families=TWO):

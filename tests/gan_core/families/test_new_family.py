@@ -10,7 +10,7 @@ from gan_core.experiment import Experiment
 from gan_core.family import family_class, family_names
 from gan_core.settings import SettingsError
 from tests.gan_core.games import BATCH, asked, new_game, play, state
-from tune_spaces.domains import Searched
+from tune_spaces.domains import SearchedFields
 
 LEAST_SQUARES = textwrap.dedent('''\
     """Least squares GAN. Mao et al. 2017, arXiv:1611.04076, equation 9."""
@@ -100,4 +100,4 @@ def test_it_plays_and_is_resumed_bit_for_bit(tmp_path, data):
 
 
 def test_its_search_space_follows_from_its_fields():
-    assert set(Searched().space(family_class("least_squares"))) == {"lr", "beta1", "n_critic"}
+    assert set(SearchedFields().space(family_class("least_squares"))) == {"lr", "beta1", "n_critic"}

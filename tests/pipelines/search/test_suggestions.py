@@ -21,7 +21,7 @@ from pipelines.search.trials import suggestions
 from pipelines.search.trials.suggestions import Suggestions, remind
 from pipelines.search.trials.trainable import FAILED, FULL_DISK
 from tests.pipelines.search.test_journal import killed
-from tune_spaces.domains import Searched
+from tune_spaces.domains import SearchedFields
 from tune_spaces.engines import scheduler, searcher
 
 
@@ -36,7 +36,7 @@ class Search:
         folder.mkdir(exist_ok=True)
         self.journal = Journal(folder / "journal.jsonl")
         self.budget = SearchBudget(self.journal, **budget)
-        spaces = {name: Searched().space(family_class(name)) for name in ("wgan", "wgan_gp")}
+        spaces = {name: SearchedFields().space(family_class(name)) for name in ("wgan", "wgan_gp")}
         drawing = searcher(sampler, spaces, seed=3)
         names = [f"t{number:04d}" for number in range(1, wanted + 1)]
         self.trials = Suggestions(self.journal, drawing, self.budget, RunFolder(folder), names, concurrent)

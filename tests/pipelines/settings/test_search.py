@@ -1,4 +1,4 @@
-"""`space`, `search.points` and what else a search may be told, from a command line and from YAML."""
+"""`space`, `search.points` and the other settings of a search, from a command line and from YAML."""
 
 import pytest
 
