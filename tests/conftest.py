@@ -28,22 +28,25 @@ EXCUSED = "excused: "
 """The reason of a skip begins so where what is absent can be installed from nowhere: it is one in CI too."""
 
 
-FULL = {"ray_cluster", "own_cluster", "moto_server"}
+FULL = {"ray_cluster", "own_cluster", "ray_head", "moto_server"}
 """Fixtures whose tests `make test` leaves out: they start a cluster, or a server that needs no root."""
-SYSTEM = {"swift_server", "tracking", "slurm_node", "two_hosts", "ray_head", "browser"}
+SYSTEM = {"swift_server", "tracking", "slurm_node", "two_hosts", "browser"}
 """Fixtures whose tests `make test-system` runs: they need root, or programs that pip does not install."""
-RAY = {"ray_cluster", "own_cluster", "slurm_node", "two_hosts", "ray_head"}
-"""Fixtures whose tests run one after the other, in one process of pytest-xdist: they start Ray."""
+OWN_CLUSTERS = {"own_cluster", "ray_head", "slurm_node", "two_hosts"}
+"""Fixtures whose tests start Ray in processes of their own."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Sets each test's tier from its fixtures, so that none is forgotten. A test may name its tier itself."""
+    """Sets each test's tier from its fixtures, so that none is forgotten. A test may name its tier itself.
+
+    Tests that share the suite's cluster run in one process of pytest-xdist, and those that start their own in one.
+    """
     for item in items:
         fixtures = set(getattr(item, "fixturenames", ()))
-        if fixtures & RAY:
-            item.add_marker(pytest.mark.xdist_group("ray"))
-        elif fixtures & SYSTEM:
-            item.add_marker(pytest.mark.xdist_group("servers"))
+        if "ray_cluster" in fixtures:
+            item.add_marker(pytest.mark.xdist_group("cluster"))
+        elif fixtures & OWN_CLUSTERS:
+            item.add_marker(pytest.mark.xdist_group("own clusters"))
         if any(item.get_closest_marker(tier) for tier in ("quick", "full", "system")):
             continue
         item.add_marker("system" if fixtures & SYSTEM else "full" if fixtures & FULL else "quick")

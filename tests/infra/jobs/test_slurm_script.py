@@ -99,6 +99,7 @@ def test_one_that_ends_at_once_and_again_and_again_has_an_end(job, tmp_path):
     assert last.endswith("submit the same line again")
 
 
+@pytest.mark.full
 def test_one_that_was_preempted_any_number_of_times_is_always_requeued(job):
     told = [job(driver("exit 75"), signal.SIGTERM, restarts) for restarts in range(7)]
     assert told == [AGAIN] * 7

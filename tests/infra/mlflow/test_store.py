@@ -90,6 +90,7 @@ def _create(uri: str, barrier: Barrier) -> None:
     prepare(uri, "tests", None)
 
 
+@pytest.mark.full
 def test_two_drivers_may_create_the_store_at_once(tmp_path, spawned):
     uri = f"sqlite:///{tmp_path}/store/mlflow.db"
     barrier = multiprocessing.get_context("spawn").Barrier(2)

@@ -150,6 +150,7 @@ def _log_rows(uri: str, experiment: str, name: str) -> None:
     close_run(uri, run_id, "FINISHED", {}, {})
 
 
+@pytest.mark.full
 def test_four_processes_share_a_prepared_store_and_lose_nothing(uri, experiment, client, spawned):
     names = [f"run-{i}" for i in range(4)]
     assert spawned(_log_rows, [(uri, experiment, name) for name in names]) == [0, 0, 0, 0]

@@ -19,8 +19,8 @@ from gan_core.metrics.parzen import parzen
 from gan_core.metrics.scores import sample_range
 from gan_core.metrics.statistics.reference import Reference
 from gan_core.settings import SettingsError
-from pipelines.evaluate.command import Asked, evaluate_images
-from pipelines.evaluate.reference import obtain_reference
+from pipelines.evaluate.command import EvaluateOptions, evaluate_images
+from pipelines.evaluate.reference import prepare_reference
 from tests.benchmarks.evaluation_memory import peak
 from tests.pipelines.tiny import evaluated, ganfleet_here
 
@@ -114,14 +114,14 @@ def test_statistics_go_out_and_come_in_again(folders, wanted, pixels, tmp_path, 
 
 
 def test_an_interval_holds_the_fid(folders, wanted, tmp_path):
-    found = evaluate_images(*folders, Metrics(extractor="pixels"), Asked(tmp_path, QUIET, resampled=True))
+    found = evaluate_images(*folders, Metrics(extractor="pixels"), EvaluateOptions(tmp_path, QUIET, resampled=True))
     assert found["fid_low"] < wanted < found["fid_high"]
     assert found["fid_high"] - found["fid_low"] < wanted
 
 
 def test_too_few_samples_are_said(folders, pixels, tmp_path):
     few = write_images(tmp_path / "few", pixels[600:650])
-    found = evaluate_images(few, folders[1], Metrics(extractor="pixels"), Asked(tmp_path, QUIET))
+    found = evaluate_images(few, folders[1], Metrics(extractor="pixels"), EvaluateOptions(tmp_path, QUIET))
     assert len(found["warnings"]) == 1
     assert "50 generated images for 64 features" in found["warnings"][0]
     assert "rank-deficient" in found["warnings"][0]
@@ -198,7 +198,7 @@ def with_held_out(storage):
     words = ("data.held_out=0.2", "budget.rounds=5", "budget.eval_every=5", "budget.checkpoint_every=5")
     experiment = small_train(storage, "wgan", "with-held-out", *words)
     folder = created(experiment)
-    content = obtain_reference(experiment.metrics, experiment.data, storage, QUIET).content
+    content = prepare_reference(experiment.metrics, experiment.data, storage, QUIET).content
     list(play(experiment, folder, content, target=None))
     return folder, evaluated(folder.checkpoint(5), storage)
 
@@ -239,10 +239,11 @@ def _ask(storage: Path, barrier, answers) -> None:
     build = Reference.build
     Reference.build = lambda *args, **kwargs: built.append(1) or build(*args, **kwargs)
     barrier.wait()
-    yardstick = obtain_reference(Metrics(), Data(image_size=8), storage, QUIET)
-    answers.put((len(built), yardstick.tags["ganfleet.fid.weights"]))
+    shared_reference = prepare_reference(Metrics(), Data(image_size=8), storage, QUIET)
+    answers.put((len(built), shared_reference.tags["ganfleet.fid.weights"]))
 
 
+@pytest.mark.full
 def test_of_several_processes_that_ask_at_once_one_computes(tmp_path):
     context = multiprocessing.get_context("fork")
     barrier, answers = context.Barrier(3), context.Queue()
@@ -257,7 +258,7 @@ def test_of_several_processes_that_ask_at_once_one_computes(tmp_path):
 
 
 def test_a_damaged_cache_is_made_anew(folders, tmp_path, wanted):
-    settings, asked = Metrics(extractor="pixels"), Asked(tmp_path, QUIET)
+    settings, asked = Metrics(extractor="pixels"), EvaluateOptions(tmp_path, QUIET)
     evaluate_images(*folders, settings, asked)
     (file,) = (tmp_path / "cache").glob("side-*.safetensors")
     whole = file.read_bytes()
@@ -282,6 +283,7 @@ def test_a_reference_of_weights_that_changed_is_not_used(played, storage, tmp_pa
     assert found[0] != found[1]
 
 
+@pytest.mark.full
 def test_more_samples_take_no_more_memory():
     few, many = peak(5_000, "Narrow"), peak(50_000, "Narrow")
     assert many < 1.05 * few
@@ -289,4 +291,4 @@ def test_more_samples_take_no_more_memory():
 
 def test_asking_for_a_net_of_points_is_told_before_anything_is_made(tmp_path):
     with pytest.raises(SettingsError, match="nearest: metrics.extractor=pixels"):
-        obtain_reference(Metrics(extractor="classifier"), Data(name="ring8"), tmp_path, QUIET)
+        prepare_reference(Metrics(extractor="classifier"), Data(name="ring8"), tmp_path, QUIET)

@@ -15,8 +15,10 @@ from gan_core import checkpoint
 from gan_core.experiment import Experiment, Metrics
 from gan_core.loop import Game
 from gan_core.metrics.scores import sample_range
-from pipelines.evaluate.command import Asked, evaluate_checkpoint, evaluate_images
+from pipelines.evaluate.command import EvaluateOptions, evaluate_checkpoint, evaluate_images
 from tests.gan_core.metrics.inception_weights import write_random_weights
+
+pytestmark = pytest.mark.full
 
 FAKES, REALS = 22, 26
 
@@ -77,7 +79,7 @@ def assert_equal(found: dict, wanted: dict) -> None:
 
 def test_two_folders_score_as_torch_fidelity_says(place, tmp_path):
     settings = Metrics(extractor="inception-v3", weights=place / "weights.pth")
-    found = evaluate_images(place / "fake", place / "real", settings, Asked(tmp_path, Console(quiet=True)))
+    found = evaluate_images(place / "fake", place / "real", settings, EvaluateOptions(tmp_path, Console(quiet=True)))
     assert_equal(found, by_torch_fidelity(place, place / "fake", place / "real", FAKES))
     assert found["fid"] > 1
     assert found["fid.extractor"] == "inception-v3"
@@ -95,8 +97,12 @@ def test_a_checkpoint_scores_as_its_samples_in_files_do(place, tmp_path):
         levels = ((image[0] + 1) * 127.5).round().to(torch.uint8).numpy()
         Image.fromarray(levels).convert("RGB").save(tmp_path / "fake" / f"{index:03d}.png")
     settings = Metrics(extractor="inception-v3", weights=place / "weights.pth", samples=FAKES, reference_samples=30)
-    found = evaluate_checkpoint(saved, settings, Asked(tmp_path, Console(quiet=True), statistics=tmp_path / "s.npz"))
-    folder = evaluate_images(tmp_path / "fake", tmp_path / "s.npz", settings, Asked(tmp_path, Console(quiet=True)))
+    found = evaluate_checkpoint(
+        saved, settings, EvaluateOptions(tmp_path, Console(quiet=True), statistics=tmp_path / "s.npz")
+    )
+    folder = evaluate_images(
+        tmp_path / "fake", tmp_path / "s.npz", settings, EvaluateOptions(tmp_path, Console(quiet=True))
+    )
     assert found["fid"] == pytest.approx(folder["fid"], rel=1e-6)
     wanted = by_torch_fidelity(place, tmp_path / "fake", place / "real", FAKES)
     assert found["inception_score"] == pytest.approx(wanted["inception_score_mean"], rel=1e-6)

@@ -21,9 +21,10 @@ from pipelines.jobs._registry import Job, find_job, job_table, known_jobs
 from pipelines.jobs._submit import Submission, checked, next_job, rendered, send
 from pipelines.launch._request import CommandLine
 from pipelines.settings._storage import Storage
+from tests.golden.commands import furnish
+from tests.golden.forks import snapshot
 from tests.guide import commands, pages
-from tests.pipelines.cli.test_cli import forked, furnished
-from tests.pipelines.tiny import created, environment, ganfleet, ganfleet_here, small_search, small_train, snapshot
+from tests.pipelines.tiny import created, environment, ganfleet, ganfleet_here, small_search, small_train
 from tests.servers import Cable, free_ports
 
 CONFIG = """family: wgan_gp
@@ -37,7 +38,8 @@ budget: {rounds: 20}  # SETTINGS `date`
 @pytest.fixture
 def place(tmp_path, monkeypatch) -> Path:
     """A working folder with runs, and no program of any cluster on the PATH."""
-    place = furnished(tmp_path / "place")
+    place = tmp_path / "place"
+    furnish(place)
     programs = tmp_path / "programs"
     programs.mkdir()
     monkeypatch.chdir(place)
@@ -59,69 +61,6 @@ def asked(words: str, to: str = "slurm", config: str | None = None) -> Submissio
     resume = rest.pop(rest.index("--resume") + 1) if "--resume" in rest else None
     rest = [word for word in rest if word != "--resume"]
     return checked(verb, CommandLine.of(rest, Path(config) if config else None, resume), to)
-
-
-MISTAKES = {
-    # the place
-    "submit train wgan": ["submit needs a place; nearest: --to slurm (known: slurm, kuberay, ray, here)"],
-    "submit --to slrum train wgan": ["unknown --to 'slrum'; nearest: slurm"],
-    "submit --to slurm": ["submit needs a verb"],
-    "submit --to slurm trian wgan": ["'trian'; nearest: train"],
-    "submit --to slurm evaluate first": ["unknown verb 'evaluate'"],
-    "submit --to ray train wgan": ["--to ray needs a cluster; nearest: --address http://HOST:8265, or RAY_ADDRESS"],
-    "submit --to slurm --address http://h:1 train wgan": ["--address http://h:1 has no meaning with --to slurm"],
-    "submit --to slurm --aply train wgan": ["'--aply'; nearest: --apply"],
-    # what is asked of it
-    "submit --to slurm train wgan slurm.node=2": ["'slurm.node'; nearest: slurm.nodes"],
-    "submit --to slurm train wgan slurm.nodes=0": ["slurm.nodes=0 is out of range", "nearest: slurm.nodes=1"],
-    "submit --to slurm train wgan kuberay.cpus=2": ["no meaning with --to slurm; nearest: slurm.cpus"],
-    "submit --to kuberay train wgan slurm.gpus=2": ["no meaning with --to kuberay; nearest: kuberay.gpus"],
-    "submit --to ray train wgan slurm.gpus=2": ["no meaning with --to ray; nearest: leave it out"],
-    "submit --to slurm train wgan slurm.time=$(date)": ["'$(date)' is not one word"],
-    "submit --to kuberay train wgan kuberay.memory=big": ["kuberay.memory='big'", "nearest: kuberay.memory=16Gi"],
-    "submit --to kuberay train wgan kuberay.secret=My_Keys": ["'My_Keys'", "nearest: my-keys"],
-    "submit --to kuberay train wgan kuberay.workers=3 kuberay.max_workers=2": ["nearest: kuberay.max_workers=3"],
-    "submit --to kuberay train wgan kuberay.min_workers=2": ["outside of its bounds, 2 to 1"],
-    "submit --to slurm train wgan slurm.cpus=2 compute.workers=4": ["compute.workers=4 needs 4 CPUs", "has 2"],
-    "submit --to kuberay train wgan compute.device=cuda": ["needs 1 GPUs", "nearest: compute.device=cpu"],
-    # the experiment: as train and search would say it
-    "submit --to slurm train wgan-gp lr=fast": ["'wgan-gp'; nearest: wgan_gp", "'lr'; nearest: family.lr"],
-    "submit --to kuberay search wgan search.sampler=bayes": ["'bayes'", "known: tpe, random"],
-    "submit --to slurm --apply train wgan data.batch_size=15 compute.workers=2": ["nearest: data.batch_size=16"],
-    "submit --to slurm train --resume frist": ["'frist'", "nearest: first"],
-    "submit --to slurm train --resume hunt": ["nearest: ganfleet search --resume hunt"],
-    "submit --to slurm search --from-search sure": ["nearest: train --from-search sure"],
-    "submit --to slurm train wgan --config experimant.yaml": ["nearest: experiment.yaml"],
-    "submit --to here train wgan metrics.async=true": ["metrics.async=true", "nearest: metrics.async=false"],
-    "submit --to here train wgan compute.workers=64": ["compute.workers=64", "nearest: compute.workers="],
-    # a name that is taken by another game
-    "submit --to slurm train wgan name=first": ["name=first exists", "nearest: name=first-2, or --resume first"],
-    "submit --to slurm train wgan name=hunt": ["'hunt' is a search"],
-    # jobs
-    "jobs lsit": ["unknown jobs 'lsit'; nearest: list"],
-    "jobs logs": ["jobs logs takes one name; nearest: jobs logs NAME"],
-    "jobs list first": ["jobs list takes no name"],
-    "jobs stop frist": ["no job named 'frist'", "nothing was submitted yet"],
-    "jobs list family.lr=1": ["'family.lr=1'; nearest: storage."],
-    "doctor storage.pth=x": ["nearest: storage.path"],
-}
-
-
-@pytest.fixture(scope="module")
-def answers(tmp_path_factory):
-    commands = [(furnished(tmp_path_factory.mktemp("mistake") / "place"), words.split()) for words in MISTAKES]
-    with pytest.MonkeyPatch.context() as patch:
-        patch.delenv("RAY_API_SERVER_ADDRESS", raising=False)
-        patch.delenv("RAY_DASHBOARD_ADDRESS", raising=False)
-        return dict(zip(MISTAKES, forked(commands), strict=True))
-
-
-@pytest.mark.parametrize("words", MISTAKES)
-def test_a_mistake_is_one_line_told_before_anything_is_loaded_or_made(answers, words):
-    line = answers[words].mistake()
-    for part in MISTAKES[words]:
-        assert part in line
-    assert answers[words].loaded == []
 
 
 MISSING = {"slurm": "sbatch is not installed here", "kuberay": "kubectl is not installed here"}
@@ -338,6 +277,7 @@ def test_a_job_ends_as_interrupted_while_its_store_is_away_and_does_not_begin_it
     cable.close()
 
 
+@pytest.mark.full
 def test_a_job_whose_tracking_server_is_away_is_gone_on_with(place):
     address = f"tracking.uri=http://127.0.0.1:{free_ports(1)[0]}"
     submission = asked(f"train wgan name=x {address}")

@@ -4,7 +4,7 @@ import pytest
 
 from tests.faults.driver_kills import disturb
 
-pytestmark = pytest.mark.usefixtures("own_cluster")
+pytestmark = [pytest.mark.usefixtures("own_cluster"), pytest.mark.system]
 
 
 def test_a_search_whose_driver_is_killed_comes_to_the_same_end(storage, reference):
