@@ -111,10 +111,10 @@ def _cuda() -> str:
 
 
 def _storage(settings: CommonSettings) -> str:
-    place = settings.storage.place
+    location = settings.storage.location
     try:
-        with as_settings_error(f"storage.path={place}"):
-            return check_store(open_store(place, settings.storage))
+        with as_settings_error(f"storage.path={location}"):
+            return check_store(open_store(location, settings.storage))
     except SettingsError as error:
         raise UnwellError(str(error)) from None
 

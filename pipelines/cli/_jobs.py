@@ -54,8 +54,8 @@ def submit(
         return
     job = send(submission, next_job(submission, address))
     typer.echo(job.id)
-    where = submission.request.experiment.storage.argument
-    typer.echo(f"{job.name}: ganfleet jobs logs {job.name}{where}", err=True)
+    suffix = submission.request.experiment.storage.command_suffix
+    typer.echo(f"{job.name}: ganfleet jobs logs {job.name}{suffix}", err=True)
 
 
 def jobs(
@@ -80,7 +80,7 @@ def jobs(
             sys.stdout.flush()
     else:
         job = stop(names[0], storage)
-        resume = f"ganfleet {job.verb} --resume {job.name}{storage.argument}"
+        resume = f"ganfleet {job.verb} --resume {job.name}{storage.command_suffix}"
         typer.echo(f"{job.name}: job {job.id} is told to end; to go on: {resume}, or submit it again")
 
 

@@ -36,13 +36,13 @@ class Job:
     def write(self, folder: RunFolder) -> None:
         """Aside, then moved."""
         write_atomic(folder.job, json.dumps(asdict(self), indent=1).encode())
-        folder.put(folder.job)
+        folder.upload(folder.job)
 
     @staticmethod
     def read(folder: RunFolder) -> Job | None:
         """None if the run was never submitted. Raises SettingsError for a damaged file, or if there is no looking."""
         with as_settings_error(f"storage.path={folder.home}"):
-            folder.bring_file(folder.job)
+            folder.refresh_file(folder.job)
         if not folder.job.is_file():
             return None
         try:
@@ -78,7 +78,7 @@ def find_job(name: str, storage: Storage) -> Job:
     if job is None:
         names = [one.name for one in known_jobs(storage)]
         hint = nearest(name, names) if names else "none, nothing was submitted yet"
-        raise SettingsError(f"no job named '{name}' in {storage.place}; nearest: {hint}")
+        raise SettingsError(f"no job named '{name}' in {storage.location}; nearest: {hint}")
     return job
 
 

@@ -34,7 +34,7 @@ def gone_on(verb: str, line: CommandLine, request: Request[Any]) -> tuple[Reques
         return request, [word for word in line.assignments if not word.startswith("storage.path=")]
     if not folder.exists():
         return request, []
-    here = request.experiment.storage.words
+    here = request.experiment.storage.assignments
     was, wanted = _leaves(resume(folder.path.name, here)[0]), _leaves(request.experiment)
     allowed = TRAIN_MAY_CHANGE if verb == "train" else SEARCH_MAY_CHANGE
     changes = [f"{key}={_written(wanted.get(key))}" for key in allowed if was.get(key) != wanted.get(key)]
@@ -76,7 +76,7 @@ def shell_lines(verb: str, line: CommandLine, request: Request[Any], changes: li
     it cannot be known whether it has begun, they end with what keeps it from being known."""
     folder: RunFolder = request.folder
     changed = [word for word in changes if not word.startswith("storage.endpoint_url=")]
-    resumption = ["ganfleet", verb, "--resume", folder.path.name, *changed, *request.experiment.storage.words]
+    resumption = ["ganfleet", verb, "--resume", folder.path.name, *changed, *request.experiment.storage.assignments]
     resumed = shlex.join(resumption)
     if line.resume is not None:
         return f"{_IN_JOB}exec {resumed}\n"
@@ -85,7 +85,7 @@ def shell_lines(verb: str, line: CommandLine, request: Request[Any], changes: li
     if request.experiment.storage.remote:  # whether it has begun, S3 knows
         has_begun, unless = f"said=$({shlex.join([*resumption, '--dry-run'])} 2>&1 > /dev/null)", _UNLESS_ABSENT
     else:
-        has_begun, unless = f"[ -e {shlex.quote(str(folder.begun))} ]", ""
+        has_begun, unless = f"[ -e {shlex.quote(str(folder.identity))} ]", ""
     return f"{_IN_JOB}if {has_begun}; then\n    exec {resumed}\n{unless}fi\n{settings}exec {begun}{option}\n"
 
 

@@ -108,7 +108,7 @@ def next_job(submission: Submission, address: str | None) -> Job:
     if before is not None and before.active():
         raise SettingsError(
             f"name={submission.name} is in job {before.id} of {before.to} already;"
-            f" nearest: ganfleet jobs stop {submission.name}{submission.request.experiment.storage.argument}"
+            f" nearest: ganfleet jobs stop {submission.name}{submission.request.experiment.storage.command_suffix}"
         )
     name = submission.name
     called = kuberay.job_name(name, attempt) if submission.place == "kuberay" else f"{name}-{attempt}"

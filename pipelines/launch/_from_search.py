@@ -79,10 +79,10 @@ def _settings(name: str, where: CommonSettings) -> tuple[str, Origin, str]:
     if not folder.best.is_file():
         raise SettingsError(
             f"the search '{name}' has no best trial yet;"
-            f" nearest: ganfleet search --resume {name}{where.storage.argument}"
+            f" nearest: ganfleet search --resume {name}{where.storage.command_suffix}"
         )
     trial = json.loads(folder.best.with_suffix(".json").read_text())["trial"]
-    inside = folder.home == where.storage.place
+    inside = folder.home == where.storage.location
     return folder.best.read_text(), Origin(folder.path.name, trial), storage if inside else folder.home
 
 
@@ -112,7 +112,7 @@ def _registered(name: str, where: CommonSettings) -> tuple[str, Origin]:
             raise SettingsError(f"the model '{name}' in {uri} is of no search; nearest: {_near(name, folders)}")
         text = read(uri, found, "experiment.yaml")
     except NoRegistryError as error:
-        raise SettingsError(f"no search named '{name}' in {where.storage.place}, and {error}") from None
+        raise SettingsError(f"no search named '{name}' in {where.storage.location}, and {error}") from None
     return text, Origin(found.tags["ganfleet.search"], found.tags["ganfleet.trial"])
 
 
@@ -126,4 +126,4 @@ def _near(name: str, known: Sequence[str] | set[str]) -> str:
 
 
 def _unknown(name: str, known: Sequence[str] | set[str], where: CommonSettings) -> SettingsError:
-    return SettingsError(f"no search named '{name}' in {where.storage.place}; nearest: {_near(name, known)}")
+    return SettingsError(f"no search named '{name}' in {where.storage.location}; nearest: {_near(name, known)}")

@@ -18,7 +18,7 @@ from gan_core.settings import SettingsError
 from infra.cluster import ClusterError
 from infra.stores.protocol import StoreError
 from pipelines.errors import ends_as_interrupted
-from pipelines.runs import FullDiskError, RunFolder, TakenOverError, ending, full_disk_told
+from pipelines.runs import FullDiskError, RunFolder, TakenOverError, as_full_disk_error, stop_requested
 from pipelines.settings import SearchExperiment, Storage, TrainExperiment, check_capacity
 
 DONE, INPUT, INTERRUPTED, FAILED = 0, 2, 75, 1
@@ -69,7 +69,7 @@ def run(
     failure = ""
     with (screen or quiet)(folder.log) as console:
         try:
-            with full_disk_told(storage):
+            with as_full_disk_error(storage):
                 play(console)
             code = DONE
         except (InterruptedRunError, KeyboardInterrupt):
@@ -92,13 +92,13 @@ def run(
         undo()
     else:
         with suppress(StoreError):  # who was taken over keeps it here: there it is another's now
-            folder.put(folder.log)
+            folder.upload(folder.log)
     if code == DONE:
         return
     if failure:
         typer.echo(f"error: {failure}" + (f"   (log: {folder.log})" if code != INPUT else ""), err=True)
     if code == INTERRUPTED:
-        resume = f"ganfleet {verb} --resume {folder.path.name}{storage.argument}"
+        resume = f"ganfleet {verb} --resume {folder.path.name}{storage.command_suffix}"
         typer.echo(f"interrupted; to go on: {resume}", err=True)
     raise SystemExit(code)
 
@@ -117,7 +117,7 @@ def hear_signals() -> None:
 
 
 def _interrupt(*_: object) -> None:
-    ending.set()
+    stop_requested.set()
     raise KeyboardInterrupt
 
 
@@ -125,5 +125,5 @@ def _end_once(*_: object) -> None:
     """The first TERM is Ctrl-C; others are not heard. Slurm sends it to every process of a job, whose script passes it
     on: the second would cut short what the first began."""
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    ending.set()
+    stop_requested.set()
     signal.raise_signal(signal.SIGINT)

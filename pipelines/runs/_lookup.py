@@ -11,25 +11,25 @@ from pipelines.settings import Storage
 
 
 def run_folder(storage: Storage, name: str) -> RunFolder:
-    """That of a run or search, begun or not."""
+    """The folder of a run or search, which need not have started."""
     if storage.remote:
-        from pipelines.runs._s3_folder import StoredFolder
+        from pipelines.runs._s3_folder import S3RunFolder
 
-        return StoredFolder.at(storage, name)
+        return S3RunFolder.at(storage, name)
     return RunFolder(storage.folder / name)
 
 
 def find_run(name: str, storage: Storage) -> RunFolder:
     """The run or search of that name, or at that path or URL. Raises SettingsError with the nearest name."""
-    for folder in _meant(name, storage):
+    for folder in _candidates(name, storage):
         if folder.exists():
             return folder
     known = run_names(storage)
-    hint = f"nearest: {nearest(name, known)}" if known else "nearest: none, there is no run yet"
-    raise SettingsError(f"no run named '{name}' in {storage.place}; {hint}")
+    right = nearest(name, known) if known else "none, there is no run yet"
+    raise SettingsError(f"no run named '{name}' in {storage.location}", nearest=right)
 
 
-def _meant(name: str, storage: Storage) -> list[RunFolder]:
+def _candidates(name: str, storage: Storage) -> list[RunFolder]:
     if name.startswith("s3://"):
         place, _, last = name.rstrip("/").rpartition("/")
         return [run_folder(storage.override(f"path={place}"), last)]
@@ -49,13 +49,13 @@ def find_checkpoint(target: str, storage: Storage) -> Path:
         return Path(target).resolve()
     run = find_run(target, storage)
     if run.best.is_file():
-        return run.at_hand(run.path / json.loads(run.best.with_suffix(".json").read_text())["checkpoint"])
+        return run.local_checkpoint(run.path / json.loads(run.best.with_suffix(".json").read_text())["checkpoint"])
     if run.of_search:
-        raise SettingsError(f"the search '{target}' has no best trial yet; nearest: --resume {target}")
+        raise SettingsError(f"the search '{target}' has no best trial yet", nearest=f"--resume {target}")
     steps = run.steps()
     if not steps:
-        raise SettingsError(f"the run '{target}' has no checkpoint yet; nearest: --resume {target}")
-    return run.at_hand(run.checkpoint(steps[-1]))
+        raise SettingsError(f"the run '{target}' has no checkpoint yet", nearest=f"--resume {target}")
+    return run.local_checkpoint(run.checkpoint(steps[-1]))
 
 
 def run_names(storage: Storage) -> list[str]:
@@ -66,7 +66,7 @@ def run_names(storage: Storage) -> list[str]:
 def names_with(file: str, storage: Storage) -> list[str]:
     """The names below a storage path whose folder has such a file."""
     if storage.remote:
-        from pipelines.runs._s3_folder import stored_names_with
+        from pipelines.runs._s3_folder import s3_names_with
 
-        return stored_names_with(file, storage)
+        return s3_names_with(file, storage)
     return sorted(path.parent.name for path in storage.folder.glob(f"*/{file}"))

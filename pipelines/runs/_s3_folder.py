@@ -1,4 +1,4 @@
-"""The folder of a run that is kept in S3: whoever plays it or reads it has a copy on its own machine."""
+"""The folder of a run that S3 keeps: each machine that writes or reads it has a copy on its own disk."""
 
 from __future__ import annotations
 
@@ -13,45 +13,47 @@ from typing import Any
 from gan_core.settings import SettingsError
 from infra.locks import alone
 from infra.stores.protocol import DamagedError, NotThereError
-from pipelines.runs._folder import KEPT_CHECKPOINTS, RunFolder, step_of
+from pipelines.runs._folder import KEPT_CHECKPOINTS, RunFolder
 from pipelines.runs._journal_segments import Segments
-from pipelines.runs._lineage import reached
+from pipelines.runs._lineage import last_resumable_step
 from pipelines.runs._mirror import Mirror
-from pipelines.runs._ownership import DRIVER, Turn, patiently
+from pipelines.runs._ownership import DRIVER, Ownership, retry_while_unreachable
+from pipelines.runs._paths import step_of
 from pipelines.settings import Storage
 
-ROWS = ("metrics.jsonl", "tags.json", "lineage.json")
-"""What its player goes on from beside a checkpoint."""
-FOUND = ("id.json", "experiment.yaml", "job.json", "best.yaml", "best.json", "best.png", "untracked")
-"""What a command looks at once it has found a run by its name."""
-OTHERS = ("job.json",)
-"""What lies in a run's folder before it begins."""
+RESUMED_FILES = ("metrics.jsonl", "tags.json", "lineage.json")
+"""What the writer resumes from in addition to a checkpoint."""
+COMMAND_FILES = ("id.json", "experiment.yaml", "job.json", "best.yaml", "best.json", "best.png", "untracked")
+"""What commands read of a run once they have found it by its name."""
+EARLIER_FILES = ("job.json",)
+"""What can lie in a run's folder before the run starts."""
 STATE, ABOUT = "state.safetensors", "checkpoint.json"
 
 
 @dataclass(frozen=True)
-class StoredFolder(RunFolder):
-    """A run's folder whose files are kept at `mirror`; `path` is this machine's copy.
+class S3RunFolder(RunFolder):
+    """A run folder whose files are kept at `mirror`; `path` is this machine's copy.
 
-    The store is right wherever the two differ, and each checkpoint there is whole: `checkpoint.json`, which has the
-    digest of the rest, is put last and deleted first. The player puts what it has played before anybody is told of it.
-    Calls raise StoreError, those before a run begins SettingsError. Those that put or delete raise TakenOverError once
-    the turn is another driver's, and then have done neither.
+    Where the two differ, the store is right. Each checkpoint in the store is whole: `checkpoint.json`, which holds the
+    digest of the rest, is uploaded last and deleted first. The writer uploads what it played before it reports it.
+    Methods raise StoreError; those called before a run starts raise SettingsError. Methods that upload or delete raise
+    TakenOverError if another driver owns the run by then, and change nothing in that case.
     """
 
     mirror: Mirror
-    turn: Turn = field(compare=False)
+    ownership: Ownership = field(compare=False)
     """Of the run or search that this folder is, or lies in."""
 
     @staticmethod
-    def at(storage: Storage, inside: str, turn: Turn | None = None) -> StoredFolder:
-        """By its relative path below the storage path. `turn`: of the run that it lies in; None: it is a run's own."""
+    def at(storage: Storage, inside: str, ownership: Ownership | None = None) -> S3RunFolder:
+        """The folder at a relative path below the storage path. `ownership`: that of the run that the folder lies in;
+        None: the folder is a run's own."""
         mirror = Mirror(storage, inside)
-        return StoredFolder(mirror.path, mirror, turn or Turn(mirror))
+        return S3RunFolder(mirror.path, mirror, ownership or Ownership(mirror))
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """On another machine it is that machine's copy."""
-        return StoredFolder.at, (self.mirror.storage, self.mirror.inside, self.turn)
+        """Unpickled on another machine, the folder is that machine's copy."""
+        return S3RunFolder.at, (self.mirror.storage, self.mirror.inside, self.ownership)
 
     @property
     def where(self) -> str:
@@ -59,48 +61,49 @@ class StoredFolder(RunFolder):
 
     @property
     def home(self) -> str:
-        return self.mirror.storage.place
+        return self.mirror.storage.location
 
-    def told(self, path: Path) -> str:
+    def shown(self, path: Path) -> str:
         return f"{self.mirror.url}/{path.relative_to(self.path).as_posix()}"
 
-    def below(self, inside: str) -> StoredFolder:
-        return StoredFolder.at(self.mirror.storage, f"{self.mirror.inside}/{inside}", self.turn)
+    def below(self, inside: str) -> S3RunFolder:
+        return S3RunFolder.at(self.mirror.storage, f"{self.mirror.inside}/{inside}", self.ownership)
 
-    def _taken(self) -> set[str]:
+    def _taken_names(self) -> set[str]:
         return set(self.mirror.store.folders())
 
     def exists(self) -> bool:
-        """If it does, what a command looks at is here then; another run's copy of the same name goes."""
+        """If the run exists, this downloads the files that commands read, and deletes a copy of another run of the same
+        name."""
         with self.mirror.as_settings_error():
             identity = self.mirror.read("id.json")
             if identity is None or self.mirror.about("experiment.yaml") is None:
                 return False
-            if not self.begun.is_file() or self.begun.read_bytes() != identity:
-                self._clear()
-            self.mirror.get(FOUND)
+            if not self.identity.is_file() or self.identity.read_bytes() != identity:
+                self._clear_copy()
+            self.mirror.download(COMMAND_FILES)
         return True
 
     def create(self, experiment_yaml: str, origin: Mapping[str, str] | None = None) -> None:
         with self.mirror.as_settings_error():
             if not self.exists():
-                self._clear()
+                self._clear_copy()
             super().create(experiment_yaml, origin)
-            self.put(self.begun)
-            self.put(self.experiment)
+            self.upload(self.identity)
+            self.upload(self.experiment)
 
-    def _clear(self) -> None:
-        """Deletes what is left here of another run of this name."""
+    def _clear_copy(self) -> None:
+        """Deletes this machine's copy of another run of the same name."""
         for path in self.path.iterdir() if self.path.is_dir() else ():
             if path.is_dir():
                 shutil.rmtree(path, ignore_errors=True)
-            elif path.name not in OTHERS:
+            elif path.name not in EARLIER_FILES:
                 path.unlink()
 
     def change(self, experiment_yaml: bytes) -> None:
         super().change(experiment_yaml)
         with self.mirror.as_settings_error():
-            self.put(self.experiment)
+            self.upload(self.experiment)
 
     def withdraw(self) -> None:
         super().withdraw()
@@ -108,75 +111,75 @@ class StoredFolder(RunFolder):
             journal = [*self.mirror.sizes("journal/"), DRIVER]
             self.mirror.delete(["experiment.yaml", "id.json", "run.log", *journal])
 
-    def _about(self) -> dict[str, Any]:
-        """A worker's machine may have no copy of it, or one of an earlier run."""
-        self.mirror.get([self.begun.name])
-        return super()._about()
+    def _identity(self) -> dict[str, Any]:
+        """A worker's machine may have no copy of the file, or one of an earlier run."""
+        self.mirror.download([self.identity.name])
+        return super()._identity()
 
-    def take(self) -> None:
-        self.turn.take()
+    def claim(self) -> None:
+        self.ownership.claim()
 
-    def take_up(self, until: int | None = None) -> None:
-        with self._copying():
-            there = self.mirror.sizes()
-            self.mirror.get(ROWS)
+    def restore(self, until: int | None = None) -> None:
+        with self._locked_copy():
+            stored = self.mirror.sizes()
+            self.mirror.download(RESUMED_FILES)
             for picture in self.pictures():
-                if there.get(f"samples/{picture.name}") != picture.stat().st_size:
+                if stored.get(f"samples/{picture.name}") != picture.stat().st_size:
                     picture.unlink()
                 else:
-                    self.mirror.note(picture)
-            last = reached(self) if until is None else until
-            known = [step for step in _steps(there) if last is None or step <= last]
-            if until is None:  # of nobody who goes on: they would count among those that are kept
-                self._discard(set(_steps(there)) - set(known))
-            newest = next((step for step in reversed(known) if self._brought(step)), None)
+                    self.mirror.mark_same(picture)
+            last = last_resumable_step(self) if until is None else until
+            resumable = [step for step in _steps(stored) if last is None or step <= last]
+            if until is None:  # nothing resumes from the later ones, and they would count among those that are kept
+                self._discard(set(_steps(stored)) - set(resumable))
+            newest = next((step for step in reversed(resumable) if self._download_checkpoint(step)), None)
             for path in self.checkpoints():
                 if step_of(path) != newest:
                     shutil.rmtree(path, ignore_errors=True)
 
-    def keep(self, step: int | None = None) -> None:
-        patiently(lambda: self._keep(step))
+    def save(self, step: int | None = None) -> None:
+        retry_while_unreachable(lambda: self._save(step))
 
-    def _keep(self, step: int | None) -> None:
-        self.turn.check()
-        self.mirror.put([*(self.path / name for name in ("experiment.yaml", *ROWS)), *self.pictures()])
+    def _save(self, step: int | None) -> None:
+        self.ownership.check()
+        self.mirror.upload([*(self.path / name for name in ("experiment.yaml", *RESUMED_FILES)), *self.pictures()])
         if step is not None:
-            self.mirror.put([self.checkpoint(step) / STATE])
-            self.mirror.put([self.checkpoint(step) / ABOUT])
-            self._delete(self.steps()[:-KEPT_CHECKPOINTS])
+            self.mirror.upload([self.checkpoint(step) / STATE])
+            self.mirror.upload([self.checkpoint(step) / ABOUT])
+            self._delete_checkpoints(self.steps()[:-KEPT_CHECKPOINTS])
             super().prune()
 
-    def bring(self, step: int | None = None) -> None:
-        with self._copying():
-            there = self.mirror.sizes()
-            self.mirror.get(name for name in ("experiment.yaml", *ROWS) if name in there)
-            self.mirror.get_dated(name for name in there if name.startswith("samples/"))
+    def refresh(self, step: int | None = None) -> None:
+        with self._locked_copy():
+            stored = self.mirror.sizes()
+            self.mirror.download(name for name in ("experiment.yaml", *RESUMED_FILES) if name in stored)
+            self.mirror.download_dated(name for name in stored if name.startswith("samples/"))
             if step is not None:
-                self._brought(step)
+                self._download_checkpoint(step)
 
-    def put(self, *files: Path) -> None:
-        self.turn.check()
-        self.mirror.put(files)
+    def refresh_file(self, file: Path) -> None:
+        self.mirror.download([file.relative_to(self.path).as_posix()])
 
-    def drop(self, file: Path) -> None:
-        self.turn.check()
-        super().drop(file)
+    def upload(self, *files: Path) -> None:
+        self.ownership.check()
+        self.mirror.upload(files)
+
+    def delete(self, file: Path) -> None:
+        self.ownership.check()
+        super().delete(file)
         self.mirror.delete([file.relative_to(self.path).as_posix()])
 
-    def bring_file(self, file: Path) -> None:
-        self.mirror.get([file.relative_to(self.path).as_posix()])
-
-    def of_ray(self, inside: str, nodes: int) -> dict[str, Any]:
-        """Several machines have no folder in common, and Ray wants one that all of them see."""
+    def ray_storage(self, inside: str, nodes: int) -> dict[str, Any]:
+        """Ray wants one folder that all machines see; several machines share only the store."""
         if nodes == 1:
-            return super().of_ray(inside, nodes)
+            return super().ray_storage(inside, nodes)
         from infra.stores.s3_arrow import filesystem
 
         files = filesystem(self.mirror.storage.endpoint_url)
         return {"storage_path": self.below(inside).where.removeprefix("s3://"), "storage_filesystem": files}
 
     def segments(self) -> Segments | None:
-        return Segments(self.mirror, self.turn)
+        return Segments(self.mirror, self.ownership)
 
     def steps(self) -> list[int]:
         return _steps(self.mirror.sizes("checkpoints/"))
@@ -184,18 +187,18 @@ class StoredFolder(RunFolder):
     def copy(self, step: int, into: Path) -> None:
         try:
             for name in (STATE, ABOUT):
-                self.mirror.store.get(f"{self.mirror.inside}/{_name(step, name)}", into / name)
+                self.mirror.store.get(f"{self.mirror.inside}/{_key(step, name)}", into / name)
         except NotThereError as error:
             raise FileNotFoundError(str(error)) from None
 
-    def at_hand(self, checkpoint: Path) -> Path:
-        run = StoredFolder.at(self.mirror.storage, self._inside(checkpoint.parent.parent))
+    def local_checkpoint(self, checkpoint: Path) -> Path:
+        run = S3RunFolder.at(self.mirror.storage, self._inside(checkpoint.parent.parent))
         with self.mirror.as_settings_error():
-            run.bring(step_of(checkpoint))
+            run.refresh(step_of(checkpoint))
         if not checkpoint.is_dir():
-            name = self.path.name
             raise SettingsError(
-                f"{run.told(checkpoint)} is damaged; nearest: --resume {name}, which goes on from an older one"
+                f"{run.shown(checkpoint)} is damaged",
+                nearest=f"--resume {self.path.name}, which goes on from an older one",
             )
         return checkpoint
 
@@ -213,23 +216,23 @@ class StoredFolder(RunFolder):
     def _discard(self, steps: Iterable[int]) -> None:
         steps = list(steps)
         if steps:
-            self.turn.check()
-        self._delete(steps)
+            self.ownership.check()
+        self._delete_checkpoints(steps)
 
-    def _delete(self, steps: Iterable[int]) -> None:
+    def _delete_checkpoints(self, steps: Iterable[int]) -> None:
         for step in steps:
-            self.mirror.delete([_name(step, ABOUT), _name(step, STATE)])
+            self.mirror.delete([_key(step, ABOUT), _key(step, STATE)])
 
-    def _copying(self) -> AbstractContextManager[None]:
-        """One process at a time: ranks on one machine have one copy."""
+    def _locked_copy(self) -> AbstractContextManager[None]:
+        """Admits one process at a time: all ranks on one machine share one copy."""
         self.path.mkdir(parents=True, exist_ok=True)
         return alone(self.path / "copy", lambda: None)
 
-    def _brought(self, step: int) -> bool:
-        """Whether the checkpoint is here now, as it is in the store, and whole."""
+    def _download_checkpoint(self, step: int) -> bool:
+        """Returns whether the checkpoint is now on this machine, whole and as it is in the store."""
         from gan_core.checkpoint import is_whole
 
-        path, about = self.checkpoint(step), self.mirror.read(_name(step, ABOUT))
+        path, about = self.checkpoint(step), self.mirror.read(_key(step, ABOUT))
         if about is None:
             return False
         if (path / ABOUT).is_file() and (path / ABOUT).read_bytes() == about and is_whole(path):
@@ -247,17 +250,17 @@ class StoredFolder(RunFolder):
         return True
 
 
-def stored_names_with(file: str, storage: Storage) -> list[str]:
+def s3_names_with(file: str, storage: Storage) -> list[str]:
     """The names below a storage path in S3 whose folder has such a file. Raises SettingsError."""
     root = Mirror(storage, "")
-    with root.told():
+    with root.as_settings_error():
         return [name for name in root.store.folders() if Mirror(storage, name).about(file) is not None]
 
 
-def _name(step: int, file: str) -> str:
+def _key(step: int, file: str) -> str:
     return f"checkpoints/step-{step:06d}/{file}"
 
 
 def _steps(names: Iterable[str]) -> list[int]:
-    """Of the checkpoints that are whole, lowest first."""
+    """The steps of the whole checkpoints among these files, lowest first."""
     return sorted(step_of(Path(name).parent) for name in names if name.endswith(f"/{ABOUT}"))

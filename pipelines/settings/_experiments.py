@@ -62,7 +62,7 @@ class CommonSettings(Settings):
         """The address of MLflow's pages of this run, or the command that opens them."""
         if self.tracking.server:
             return masked(self.tracking_uri)
-        tracked = self.storage.argument if self.tracking.uri is None else f" tracking.uri={self.tracking_uri}"
+        tracked = self.storage.command_suffix if self.tracking.uri is None else f" tracking.uri={self.tracking_uri}"
         return f"ganfleet ui{tracked}"
 
 

@@ -95,7 +95,7 @@ class Storage(Settings):
         return cache_folder().absolute() / "runs" / hashlib.sha256(address.encode()).hexdigest()[:16]
 
     @property
-    def words(self) -> list[str]:
+    def assignments(self) -> list[str]:
         """The settings with which another command finds the same storage, from any folder."""
         if not self.remote:
             return [f"storage.path={self.folder}"]
@@ -103,13 +103,13 @@ class Storage(Settings):
         return [f"storage.path={self.path}", *endpoint]
 
     @property
-    def argument(self) -> str:
-        """`words` with a blank before each, to follow a command; empty if the default finds the same storage."""
+    def command_suffix(self) -> str:
+        """`assignments`, each after a blank, to follow a command; empty if the default is the same storage."""
         if self.remote:
-            return "".join(f" {word}" for word in self.words)
+            return "".join(f" {word}" for word in self.assignments)
         return "" if self.folder == Path("runs").resolve() else f" storage.path={self.path}"
 
     @property
-    def place(self) -> str:
+    def location(self) -> str:
         """The absolute folder, or the S3 address, as messages name it."""
         return str(self.path) if self.remote else str(self.folder)

@@ -66,17 +66,17 @@ class UntrackedNote:
     def write(self, reason: str) -> None:
         """Writes the note."""
         write_atomic(self._file, reason.encode())
-        self._folder.put(self._file)
+        self._folder.upload(self._file)
 
     def clear(self) -> None:
         """Deletes the note if there is one."""
         if self:
-            self._folder.drop(self._file)
+            self._folder.delete(self._file)
 
 
 def print_untracked(console: Console, settings: CommonSettings, verb: str, name: str) -> None:
     """Prints the command that sends the rest."""
-    again = f"ganfleet {verb} --resume {name}{settings.storage.argument}"
+    again = f"ganfleet {verb} --resume {name}{settings.storage.command_suffix}"
     say(console, f"tracking     {masked(settings.tracking_uri)} is away and lacks the last of it; to bring it: {again}")
 
 

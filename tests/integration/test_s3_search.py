@@ -13,7 +13,7 @@ from mlflow import MlflowClient
 
 from gan_core.experiment import Data
 from infra.stores.protocol import silent
-from pipelines.data.write import planned, write
+from pipelines.data.write import plan_pack, write_pack
 from pipelines.runs._folder import RunFolder
 from pipelines.runs._lookup import run_folder
 from pipelines.settings._storage import Storage
@@ -43,20 +43,20 @@ def test_a_killed_search_is_finished_from_s3_in_an_empty_folder(tmp_path, moto_s
     client = boto3.session.Session().client("s3", endpoint_url=moto_server.url)
     client.create_bucket(Bucket="results")
     storage = Storage(path="s3://results/of mine", endpoint_url=moto_server.url)
-    write(planned(Data(image_size=8), 10**6), open_store("s3://results/digits", storage), "digits", silent)
+    write_pack(plan_pack(Data(image_size=8), 10**6), open_store("s3://results/digits", storage), "digits", silent)
     data = ("data.name=packed", "data.path=s3://results/digits")
     tracked = f"tracking.uri={tracking.url}"
 
     monkeypatch.setenv("GANFLEET_CACHE", str(tmp_path / "first cache"))
     (tmp_path / "first").mkdir()
-    begun = words("hunt", storage.path, TRIALS, *storage.words, *data, *BUDGET, tracked)
+    begun = words("hunt", storage.path, TRIALS, *storage.assignments, *data, *BUDGET, tracked)
     hit, _ = kill_at(begun, tmp_path / "first", run_folder(storage, "hunt").journal, evaluations=4, delay=0)
     assert hit, (tmp_path / "first" / "out").read_text()
     shutil.rmtree(os.environ["GANFLEET_CACHE"])
     shutil.rmtree(tmp_path / "first")
     monkeypatch.setenv("GANFLEET_CACHE", str(tmp_path / "second cache"))
     (tmp_path / "second").mkdir()
-    finish(["search", "--resume", "hunt", *storage.words], tmp_path / "second")
+    finish(["search", "--resume", "hunt", *storage.assignments], tmp_path / "second")
     assert list((tmp_path / "second").iterdir()) == [], "nothing is left where it was called"
 
     hunt = fetched(client, "results", "of mine/hunt", tmp_path / "hunt")
@@ -84,13 +84,13 @@ def test_a_driver_that_was_taken_over_ends_and_changes_nothing(tmp_path, moto_se
     client.create_bucket(Bucket=f"taken-{workers}")
     storage = Storage(path=f"s3://taken-{workers}/runs", endpoint_url=moto_server.url)
     endless = ("budget.rounds=100000", f"tracking.uri=sqlite:///{tmp_path}/mlflow.db", f"compute.workers={workers}")
-    begun = command(*words("hunt", storage.path, 2, *storage.words, *endless, "search.max_concurrent=1"))
+    begun = command(*words("hunt", storage.path, 2, *storage.assignments, *endless, "search.max_concurrent=1"))
     driver = subprocess.Popen(begun, cwd=tmp_path, env=environment(), stderr=subprocess.PIPE, text=True)
     journal = run_folder(storage, "hunt").journal
     try:
         while driver.poll() is None and evaluated(journal) < 2:
             time.sleep(0.05)
-        run_folder(storage, "hunt").take()
+        run_folder(storage, "hunt").claim()
         time.sleep(2)  # what was being put at that moment
         before = listed(client, f"taken-{workers}")
         said = driver.communicate(timeout=120)[1]

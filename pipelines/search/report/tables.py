@@ -1,4 +1,4 @@
-"""A search's files and what is printed at its end: trials, confirmed settings, the best, and where they lie."""
+"""A search's tables, as files and on the screen: trials, confirmed settings, the best settings."""
 
 from __future__ import annotations
 
@@ -21,25 +21,25 @@ from pipelines.search.confirmation.results import ConfirmedTrial
 from pipelines.settings import CommonSettings, SearchExperiment
 
 
-def write_result(folder: RunFolder, experiment: SearchExperiment, found: SearchResult) -> list[Path]:
-    """Writes `trials.csv`; `confirmed.csv`, if settings were confirmed; and, if a trial has a FID, `best.yaml` (to
-    train again), `best.json` and `best.png`.
+def write_tables(folder: RunFolder, experiment: SearchExperiment, result: SearchResult) -> list[Path]:
+    """Writes `trials.csv`. If settings were confirmed, writes `confirmed.csv`. If a trial has a FID, writes `best.yaml`
+    (to train again), `best.json` and `best.png`. Returns the files.
 
-    A search that is cut short before it confirmed anew leaves an earlier winner as it is.
+    The confirmed winner of an earlier driver stays until this one has confirmed its own.
     """
     written = [folder.path / "trials.csv"]
-    write_atomic(written[0], _trials(folder, found.outcomes).encode())
-    best = found.best
+    write_atomic(written[0], _trials(folder, result.outcomes).encode())
+    best = result.best
     about, picture = folder.best.with_suffix(".json"), folder.best.with_suffix(".png")
     if best is None or (best.confirmed is None and about.is_file() and "mean" in json.loads(about.read_bytes())):
         return written
-    if found.confirmed:
+    if result.confirmed:
         written.append(folder.path / "confirmed.csv")
-        write_atomic(written[-1], _confirmed(found.confirmed).encode())
+        write_atomic(written[-1], _confirmed(result.confirmed).encode())
     settings = experiment.trial(best.settings, best.seed).model_copy(update={"name": None})
     write_atomic(folder.best, settings.to_yaml().encode())
-    told = {**best.about, "checkpoint": os.path.relpath(best.checkpoint, folder.path)}
-    write_atomic(about, json.dumps(told, indent=1).encode())
+    content = {**best.about, "checkpoint": os.path.relpath(best.checkpoint, folder.path)}
+    write_atomic(about, json.dumps(content, indent=1).encode())
     write_atomic(picture, best.picture.read_bytes())
     return [*written, folder.best, about, picture]
 
@@ -62,13 +62,13 @@ def _trials(folder: RunFolder, outcomes: Sequence[Outcome]) -> str:
     for one in ranked(outcomes):
         values = [one.settings.get(name) for name in fields]
         numbers = [one.fid, one.step, one.images_per_second or None]
-        kept = folder.told(Path(one.checkpoint)) if one.checkpoint else None
+        kept = folder.shown(Path(one.checkpoint)) if one.checkpoint else None
         rows.append([one.trial, one.state, one.reason or None, *numbers, one.settings["name"], *values, kept])
     return _csv(rows)
 
 
 def _confirmed(confirmed: Sequence[ConfirmedTrial]) -> str:
-    """A row a setting, the winner first; then each seed's final and lowest FID."""
+    """A row per confirmed trial, the winner first, with the final and lowest FID of each seed at its end."""
     fields = _fields([one.trial for one in confirmed])
     seeds = [run.seed for run in confirmed[0].runs]
     by_seed = [f"{what}_{seed}" for seed in seeds for what in ("state", "fid", "best_fid")]
@@ -77,41 +77,41 @@ def _confirmed(confirmed: Sequence[ConfirmedTrial]) -> str:
     for one in confirmed:
         values = [one.trial.settings.get(name) for name in fields]
         each = [cell for run in one.runs for cell in (run.state, run.fid, run.best_fid)]
-        told = [one.mean, one.sd, one.lowest, one.highest, one.best_mean, one.trial.fid, len(one.lost)]
-        rows.append([one.trial.trial, one.family, *values, *told, *each])
+        summary = [one.mean, one.sd, one.lowest, one.highest, one.best_mean, one.trial.fid, len(one.lost)]
+        rows.append([one.trial.trial, one.family, *values, *summary, *each])
     return _csv(rows)
 
 
-def print_result(console: Console, folder: RunFolder, found: SearchResult, experiment: CommonSettings) -> None:
-    """Prints the tables of trials and of confirmed settings, the best settings and where things are."""
-    _say_trials(console, found.outcomes)
-    if found.confirmed:
-        _say_confirmed(console, found.confirmed)
-    best = found.best
+def print_tables(console: Console, folder: RunFolder, result: SearchResult, experiment: CommonSettings) -> None:
+    """Prints the tables of trials and of confirmed settings, the best settings, and where the files are."""
+    _print_trials(console, result.outcomes)
+    if result.confirmed:
+        _print_confirmed(console, result.confirmed)
+    best = result.best
     if best is None:
         say(console, "no trial has a FID")
         return
-    described = next(one.described for one in found.outcomes if one.trial == best.trial)
-    told, run = f"FID {number(best.fid)}", f"trial {best.trial}, step {best.step}"
+    described = next(one.described for one in result.outcomes if one.trial == best.trial)
+    score, run = f"FID {number(best.fid)}", f"trial {best.trial}, step {best.step}"
     if best.confirmed is not None:
-        told, run = best.confirmed.summary, f"{run}, shown with seed {best.seed}: FID {number(best.fid)}"
-    elif found.confirmed:
+        score, run = best.confirmed.summary, f"{run}, shown with seed {best.seed}: FID {number(best.fid)}"
+    elif result.confirmed:
         run += ", unconfirmed: none of the confirmed settings has a FID"
-    again = f"ganfleet train --from-search {folder.path.name}{experiment.storage.argument}"
+    again = f"ganfleet train --from-search {folder.path.name}{experiment.storage.command_suffix}"
     lines = {
-        "best": f"{told}  {described}  ({run})",
-        "samples": folder.told(folder.best.with_suffix(".png")),
-        "settings": f"{folder.told(folder.best)}   ({again})",
-        "trials": folder.told(folder.path / "trials.csv"),
+        "best": f"{score}  {described}  ({run})",
+        "samples": folder.shown(folder.best.with_suffix(".png")),
+        "settings": f"{folder.shown(folder.best)}   ({again})",
+        "trials": folder.shown(folder.path / "trials.csv"),
     }
-    if found.confirmed:
-        lines["confirmed"] = folder.told(folder.path / "confirmed.csv")
+    if result.confirmed:
+        lines["confirmed"] = folder.shown(folder.path / "confirmed.csv")
     for name, line in {**lines, "curves": experiment.curves}.items():
         say(console, f"{name:<9} {line}")
 
 
 def _table(headings: Sequence[str], rows: Sequence[Sequence[str]], words: Sequence[str]) -> Table:
-    """A plain table; the columns named in `words` to the left, numbers to the right."""
+    """A table without borders. Columns named in `words` are aligned left, the others right."""
     table = Table(box=None, padding=(0, 2, 0, 0))
     for heading in headings:
         table.add_column(heading, no_wrap=True, justify="left" if heading in words else "right")
@@ -120,7 +120,7 @@ def _table(headings: Sequence[str], rows: Sequence[Sequence[str]], words: Sequen
     return table
 
 
-def _say_trials(console: Console, outcomes: Sequence[Outcome]) -> None:
+def _print_trials(console: Console, outcomes: Sequence[Outcome]) -> None:
     fields = list(dict.fromkeys(name for one in outcomes for name in one.settings if name != "name"))
     rows = []
     for one in ranked(outcomes):
@@ -131,7 +131,7 @@ def _say_trials(console: Console, outcomes: Sequence[Outcome]) -> None:
     console.print(table, soft_wrap=not console.is_terminal)
 
 
-def _say_confirmed(console: Console, confirmed: Sequence[ConfirmedTrial]) -> None:
+def _print_confirmed(console: Console, confirmed: Sequence[ConfirmedTrial]) -> None:
     seeds = len(confirmed[0].runs)
     say(console, f"\nplayed again, {seeds} seed{'' if seeds == 1 else 's'} each; the best mean of final FIDs wins")
     rows = []

@@ -16,7 +16,7 @@ from rich.console import Console
 
 from infra.stores.protocol import UnreachableError
 from pipelines.launch._session import run
-from pipelines.runs._disk_full import FullDiskError, full_disk_told
+from pipelines.runs._disk_full import FullDiskError, as_full_disk_error
 from pipelines.runs._lookup import run_folder
 from pipelines.runs._ownership import TakenOverError
 from pipelines.settings._storage import Storage
@@ -91,15 +91,15 @@ def test_only_whose_run_it_still_is_puts_its_log(tmp_path, moto_server, monkeypa
     bucket = f"logs-{uuid.uuid4().hex}"
     boto3.session.Session().client("s3", endpoint_url=moto_server.url).create_bucket(Bucket=bucket)
     storage = Storage(path=f"s3://{bucket}/runs", endpoint_url=moto_server.url)
-    words = [*storage.words, "tracking.uri=sqlite:////tmp/none.db"]
+    words = [*storage.assignments, "tracking.uri=sqlite:////tmp/none.db"]
     experiment, folder = small_train(tmp_path, "wgan", "run", *words), run_folder(storage, "run")
     folder.create(experiment.to_yaml())
 
     def play(_: Console) -> None:
         folder.log.write_bytes(b"of the first")
-        folder.take()
+        folder.claim()
         if taken:
-            run_folder(storage, "run").take()
+            run_folder(storage, "run").claim()
             folder.mirror.write("run.log", b"of the second")
         raise end
 
@@ -142,12 +142,12 @@ def test_a_full_disk_is_one_line_that_names_what_lies_on_it(tmp_path, monkeypatc
 )
 def test_a_file_whose_name_is_told_says_which_disk_it_is(tmp_path, monkeypatch, file, place):
     monkeypatch.setenv("GANFLEET_CACHE", str(tmp_path / "cache"))
-    with pytest.raises(FullDiskError) as told, full_disk_told(Storage(path=tmp_path / "runs")):
+    with pytest.raises(FullDiskError) as told, as_full_disk_error(Storage(path=tmp_path / "runs")):
         raise OSError(errno.EDQUOT, os.strerror(errno.EDQUOT), str(tmp_path / file))
     assert str(told.value).startswith(place.format(tmp_path))
     assert "Disk quota exceeded" in str(told.value)
 
 
 def test_what_else_goes_wrong_with_a_file_stays_what_it_is(tmp_path):
-    with pytest.raises(FileNotFoundError), full_disk_told(Storage(path=tmp_path)):
+    with pytest.raises(FileNotFoundError), as_full_disk_error(Storage(path=tmp_path)):
         (tmp_path / "none").read_text()
