@@ -101,7 +101,7 @@ def _typed(line: CommandLine, request: Request[Any]) -> list[str]:
     replaced = tuple(f"{key}=" for key in ("name", "storage.path", *_FILES))
     kept = [word for word in line.assignments if not word.startswith(replaced)]
     storage = [word.partition("=")[2] for word in line.assignments if word.startswith("storage.path=")]
-    place = Storage.load({"path": storage[-1]}).place if storage else folder.home
+    place = Storage.load({"path": storage[-1]}).location if storage else folder.home
     words = [*line.families, *kept, *absolute, f"name={folder.path.name}", f"storage.path={place}"]
     return [*words, "--from-search", line.from_search] if line.from_search is not None else words
 

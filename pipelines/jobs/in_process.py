@@ -56,8 +56,8 @@ def in_process(
     wanted = experiment.compute.device
     device = "cuda" if wanted == "cuda" or (wanted == "auto" and torch.cuda.is_available()) else "cpu"
     with folder.sole_writer():
-        folder.take()
-        folder.take_up()
+        folder.claim()
+        folder.restore()
         yield from play(experiment, folder, reference, target, device, resume_checkpoint(folder))
 
 

@@ -53,7 +53,9 @@ def resumed_search(name: str, assignments: Sequence[str]) -> tuple[SearchExperim
 def _split_storage(assignments: Sequence[str]) -> tuple[Storage, list[str]]:
     """Where the run is to be found, and what is to change."""
     where = [word for word in assignments if word.startswith(("storage.path=", "storage.endpoint_url="))]
-    return CommonSettings().override(*where).storage, [word for word in assignments if not word.startswith("storage.path=")]
+    return CommonSettings().override(*where).storage, [
+        word for word in assignments if not word.startswith("storage.path=")
+    ]
 
 
 def _check(changes: Sequence[str], allowed: Sequence[str]) -> None:

@@ -1,33 +1,35 @@
-"""The folder of a run: its layout, its copy in S3, how a name finds it.
+"""The folder of a run: its layout, its synchronisation with S3, and how a name finds it.
 
 Nothing here imports torch or Ray."""
 
-from pipelines.runs._disk_full import FullDiskError, full_disk_told
-from pipelines.runs._folder import RunFolder, step_of
+from pipelines.runs._disk_full import FullDiskError, as_full_disk_error
+from pipelines.runs._folder import RunFolder
 from pipelines.runs._journal_segments import Segments
-from pipelines.runs._lineage import Pointer, lineage, lineage_tags, pointer_file, reached
+from pipelines.runs._lineage import Pointer, last_resumable_step, lineage, lineage_tags, pointer_file
 from pipelines.runs._lookup import find_checkpoint, find_run, names_with, run_folder, run_names
 from pipelines.runs._mirror import Mirror, shared_cache
-from pipelines.runs._ownership import TakenOverError, ending
+from pipelines.runs._ownership import TakenOverError, stop_requested
+from pipelines.runs._paths import RunPaths, step_of
 
 __all__ = [
     "FullDiskError",
     "Mirror",
     "Pointer",
     "RunFolder",
+    "RunPaths",
     "Segments",
     "TakenOverError",
-    "ending",
+    "as_full_disk_error",
     "find_checkpoint",
     "find_run",
-    "full_disk_told",
+    "last_resumable_step",
     "lineage",
     "lineage_tags",
     "names_with",
     "pointer_file",
-    "reached",
     "run_folder",
     "run_names",
     "shared_cache",
     "step_of",
+    "stop_requested",
 ]

@@ -1,4 +1,4 @@
-"""A disk that is full: told with the setting that says where it is."""
+"""A full disk, as an error that names the setting which chose the disk."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ _FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 class FullDiskError(StoreError):
-    """No space is left for what was to be written. Once there is some, the run can be gone on with."""
+    """No space is left on a disk. Once there is some, the run can be resumed."""
 
 
 @contextmanager
-def full_disk_told(storage: Storage) -> Iterator[None]:
-    """Raises FullDiskError for what says so in the system's words; on the machine whose disk it is."""
+def as_full_disk_error(storage: Storage) -> Iterator[None]:
+    """Raises the system's error of a full disk as FullDiskError. It must run on the machine that has the disk."""
     try:
         yield
     except OSError as error:
         if error.errno not in _FULL:
             raise
-        raise FullDiskError(_line(error, storage)) from error
+        raise FullDiskError(_message(error, storage)) from error
 
 
-def _line(error: OSError, storage: Storage) -> str:
-    """A file that was open already has no name in the error: then it is the place with the least space left."""
+def _message(error: OSError, storage: Storage) -> str:
+    """The error of a file that was already open does not name the file: then the fullest disk is the one meant."""
     cache = cache_folder().absolute()
     places = {cache: f"the cache {cache}"}
     if not storage.remote:
@@ -46,6 +46,6 @@ def _line(error: OSError, storage: Storage) -> str:
 
 
 def _free(folder: Path) -> int:
-    """Bytes for a folder that may not be there yet."""
-    there = next(path for path in (folder, *folder.parents) if path.exists())
-    return shutil.disk_usage(there).free
+    """Free bytes on the disk of a folder that may not exist yet."""
+    existing = next(path for path in (folder, *folder.parents) if path.exists())
+    return shutil.disk_usage(existing).free

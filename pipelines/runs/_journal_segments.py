@@ -6,26 +6,26 @@ from pathlib import Path
 
 from infra.threads import each
 from pipelines.runs._mirror import THREADS, Mirror
-from pipelines.runs._ownership import Turn, patiently
+from pipelines.runs._ownership import Ownership, retry_while_unreachable
 
 SEGMENT_BYTES = 65536
-"""Of a journal; each line that is added is put with those of its segment before it."""
+"""The size at which a new segment begins. To add a line, its whole segment is uploaded again."""
 
 
 class Segments:
-    """A journal in a store, in segments that are put whole: what is added costs as much as a segment at most.
+    """A journal in a store, cut into segments, so that adding a line uploads one segment at most.
 
-    Each driver begins segments of its own, and one that was taken over writes no more: what a store cannot lock, the
-    later one has.
+    Each driver begins new segments, and a driver that was taken over writes no more: the last driver to claim the
+    search owns its journal.
     """
 
-    def __init__(self, mirror: Mirror, turn: Turn) -> None:
-        self._mirror, self._turn = mirror, turn
+    def __init__(self, mirror: Mirror, ownership: Ownership) -> None:
+        self._mirror, self._ownership = mirror, ownership
         self._segment, self._lines = 0, b""
 
-    def take(self) -> bytes:
-        """All lines that were added until now; whoever added them adds no more."""
-        self._turn.take()
+    def claim(self) -> bytes:
+        """Makes this driver the owner of the journal, and returns all lines that were added until now."""
+        self._ownership.claim()
         names = sorted(name for name in self._mirror.sizes("journal/"))
         self._segment = max((int(Path(name).stem) for name in names), default=0) + 1
         found: dict[str, bytes] = {}
@@ -37,13 +37,13 @@ class Segments:
         return b"".join(found[name] for name in names)
 
     def add(self, line: bytes) -> None:
-        """It is in the store when this returns. Raises TakenOverError."""
+        """Adds a line; it is in the store when this returns. Raises TakenOverError."""
         lines = self._lines + line
 
         def write() -> None:
-            self._turn.check()
+            self._ownership.check()
             self._mirror.write(f"journal/{self._segment:06d}.jsonl", lines)
 
-        patiently(write)
+        retry_while_unreachable(write)
         full = len(lines) >= SEGMENT_BYTES
         self._segment, self._lines = self._segment + full, b"" if full else lines

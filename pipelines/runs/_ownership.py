@@ -1,6 +1,6 @@
-"""Which driver plays a run that is kept in S3, and how long it waits for a store that is away.
+"""Which driver owns a run in S3, and how long a driver waits for a store that does not answer.
 
-S3 cannot lock. So the last driver that took a run owns it, and an earlier one keeps and deletes nothing more.
+S3 has no locks. So the last driver that claimed a run owns it, and an earlier one can no longer save or delete.
 """
 
 from __future__ import annotations
@@ -16,34 +16,34 @@ from dataclasses import dataclass
 from infra.stores.protocol import StoreError, UnreachableError
 from pipelines.runs._mirror import Mirror
 
-PATIENCE, PAUSE = 300.0, 5.0
-"""Seconds for which a store that is away is asked again to keep what was played, and between two times."""
-ending = threading.Event()
-"""Set once this process was told to end: from then on it waits for no store."""
+RETRY_SECONDS, RETRY_PAUSE = 300.0, 5.0
+"""How long saving is retried while the store does not answer, and the pause between two attempts."""
+stop_requested = threading.Event()
+"""Set once this process was asked to end; from then on it does not wait for a store."""
 DRIVER = "driver"
-"""The file that says which driver goes on with a run or search: the last one that took it."""
+"""The file in the store with the token of the driver that claimed the run last."""
 
 _LOG = logging.getLogger(__name__)
 
 
 class TakenOverError(StoreError):
-    """Another driver goes on with the run or search."""
+    """Another driver has claimed the run or search."""
 
 
 @dataclass
-class Turn:
-    """Which driver goes on with a run or search: the last one that took it, for a store cannot lock.
+class Ownership:
+    """Whether this driver owns a run or search in a store that has no locks: the last driver to claim it does.
 
-    The run's folder and all folders inside have one in common, and it goes along to whoever plays there.
+    A run's folder and all folders inside share one, and it is pickled with them to the workers.
     """
 
     mirror: Mirror
     """Of the run's or search's own folder."""
     token: bytes | None = None
-    """What this driver signed with; None until it does, and until then nobody asks."""
+    """What this driver wrote when it claimed the run; None before that, and then `check` does nothing."""
 
-    def take(self) -> None:
-        """From now on it is this driver's. Raises TakenOverError if it was before, and is another's now."""
+    def claim(self) -> None:
+        """Makes this driver the owner. Raises TakenOverError if it was the owner before and is no longer."""
         if self.token is not None:
             self.check()
             return
@@ -52,8 +52,8 @@ class Turn:
         self.token = token
 
     def check(self) -> None:
-        """Raises TakenOverError if another took it since. One request: there is a check before each line of a journal,
-        and before each checkpoint."""
+        """Raises TakenOverError if another driver has claimed the run since. It costs one request, before each line of
+        a journal and before each checkpoint."""
         if self.token is None:
             return
         found = self.mirror.about(DRIVER)
@@ -61,14 +61,15 @@ class Turn:
             raise TakenOverError(f"{self.mirror.url}: another driver has taken it over")
 
 
-def patiently(keep: Callable[[], None]) -> None:
-    """Does what may be done again, and does it again while the store is away. Raises UnreachableError in the end."""
-    end = time.monotonic() + PATIENCE
+def retry_while_unreachable(save: Callable[[], None]) -> None:
+    """Calls `save`, which may run more than once, until the store answers. Raises UnreachableError after
+    RETRY_SECONDS, or once this process was asked to end."""
+    end = time.monotonic() + RETRY_SECONDS
     while True:
         try:
-            return keep()
+            return save()
         except UnreachableError as error:
-            if ending.is_set() or time.monotonic() >= end:
+            if stop_requested.is_set() or time.monotonic() >= end:
                 raise
             _LOG.warning("%s; asking again", error)
-            ending.wait(PAUSE)
+            stop_requested.wait(RETRY_PAUSE)

@@ -1,4 +1,4 @@
-"""What a search found: its trials, its confirmed settings, and the best of them."""
+"""The result of a search: its trials, its confirmed settings, and the best run."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipelines.runs import RunFolder
+from pipelines.runs import RunPaths
 from pipelines.search._outcome import Outcome, best_of
 from pipelines.search.confirmation.results import ConfirmedTrial, winner_of
 
 
 @dataclass(frozen=True)
 class BestRun:
-    """The run that stands for the best settings: the search's own, or of the confirmed ones the typical."""
+    """The run that represents the best settings: a trial of the search, or the typical run of the confirmed winner."""
 
     trial: str
     settings: dict[str, Any]
@@ -22,46 +22,48 @@ class BestRun:
     step: int
     checkpoint: Path
     seed: int | None = None
-    """None: the search's."""
+    """None: the seed of the search."""
     confirmed: ConfirmedTrial | None = None
 
     @property
     def picture(self) -> Path:
-        """Its last samples."""
-        return RunFolder(self.checkpoint.parent.parent).picture(self.step)
+        """The sample grid of its last evaluation."""
+        return RunPaths(self.checkpoint.parent.parent).picture(self.step)
 
     @property
     def about(self) -> dict[str, Any]:
-        """What `best.json` says beside the checkpoint."""
-        told: dict[str, Any] = {"trial": self.trial, "fid": self.fid, "step": self.step}
+        """The content of `best.json`, without the path of the checkpoint."""
+        about: dict[str, Any] = {"trial": self.trial, "fid": self.fid, "step": self.step}
         if self.confirmed is not None:
             seeds = [run.seed for run in self.confirmed.runs]
-            told |= {"mean": self.confirmed.mean, "sd": self.confirmed.sd, "seeds": seeds, "seed": self.seed}
-        return told
+            about |= {"mean": self.confirmed.mean, "sd": self.confirmed.sd, "seeds": seeds, "seed": self.seed}
+        return about
 
     @property
     def tags(self) -> dict[str, str]:
-        """What it is, as MLflow's tags."""
-        told = {"ganfleet.best.trial": self.trial, "ganfleet.best.fid": f"{self.fid:.4f}"}
+        """MLflow tags of the search's run that name it."""
+        tags = {"ganfleet.best.trial": self.trial, "ganfleet.best.fid": f"{self.fid:.4f}"}
         if self.confirmed is not None:
-            told["ganfleet.best.mean"] = f"{self.confirmed.mean:.4f}"
+            tags["ganfleet.best.mean"] = f"{self.confirmed.mean:.4f}"
             if self.confirmed.sd is not None:
-                told["ganfleet.best.sd"] = f"{self.confirmed.sd:.4f}"
-            told["ganfleet.best.seeds"] = ",".join(str(run.seed) for run in self.confirmed.runs)
-        return told
+                tags["ganfleet.best.sd"] = f"{self.confirmed.sd:.4f}"
+            tags["ganfleet.best.seeds"] = ",".join(str(run.seed) for run in self.confirmed.runs)
+        return tags
 
 
 @dataclass(frozen=True)
 class SearchResult:
-    """How the trials stand, and how the best settings did when they were played again."""
+    """The outcome of each trial, and the confirmed settings, the winner first."""
 
     outcomes: Sequence[Outcome]
     confirmed: Sequence[ConfirmedTrial]
+    complete: bool = True
+    """Whether all trials and confirmation runs have ended."""
 
     @property
     def best(self) -> BestRun | None:
-        """The confirmed winner; where no setting is confirmed, or not yet all of them, the trial of the lowest FID."""
-        winner = winner_of(self.confirmed) if all(one.whole for one in self.confirmed) else None
+        """The confirmed winner. Without one, or until all confirmation runs have ended, the trial of the lowest FID."""
+        winner = winner_of(self.confirmed) if all(one.all_ended for one in self.confirmed) else None
         if winner is not None:
             run = winner.typical
             assert run.fid is not None

@@ -17,9 +17,9 @@ from pipelines.runs import RunFolder
 from pipelines.settings import CommonSettings
 
 PAUSE_SECONDS = 30.0
-"""Between two attempts while a run is training."""
+"""Seconds between two attempts while a run is training."""
 FINAL_SECONDS = 60.0
-"""For all attempts after training."""
+"""Seconds for all attempts after training."""
 
 _LOG = logging.getLogger(__name__)
 
@@ -29,7 +29,7 @@ class TrackingRetry:
 
     def __init__(self) -> None:
         self.error = ""
-        """Of the last attempt that failed."""
+        """The message of the last attempt that failed."""
         self._deadline, self._not_before = -math.inf, -math.inf
 
     def start_final_minute(self) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipelines.runs import RunFolder
+from pipelines.runs import RunPaths
 from pipelines.search._outcome import Outcome
 
 
@@ -32,7 +32,7 @@ class Point:
     fid: float
 
 
-def points(folder: RunFolder, outcomes: Sequence[Outcome]) -> list[Point]:
+def points(folder: RunPaths, outcomes: Sequence[Outcome]) -> list[Point]:
     """Every evaluation of a search, in order of time; what was played without one counts too."""
     moments = sorted(
         (moment for one in outcomes for moment in _moments(folder.trial(one.trial), one)), key=lambda moment: moment.at
@@ -54,7 +54,7 @@ def best_so_far(points: Sequence[Point]) -> list[Point]:
     return found
 
 
-def _moments(folder: RunFolder, trial: Outcome) -> Iterator[Moment]:
+def _moments(folder: RunPaths, trial: Outcome) -> Iterator[Moment]:
     """A trial's, in their order. An evaluation was made when its sample grid was written: a row has no time."""
     seen, at = 0, 0.0
     file = folder.path / "metrics.jsonl"

@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from pipelines.console import number
 from pipelines.evaluate.pictures import corner
-from pipelines.runs import RunFolder
+from pipelines.runs import RunPaths
 from pipelines.search._outcome import Outcome, ranked
 
 BEST, FAILED = 64, 16
@@ -25,7 +25,7 @@ _CAPTION_LINES = 4
 _RED = (190, 30, 30)
 
 
-def draw_sheet(folder: RunFolder, outcomes: Sequence[Outcome], image_size: int | None) -> Image.Image | None:
+def draw_sheet(folder: RunPaths, outcomes: Sequence[Outcome], image_size: int | None) -> Image.Image | None:
     """The last sample grid of the best trials, then those of failed ones, each with its FID and settings below.
 
     `image_size`: the side of a sample, of which a cell shows four by four; None where the grid is a scatter of points.

@@ -15,7 +15,7 @@ from gan_core.experiment import POINTS
 from infra.files import write_atomic
 from pipelines.console import say
 from pipelines.evaluate.pictures import png
-from pipelines.runs import RunFolder
+from pipelines.runs import RunPaths
 from pipelines.search._outcome import Outcome
 from pipelines.search.confirmation.results import ConfirmedTrial
 from pipelines.search.plots._boxes import draw_boxes
@@ -31,13 +31,13 @@ from pipelines.settings import SearchExperiment
 _LOG = logging.getLogger(__name__)
 
 
-def learned_folder(folder: RunFolder) -> Path:
+def learned_folder(folder: RunPaths) -> Path:
     """Where the pictures lie."""
     return folder.path / "learned"
 
 
 def draw_learned(
-    folder: RunFolder,
+    folder: RunPaths,
     experiment: SearchExperiment,
     outcomes: Sequence[Outcome],
     confirmed: Sequence[ConfirmedTrial] = (),
@@ -63,7 +63,7 @@ def draw_learned(
         return _write(folder, drawn)
 
 
-def _write(folder: RunFolder, drawn: Mapping[str, Figure | Image.Image | None]) -> list[Path]:
+def _write(folder: RunPaths, drawn: Mapping[str, Figure | Image.Image | None]) -> list[Path]:
     """Writes the pictures that there are, as `learned/NAME.png`, and deletes those that are no more."""
     written = []
     for name, picture in drawn.items():
@@ -79,7 +79,7 @@ def _write(folder: RunFolder, drawn: Mapping[str, Figure | Image.Image | None]) 
 
 def try_to_draw(
     console: Console,
-    folder: RunFolder,
+    folder: RunPaths,
     experiment: SearchExperiment,
     outcomes: Sequence[Outcome],
     confirmed: Sequence[ConfirmedTrial] = (),

@@ -9,7 +9,7 @@ from pipelines.runs._folder import RunFolder
 from pipelines.runs._lookup import find_checkpoint, find_run, run_names
 from pipelines.search._best import SearchResult
 from pipelines.search._outcome import Outcome
-from pipelines.search.report.tables import write_result
+from pipelines.search.report.tables import write_tables
 from pipelines.settings._experiments import SearchExperiment
 from pipelines.settings._storage import Storage
 from tests.pipelines.tiny import small_search, small_train
@@ -144,7 +144,7 @@ def best_of_trials(runs) -> RunFolder:
         (folder.path / "samples" / "step-000020.png").write_bytes(b"a picture")
         saved = str(folder.checkpoint(20))
         outcomes.append(Outcome(trial, "completed", {"name": "wgan", "lr": 0.1}, 20, 20, fid, 1.0, saved))
-    write_result(hunt, SearchExperiment.from_yaml(hunt.experiment.read_text()), SearchResult(outcomes, []))
+    write_tables(hunt, SearchExperiment.from_yaml(hunt.experiment.read_text()), SearchResult(outcomes, []))
     return hunt
 
 

@@ -24,6 +24,7 @@ from infra.mlflow.tracker import opened_run, prepare
 from infra.stores.protocol import StoreError, UnreachableError
 from pipelines.evaluate.reference import prepare_reference
 from pipelines.launch._request import folder_of
+from pipelines.runs import _journal_segments, _ownership
 from pipelines.runs import _mirror as mirror
 from pipelines.runs._folder import RunFolder
 from pipelines.runs._lineage import lineage
@@ -71,7 +72,7 @@ class Machine:
         """From now on, one that has nothing."""
         self._count += 1
         self._patch.setenv("GANFLEET_CACHE", str(self._folder / f"machine-{self._count}"))
-        mirror._put.clear()
+        mirror._uploaded.clear()
 
 
 @pytest.fixture
@@ -114,14 +115,14 @@ def played_until(step: int, experiment: TrainExperiment, folder: RunFolder, refe
 
 def gone_on(experiment: TrainExperiment, folder: RunFolder, reference: bytes) -> tuple[int | None, list[LoggedStep]]:
     """As a worker does: the step that it goes on from, and its events."""
-    folder.take_up()
+    folder.restore()
     start = resume_checkpoint(folder)
     return start and int(start.name[5:]), list(play(experiment, folder, reference, target=None, start=start))
 
 
 def is_as(folder: RunFolder, played: PlayedRun) -> bool:
     """Whether a run came to the same end, by what the store has of it."""
-    folder.bring(LAST)
+    folder.refresh(LAST)
     ours, theirs = ([timeless(row) for row in rows(one.path)] for one in (folder, played.folder))
     pictures = [[path.read_bytes() for path in one.pictures()] for one in (folder, played.folder)]
     same = digest(folder.checkpoint(LAST)) == digest(played.folder.checkpoint(LAST))
@@ -202,11 +203,11 @@ def test_what_lies_on_a_machine_never_wins_over_the_store(place, machine, played
     assert there.steps()[-1] == 15
     state = digest(there.checkpoint(15))
     monkeypatch.setenv("GANFLEET_CACHE", str(first))
-    mirror._put.clear()
+    mirror._uploaded.clear()
     back = run_folder(place, "run")
     assert [int(path.name[5:]) for path in back.checkpoints()] == [3, 6]
     (back.path / "samples" / "step-000099.png").write_bytes(b"of no run")
-    back.take_up()
+    back.restore()
     assert [int(path.name[5:]) for path in back.checkpoints()] == [15]
     assert digest(back.checkpoint(15)) == state
     assert rows(back.path)[-1]["step"] == 15
@@ -218,12 +219,12 @@ def test_what_lies_on_a_machine_never_wins_over_the_store(place, machine, played
 def test_the_driver_of_a_run_that_was_taken_over_keeps_no_more(place, machine, played, reference):
     """Its machine still plays when another driver, on another machine, goes on with the same run."""
     experiment, folder = begun(place, played)
-    folder.take()
+    folder.claim()
     events = play(experiment, pickle.loads(pickle.dumps(folder)), reference, target=None)
     assert next(event for event in events if event.checkpoint).step == 3
     machine.another()
     second = find_run("run", place)
-    second.take()
+    second.claim()
     with pytest.raises(TakenOverError, match=f"{place.path}/run: another driver has taken it over"):
         list(events)
     assert second.steps() == [3], "nothing was put, and nothing deleted"
@@ -256,10 +257,10 @@ def test_a_trial_of_a_search_that_was_taken_over_keeps_and_deletes_no_more(
                 lambda: list(events),
                 lambda: trial.discard_after(3),
                 lambda: trial.prune(keep=1),
-                trial.take_up,
+                trial.restore,
                 lambda: exploit(trial, donor, 5, {"lr": 0.1}),
-                lambda: trial.put(trial.experiment),
-                lambda: trial.drop(trial.experiment),
+                lambda: trial.upload(trial.experiment),
+                lambda: trial.delete(trial.experiment),
             ):
                 with pytest.raises(TakenOverError, match=f"{place.path}/hunt: another driver has taken it over"):
                     late()
@@ -327,7 +328,7 @@ def test_checkpoints_without_their_rows_are_not_gone_on_from(place, machine, pla
     assert folder.steps() == [6, 9, 12]
     machine.another()
     again = find_run("run", place)
-    again.take_up()
+    again.restore()
     assert again.steps() == [6]
     assert resume_checkpoint(again) == again.checkpoint(6)
     gone_on(experiment, again, reference)
@@ -340,7 +341,7 @@ def test_what_comes_after_a_step_that_was_reported_is_forgotten_everywhere(place
     assert folder.steps() == [6, 9, 12]
     machine.another()
     again = find_run("run", place)
-    again.take_up(until=11)
+    again.restore(until=11)
     assert [int(path.name[5:]) for path in again.checkpoints()] == [9]
     again.discard_after(11)
     assert again.steps() == [6, 9]
@@ -397,10 +398,10 @@ def test_a_store_that_is_away_is_waited_for(place, machine, played, reference, c
     through = place.override(f"endpoint_url={cable.url}")
     experiment, folder = begun(through, played)
     mending = Mending(cable)
-    monkeypatch.setattr(mirror, "PAUSE", 0.0)
+    monkeypatch.setattr(_ownership, "RETRY_PAUSE", 0.0)
     mirror._LOG.addHandler(mending)
     try:
-        folder.take()
+        folder.claim()
         for event in play(experiment, folder, reference, target=None):
             if event.step == 8:
                 cable.cut_next()
@@ -419,8 +420,8 @@ def test_a_store_that_is_away_is_waited_for(place, machine, played, reference, c
 
 def test_a_store_that_stays_away_is_not_waited_for_without_end(place, machine, played, reference, cable, monkeypatch):
     experiment, folder = begun(place.override(f"endpoint_url={cable.url}"), played)
-    monkeypatch.setattr(mirror, "PATIENCE", 0.0)
-    folder.take()
+    monkeypatch.setattr(_ownership, "RETRY_SECONDS", 0.0)
+    folder.claim()
     events = play(experiment, folder, reference, target=None)
     next(events)
     cable.cut_next()
@@ -430,12 +431,12 @@ def test_a_store_that_stays_away_is_not_waited_for_without_end(place, machine, p
 
 def test_who_was_told_to_end_waits_for_no_store(place, machine, cable, monkeypatch):
     folder = run_folder(place.override(f"endpoint_url={cable.url}"), "run")
-    folder.take()
-    monkeypatch.setattr(mirror, "ending", threading.Event())
-    mirror.ending.set()
+    folder.claim()
+    monkeypatch.setattr(_ownership, "stop_requested", threading.Event())
+    _ownership.stop_requested.set()
     cable.cut_next()
     with pytest.raises(UnreachableError):
-        folder.keep()
+        folder.save()
 
 
 def test_a_second_driver_on_the_same_machine_touches_nothing_while_the_first_plays(place, machine, played, reference):
@@ -486,7 +487,7 @@ def test_what_is_taken_back_leaves_nothing(place, machine, played):
     with Journal(folder.journal, folder.segments()) as journal:
         journal.begin("t0001", {"settings": {"name": "wgan"}})
     folder.log.write_text("a log")
-    folder.put(folder.log)
+    folder.upload(folder.log)
     folder.withdraw()
     assert list(of(folder).sizes()) == []
     begun(place, played)
@@ -520,16 +521,16 @@ def test_where_nodes_share_no_folder_rays_files_go_to_the_store(place, machine, 
     if told_by != "setting":
         monkeypatch.setenv(told_by, endpoint)
         storage = Storage(path=place.path)
-    given = run_folder(storage, "run").of_ray("tune", nodes=2)
+    given = run_folder(storage, "run").ray_storage("tune", nodes=2)
     files = pickle.loads(pickle.dumps(given["storage_filesystem"]))
     files.create_dir(given["storage_path"], recursive=True)
     with files.open_output_stream(f"{given['storage_path']}/state") as out:
         out.write(b"of Ray")
     assert Mirror(place, "run").read("tune/state") == b"of Ray"
     assert run_names(storage) == []
-    run_folder(storage, "run").take_up()
-    run_folder(storage, "run").bring()
-    assert run_folder(storage, "run").of_ray("tune", nodes=1) == {"storage_path": str(storage.folder / "run" / "tune")}
+    run_folder(storage, "run").restore()
+    run_folder(storage, "run").refresh()
+    assert run_folder(storage, "run").ray_storage("tune", nodes=1) == {"storage_path": str(storage.folder / "run" / "tune")}
 
 
 # A population
@@ -541,11 +542,11 @@ def test_weights_are_taken_from_the_store(place, machine, played, reference):
     _, taker = begun(place, played, "taker")
     machine.another()
     donor, taker = run_folder(place, "donor"), run_folder(place, "taker")
-    taker.take_up()
+    taker.restore()
     assert exploit(taker, donor, 5, {"lr": 0.1}) == 6
     machine.another()
     taker = run_folder(place, "taker")
-    taker.take_up()
+    taker.restore()
     assert lineage(taker) == [{"step": 0, "parent_step": 6, "parent": "donor", "settings": {"lr": 0.1}}]
     assert exploit(taker, run_folder(place, "donor"), 5, {"lr": 0.1}) == 6, "what was done is not done again"
     assert digest(taker.checkpoint(6)) == digest(played.folder.checkpoint(6))
@@ -615,28 +616,28 @@ def test_a_trial_that_ends_while_its_store_is_away_is_closed_later(place, machin
         trial = Local(context).trial("t0001")
         journal.end("t0001", "completed", result=scalars(trial.step()))
         trial.stop()
-        watch = SearchMonitor(context, journal, SearchBudget(journal), SearchView(Console(quiet=True), experiment))
+        monitor = SearchMonitor(context, journal, SearchBudget(journal), SearchView(Console(quiet=True), experiment))
         cable.cut_next()
-        watch.ended("t0001")
+        monitor.trial_ended("t0001")
         assert not journal.records["t0001"].closed
         cable.mend()
-        assert [outcome.state for outcome in watch.settle()] == ["completed"]
+        assert [outcome.state for outcome in monitor.close_runs()] == ["completed"]
         assert journal.records["t0001"].closed
     (run,) = tracked(client_of(tmp_path), kind="trial")
     assert (run.info.status, run.data.tags["ganfleet.state"]) == ("FINISHED", "completed")
 
 
 def test_a_line_costs_a_segment_at_most(place, machine, monkeypatch):
-    monkeypatch.setattr(mirror, "SEGMENT_BYTES", 1000)
+    monkeypatch.setattr(_journal_segments, "SEGMENT_BYTES", 1000)
     segments = run_folder(place, "hunt").segments()
-    assert segments.take() == b""
+    assert segments.claim() == b""
     lines = [f"line {number} {'x' * 90}\n".encode() for number in range(40)]
     for line in lines:
         segments.add(line)
     sizes = list(of(run_folder(place, "hunt")).sizes("journal/").values())
     assert len(sizes) == 4
     assert max(sizes) < 1200
-    assert run_folder(place, "hunt").segments().take() == b"".join(lines)
+    assert run_folder(place, "hunt").segments().claim() == b"".join(lines)
 
 
 # What is wrong with the place

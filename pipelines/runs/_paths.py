@@ -1,0 +1,130 @@
+"""Where the files of a run or search lie below its folder, and what can be read from them."""
+
+from __future__ import annotations
+
+import json
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True)
+class RunPaths:
+    """The layout of a run folder `NAME/`: of a training run, a search, or one trial (`NAME/trials/ID/`).
+
+    It only reads, and only from this machine's disk; `RunFolder` writes and synchronises.
+    """
+
+    path: Path
+
+    @property
+    def experiment(self) -> Path:
+        """The settings as they run."""
+        return self.path / "experiment.yaml"
+
+    @property
+    def identity(self) -> Path:
+        """The file with `id` and `origin`. It exists once the run has started."""
+        return self.path / "id.json"
+
+    @property
+    def log(self) -> Path:
+        """The output of Ray, MLflow and the workers."""
+        return self.path / "run.log"
+
+    @property
+    def metrics(self) -> Path:
+        """The logged rows."""
+        return self.path / "metrics.jsonl"
+
+    @property
+    def journal(self) -> Path:
+        """What a search did, in order."""
+        return self.path / "journal.jsonl"
+
+    @property
+    def best(self) -> Path:
+        """A search's best settings, ready to train again. best.json (FID, checkpoint) and best.png lie next to it."""
+        return self.path / "best.yaml"
+
+    @property
+    def lineage(self) -> Path:
+        """From which trials a trial of population-based training copied its weights, and when."""
+        return self.path / "lineage.json"
+
+    @property
+    def writer(self) -> Path:
+        """The file that the one process that writes to this folder holds locked (`infra.locks.alone`)."""
+        return self.path / "writer"
+
+    @property
+    def job(self) -> Path:
+        """What is known of the batch job that runs it (`pipelines.jobs._registry.Job`)."""
+        return self.path / "job.json"
+
+    @property
+    def untracked(self) -> Path:
+        """Exists while the tracking store lacks a part of the run (`pipelines.tracking.retry.UntrackedNote`)."""
+        return self.path / "untracked"
+
+    @property
+    def of_search(self) -> bool:
+        """Whether this is the folder of a search."""
+        return "\nfamilies:" in self.experiment.read_text()
+
+    @property
+    def id(self) -> str:
+        """Distinguishes this run from an earlier one of the same name in a tracking store."""
+        return str(self._identity()["id"])
+
+    @property
+    def origin(self) -> dict[str, str]:
+        """Tags that say where the settings come from; empty if the user gave them."""
+        return dict(self._identity().get("origin", {}))
+
+    def _identity(self) -> dict[str, Any]:
+        return json.loads(self.identity.read_text())
+
+    def below(self, inside: str) -> RunPaths:
+        """A folder inside this one, by its relative path."""
+        return RunPaths(self.path / inside)
+
+    def trial(self, trial_id: str) -> RunPaths:
+        """The folder of one trial of a search."""
+        return self.below(f"trials/{trial_id}")
+
+    def checkpoint(self, step: int) -> Path:
+        """The folder of the checkpoint at a step."""
+        return self.path / "checkpoints" / f"step-{step:06d}"
+
+    def checkpoints(self) -> list[Path]:
+        """The complete checkpoints on this disk, oldest first; incomplete ones have other names."""
+        return sorted((self.path / "checkpoints").glob("step-*"), key=step_of)
+
+    def picture(self, step: int) -> Path:
+        """The sample grid at a step."""
+        return self.path / "samples" / f"step-{step:06d}.png"
+
+    def pictures(self) -> list[Path]:
+        """The sample grids, oldest first."""
+        return sorted((self.path / "samples").glob("step-*.png"))
+
+    def logged(self) -> int | None:
+        """The last step of metrics.jsonl, 0 if the file is empty; None if there is no such file."""
+        if not self.metrics.is_file():
+            return None
+        for line in reversed(self.metrics.read_text().splitlines()):
+            with suppress(ValueError):  # a crash can cut off the last line
+                return int(json.loads(line)["step"])
+        return 0
+
+    def rows(self) -> list[dict[str, float]]:
+        """The rows of metrics.jsonl, without a last line that a crash cut off; empty if there is no such file."""
+        lines = self.metrics.read_text().splitlines(keepends=True) if self.metrics.is_file() else []
+        return [json.loads(line) for line in lines if line.endswith("\n")]
+
+
+def step_of(checkpoint: Path) -> int:
+    """The step of a checkpoint, from the name of its folder."""
+    return int(checkpoint.name.removeprefix("step-"))
