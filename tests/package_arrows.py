@@ -1,7 +1,7 @@
 """Which package imports which, read from the source: the diagram of ARCHITECTURE.md.
 
-    python -m tests.package_arrows            # prints it
-    python -m tests.package_arrows --write    # rewrites the block between its two markers in ARCHITECTURE.md
+python -m tests.package_arrows            # prints it
+python -m tests.package_arrows --write    # rewrites the block between its two markers in ARCHITECTURE.md
 """
 
 from __future__ import annotations
@@ -168,7 +168,7 @@ def block() -> str:
     pipelines, base = pipeline_graph(), base_graph()
     return "\n\n".join(
         [
-            "Packages of `pipelines` (an arrow points to what is imported; arrows that follow from others are left out):",
+            "Packages of `pipelines`; an arrow points to what is imported. Arrows that follow from others are left out.",
             mermaid(pipelines),
             "The same by floors, with every arrow: a package imports only from floors below its own.",
             listed(pipelines),

@@ -42,7 +42,7 @@ def errors() -> str:
     for line, answer in read("errors").items():
         grouped.setdefault(_verb(line), []).append((line, answer))
     for verb, answers in sorted(grouped.items()):
-        parts += [f"## {verb}", _fenced("\n\n".join(_answers(answers)))]
+        parts += [f"## {verb}", _fenced("\n\n".join(_answers(answers)), "{ .text .wrapped }")]
     return "\n\n".join(parts)
 
 
@@ -54,7 +54,8 @@ def _verb(line: str) -> str:
 
 def _answers(answers: list[tuple[str, str]]) -> Iterator[str]:
     for line, answer in answers:
-        code, _, said = answer.partition("\n")
+        head, _, said = answer.partition("\n")
+        code = head.partition(",")[0]  # what the line loaded or changed follows
         yield f"$ ganfleet {line}\n{said}" if code == "exit 2" else f"$ ganfleet {line}    # {code}\n{said}"
 
 

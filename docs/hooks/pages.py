@@ -19,7 +19,10 @@ ROOT = Path(__file__).parents[2]
 sys.path[:0] = [str(ROOT), str(Path(__file__).parent)]
 
 import command_pages  # noqa: E402
+import diagram  # noqa: E402
 import settings_pages  # noqa: E402
+
+from tests.package_arrows import pipeline_graph  # noqa: E402
 
 FROM_ROOT = {
     "README.md": "index.md",
@@ -44,6 +47,8 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Adds the pages that lie in no file of docs/."""
     for source, page in FROM_ROOT.items():
         text = re.sub(r"\]\(docs/", "](", (ROOT / source).read_text())
+        if source == "ARCHITECTURE.md":
+            text = re.sub(r"(?s)```mermaid\n.*?```", lambda _: diagram.drawn(pipeline_graph()), text)
         files.append(File.generated(config, page, content=_moved(text, "")))
     for page, made in GENERATED.items():
         files.append(File.generated(config, page, content=made()))

@@ -1,4 +1,4 @@
-"""Pages of settings, read from the settings themselves: names, types, ranges, defaults, and the string after a field."""
+"""Pages of settings, read from the settings themselves: names, types, ranges, defaults, and a field's docstring."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def families() -> str:
     """Each family's hyper-parameters, with the ranges that a search draws from."""
     parts = [
         "# Families and their hyper-parameters",
-        "A family is one file in `gan_core/families/`; its fields are its hyper-parameters, set as `family.FIELD=VALUE`."
+        "A family is one file in `gan_core/families/`; its fields are its hyper-parameters: `family.FIELD=VALUE`."
         " The last columns are where a search looks: `space=narrow` (the default) and `space=wide`; `-` is not searched"
         " unless you give a domain, for example `'space.width=choice(16,32)'`."
         " How to add one: [add a family](../howto/add-a-family.md).",
@@ -95,7 +95,12 @@ def _fields(model: type[Settings], prefix: str) -> Iterable[Row]:
     meanings = described(model)
     for name, field in model.model_fields.items():
         key = prefix + (field.alias or name)
-        yield key, NAMED.get(key) or _values(field), _default(field), _escaped(meanings.get(name) or field.description or "")
+        yield (
+            key,
+            NAMED.get(key) or _values(field),
+            _default(field),
+            _escaped(meanings.get(name) or field.description or ""),
+        )
 
 
 def described(model: type) -> dict[str, str]:

@@ -1,8 +1,8 @@
 """Every command of README.md and of the pages in docs/ is one that works.
 
 A command is run by a test that walks its page, or its line is checked here: the options by the command line's own
-parser, `train` and `search` by `--dry-run`. What needs a cluster or a server, or runs for minutes, stands below a marker
-and is checked here as far as that goes.
+parser, `train` and `search` by `--dry-run`. What needs a cluster or a server, or runs for minutes, stands below a
+marker and is checked here as far as that goes.
 """
 
 from __future__ import annotations

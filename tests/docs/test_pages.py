@@ -64,7 +64,9 @@ def test_each_decision_is_in_the_table_and_has_its_parts():
 def test_the_librarys_example_runs():
     code = [block.text for block in blocks("docs/howto/library.md") if block.language == "python"]
     assert len(code) == 2
-    program = "\n".join(code).replace('"budget.rounds=100"', '"budget.rounds=2", "family.width=4"').replace("% 50", "% 1")
+    program = (
+        "\n".join(code).replace('"budget.rounds=100"', '"budget.rounds=2", "family.width=4"').replace("% 50", "% 1")
+    )
     done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     first, second, fid = done.stdout.splitlines()
@@ -84,7 +86,7 @@ def test_the_family_of_the_page_plays(tmp_path, monkeypatch):
     assert len([one.scalars() for one in play(new_game(experiment), 2)]) == 2
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_the_site_builds_without_a_warning(tmp_path):
     done = subprocess.run(
         [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(tmp_path / "site")],

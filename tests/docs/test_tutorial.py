@@ -48,14 +48,14 @@ def said(home) -> dict[str, str]:
             asked += block.commands
     page = " ".join(asked)
     assert [there for there in SMALLER if there not in page] == []
-    environment = {name: value for name, value in os.environ.items() if not name.startswith(("RAY_", "AWS_", "MLFLOW_"))}
+    environment = {
+        name: value for name, value in os.environ.items() if not name.startswith(("RAY_", "AWS_", "MLFLOW_"))
+    }
     environment |= {"GANFLEET_CACHE": str(home / "cache")}
     return walked(PAGE, home, SMALLER, environment, asked=asked)
 
 
-@pytest.mark.slow
-@pytest.mark.cluster
-def test_each_command_runs_and_leaves_what_the_page_says(home, said):
+def test_each_command_runs_and_leaves_what_the_page_says(own_cluster, home, said):
     printed = {command.split()[-1]: text for command, text in said.items()}
     assert "files are whole" in printed["packs/mine"]
     assert next(text for command, text in said.items() if "evaluate final" in command).startswith("fid ")
