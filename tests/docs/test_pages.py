@@ -86,6 +86,18 @@ def test_the_family_of_the_page_plays(tmp_path, monkeypatch):
     assert len([one.scalars() for one in play(new_game(experiment), 2)]) == 2
 
 
+def test_each_setting_has_a_meaning():
+    sys.path.insert(0, str(DOCS / "hooks"))
+    try:
+        from settings_pages import families as families_page
+        from settings_pages import settings
+    finally:
+        sys.path.remove(str(DOCS / "hooks"))
+    rows = re.findall(r"(?m)^\| `([\w.]+)` \| [^|]*\| [^|]*\| ([^|]*) \|", settings() + families_page())
+    assert len(rows) > 100
+    assert [key for key, meaning in rows if not meaning.strip()] == []
+
+
 @pytest.mark.full
 def test_the_site_builds_without_a_warning(tmp_path):
     done = subprocess.run(
