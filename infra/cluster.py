@@ -71,7 +71,7 @@ def cluster() -> Iterator[Cluster]:
     if not joined:
         _check_answers(address)
         try:
-            with handler_kept(signal.SIGTERM):
+            with keep_signal_handler(signal.SIGTERM):
                 ray.init(
                     address=address,
                     num_cpus=_usable_cpus() if address == "local" else None,
@@ -86,7 +86,7 @@ def cluster() -> Iterator[Cluster]:
             raise
     try:
         found = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-        sizes = promised() or tuple((int(node.get("CPU", 0)), int(node.get("GPU", 0))) for node in found)
+        sizes = autoscaler_nodes() or tuple((int(node.get("CPU", 0)), int(node.get("GPU", 0))) for node in found)
         yield Cluster(sum(cpus for cpus, _ in sizes), sum(gpus for _, gpus in sizes), address == "local", sizes)
     finally:
         if not joined:
@@ -94,7 +94,7 @@ def cluster() -> Iterator[Cluster]:
 
 
 @contextmanager
-def handler_kept(number: signal.Signals) -> Iterator[None]:
+def keep_signal_handler(number: signal.Signals) -> Iterator[None]:
     """Who heard a signal before hears it afterwards: Ray puts handlers of its own in their place, and leaves them."""
     ours = signal.getsignal(number)
     try:
@@ -126,7 +126,7 @@ def _why(error: ConnectionError) -> str:
     return f"{' '.join(str(error).split())[:200]}; nearest: the address that `ray start --head` printed"
 
 
-def promised() -> tuple[tuple[int, int], ...]:
+def autoscaler_nodes() -> tuple[tuple[int, int], ...]:
     """CPUs and GPUs of each node that an autoscaler can bring, from GANFLEET_NODES=NODESxCPUSxGPUS; none without it.
 
     A cluster that grows with what is asked of it would otherwise be held for as small as it begins. Raises

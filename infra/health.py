@@ -1,5 +1,5 @@
 """Whether the outside answers: an S3 store, a tracking server, a Ray cluster. Each check is a function that returns
-what it found, or raises UnwellError with what to do."""
+what it found, or raises CheckFailedError with what to do."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ sys.stdout.write("\\n" + json.dumps({{"nodes": found, "driver": versions()}}) + 
 """Run in a process of its own: what it says, and a cluster that does not answer, stay there."""
 
 
-class UnwellError(Exception):
+class CheckFailedError(Exception):
     """What is wrong, and what to do: one line."""
 
 
@@ -78,12 +78,12 @@ def check_server(uri: str) -> str:
             theirs = reply.read().decode(errors="replace").strip()
     except urllib.error.HTTPError as error:
         known = "; give the server --allowed-hosts with this name" if error.code == 403 else "; is it MLflow?"
-        raise UnwellError(f"{uri} answers {error.code}{known}") from None
+        raise CheckFailedError(f"{uri} answers {error.code}{known}") from None
     except (OSError, ValueError) as error:
         said = getattr(error, "reason", error)
-        raise UnwellError(f"{uri} does not answer ({said}); start it, or name another tracking.uri") from None
+        raise CheckFailedError(f"{uri} does not answer ({said}); start it, or name another tracking.uri") from None
     if theirs.partition(".")[0] != ours.partition(".")[0]:
-        raise UnwellError(f"{uri} is MLflow {theirs[:40]}, here is {ours}; install the same major version on both")
+        raise CheckFailedError(f"{uri} is MLflow {theirs[:40]}, here is {ours}; install the same major version on both")
     return f"{uri}: MLflow {theirs} (here {ours})"
 
 
@@ -93,13 +93,13 @@ def cluster_nodes() -> tuple[list[dict[str, Any]], dict[str, str]]:
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS, check=False)
     except subprocess.TimeoutExpired:
-        raise UnwellError(
+        raise CheckFailedError(
             f"the Ray cluster did not answer in {SECONDS} s; check RAY_ADDRESS, the network, RAY_AUTH_TOKEN"
         ) from None
     if done.returncode:
         last = next((line for line in reversed(done.stderr.splitlines()) if line.strip()), "no word")
         token = "auth" in done.stderr.lower() and "token" in done.stderr.lower()
         advice = "set RAY_AUTH_MODE=token and the cluster's RAY_AUTH_TOKEN" if token else "check RAY_ADDRESS"
-        raise UnwellError(f"the Ray cluster cannot be joined: {last.strip()[:200]}; {advice}")
+        raise CheckFailedError(f"the Ray cluster cannot be joined: {last.strip()[:200]}; {advice}")
     found = json.loads(done.stdout.splitlines()[-1])
     return found["nodes"], found["driver"]

@@ -1,14 +1,12 @@
-"""What a run's folder holds, brought to MLflow beside training: many rows in one call, and nothing lost if MLflow is
-away meanwhile.
+"""Sends a run's folder to MLflow from another thread, many rows in one call. Nothing is lost while MLflow is
+unavailable.
 
-The folder is what waits: `metrics.jsonl`, `samples/` and `tags.json`, as `FolderTracker` writes them. Whatever MLflow
-lacks of it is brought by whoever opens a follower of it next: the one that goes on from a checkpoint, or the driver
-that ends the run.
+The folder is the queue: `metrics.jsonl`, `samples/` and `tags.json`, as `FolderTracker` writes them. What MLflow still
+lacks is sent by the next follower of the folder: that of a run that resumes, or that of the driver that ends the run.
 """
 
 from __future__ import annotations
 
-import fcntl
 import json
 import logging
 import os
@@ -19,27 +17,28 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from infra.mlflow.store import AWAY
+from infra.locks import lock_within
+from infra.mlflow.store import UNAVAILABLE
 from infra.mlflow.tracker import MlflowTracker, Row, now
 from infra.system_metrics import SystemMetrics
 
-EVERY = 2.0
-"""Seconds between two calls while there are rows."""
-PAUSE = 20.0
-"""Seconds that a store which was away is left alone."""
-KEPT = 360
-"""Samples of the machine that wait for a store that is away; older ones are lost."""
-TURN = 10.0
-"""Seconds to wait for another process that brings the same folder's rows."""
+SEND_SECONDS = 2.0
+"""Between two calls while there are new rows."""
+RETRY_SECONDS = 20.0
+"""After MLflow was unavailable, before it is asked again."""
+MOST_SAMPLES = 360
+"""Of this machine, kept while MLflow is unavailable; older ones are lost."""
+LOCK_SECONDS = 10.0
+"""For which another process may send the same folder's rows before this one gives up."""
 
 _LOG = logging.getLogger(__name__)
 
 
 class Follower:
-    """A `Tracker` that follows a `FolderTracker` of `folder`, which must be told first.
+    """A `Tracker` of a run in MLflow that reads the run's `folder`. The `FolderTracker` must be called first.
 
-    `connect` opens the run; it is called from another thread, once there is something to bring. After `flush` nothing
-    is brought until the next row.
+    `connect` opens the run. Another thread calls it, once there is something to send. After `flush` nothing is sent
+    until the next row.
     """
 
     def __init__(self, folder: Path, connect: Callable[[], MlflowTracker]) -> None:
@@ -50,96 +49,96 @@ class Follower:
         self._token = uuid.uuid4().hex.encode()
         self._system = SystemMetrics()
         self._samples: list[Row] = []
-        self._busy, self._noted, self._ended = threading.Lock(), threading.Event(), threading.Event()
+        self._busy, self._changed, self._ended = threading.Lock(), threading.Event(), threading.Event()
         self._resting = True
         self._not_before = 0.0
         self._thread: threading.Thread | None = None
 
     @property
     def last_step(self) -> int:
-        """Of what is in MLflow, as far as it is known here."""
+        """The last step in MLflow that this follower knows of, -1 if none."""
         return -1 if self._run is None else self._run.last_step
 
     def metrics(self, step: int, values: Mapping[str, float]) -> None:
-        """Notes that the folder has a row of `step` now."""
+        """Notes that the folder has the row of `step`."""
         self._times.setdefault(step, now())
         self._note()
 
     def picture(self, step: int, png: bytes) -> None:
-        """It is brought with its step's row."""
+        """Does nothing: a picture is sent with the row of its step."""
 
     def tags(self, values: Mapping[str, str]) -> None:
-        """Notes that the folder's tags are others now."""
+        """Notes that the folder's tags have changed."""
         self._note()
 
     def flush(self) -> None:
-        """Brings what there is, unless the store was away a moment ago. Raises nothing."""
+        """Sends what the folder has, unless MLflow was unavailable a moment ago. Raises nothing."""
         self._resting = True
-        self._noted.clear()
+        self._changed.clear()
         self._try()
 
     def close(self) -> None:
-        """Brings what was noted since the last flush, and ends."""
+        """Sends what was noted since the last flush, and ends the thread."""
         self._ended.set()
-        if self._noted.is_set():
+        if self._changed.is_set():
             self.flush()
 
-    def bring(self) -> MlflowTracker:
-        """Brings all that MLflow lacks of the folder. Returns the run.
+    def catch_up(self) -> MlflowTracker:
+        """Sends all of the folder that MLflow lacks. Returns the run.
 
-        Raises one of `AWAY`: the store cannot be reached, or another process is at it.
+        Raises one of `UNAVAILABLE`: MLflow cannot be reached, or another process still sends the same folder.
         """
-        with self._busy, self._turn() as others:
+        with self._busy, self._locked() as others:
             if self._run is None:
                 self._run = self._connect()
             elif others:
                 self._run.refresh()
-            self._bring_tags(self._run)
-            self._bring_rows(self._run)
+            self._send_tags(self._run)
+            self._send_rows(self._run)
             return self._run
 
     def _note(self) -> None:
         self._resting = False
-        self._noted.set()
+        self._changed.set()
         if self._thread is None:
             self._thread = threading.Thread(target=self._follow, daemon=True, name="follower")
             self._thread.start()
 
     def _follow(self) -> None:
-        while not self._ended.wait(EVERY):
+        while not self._ended.wait(SEND_SECONDS):
             if self._resting:
                 continue
             sample = self._system.sample()
             if sample:
-                self._samples = [*self._samples[-KEPT:], Row(0, now(), sample)]
-            if sample or self._noted.is_set():
-                self._noted.clear()
+                self._samples = [*self._samples[-MOST_SAMPLES:], Row(0, now(), sample)]
+            if sample or self._changed.is_set():
+                self._changed.clear()
                 if not self._try():
-                    self._noted.set()
+                    self._changed.set()
 
     def _try(self) -> bool:
         if time.monotonic() < self._not_before:
             return False
         try:
-            self.bring()
-        except AWAY as error:
-            self._not_before = time.monotonic() + PAUSE
-            said = " ".join(str(error).split())[:200]
-            _LOG.warning("MLflow is away; rows wait in %s: %s", self._folder / "metrics.jsonl", said)
+            self.catch_up()
+        except UNAVAILABLE as error:
+            self._not_before = time.monotonic() + RETRY_SECONDS
+            reason = " ".join(str(error).split())[:200]
+            _LOG.warning("MLflow is away; rows wait in %s: %s", self._folder / "metrics.jsonl", reason)
             return False
         return True
 
-    def _bring_tags(self, run: MlflowTracker) -> None:
+    def _send_tags(self, run: MlflowTracker) -> None:
         file = self._folder / "tags.json"
         content = file.read_bytes() if file.is_file() else b""
         if content != self._tags:
             run.tags(json.loads(content))
             self._tags = content
 
-    def _bring_rows(self, run: MlflowTracker) -> None:
+    def _send_rows(self, run: MlflowTracker) -> None:
         (rows, end), samples = self._rows(), self._samples
         new = [row for row in rows if row.step > run.last_step]
-        for row in new:  # first: a step whose metrics are recorded is complete
+        for row in new:  # before the rows: a step whose metrics are recorded is complete
             picture = self._folder / "samples" / f"step-{row.step:06d}.png"
             if picture.is_file():
                 run.picture(row.step, picture.read_bytes())
@@ -149,9 +148,9 @@ class Follower:
             self._times.pop(row.step, None)
 
     def _rows(self) -> tuple[list[Row], int]:
-        """The rows that were not yet brought from here, and where they end in the file.
+        """The rows of the file that this follower has not sent, and the offset in bytes where they end.
 
-        A row keeps its time when it is brought again: MLflow stores what is equal once.
+        A row that is sent twice has the same time: MLflow stores equal metrics once.
         """
         file = self._folder / "metrics.jsonl"
         if not file.is_file():
@@ -168,27 +167,19 @@ class Follower:
         return rows, self._offset + len(whole)
 
     @contextmanager
-    def _turn(self) -> Iterator[bool]:
-        """One process at a time brings a folder's rows. Gives whether another one had its turn since this one's."""
+    def _locked(self) -> Iterator[bool]:
+        """One process at a time sends a folder's rows. Gives whether another one has sent some since this one did.
+
+        Raises TimeoutError.
+        """
         self._folder.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(self._folder / ".follower", os.O_RDWR | os.O_CREAT, 0o644)
         try:
-            _lock(descriptor)
+            if not lock_within(descriptor, LOCK_SECONDS):
+                raise TimeoutError("another process still brings this run's rows")
             others = os.read(descriptor, len(self._token)) != self._token
             if others:
                 os.pwrite(descriptor, self._token, 0)
             yield others
         finally:
             os.close(descriptor)
-
-
-def _lock(descriptor: int) -> None:
-    """Raises TimeoutError."""
-    end = time.monotonic() + TURN
-    while True:
-        try:
-            return fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if time.monotonic() >= end:
-                raise TimeoutError("another process still brings this run's rows") from None
-            time.sleep(0.05)

@@ -30,7 +30,7 @@ from infra.passwords import masked
 
 PROBE_SECONDS = 5.0
 
-AWAY = (MlflowException, SQLAlchemyError, OSError)
+UNAVAILABLE = (MlflowException, SQLAlchemyError, OSError)
 """What a store raises that cannot be reached, or not now. (Errors of requests are OSErrors.)"""
 
 

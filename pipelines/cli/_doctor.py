@@ -12,7 +12,7 @@ from typing import Any
 
 from gan_core.settings import SettingsError
 from infra.cluster import expected
-from infra.health import UnwellError, check_server, check_store, cluster_nodes
+from infra.health import CheckFailedError, check_server, check_store, cluster_nodes
 from pipelines.settings import CommonSettings, as_settings_error, open_store
 
 
@@ -22,11 +22,11 @@ class Finding:
 
     about: str
     ok: bool
-    said: str
+    detail: str
     """What was found; if it is wrong, also what to do."""
 
     def __str__(self) -> str:
-        return f"{'ok' if self.ok else 'WRONG':<6} {self.about:<10} {self.said}"
+        return f"{'ok' if self.ok else 'WRONG':<6} {self.about:<10} {self.detail}"
 
 
 def examine(settings: CommonSettings) -> Iterator[Finding]:
@@ -43,13 +43,13 @@ def examine(settings: CommonSettings) -> Iterator[Finding]:
 def _found(about: str, check: Callable[[], str]) -> Finding:
     try:
         return Finding(about, True, check())
-    except UnwellError as error:
+    except CheckFailedError as error:
         return Finding(about, False, str(error))
 
 
 def _python() -> str:
     if sys.maxsize < 2**32:
-        raise UnwellError(f"Python {platform.python_version()} is a 32-bit one; torch needs 64 bits")
+        raise CheckFailedError(f"Python {platform.python_version()} is a 32-bit one; torch needs 64 bits")
     return f"{platform.python_version()}, {sys.executable}"
 
 
@@ -59,13 +59,13 @@ def _packages() -> str:
         required = metadata.requires("ganfleet") or []
         ours = metadata.version("ganfleet")
     except metadata.PackageNotFoundError:
-        raise UnwellError("ganfleet is not installed, only found on the path; pip install .") from None
+        raise CheckFailedError("ganfleet is not installed, only found on the path; pip install .") from None
     from packaging.requirements import Requirement
 
     wanted = [need for need in map(Requirement, required) if need.marker is None]
-    wrong = [said for need in wanted if (said := _unmet(need))]
+    wrong = [detail for need in wanted if (detail := _unmet(need))]
     if wrong:
-        raise UnwellError(f"{'; '.join(wrong)}; pip install --upgrade ganfleet")
+        raise CheckFailedError(f"{'; '.join(wrong)}; pip install --upgrade ganfleet")
     return f"ganfleet {ours} and the {len(wanted)} packages that it needs"
 
 
@@ -81,10 +81,10 @@ def _torch() -> str:
     try:
         import torch
     except (ImportError, OSError) as error:
-        raise UnwellError(f"torch cannot be imported: {error}; install it again") from None
+        raise CheckFailedError(f"torch cannot be imported: {error}; install it again") from None
     distributed = torch.distributed.is_available() and torch.distributed.is_gloo_available()
     if not distributed:
-        raise UnwellError(f"torch {torch.__version__} has no gloo; several workers need another build of torch")
+        raise CheckFailedError(f"torch {torch.__version__} has no gloo; several workers need another build of torch")
     return f"{torch.__version__}, {torch.get_num_threads()} threads"
 
 
@@ -92,18 +92,18 @@ def _cuda() -> str:
     try:
         import torch
     except (ImportError, OSError):
-        raise UnwellError("torch cannot be imported") from None
+        raise CheckFailedError("torch cannot be imported") from None
     machine = expected()
     there = machine.gpus if machine else torch.cuda.device_count()
     if torch.cuda.is_available():
         if not torch.distributed.is_nccl_available():
-            raise UnwellError("torch has CUDA but no NCCL; several GPUs need another build of torch")
+            raise CheckFailedError("torch has CUDA but no NCCL; several GPUs need another build of torch")
         names = sorted({torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())})
         nccl = ".".join(map(str, torch.cuda.nccl.version()))
         return f"{torch.version.cuda}, {torch.cuda.device_count()} GPUs ({', '.join(names)}), NCCL {nccl}"
     if there:
         built = torch.version.cuda
-        raise UnwellError(
+        raise CheckFailedError(
             f"{there} GPUs that torch does not see: "
             + (f"its CUDA {built} needs a newer driver" if built else "it is built for CPUs; install a CUDA build")
         )
@@ -116,16 +116,16 @@ def _storage(settings: CommonSettings) -> str:
         with as_settings_error(f"storage.path={location}"):
             return check_store(open_store(location, settings.storage))
     except SettingsError as error:
-        raise UnwellError(str(error)) from None
+        raise CheckFailedError(str(error)) from None
 
 
 def _tracking(settings: CommonSettings) -> str:
     try:
         uri = settings.tracking_uri
     except SettingsError as error:
-        raise UnwellError(str(error)) from None
+        raise CheckFailedError(str(error)) from None
     server = settings.tracking.server
-    said = check_server(uri) if server else uri
+    detail = check_server(uri) if server else uri
     from infra.mlflow.registry import NoRegistryError, check_answers
 
     if uri.startswith("sqlite:///") and not os.path.exists(uri.removeprefix("sqlite:///")):
@@ -133,8 +133,8 @@ def _tracking(settings: CommonSettings) -> str:
     try:
         check_answers(uri)
     except NoRegistryError as error:
-        raise UnwellError(str(error) if server else f"{error}; name another tracking.uri") from None
-    return said
+        raise CheckFailedError(str(error) if server else f"{error}; name another tracking.uri") from None
+    return detail
 
 
 def _cluster() -> Iterator[Finding]:
@@ -145,7 +145,7 @@ def _cluster() -> Iterator[Finding]:
         return
     try:
         nodes, here = cluster_nodes()
-    except UnwellError as error:
+    except CheckFailedError as error:
         yield Finding("ray", False, f"RAY_ADDRESS={address}: {error}")
         return
     cpus, gpus = (sum(node["resources"].get(kind, 0) for node in nodes) for kind in ("CPU", "GPU"))
@@ -154,7 +154,7 @@ def _cluster() -> Iterator[Finding]:
 
 
 def same_versions(nodes: Sequence[dict[str, Any]], here: dict[str, str]) -> str:
-    """Raises UnwellError for each package whose version on a node is not the one here."""
+    """Raises CheckFailedError for each package whose version on a node is not the one here."""
     wrong = [
         f"{package} is {node['versions'].get(package)} on {node['node']}, {version} here"
         for node in nodes
@@ -162,5 +162,5 @@ def same_versions(nodes: Sequence[dict[str, Any]], here: dict[str, str]) -> str:
         if node["versions"].get(package) != version
     ]
     if wrong:
-        raise UnwellError(f"{'; '.join(wrong)}; install the same on all nodes, by one image or one requirements.lock")
+        raise CheckFailedError(f"{'; '.join(wrong)}; install the same on all nodes, by one image or one requirements.lock")
     return f"equal on all {len(nodes)} nodes: " + ", ".join(f"{name} {version}" for name, version in here.items())

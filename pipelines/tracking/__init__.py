@@ -1,5 +1,5 @@
-"""A run's record in MLflow: where it lies, how it is opened and closed, and what is owed to a server that was away.
+"""A run's record in MLflow: where it is, how it is opened and ended, and what happens while the server is unavailable.
 
-Others use `retry`, `runs` and `target`; each imports MLflow."""
+Other packages use `retry`, `runs` and `target`. All import MLflow."""
 
 __all__ = ["retry", "runs", "target"]

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from rich.console import Console
 
 from infra.files import write_atomic
-from infra.mlflow.store import AWAY
+from infra.mlflow.store import UNAVAILABLE
 from infra.passwords import masked
 from pipelines.console import say
 from pipelines.runs import RunFolder
@@ -42,7 +42,7 @@ class TrackingRetry:
             try:
                 call()
                 return True
-            except AWAY as error:
+            except UNAVAILABLE as error:
                 self.error = " ".join(str(error).split())[:200]
                 _LOG.warning("MLflow is away: %s", self.error)
             if time.monotonic() < self._deadline:

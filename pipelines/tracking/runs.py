@@ -93,10 +93,10 @@ def close(
     """Ends a run in MLflow. It sends all rows of the run folder first, and adds the experiment, the lineage and the
     final checkpoint as artifacts. Returns the run's id.
 
-    `reason`: why a trial ended. An empty one replaces the reason that a resumed trial had before. Raises one of `AWAY`
+    `reason`: why a trial ended. An empty one replaces the reason that a resumed trial had before. Raises one of `UNAVAILABLE`
     if the store cannot be reached.
     """
-    run_id = target.follower(experiment, folder).bring().run_id
+    run_id = target.follower(experiment, folder).catch_up().run_id
     artifacts = {path.name: path for path in (folder.experiment, folder.lineage) if path.is_file()}
     if saved is not None and Path(saved).is_dir() and state != "interrupted":
         artifacts["checkpoint"] = Path(saved)
@@ -108,8 +108,8 @@ def close(
 def catch_up(target: TrackingTarget, folder: RunFolder) -> None:
     """Sends the rows that were logged after the run was ended in MLflow: a worker group runs on until it is stopped.
 
-    Raises one of `AWAY` if the store cannot be reached.
+    Raises one of `UNAVAILABLE` if the store cannot be reached.
     """
     run = run_of(target.uri, target.experiment_id, {"ganfleet.id": target.identity})
     if run is not None:
-        Follower(folder.path, lambda: MlflowTracker(target.uri, run)).bring()
+        Follower(folder.path, lambda: MlflowTracker(target.uri, run)).catch_up()

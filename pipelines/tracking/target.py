@@ -1,4 +1,4 @@
-"""The MLflow run that a training run or a trial is tracked in."""
+"""Names the MLflow run of a training run or trial."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class TrackingTarget:
-    """Where rank 0 opens the run in MLflow."""
+    """What rank 0 needs to open the run in MLflow."""
 
     uri: str
     experiment_id: str
@@ -26,7 +26,7 @@ class TrackingTarget:
     tags: dict[str, str] = field(default_factory=dict)
 
     def open(self, experiment: TrainExperiment) -> MlflowTracker:
-        """Finds or makes the run, with the experiment's settings as its params."""
+        """Finds or makes the run. The experiment's settings are its params."""
         from infra.mlflow.tracker import MlflowTracker, opened_run
 
         run = opened_run(
@@ -41,14 +41,14 @@ class TrackingTarget:
         return MlflowTracker(self.uri, run)
 
     def follower(self, experiment: TrainExperiment, folder: RunFolder) -> Follower:
-        """Brings what the run's folder holds to MLflow; opens the run once there is something."""
+        """A follower that sends the content of the run folder to MLflow. It opens the run at the first row."""
         from infra.mlflow.follower import Follower
 
         return Follower(folder.path, lambda: self.open(experiment))
 
 
 def flat(tree: dict[str, object], prefix: str = "") -> dict[str, object]:
-    """A nested dict by dotted paths; empty values left out."""
+    """A nested dict as dotted paths, without the values that are None."""
     found: dict[str, object] = {}
     for key, value in tree.items():
         if isinstance(value, dict):

@@ -86,7 +86,7 @@ def track(way: str, store: Store, experiment: str, run: int, points: int, folder
         if point % EVALUATED == 0:
             both.flush()
     both.close()
-    close_run(store.uri, follower.bring().run_id, "FINISHED", {}, {})
+    close_run(store.uri, follower.catch_up().run_id, "FINISHED", {}, {})
 
 
 def work(way: str, store: Store, experiment: str, runs: range, points: int, folder: str, ready: Any, told: Any) -> None:

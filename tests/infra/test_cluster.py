@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from infra.cluster import ClusterError, cluster, promised
+from infra.cluster import ClusterError, autoscaler_nodes, cluster
 from tests.servers import free_ports
 
 
@@ -15,14 +15,14 @@ from tests.servers import free_ports
 )
 def test_what_an_autoscaler_can_bring_is_read_from_the_environment(monkeypatch, text, nodes):
     monkeypatch.setenv("GANFLEET_NODES", text)
-    assert promised() == nodes
+    assert autoscaler_nodes() == nodes
 
 
 @pytest.mark.parametrize("text", ["2", "2x4", "2x4x", "axbxc", "2x4x0x1", "-1x4x0"])
 def test_what_is_no_size_of_a_cluster_is_told(monkeypatch, text):
     monkeypatch.setenv("GANFLEET_NODES", text)
     with pytest.raises(ClusterError, match=f"GANFLEET_NODES={text} is not NODESxCPUSxGPUS; nearest: "):
-        promised()
+        autoscaler_nodes()
 
 
 @pytest.mark.parametrize("scheme", ["", "ray://"])

@@ -1,4 +1,4 @@
-"""Plays a list of trials on Ray Tune: those of a search, or those that confirm it."""
+"""Plays a list of trials on Ray Tune: those of a search, or its confirmation runs."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ray import tune
 from ray.tune.error import TuneError
 from ray.tune.schedulers import TrialScheduler
 
-from infra.cluster import Cluster, handler_kept
+from infra.cluster import Cluster, keep_signal_handler
 from pipelines.search.trials.context import SearchContext
 from pipelines.search.trials.monitor import SearchMonitor, SpentBudget, TuneCallbacks
 from pipelines.search.trials.suggestions import Suggestions, remind
@@ -19,41 +19,41 @@ from pipelines.search.trials.trainable import Trial
 from pipelines.settings import concurrent_trials
 
 LOST_WORKERS = 2
-"""How often a trial goes on from its checkpoint after its process died, or after an error that may pass."""
+"""How often a trial resumes from its checkpoint after its process died, or after an error that may be temporary."""
 
 
-def play_trials(watch: SearchMonitor, room: Cluster, trials: Suggestions, rungs: TrialScheduler) -> None:
-    """Plays trials until there are no more, Ctrl-C, or the end of the budget. The journal says how they went.
+def play_trials(monitor: SearchMonitor, cluster: Cluster, trials: Suggestions, scheduler: TrialScheduler) -> None:
+    """Plays trials until all have ended, the budget is spent, or Ctrl-C. The journal has the results.
 
-    Raises StoreError or OSError if it can no longer be kept.
+    Raises StoreError or OSError if the journal can no longer be written.
     """
     if trials.is_finished():
         return
-    TuneCallbacks.watch = watch
-    remind(rungs, watch.journal.records.values())
+    TuneCallbacks.monitor = monitor
+    remind(scheduler, monitor.journal.records.values())
     try:
-        with handler_kept(signal.SIGINT):  # to Tune's own, Ctrl-C after the last trial would be a line in the log
-            _tuner(watch.context, room, trials, rungs).fit()
+        with keep_signal_handler(signal.SIGINT):  # Tune's own handler only logs a Ctrl-C that comes after the last trial
+            _tuner(monitor.context, cluster, trials, scheduler).fit()
     except TuneError:
-        watch.journal.check()
+        monitor.journal.check()
         raise
 
 
-def _tuner(context: SearchContext, room: Cluster, trials: Suggestions, rungs: TrialScheduler) -> tune.Tuner:
-    """A new tuner. What it keeps on disk is of use to this process alone."""
+def _tuner(context: SearchContext, cluster: Cluster, trials: Suggestions, scheduler: TrialScheduler) -> tune.Tuner:
+    """A new tuner. Its files are for this process only, so those of an earlier one are deleted."""
     shutil.rmtree(context.folder.path / "tune", ignore_errors=True)
     return tune.Tuner(
-        _sized(context, room),
+        _with_resources(context, cluster),
         tune_config=tune.TuneConfig(
             search_alg=trials,
-            scheduler=rungs,
+            scheduler=scheduler,
             num_samples=trials.total_samples,
             reuse_actors=context.experiment.compute.workers == 1,
             trial_dirname_creator=_trial_id,
         ),
         run_config=tune.RunConfig(
             name=f"{time.time_ns()}",
-            **context.folder.of_ray("tune", context.shares.nodes),
+            **context.folder.ray_storage("tune", context.resources.nodes),
             callbacks=[TuneCallbacks()],
             stop=SpentBudget(),
             verbose=0,
@@ -63,16 +63,16 @@ def _tuner(context: SearchContext, room: Cluster, trials: Suggestions, rungs: Tr
     )
 
 
-def _sized(context: SearchContext, room: Cluster) -> Any:
-    """The trainable with its resources.
+def _with_resources(context: SearchContext, cluster: Cluster) -> Any:
+    """The trainable with the resources of its actor.
 
-    The actor of a trial with several workers holds no CPU of theirs, or both would wait for ever.
+    The actor of a trial with several workers takes no CPU: if actors held all CPUs, their workers would wait for ever.
     """
     if context.experiment.compute.workers > 1:
-        concurrent = concurrent_trials(context.experiment, room)
+        concurrent = concurrent_trials(context.experiment, cluster)
         resources: dict[str, float] = {"node:__internal_head__": round(0.99 / concurrent, 4)}
     else:
-        resources = {"CPU": context.shares.cpus_per_worker, "GPU": context.shares.gpus}
+        resources = {"CPU": context.resources.cpus_per_worker, "GPU": context.resources.gpus}
     return tune.with_resources(tune.with_parameters(Trial, context=context), resources)
 
 

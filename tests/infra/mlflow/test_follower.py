@@ -75,8 +75,8 @@ def place(uri, experiment, tmp_path, monkeypatch) -> Place:
         return log(client, run_id, metrics=metrics, **more)
 
     monkeypatch.setattr(MlflowClient, "log_batch", counted)
-    monkeypatch.setattr(infra.mlflow.follower, "EVERY", 0.1)
-    monkeypatch.setattr(infra.mlflow.follower, "PAUSE", 0.1)
+    monkeypatch.setattr(infra.mlflow.follower, "SEND_SECONDS", 0.1)
+    monkeypatch.setattr(infra.mlflow.follower, "RETRY_SECONDS", 0.1)
     return found
 
 
@@ -189,7 +189,7 @@ def test_the_driver_brings_the_rest_though_the_worker_lives(place):
     worker.flush()
     FolderTracker(place.folder).metrics(2, row(2))
     driver = Follower(place.folder, place.connect)
-    assert driver.bring().last_step == 2
+    assert driver.catch_up().last_step == 2
     FolderTracker(place.folder).metrics(3, row(3))
     worker.metrics(3, row(3))
     worker.flush()
@@ -221,7 +221,7 @@ def test_an_answer_that_is_lost_doubles_nothing(place, monkeypatch):
 
 def test_two_at_once_lose_and_double_nothing(place):
     tracker, _ = place.tracked()
-    others = [threading.Thread(target=lambda: Follower(place.folder, place.connect).bring()) for _ in range(3)]
+    others = [threading.Thread(target=lambda: Follower(place.folder, place.connect).catch_up()) for _ in range(3)]
     for step in range(1, 41):
         tracker.metrics(step, row(step))
         if step % 10 == 5 and step > 10:

@@ -1,4 +1,4 @@
-"""`ganfleet doctor`: each thing that a run stands on, and what is said where it is wrong."""
+"""`ganfleet doctor`: each thing that a run needs, and the report where one is wrong."""
 
 import re
 import sys
@@ -10,7 +10,7 @@ import boto3
 import pytest
 
 from infra import health
-from infra.health import UnwellError, check_server, check_store, cluster_nodes
+from infra.health import CheckFailedError, check_server, check_store, cluster_nodes
 from infra.stores import open_store
 from infra.stores.local import LocalStore
 from infra.stores.protocol import RefusedError
@@ -69,11 +69,11 @@ def answering():
 def test_a_tracking_server_is_asked_for_its_version(answering):
     ours = version_of("mlflow")
     assert check_server(answering(200, ours)).endswith(f"MLflow {ours} (here {ours})")
-    with pytest.raises(UnwellError, match="is MLflow 1.30.0, here is .*; install the same major version"):
+    with pytest.raises(CheckFailedError, match="is MLflow 1.30.0, here is .*; install the same major version"):
         check_server(answering(200, "1.30.0"))
-    with pytest.raises(UnwellError, match="answers 403; give the server --allowed-hosts"):
+    with pytest.raises(CheckFailedError, match="answers 403; give the server --allowed-hosts"):
         check_server(answering(403, ""))
-    with pytest.raises(UnwellError, match="answers 404; is it MLflow"):
+    with pytest.raises(CheckFailedError, match="answers 404; is it MLflow"):
         check_server(answering(404, ""))
 
 
@@ -97,12 +97,12 @@ def test_a_bucket_is_left_as_it_was(moto_server, monkeypatch):
     said = stored("s3://examined/runs", endpoint_url=moto_server.url)
     assert said == "s3://examined/runs: wrote, read and deleted a key"
     assert client.list_objects_v2(Bucket="examined")["KeyCount"] == 0
-    with pytest.raises(UnwellError, match="could not write: there is no bucket absent; nearest: a bucket or folder"):
+    with pytest.raises(CheckFailedError, match="could not write: there is no bucket absent; nearest: a bucket or folder"):
         stored("s3://absent", endpoint_url=moto_server.url)
 
 
 class Refusing(LocalStore):
-    """Lets nobody do one thing."""
+    """Refuses one operation."""
 
     def __init__(self, folder: Path, what: str) -> None:
         super().__init__(folder)
@@ -121,7 +121,7 @@ def test_what_a_store_refuses_is_named(tmp_path, what):
 def test_a_store_that_is_not_there_is_told_with_what_to_set(monkeypatch):
     for name, value in {"ACCESS_KEY_ID": "a", "SECRET_ACCESS_KEY": "b", "DEFAULT_REGION": "us-east-1"}.items():
         monkeypatch.setenv(f"AWS_{name}", value)
-    with pytest.raises(UnwellError, match="no answer from http://127.0.0.1:9.*nearest: storage.endpoint_url="):
+    with pytest.raises(CheckFailedError, match="no answer from http://127.0.0.1:9.*nearest: storage.endpoint_url="):
         stored("s3://gans", endpoint_url="http://127.0.0.1:9")
 
 
@@ -129,20 +129,20 @@ def test_other_versions_on_a_node_are_named():
     here = {"python": "3.11.9", "torch": "2.15.0"}
     nodes = [{"node": "10.0.0.1", "versions": here}, {"node": "10.0.0.2", "versions": here | {"torch": "2.14.0"}}]
     assert "equal on all 1 nodes" in same_versions(nodes[:1], here)
-    with pytest.raises(UnwellError, match="torch is 2.14.0 on 10.0.0.2, 2.15.0 here; install the same"):
+    with pytest.raises(CheckFailedError, match="torch is 2.14.0 on 10.0.0.2, 2.15.0 here; install the same"):
         same_versions(nodes, here)
 
 
 def test_a_cluster_that_does_not_answer_is_given_up_on(monkeypatch):
     monkeypatch.setattr(health, "SECONDS", 1)
     monkeypatch.setattr(health, "PROBE", "import time; time.sleep(30)")
-    with pytest.raises(UnwellError, match="did not answer in 1 s; check RAY_ADDRESS"):
+    with pytest.raises(CheckFailedError, match="did not answer in 1 s; check RAY_ADDRESS"):
         cluster_nodes()
 
 
 def test_a_refused_token_is_told_as_such(monkeypatch):
     monkeypatch.setattr(health, "PROBE", "raise SystemExit('AuthenticationError: the authentication token is invalid')")
-    with pytest.raises(UnwellError, match="set RAY_AUTH_MODE=token and the cluster's RAY_AUTH_TOKEN"):
+    with pytest.raises(CheckFailedError, match="set RAY_AUTH_MODE=token and the cluster's RAY_AUTH_TOKEN"):
         cluster_nodes()
 
 

@@ -12,7 +12,7 @@ import pipelines.tracking.retry
 from gan_core.settings import SettingsError
 from pipelines.jobs.in_process import in_process
 from pipelines.launch._resume import resumed_train
-from pipelines.tracking.retry import Owed, Patience
+from pipelines.tracking.retry import TrackingRetry, UntrackedNote
 from pipelines.train.command import train
 from tests.pipelines.tiny import agree, created, ganfleet, listing, named, small_train
 from tests.servers import Cable
@@ -25,9 +25,9 @@ ROUNDS = ("family.n_critic=1", "budget.rounds=20", "budget.log_every=1", "budget
 def hasty(monkeypatch):
     """Nobody waits for long."""
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
-    monkeypatch.setattr(pipelines.tracking.retry, "PATIENCE", 1.0)
-    monkeypatch.setattr("infra.mlflow.follower.EVERY", 0.1)
-    monkeypatch.setattr("infra.mlflow.follower.PAUSE", 0.1)
+    monkeypatch.setattr(pipelines.tracking.retry, "FINAL_SECONDS", 1.0)
+    monkeypatch.setattr("infra.mlflow.follower.SEND_SECONDS", 0.1)
+    monkeypatch.setattr("infra.mlflow.follower.RETRY_SECONDS", 0.1)
 
 
 @pytest.fixture
@@ -50,7 +50,7 @@ def calls(log) -> int:
 def test_a_run_asks_the_server_seldom(tracking, storage, reference, console, monkeypatch):
     """Of 20 rows that come faster than the clock ticks a call for each evaluation is left; row by row it was 48 calls,
     and more."""
-    monkeypatch.setattr("infra.mlflow.follower.EVERY", 3600.0)
+    monkeypatch.setattr("infra.mlflow.follower.SEND_SECONDS", 3600.0)
     experiment = small_train(storage, "wgan_gp", "seldom", *ROUNDS, f"tracking.uri={tracking.url}")
     before = calls(tracking.log)
     train(experiment, created(experiment), console, in_process)
@@ -83,7 +83,7 @@ def test_a_server_that_goes_away_stops_no_run(tracking, cable, storage, referenc
     if not back:
         assert named(client, name).info.status == "RUNNING"
         assert f"ganfleet train --resume {name} storage.path={storage}" in said
-        assert Owed(folder)
+        assert UntrackedNote(folder)
         cable.mend()
         train(*resumed_train(name, [f"storage.path={storage}"]), console, in_process)
         brought = console.file.getvalue().removeprefix(said).splitlines()
@@ -95,7 +95,7 @@ def test_a_server_that_goes_away_stops_no_run(tracking, cable, storage, referenc
     assert agree(client, run, folder.path)
     pictures = [path for path in listing(client, run, "images") if path.endswith(".png")]
     assert sorted(int(path.split("+step+")[1].split("+")[0]) for path in pictures) == [5, 10, 15, 20]
-    assert not Owed(folder)
+    assert not UntrackedNote(folder)
     with pytest.raises(SettingsError, match="is finished"):
         train(*resumed_train(name, [f"storage.path={storage}"]), console, in_process)
 
@@ -141,16 +141,16 @@ def test_patience_ends(monkeypatch):
         asked.append(clock[0])
         raise ConnectionError("gone")
 
-    patience = Patience()
-    assert not patience.done(ask)
-    assert not patience.done(ask)
+    retry = TrackingRetry()
+    assert not retry.attempt(ask)
+    assert not retry.attempt(ask)
     assert asked == [100.0], "half a minute is left in peace"
     clock[0] = 131.0
-    assert not patience.done(ask)
-    patience.insist()
-    assert not patience.done(ask)
-    assert (clock[0], patience.error) == (191.0, "gone")
+    assert not retry.attempt(ask)
+    retry.start_final_minute()
+    assert not retry.attempt(ask)
+    assert (clock[0], retry.error) == (191.0, "gone")
     clock[0] = 1e6
     count = len(asked)
-    assert not patience.done(ask), "the minute is over"
+    assert not retry.attempt(ask), "the minute is over"
     assert len(asked) == count
