@@ -124,9 +124,9 @@ def _source(source: str, assignments: list[str]) -> list[str]:
     )
 
 
-def _describe(place: str, manifest: Manifest) -> None:
+def _describe(location: str, manifest: Manifest) -> None:
     typer.echo(
-        f"{place}: {manifest.name}, {manifest.images} images of {manifest.image_size}x{manifest.image_size}x"
+        f"{location}: {manifest.name}, {manifest.images} images of {manifest.image_size}x{manifest.image_size}x"
         f"{manifest.channels} ({manifest.values}), {manifest.classes} classes, {len(manifest.shards)} shards,"
         f" {manifest.size / 1e6:.1f} MB, content {manifest.content[:16]}"
     )

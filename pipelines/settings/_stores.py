@@ -23,10 +23,10 @@ from pipelines.errors import AwayError
 from pipelines.settings._storage import Storage
 
 
-def open_store(place: str | Path, storage: Storage) -> Store:
-    """The store at `s3://bucket/prefix`, or in a folder. Raises SettingsError if `place` is neither."""
+def open_store(location: str | Path, storage: Storage) -> Store:
+    """The store at `s3://bucket/prefix`, or in a folder. Raises SettingsError if `location` is neither."""
     try:
-        return opened(str(place), StoreOptions(storage.endpoint_url))
+        return opened(str(location), StoreOptions(storage.endpoint_url))
     except StoreError as error:
         raise SettingsError(str(error), nearest="s3://bucket/prefix, or a folder") from None
 
@@ -40,22 +40,22 @@ def as_settings_error(setting: str) -> Iterator[None]:
     try:
         yield
     except StoreError as error:
-        place = setting.partition("=")[2] or setting
-        why = str(error).removeprefix(f"{place}: ")
+        location = setting.partition("=")[2] or setting
+        why = str(error).removeprefix(f"{location}: ")
         kind = AwayError if isinstance(error, UnreachableError) else SettingsError
-        raise kind(f"{setting}: {why}", nearest=_nearest(error, place)) from None
+        raise kind(f"{setting}: {why}", nearest=_nearest(error, location)) from None
 
 
-def _nearest(error: StoreError, place: str) -> str:
-    if isinstance(error, RefusedError) and not place.startswith("s3://"):
+def _nearest(error: StoreError, location: str) -> str:
+    if isinstance(error, RefusedError) and not location.startswith("s3://"):
         return "a folder that is yours"
     if isinstance(error, RefusedError):
         return "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE, of somebody who may"
     if isinstance(error, UnreachableError):
         return "storage.endpoint_url=http://HOST:PORT (or AWS_ENDPOINT_URL) of a store that answers"
-    if isinstance(error, NoPlaceError) or str(error) == f"there is no {place}":  # the answer of a server that is no S3
+    if isinstance(error, NoPlaceError) or str(error) == f"there is no {location}":  # by a server that is no S3
         return "a bucket or folder that is there, or another storage.endpoint_url="
-    return f"ganfleet data verify {place}" if isinstance(error, DamagedError | NotThereError) else "another place"
+    return f"ganfleet data verify {location}" if isinstance(error, DamagedError | NotThereError) else "another place"
 
 
 def read_manifest(store: Store, setting: str) -> Manifest:

@@ -1,6 +1,6 @@
 """Command lines whose answers are recorded in this folder, each answered by a process of its own.
 
-`python -m tests.golden` records them anew; `tests/cli/test_golden.py` compares.
+`python -m tests.golden` records them anew; `tests/pipelines/cli/test_golden.py` compares.
 """
 
 from __future__ import annotations
@@ -9,59 +9,34 @@ import json
 import os
 import re
 import shlex
-import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-HERE = Path(__file__).parent
-ROOT = HERE.parents[1]
-WIDTH = 120
-"""Columns of the screen: help is wrapped to it."""
+from tests.golden.forks import Answer, forked
 
-# Each line of standard input is answered in a fork, so that the command line's modules are imported once. One CPU is
-# seen, whatever the machine has: error lines name the number.
-_FORKS = """
-SECONDS = 60  # a line that is no mistake would begin to train
-import json, os, signal, sys
-os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
-from pipelines.cli import main
-for line in sys.stdin:
-    place, words = json.loads(line)
-    out, err = (os.path.join(place, "..", name) for name in ("out", "err"))
-    child = os.fork()
-    if not child:
-        signal.alarm(SECONDS)
-        os.chdir(place)
-        for descriptor, name in ((1, out), (2, err)):
-            os.dup2(os.open(name, os.O_CREAT | os.O_WRONLY | os.O_TRUNC), descriptor)
-        sys.argv = ["ganfleet", *words]
-        code = 0
-        try:
-            main()
-        except SystemExit as end:
-            code = end.code or 0
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(code)
-    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-    print(json.dumps([code, open(out).read(), open(err).read()]), flush=True)
-"""
+HERE = Path(__file__).parent
+WIDTH = 120
+"""Columns of the screen, to which help is wrapped."""
 
 
 def answers(lines: list[str], folder: Path) -> list[str]:
-    """What each command line answers, typed in `folder/place`: exit code, standard output, then standard error."""
-    place = folder / "place"
-    furnish(place)
-    asked = "".join(json.dumps([str(place), shlex.split(line)]) + "\n" for line in lines)
-    done = subprocess.run(
-        [sys.executable, "-c", _FORKS],
-        input=asked,
-        env=_environment(folder),
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    return [_normal(*json.loads(answer), place) for answer in done.stdout.splitlines()]
+    """What each command line answers in a furnished folder: exit code, what it loaded and changed, standard output,
+    standard error. Two processes answer every other line each, in folders of their own."""
+    found = [""] * len(lines)
+    cpus = sorted(os.sched_getaffinity(0))
+
+    def answer(part: int) -> None:
+        place = folder / str(part) / "place"
+        furnish(place)
+        commands = [(place, shlex.split(line)) for line in lines[part::2]]
+        # Error lines name the number of CPUs, so each line sees one, whatever the machine has.
+        said = forked(commands, _environment(place.parent), cpu=cpus[part % len(cpus)])
+        found[part::2] = [_recorded(one, place) for one in said]
+
+    with ThreadPoolExecutor(2) as both:
+        list(both.map(answer, range(2)))
+    return found
 
 
 def read(name: str) -> dict[str, str]:
@@ -76,18 +51,20 @@ def write(name: str, found: dict[str, str]) -> None:
     (HERE / f"{name}.txt").write_text(text)
 
 
-def _normal(code: int, out: str, err: str, place: Path) -> str:
+def _recorded(answer: Answer, place: Path) -> str:
     """Without what differs between machines and moments: folders, and names made up from the time."""
-    said = (out + err).replace(str(place), "PLACE").replace(str(Path(sys.executable).parent), "BIN")
+    assert answer.code != 2 or not answer.out, f"error lines belong to standard error: {answer.out}"
+    said = (answer.out + answer.err).replace(str(place), "PLACE").replace(str(Path(sys.executable).parent), "BIN")
     said = re.sub(r"\b(\w+)-\d{4}-\d{6}\b", r"\1-NOW", said)
-    said = "".join(f"{line.rstrip()}\n" for line in said.splitlines())
-    return f"exit {code}\n{said}".rstrip("\n")
+    did = [f"{what} {' '.join(names)}" for what in ("loaded", "changed") if (names := getattr(answer, what))]
+    head = ", ".join([f"exit {answer.code}", *did])
+    return "\n".join([head, *(line.rstrip() for line in said.splitlines())]).rstrip("\n")
 
 
 def _environment(folder: Path) -> dict[str, str]:
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("RAY_", "AWS_", "GANFLEET_"))}
     plain = {"COLUMNS": str(WIDTH), "TERM": "dumb", "NO_COLOR": "1", "CUDA_VISIBLE_DEVICES": ""}
-    return {**kept, **plain, "PYTHONPATH": str(ROOT), "GANFLEET_CACHE": str(folder / "cache"), "HOME": str(folder)}
+    return {**kept, **plain, "GANFLEET_CACHE": str(folder / "cache"), "HOME": str(folder)}
 
 
 def furnish(place: Path) -> None:
@@ -105,5 +82,7 @@ def furnish(place: Path) -> None:
     (place / "binary.yaml").write_bytes(b"\xff\xfe\x00\x80")
     (place / "a-file").write_text("")
     (place / "empty").mkdir()
+    (place / "half").mkdir()
+    (place / "half" / "manifest.json").write_text('{"format": 1, "na')
     (place / "photos").mkdir()
     (place / "photos" / "one.png").write_bytes(b"")

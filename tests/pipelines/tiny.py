@@ -156,14 +156,6 @@ def listing(client: MlflowClient, run: Run, path: str | None = None) -> list[str
     return sorted(item.path for item in client.list_artifacts(run.info.run_id, path))
 
 
-def snapshot(folder: Path) -> dict[str, bytes | None]:
-    """Every file and folder below, hidden ones too, with their contents."""
-    return {
-        str(path.relative_to(folder)): path.read_bytes() if path.is_file() else None
-        for path in sorted(folder.rglob("*"))
-    }
-
-
 def command(*words: object) -> list[str]:
     """`ganfleet` as a user types it."""
     return [sys.executable, "-m", "pipelines.cli", *map(str, words)]

@@ -52,7 +52,7 @@ def test_fixed_fields_are_left_out(name):
 @pytest.mark.parametrize("width", ["narrow", "wide"])
 @pytest.mark.parametrize("name", family_names())
 def test_each_searched_field_has_a_domain_inside_its_own_range(name, width):
-    """The range as pydantic keeps it; and the family itself takes both ends."""
+    """The range that pydantic knows; the family accepts both ends."""
     found = SearchedFields(range=width).space(family_class(name))
     assert set(found) == set(SearchedFields().space(family_class(name))), "both ranges are of the same fields"
     for field, domain in found.items():
@@ -73,7 +73,7 @@ def test_the_papers_settings_lie_in_the_space(name, width):
 
 
 def test_wide_is_the_ranges_of_the_study():
-    """As google/compare_gan has them, src/params.py: but for beta1 of 1, with which Adam's first moment is 0 / 0."""
+    """As in google/compare_gan, src/params.py, except for beta1=1, with which Adam's first moment is 0 / 0."""
     study = {
         "lr": Range(1e-5, 1e-2, log=True),
         "beta1": Range(0.0, 0.9999),
@@ -160,7 +160,7 @@ def tune_trial() -> Trial:
 
 
 def decisions(of, results: list[tuple[int, float]]) -> list[str]:
-    """What the scheduler says to trials that reach a step with a FID, one after the other."""
+    """The scheduler's decisions for trials that reach a step with a FID, one after another."""
     said = []
     for step, fid in results:
         trial = tune_trial()

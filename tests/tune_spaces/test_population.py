@@ -1,4 +1,4 @@
-"""Population-based training: who takes whose weights, and what becomes of the settings."""
+"""Population-based training: which trial copies whose weights, and how its settings change."""
 
 import pickle
 import random
@@ -23,7 +23,7 @@ SPACES = {
 
 
 class Controller:
-    """What Tune's population asks of the controller."""
+    """The part of Tune's controller that population-based training uses."""
 
     def __init__(self, trials: list[Trial]) -> None:
         self.trials, self.saved = trials, []

@@ -137,7 +137,7 @@ def test_families_that_are_compared_have_rungs_of_their_own(name, compare):
 
 @pytest.mark.parametrize("name", ["asha", "median"])
 def test_a_rule_is_reminded_of_the_rungs_before(name):
-    """Each driver has a scheduler of its own, which knows nothing yet."""
+    """A new driver has a new scheduler, which has seen no rows."""
     rows = {
         key: [{"step": 100, "loss": 1.0}, {"step": 200, "fid": fid}, {"step": 400, "fid": fid}]
         for key, fid in zip("abcd", (10.0, 20.0, 30.0, 40.0), strict=True)

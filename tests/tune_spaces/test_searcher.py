@@ -32,7 +32,7 @@ def score(settings) -> float:
 
 
 def answer(engine, trial: str, settings) -> None:
-    """A trial's result on the way, and its end."""
+    """Reports a result of a trial, and ends it."""
     result = {"fid": score(settings), "step": 200, "training_iteration": 1}
     engine.on_trial_result(trial, result)
     engine.on_trial_complete(trial, result)
@@ -142,7 +142,7 @@ def test_families_that_are_compared_have_equal_shares(name):
 
 @pytest.mark.parametrize("name", SAMPLERS)
 def test_a_family_in_a_comparison_is_searched_as_if_alone(name):
-    """Its sampler's state is of its own fields and scores."""
+    """The state of its sampler depends only on its own fields and scores."""
     pair = [one for one in play(made(name, compare=True), 0, 24) if one["name"] == "wgan"]
     other = play(made(name, compare=True, families=("wgan", "began")), 0, 24)
     assert pair == [one for one in other if one["name"] == "wgan"]
@@ -202,7 +202,7 @@ def test_a_search_in_which_all_trials_fail_goes_on(name, result):
 
 @pytest.mark.parametrize("name", MODELS)
 def test_a_trial_that_is_stopped_while_paused_is_worth_its_last_fid(name):
-    """Tune then tells its end without a result."""
+    """Tune then ends it without a result."""
 
     def next_five(ends) -> list[dict]:
         engine = made(name, families=["wgan"])

@@ -13,7 +13,8 @@ import pytest
 
 from pipelines.data import transfer as packs
 from tests.gan_core.data.written_files import class_folders, pictures
-from tests.pipelines.tiny import ganfleet_here, snapshot
+from tests.golden.forks import snapshot
+from tests.pipelines.tiny import ganfleet_here
 from tests.servers import Cable, free_ports
 
 IMAGES = pictures(12, 8, 8, 3)
@@ -22,7 +23,7 @@ SMALL = ("data.image_size=8", "--shard-mb", "0.001")
 
 
 class Said:
-    """What a command line brought."""
+    """What a command line wrote, and its exit code."""
 
     def __init__(self, code: int, out: str, err: str) -> None:
         self.code, self.out, self.err = code, out, err
@@ -70,7 +71,7 @@ def bucket(client, tmp_path) -> str:
 
 @pytest.fixture(params=["local", "moto"])
 def dest(request, tmp_path) -> list[str]:
-    """Where to, and the setting with which it is reached."""
+    """The destination, and the setting that reaches it."""
     if request.param == "local":
         return [str(tmp_path / "packs" / "one")]
     bucket, server = request.getfixturevalue("bucket"), request.getfixturevalue("moto_server")
@@ -121,7 +122,7 @@ def deleted(dest: list[str], name: str, request) -> None:
 
 
 def test_what_is_missing_is_packed_and_the_manifest_comes_last(ganfleet, source, dest, request, monkeypatch):
-    """Half a pack is none."""
+    """An incomplete pack has no manifest."""
     ganfleet("data", "pack", source, *dest, *SMALL)
     ganfleet("data", "pull", dest[0], "here", *dest[1:])
     names = [path.name for path in Path("here").glob("images-*")]
@@ -159,7 +160,7 @@ def test_each_damage_is_named(ganfleet, source, dest, request):
 
 
 def test_the_advice_for_a_damaged_pack_makes_it_whole(ganfleet, source, client, bucket, moto_server):
-    """The damage of a disk: size, digest and date that the store tells are as they were."""
+    """Damage by a disk: the store still reports the old size, digest and date."""
     dest = [f"s3://{bucket}/pack", f"storage.endpoint_url={moto_server.url}"]
     ganfleet("data", "pack", source, *dest, *SMALL)
     (key, *_) = (one["Key"] for one in client.list_objects_v2(Bucket=bucket)["Contents"] if "images" in one["Key"])
@@ -202,43 +203,7 @@ def test_another_pack_is_not_overwritten(ganfleet, source):
     assert ganfleet("data", "verify", "two").code == 0
 
 
-MISTAKES = {
-    "data pack digit out": "'digit' is no folder of images, npz file or dataset; nearest: digits",
-    "data pack ring8 out": "ring8 are points",
-    "data pack digits out data.held_out=0.1": "data.held_out belongs to training",
-    "data pack digits out data.batch_size=8": "data.batch_size belongs to training",
-    "data pack digits out data.name=npz": "the dataset is the first word; nearest: ganfleet data pack npz",
-    "data pack digits out data.image_sise=8": "'data.image_sise=8'; nearest: data.image_size=...",
-    "data pack digits out budget.rounds=8": "'budget.rounds=8'",
-    "data pack digits out --shard-mb 0": "--shard-mb",
-    "data pack digits gs://out/x": "gs://out/x is neither s3://bucket/prefix nor a folder",
-    "data pack digits a-file": "a-file",
-    "data pack digits s3://": "names no bucket",
-    "data pull nowhere here": "there is no folder nowhere",
-    "data pull empty here": "empty is no pack: it has no manifest.json; nearest: ganfleet data pack SOURCE empty",
-    "data pull half here": "half: manifest.json is damaged",
-    "data pull empty s3://bucket/x": "is no folder; nearest: ganfleet data pack",
-    "data ls empty": "empty holds no pack",
-    "data ls nowhere": "there is no folder nowhere",
-    "data verify empty": "empty is no pack",
-    "data verify empty storage.endpoint_url=localhost:9": "nearest: storage.endpoint_url=http://localhost:9",
-    "data pul a b": "unknown verb 'pul'; nearest: pull (known: pack, pull, ls, verify)",
-    "data pack digits out --shard-bm 1": "'--shard-bm'; nearest: --shard-mb",
-}
-
-
-@pytest.mark.parametrize("words", MISTAKES)
-def test_a_mistake_is_one_line(ganfleet, words):
-    Path("empty").mkdir()
-    Path("half").mkdir()
-    Path("half/manifest.json").write_text('{"format": 1, "na')
-    Path("a-file").touch()
-    before = snapshot(Path())
-    assert MISTAKES[words] in ganfleet(*words.split()).mistake()
-    assert snapshot(Path()) == before
-
-
-# What a store answers, told with the setting: by `data` and by `train`, before any cluster is started
+# A store's errors name the setting, in `data` and in `train`, before any cluster is started
 
 
 @pytest.fixture(params=["data verify {}", "train wgan_gp name=x data.image_size=8 data.name=packed data.path={}"])
@@ -274,7 +239,7 @@ class _NoS3(SimpleHTTPRequestHandler):
 
 @pytest.fixture
 def web_server(tmp_path):
-    """A server of files, which knows of no buckets."""
+    """A server of files that has no buckets."""
     (tmp_path / "pages").mkdir()
     server = ThreadingHTTPServer(("127.0.0.1", 0), partial(_NoS3, directory=tmp_path / "pages"))
     threading.Thread(target=server.serve_forever, daemon=True).start()

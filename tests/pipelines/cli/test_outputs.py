@@ -1,4 +1,4 @@
-"""Files that are written to S3, and what is told of a place that cannot be written to."""
+"""Files that are written to S3, and the errors for places that cannot be written to."""
 
 import json
 
@@ -14,7 +14,7 @@ from tests.pipelines.tiny import ganfleet_here
 
 @pytest.fixture
 def bucket(moto_server, monkeypatch):
-    """Its client, and the words that name the store."""
+    """A client of the bucket, and the setting that names the store."""
     moto_server.be_asked(monkeypatch)
     client = boto3.session.Session().client("s3", endpoint_url=moto_server.url)
     client.create_bucket(Bucket="exports")

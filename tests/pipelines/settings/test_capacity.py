@@ -64,7 +64,7 @@ def test_as_many_trials_run_as_find_room(room, words, slots):
     list(itertools.product([1, 2, 5, 16], [1, 2, 4], [None, 1, 3], [None, 0.25, 0.5, 1])),
 )
 def test_what_runs_at_once_never_needs_more_than_there_is(cpus, workers, each, gpus):
-    """All the workers of all trials at once hold their CPUs and GPUs, and one more trial would not find them."""
+    """The workers of all concurrent trials get their CPUs and GPUs, and one more trial would not."""
     if gpus not in (None, 1) and workers > 1:
         return
     given = [f"compute.{name}={value}" for name, value in (("cpus", each), ("gpus", gpus)) if value is not None]

@@ -174,7 +174,7 @@ def test_a_fields_range_is_checked_for_each_family():
 
 
 def test_the_family_of_a_search_cannot_be_set_as_a_field():
-    """It would be neither used nor refused."""
+    """Otherwise it would be ignored."""
     assert "name" in refusal(search_experiment, ["wgan"], ["family.name=dcgan"])
 
 

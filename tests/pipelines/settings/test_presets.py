@@ -1,4 +1,4 @@
-"""The experiments that come with us: each loads, can be built, says where it is from, and is found by its name."""
+"""The presets: each loads, can be built, names its source, and is found by its name."""
 
 import math
 import re
