@@ -11,6 +11,8 @@ from gan_core.family import family_names
 from tests.gan_core import two_ranks
 from tests.gan_core.games import GAMES
 
+# One process of pytest-xdist runs these tests, so that the games are played only once.
+pytestmark = pytest.mark.xdist_group("two ranks")
 every_game = pytest.mark.parametrize("name", GAMES)
 
 
