@@ -1,4 +1,4 @@
-"""The Ray cluster: the one that RAY_ADDRESS names, else one of this process's own, on this machine."""
+"""The Ray cluster: the one that RAY_ADDRESS names, otherwise one that this process starts on this machine."""
 
 from __future__ import annotations
 
@@ -21,46 +21,49 @@ SETTINGS = {
     "TUNE_MAX_PENDING_TRIALS_PG": "200",
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
 }
-"""What Ray reads from the environment of the driver; the user's own values stay. Tune's own state is not asked for: a
-search has its journal, and it takes time in proportion to all trials."""
+"""What Ray reads from the driver's environment. Values that the user has set stay.
+
+TUNE_GLOBAL_CHECKPOINT_S turns Tune's own snapshots off: a search has its journal, and their cost grows with the trials.
+"""
 
 
 ANSWER_SECONDS = 10.0
-"""Within which a cluster's address must answer."""
+"""Within which the cluster's address must answer."""
 
 
 @dataclass(frozen=True)
 class Cluster:
-    """What can be used."""
+    """The CPUs and GPUs of a cluster."""
 
     cpus: int
     gpus: int
     local: bool
     nodes: tuple[tuple[int, int], ...] = ()
-    """CPUs and GPUs of each node: a worker finds room on one, never on two."""
+    """CPUs and GPUs of each node, because a worker must fit on one node. Empty if the nodes were not looked at."""
 
     @property
     def sizes(self) -> tuple[tuple[int, int], ...]:
-        """CPUs and GPUs of each node; of one with all of them if nodes were not looked at."""
+        """CPUs and GPUs of each node; of a single node with all of them if the nodes were not looked at."""
         return self.nodes or ((self.cpus, self.gpus),)
 
 
 def expected() -> Cluster | None:
-    """What a local cluster will have, before it is started; None if the cluster is elsewhere."""
+    """The local cluster that would be started; None if RAY_ADDRESS names another one."""
     if os.environ.get("RAY_ADDRESS"):
         return None
     return Cluster(_usable_cpus(), _local_gpus(), local=True)
 
 
 class ClusterError(Exception):
-    """The cluster that the environment names cannot be joined: why, and what to do, in one line."""
+    """The cluster cannot be joined: why, and what to do, in one line."""
 
 
 @contextmanager
 def cluster() -> Iterator[Cluster]:
-    """Connects, or starts a cluster of our own on loopback and ends it afterwards; one that runs is joined.
+    """Joins the cluster that RAY_ADDRESS names, or starts one on loopback. Disconnects or stops it afterwards.
 
-    The dashboard is on: without it Ray Train never frees a stopped trial's placement group. Raises ClusterError.
+    If this process has joined a cluster already, that one is used and left as it is. A started cluster has the
+    dashboard: without it Ray Train never frees a stopped trial's placement group. Raises ClusterError.
     """
     for name, value in SETTINGS.items():
         os.environ.setdefault(name, value)
@@ -81,7 +84,7 @@ def cluster() -> Iterator[Cluster]:
                 )
         except ConnectionError as error:
             raise ClusterError(f"RAY_ADDRESS={address}: {_why(error)}") from error
-        except SystemExit:  # of TERM, which ray.init takes to end the process at once
+        except SystemExit:  # TERM came during ray.init, to Ray's own handler: pass it to ours
             signal.raise_signal(signal.SIGTERM)
             raise
     try:
@@ -95,20 +98,20 @@ def cluster() -> Iterator[Cluster]:
 
 @contextmanager
 def keep_signal_handler(number: signal.Signals) -> Iterator[None]:
-    """Who heard a signal before hears it afterwards: Ray puts handlers of its own in their place, and leaves them."""
-    ours = signal.getsignal(number)
+    """Restores a signal's handler afterwards: Ray installs its own and leaves them."""
+    handler = signal.getsignal(number)
     try:
         yield
     finally:
         if threading.current_thread() is threading.main_thread():
-            signal.signal(number, ours)
+            signal.signal(number, handler)
 
 
 def _check_answers(address: str) -> None:
-    """Ray itself asks for minutes, and says nothing. Raises ClusterError."""
+    """Raises ClusterError if nobody answers at the address. Ray itself would try for minutes, silently."""
     host, _, port = address.removeprefix("ray://").rpartition(":")
     if not (host and port.isdigit()):
-        return  # `auto` and the like: Ray's own to find
+        return  # as `auto`: Ray finds the address
     try:
         socket.create_connection((host.strip("[]"), int(port)), timeout=ANSWER_SECONDS).close()
     except OSError as error:
@@ -127,9 +130,9 @@ def _why(error: ConnectionError) -> str:
 
 
 def autoscaler_nodes() -> tuple[tuple[int, int], ...]:
-    """CPUs and GPUs of each node that an autoscaler can bring, from GANFLEET_NODES=NODESxCPUSxGPUS; none without it.
+    """CPUs and GPUs of each node of an autoscaled cluster at its largest; empty without GANFLEET_NODES.
 
-    A cluster that grows with what is asked of it would otherwise be held for as small as it begins. Raises
+    GANFLEET_NODES=NODESxCPUSxGPUS is needed because such a cluster shows only the nodes that it has now. Raises
     ClusterError.
     """
     text = os.environ.get("GANFLEET_NODES", "")

@@ -1,5 +1,5 @@
-"""Whether the outside answers: an S3 store, a tracking server, a Ray cluster. Each check is a function that returns
-what it found, or raises CheckFailedError with what to do."""
+"""Checks of an S3 store, a tracking server and a Ray cluster. Each returns what it found, or raises an error that says
+what to do."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from typing import Any
 from infra.stores.protocol import DamagedError, Store, StoreError
 
 SECONDS = 60
-"""How long a cluster may take to answer; a store and a server half a minute less."""
+"""Within which a Ray cluster must answer."""
 
 PACKAGES = ("ganfleet", "torch", "ray", "mlflow", "numpy")
-"""Their versions must be equal on all nodes: what is pickled on one is read on another."""
+"""Packages whose versions must be equal on all nodes, because they unpickle each other's objects."""
 
 PROBE = f"""
 import json, os, platform, sys
@@ -38,22 +38,22 @@ ray.init(address=os.environ["RAY_ADDRESS"], log_to_driver=False, logging_level="
 nodes = [node for node in ray.nodes() if node["Alive"]]
 task = ray.remote(num_cpus=0)(versions)
 asked = [task.options(scheduling_strategy=On(node["NodeID"], soft=False)).remote() for node in nodes]
-told = ray.get(asked, timeout={SECONDS - 20})
+answers = ray.get(asked, timeout={SECONDS - 20})
 found = [
     {{"node": node["NodeManagerAddress"], "resources": node["Resources"], "versions": versions}}
-    for node, versions in zip(nodes, told)
+    for node, versions in zip(nodes, answers)
 ]
 sys.stdout.write("\\n" + json.dumps({{"nodes": found, "driver": versions()}}) + "\\n")
 """
-"""Run in a process of its own: what it says, and a cluster that does not answer, stay there."""
+"""A program for a process of its own: Ray's output stays there, and so does a cluster that does not answer."""
 
 
 class CheckFailedError(Exception):
-    """What is wrong, and what to do: one line."""
+    """What is wrong and what to do, in one line."""
 
 
 def check_store(store: Store) -> str:
-    """Writes, reads and deletes a small key. Raises StoreError, of its own kind, with what could not be done."""
+    """Writes, reads and deletes a small key. Raises the store's error with the step that failed."""
     key, content, doing = f".ganfleet-doctor-{uuid.uuid4().hex}", b"ganfleet", "write"
     try:
         store.write(key, content)
@@ -69,7 +69,7 @@ def check_store(store: Store) -> str:
 
 
 def check_server(uri: str) -> str:
-    """The version of the MLflow server at http(s)://..., which must be as new as our client's major version."""
+    """Checks that the MLflow server at http(s)://... has the major version of the client here."""
     from infra.versions import version_of
 
     ours = version_of("mlflow")
@@ -80,15 +80,15 @@ def check_server(uri: str) -> str:
         known = "; give the server --allowed-hosts with this name" if error.code == 403 else "; is it MLflow?"
         raise CheckFailedError(f"{uri} answers {error.code}{known}") from None
     except (OSError, ValueError) as error:
-        said = getattr(error, "reason", error)
-        raise CheckFailedError(f"{uri} does not answer ({said}); start it, or name another tracking.uri") from None
+        reason = getattr(error, "reason", error)
+        raise CheckFailedError(f"{uri} does not answer ({reason}); start it, or name another tracking.uri") from None
     if theirs.partition(".")[0] != ours.partition(".")[0]:
         raise CheckFailedError(f"{uri} is MLflow {theirs[:40]}, here is {ours}; install the same major version on both")
     return f"{uri}: MLflow {theirs} (here {ours})"
 
 
 def cluster_nodes() -> tuple[list[dict[str, Any]], dict[str, str]]:
-    """Of the cluster that RAY_ADDRESS names: each node's address, resources and versions; and the versions here."""
+    """Each node's address, resources and versions in the cluster that RAY_ADDRESS names, and the versions here."""
     command = [sys.executable, "-c", PROBE]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS, check=False)

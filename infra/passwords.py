@@ -1,8 +1,8 @@
-"""What is shown of addresses that hold a password."""
+"""Addresses without their passwords, to show."""
 
 import re
 
 
 def masked(text: str) -> str:
-    """Without the passwords of the URIs in it."""
+    """The text with *** for the password of each URI in it."""
     return re.sub(r"(://[^:/@\s]*):[^@/\s]+@", r"\1:***@", text)

@@ -1,4 +1,4 @@
-"""Several transfers at once."""
+"""The same work on several items, by several threads."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ T = TypeVar("T")
 
 
 def each(work: Callable[[T], None], items: Iterable[T], threads: int) -> None:
-    """By several threads. After the first error, or Ctrl-C, no other is begun; those under way are waited for."""
+    """Calls `work` for each item. After the first error or Ctrl-C no further call begins; running ones end first."""
     pool = ThreadPoolExecutor(threads, thread_name_prefix="transfer")
     try:
         for done in [pool.submit(work, item) for item in items]:

@@ -1,4 +1,4 @@
-"""Where a run's numbers and pictures go: the protocol, its local twin, and a fan-out to several."""
+"""Trackers record a run's metrics and pictures: the protocol, a tracker that writes a folder, and several as one."""
 
 import json
 import math
@@ -35,14 +35,14 @@ class Tracker(Protocol):
         """Set these tags; others stay."""
 
     def flush(self) -> None:
-        """Returns once all is recorded, or it is known that some of it cannot be now. Raises nothing."""
+        """Returns once all is recorded, or the store is known to be unavailable. Raises nothing."""
 
     def close(self) -> None:
-        """Flushes, and lets go of what it holds."""
+        """Flushes, and releases what the tracker holds."""
 
 
 def finite_row(step: int, values: Mapping[str, float]) -> dict[str, float]:
-    """The values as plain numbers.
+    """The values as Python numbers.
 
     Raises:
         ValueError: a value is NaN or infinite; names the metric and the step.
@@ -93,14 +93,14 @@ class FolderTracker:
         write_atomic(self._tags, json.dumps({**known, **values}, indent=2, ensure_ascii=False).encode())
 
     def flush(self) -> None:
-        """Nothing waits."""
+        """Does nothing: every call writes at once."""
 
     def close(self) -> None:
-        """Nothing is held."""
+        """Does nothing: no file stays open."""
 
 
 class Trackers:
-    """Several trackers as one. Each drops what it already has, so one that is behind catches up."""
+    """Several trackers as one. Each ignores rows that it already has, so a tracker that lacks some receives them."""
 
     def __init__(self, trackers: Sequence[Tracker]) -> None:
         self._trackers = tuple(trackers)

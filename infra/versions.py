@@ -1,4 +1,4 @@
-"""What code made a run: the commit and the versions of what it stands on."""
+"""Which code made a run: its commit, and the versions of the main packages."""
 
 import platform
 import subprocess
@@ -10,9 +10,9 @@ PACKAGES = ("ganfleet", "torch", "ray", "mlflow")
 
 
 def version_tags() -> dict[str, str]:
-    """Tags `mlflow.source.git.commit` and `ganfleet.version.NAME`; what is not there is left out.
+    """Tags `mlflow.source.git.commit` and `ganfleet.version.NAME`. Packages that are not installed have none.
 
-    The commit is that of the working folder's repository, else of the checkout that holds this package.
+    The commit is that of the repository in the working folder, otherwise of the checkout that holds this package.
     """
     tags = {"ganfleet.version.python": platform.python_version()}
     for package in PACKAGES:
@@ -23,7 +23,7 @@ def version_tags() -> dict[str, str]:
 
 
 def version_of(package: str) -> str:
-    """The installed version, without importing it; a local part ("+cu130") left out."""
+    """The installed version without its local part ("+cu130"). The package is not imported."""
     return metadata.version(package).partition("+")[0]
 
 

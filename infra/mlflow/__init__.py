@@ -1,1 +1,1 @@
-"""Adapters to MLflow: its store, runs, rows and model registry."""
+"""Adapters to MLflow: its store, its runs and their rows, its model registry."""

@@ -1,4 +1,4 @@
-"""MLflow's model registry: models by name, each version a run's artifacts with tags that say what it is."""
+"""MLflow's model registry. Each version of a model is the artifacts of a run, with tags that describe it."""
 
 import tempfile
 from collections.abc import Mapping
@@ -15,71 +15,71 @@ from mlflow.exceptions import MlflowException
 
 
 class NoRegistryError(ValueError):
-    """The store has no model registry, or none that answers."""
+    """The store has no model registry, or the registry does not answer."""
 
 
 @dataclass(frozen=True)
-class Registered:
+class RegisteredVersion:
     """One version of a model."""
 
     model: str
     version: int
     source: str
-    """Where its artifacts lie: a run's."""
+    """The URI of the run's artifacts."""
     tags: Mapping[str, str]
 
 
-def register(uri: str, model: str, run_id: str, tags: Mapping[str, str]) -> Registered:
-    """Makes the run's artifacts the newest version of the model, unless they are that already, with equal tags.
+def register(uri: str, model: str, run_id: str, tags: Mapping[str, str]) -> RegisteredVersion:
+    """Makes the run's artifacts the newest version of the model, unless they are already, with equal tags.
 
     Raises:
-        NoRegistryError: there is no registry to write to, or it refuses.
+        NoRegistryError: there is no registry, or it refuses to write.
     """
     client = client_of(uri)
     try:
         source = client.get_run(run_id).info.artifact_uri
-        last = newest(uri, model)
+        last = newest_version(uri, model)
         if last is not None and last.source == source and dict(last.tags) == dict(tags):
             return last
         if last is None:
             _create(uri, model)
-        # Nobody reads it while it is copied: there is nothing to await.
+        # No caller reads the version at once, so there is no reason to wait until MLflow calls it ready.
         made = client.create_model_version(model, source, run_id, tags=dict(tags), await_creation_for=0)
     except MlflowException as error:
-        raise NoRegistryError(_said(error)) from error
+        raise NoRegistryError(_one_line(error)) from error
     return _registered(made)
 
 
-def newest(uri: str, model: str) -> Registered | None:
-    """The newest version of a model; None if there is no such model, or no version of it.
+def newest_version(uri: str, model: str) -> RegisteredVersion | None:
+    """The newest version of a model; None if the model does not exist or has no version.
 
     Raises:
-        NoRegistryError: there is no registry that answers.
+        NoRegistryError: no registry answers.
     """
     if {"'", '"'} & set(model):
         return None
     try:
         found = client_of(uri).search_model_versions(f"name = '{model}'", order_by=["version_number DESC"])
     except MlflowException as error:
-        raise NoRegistryError(_said(error)) from error
-    same = [one for one in found if one.name == model]  # some databases compare without regard to case
+        raise NoRegistryError(_one_line(error)) from error
+    same = [one for one in found if one.name == model]  # some databases ignore case
     return _registered(max(same, key=lambda one: int(one.version))) if same else None
 
 
 def model_names(uri: str) -> list[str]:
-    """The models that there are.
+    """The names of all models.
 
     Raises:
-        NoRegistryError: there is no registry that answers.
+        NoRegistryError: no registry answers.
     """
     try:
         return sorted(model.name for model in client_of(uri).search_registered_models())
     except MlflowException as error:
-        raise NoRegistryError(_said(error)) from error
+        raise NoRegistryError(_one_line(error)) from error
 
 
 def check_answers(uri: str) -> None:
-    """Asks a server once, without MLflow's minutes of retries.
+    """Asks a server once. MLflow's own calls would be retried for minutes.
 
     Raises:
         NoRegistryError: no MLflow server answers.
@@ -92,18 +92,18 @@ def check_answers(uri: str) -> None:
         raise NoRegistryError(str(error)) from None
 
 
-def read(uri: str, found: Registered, path: str) -> str:
-    """The text of a file of a version.
+def read_text(uri: str, found: RegisteredVersion, path: str) -> str:
+    """The text of a file in a version's artifacts.
 
     Raises:
-        NoRegistryError: the version has no such file, or it cannot be fetched.
+        NoRegistryError: the version has no such file, or the file cannot be fetched.
     """
     with tempfile.TemporaryDirectory() as folder:
         try:
             file = download_artifacts(artifact_uri=f"{found.source}/{path}", dst_path=folder, tracking_uri=uri)
             return Path(file).read_text()
         except (MlflowException, OSError) as error:
-            reason = _said(error)
+            reason = _one_line(error)
             raise NoRegistryError(f"version {found.version} of {found.model} has no {path}: {reason}") from error
 
 
@@ -115,10 +115,10 @@ def _create(uri: str, model: str) -> None:
             raise
 
 
-def _registered(version: ModelVersion) -> Registered:
+def _registered(version: ModelVersion) -> RegisteredVersion:
     assert version.source is not None
-    return Registered(version.name, int(version.version), version.source, dict(version.tags))
+    return RegisteredVersion(version.name, int(version.version), version.source, dict(version.tags))
 
 
-def _said(error: Exception) -> str:
+def _one_line(error: Exception) -> str:
     return " ".join(str(error).split())[:300]

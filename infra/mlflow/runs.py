@@ -1,6 +1,6 @@
-"""Runs in MLflow, through `MlflowClient` alone: no global state, safe from several processes.
+"""Runs in MLflow: opened, closed and tagged. Only `MlflowClient` is used, so there is no global state.
 
-Equal calls may be repeated: a run is found again, a file replaced.
+Calls may be repeated, from several processes too: a run is found again, a file is replaced.
 """
 
 import hashlib
@@ -34,10 +34,10 @@ def opened_run(
     params: Mapping[str, object],
     tags: Mapping[str, str],
 ) -> Run:
-    """Find the active run whose tags equal all of `identity`, or create it; return it as it was found, now RUNNING.
+    """Finds the active run whose tags equal all of `identity`, or creates it, and sets it to RUNNING.
 
-    MLflow's params never change: one that differs from the recorded one becomes the tag
-    `param_changed.NAME`. A value over MLflow's length limit is cut and ends in its digest.
+    Returns the run as it was found, before these changes. MLflow's params never change: a value that differs from the
+    recorded one becomes the tag `param_changed.NAME`. A value over MLflow's length limit is cut and ends in its digest.
 
     Raises:
         ValueError: an identity that MLflow's search language cannot express.
@@ -58,7 +58,7 @@ def opened_run(
 
 
 def run_of(uri: str, experiment_id: str, identity: Mapping[str, str]) -> str | None:
-    """The id of the active run whose tags equal all of `identity`, left as it is; None if there is none."""
+    """The id of the active run whose tags equal all of `identity`; None if there is none. Changes nothing."""
     run = _find(client_of(uri), experiment_id, identity)
     return None if run is None else str(run.info.run_id)
 
@@ -70,10 +70,10 @@ def close_run(
     tags: Mapping[str, str],
     artifacts: Mapping[str, Path],
 ) -> None:
-    """Upload the artifacts, set the tags, end the run.
+    """Uploads the artifacts, sets the tags, ends the run.
 
-    `artifacts` maps a path in the run to a local file or folder. What has the same path is replaced; a
-    file of an earlier upload that a folder no longer has stays.
+    `artifacts` maps a path in the run to a local file or folder. Files with the same path are replaced. A file of an
+    earlier upload stays, even if the folder no longer has it.
 
     Raises:
         ValueError: a local file is missing; the run stays as it was.
@@ -92,7 +92,7 @@ def _find(client: MlflowClient, experiment_id: str, identity: Mapping[str, str])
     assert identity
     query = " and ".join(f"tags.`{key}` = {_quoted(value)}" for key, value in identity.items())
     runs = client.search_runs([experiment_id], query, order_by=["attributes.start_time ASC"], max_results=100)
-    # Some databases compare without regard to case.
+    # Some databases ignore case when they compare.
     same = (run for run in runs if all(run.data.tags[key] == value for key, value in identity.items()))
     return next(same, None)
 
@@ -110,15 +110,15 @@ def _log_params(client: MlflowClient, run: Run, params: Mapping[str, object]) ->
     for part in _batches([Param(name, value) for name, value in values.items() if name not in recorded]):
         client.log_batch(run_id, params=part, synchronous=True)
     changed = {name for name, value in values.items() if recorded.get(name, value) != value}
-    told = {CHANGED + name: values[name] for name in changed}
-    set_tags(client, run_id, {name: value for name, value in told.items() if tags.get(name) != value})
+    notes = {CHANGED + name: values[name] for name in changed}
+    set_tags(client, run_id, {name: value for name, value in notes.items() if tags.get(name) != value})
     for name in values.keys() - changed:
         if CHANGED + name in tags:
             client.delete_tag(run_id, CHANGED + name)
 
 
 def set_tags(client: MlflowClient, run_id: str, tags: Mapping[str, str]) -> None:
-    """Set these tags, values cut to MLflow's length; no call if there are none."""
+    """Sets these tags, their values cut to MLflow's length. Makes no call if there are none."""
     for part in _batches([RunTag(key, value) for key, value in _fitted(tags).items()]):
         client.log_batch(run_id, tags=part, synchronous=True)
 

@@ -1,4 +1,4 @@
-"""The store behind MLflow runs: opened once by the driver, then shared by any number of processes."""
+"""The store behind MLflow's runs. The driver prepares it once; then any number of processes use it."""
 
 import logging
 import os
@@ -9,11 +9,11 @@ from contextlib import closing, suppress
 from functools import cache
 from pathlib import Path
 
-# Read while mlflow is imported: send no usage data unasked; print no link when a server's run is closed, and no bar.
+# mlflow reads these when it is imported: it shall send no usage data, print no link to a closed run, show no bar.
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
 os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
-# Read at each request. MLflow's own patience is four minutes a call: what can wait is sent later by ourselves.
+# mlflow reads these at each request. By default a call is retried for four minutes; a Follower retries later instead.
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
 
@@ -31,11 +31,11 @@ from infra.passwords import masked
 PROBE_SECONDS = 5.0
 
 UNAVAILABLE = (MlflowException, SQLAlchemyError, OSError)
-"""What a store raises that cannot be reached, or not now. (Errors of requests are OSErrors.)"""
+"""What is raised if the store is unavailable. Errors of the package requests are OSErrors."""
 
 
 class NoAnswerError(ValueError):
-    """A server that does not answer, or is in trouble: it may be in order later."""
+    """The server does not answer, or reports an error of its own. It may answer later."""
 
 
 logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)
@@ -48,16 +48,16 @@ def client_of(uri: str) -> MlflowClient:
 
 
 KIND = {"mlflow.experimentKind": "custom_model_development"}
-"""MLflow's pages then open as those of trained models, with charts and pictures, not of chat traces."""
+"""Tags of an experiment: MLflow then shows it with charts and pictures, not with the traces of chats."""
 
 
 def prepare(uri: str, experiment: str, artifacts: Path | None, schemas: Path | None = None) -> str:
-    """Make the store ready for several processes and return the experiment's id.
+    """Prepares the store for several processes and returns the experiment's id. Several drivers may call it at once.
 
-    Creates a SQLite file (`sqlite:////DIR/mlflow.db`: folder and schema) or checks that a server answers, then finds or
-    creates the experiment. A new experiment keeps its files under `artifacts`; with None the server decides, and
-    SQLite takes the folder `artifacts` beside its file. Several drivers may call this at once. MLflow takes seconds to
-    make a database: an empty one is kept in the folder `schemas`, if given, and the next begins as a copy of it.
+    Creates a SQLite file with its folder and schema (`sqlite:////DIR/mlflow.db`), or checks that a server answers. Then
+    finds or creates the experiment. A new experiment keeps its files under `artifacts`; if that is None, the server
+    decides, and SQLite takes the folder `artifacts` next to its file. MLflow takes seconds to make a database: an empty
+    one is kept in the folder `schemas`, if given, and later databases begin as copies of it.
 
     Raises:
         ValueError: the store cannot be opened, the server does not answer within seconds, or the
@@ -83,7 +83,7 @@ def _refusal(uri: str, reason: str, kind: type[ValueError] = ValueError) -> Valu
 def _experiment_id(client: MlflowClient, name: str, artifacts: Path | None) -> str:
     found = client.get_experiment_by_name(name)
     if found is None:
-        # MLflow's default with a database is ./mlruns of whichever process comes first.
+        # With a database, MLflow's default is ./mlruns in the working folder of the first process.
         location = None if artifacts is None else artifacts.absolute().as_uri()
         try:
             return str(client.create_experiment(name, artifact_location=location, tags=KIND))
@@ -101,7 +101,7 @@ def _experiment_id(client: MlflowClient, name: str, artifacts: Path | None) -> s
 
 
 def _open_sqlite(uri: str, file: Path, schemas: Path | None) -> None:
-    # MLflow itself retries for 100 s on a file that cannot be opened.
+    # If a file cannot be opened, MLflow itself retries for 100 s.
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         if not file.exists():
@@ -114,8 +114,8 @@ def _open_sqlite(uri: str, file: Path, schemas: Path | None) -> None:
 
 
 def _create_sqlite(file: Path, schemas: Path | None) -> None:
-    # MLflow migrates a new file in place and without a lock: two at once, or a crash, leave one that
-    # can never be opened. So the schema is made elsewhere, and whoever links it first has made it.
+    # MLflow migrates a new file in place and without a lock: two processes at once, or a crash, leave a file that can
+    # never be opened. So the schema is made elsewhere, and the first process that links it to the name wins.
     aside = file.with_name(f".{file.name}.{uuid.uuid4().hex}.tmp")
     try:
         aside.write_bytes(_made_schema() if schemas is None else _kept_schema(schemas))
@@ -123,7 +123,7 @@ def _create_sqlite(file: Path, schemas: Path | None) -> None:
     except FileExistsError:
         pass
     except OSError:
-        aside.replace(file)  # a filesystem without hard links
+        aside.replace(file)  # the file system has no hard links
     finally:
         aside.unlink(missing_ok=True)
 
@@ -133,29 +133,28 @@ def _made_schema() -> bytes:
         file = Path(folder, "mlflow.db")
         MlflowClient(tracking_uri=f"sqlite:///{file}")
         with closing(sqlite3.connect(file)) as connection, connection:
-            # Its files would lie where this process works. Whoever opens the store first makes it anew.
+            # Its files would lie in this process's working folder. MLflow makes it again when the store is opened.
             connection.execute("DELETE FROM experiments WHERE name = 'Default'")
         return file.read_bytes()
 
 
 def _kept_schema(schemas: Path) -> bytes:
-    """An empty database of this version of MLflow; made anew if it is not whole."""
+    """An empty database of this version of MLflow. It is made again if the kept one is damaged."""
     kept = schemas / f"mlflow-{mlflow.__version__}.db"
     with suppress(OSError, sqlite3.Error), closing(sqlite3.connect(f"file:{kept}?mode=ro", uri=True)) as connection:
         if connection.execute("PRAGMA integrity_check").fetchone() == ("ok",):
             return kept.read_bytes()
     schema = _made_schema()
-    with suppress(OSError):  # of use to the next alone
+    with suppress(OSError):  # only later calls would use it
         schemas.mkdir(parents=True, exist_ok=True)
         write_atomic(kept, schema)
     return schema
 
 
 def ask_server(uri: str, experiment: str) -> None:
-    """Asks once whether a server is in order. Raises NoAnswerError if none answers within seconds, ValueError if
-    it refuses."""
-    # A real call without retries. MLflow's own loop takes minutes, and /health says nothing about
-    # credentials, the database behind the server, or whether it is MLflow that answers.
+    """Checks a server by one call. Raises NoAnswerError if none answers within seconds, ValueError if it refuses."""
+    # This is a real call without retries: MLflow's own retries take minutes, and /health does not check credentials,
+    # nor the database behind the server, nor whether it is MLflow that answers.
     try:
         answer = http_request(
             get_default_host_creds(uri),
@@ -180,7 +179,7 @@ def ask_server(uri: str, experiment: str) -> None:
 
 
 def _credentials() -> str:
-    """Which of the environment's it was asked with, and what it might want."""
+    """The credentials of the environment, as the error names them."""
     name = os.environ.get("MLFLOW_TRACKING_USERNAME")
     if name and os.environ.get("MLFLOW_TRACKING_PASSWORD"):
         return f"MLFLOW_TRACKING_USERNAME={name} with this MLFLOW_TRACKING_PASSWORD"

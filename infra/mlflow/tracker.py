@@ -1,6 +1,6 @@
-"""What a run in MLflow is told while it trains: rows of metrics, many in one call, and pictures.
+"""Logs to a run in MLflow while it trains: rows of metrics, many in one call, and pictures.
 
-The driver calls `prepare` once; whoever trains calls `opened_run`, logs through `MlflowTracker` and ends with
+The driver calls `prepare` once; the process that trains calls `opened_run`, logs through `MlflowTracker` and ends with
 `close_run`. Equal calls may be repeated: a run is found again, a file replaced.
 """
 
@@ -32,9 +32,9 @@ __all__ = ["MlflowTracker", "Row", "close_run", "now", "opened_run", "prepare", 
 MARKER = "images_seen"  # the metric that every row has
 PICTURES = "samples"
 SYSTEM = "system/"
-"""MLflow's pages show metrics of these names apart from the others, against the clock."""
+"""MLflow's pages show metrics with this prefix on a page of their own, against time."""
 
-# The names that log_image makes; older MLflow wrote % for +.
+# The names that log_image makes. Older versions of MLflow wrote % for +.
 _PICTURE = re.compile(
     rf"images/(?P<stem>{PICTURES}[+%]step[+%](?P<step>\d+)[+%]timestamp[+%]\d+[+%][0-9a-f-]{{36}})"
     r"([+%]compressed)?\.\w+"
@@ -47,13 +47,15 @@ class Row:
 
     step: int
     time: int
-    """When they were measured, in milliseconds since 1970."""
+    """When the values were measured, in milliseconds since 1970."""
     values: Mapping[str, float]
 
 
 class MlflowTracker:
-    """A `Tracker` of an open run, by its id, or as it was found. Every row must hold `marker`: it marks the steps
-    recorded."""
+    """A `Tracker` of an open run, given by its id or as MLflow returned it.
+
+    Every row must contain the metric `marker`, by which the recorded steps are found.
+    """
 
     def __init__(self, uri: str, run: str | Run, marker: str = MARKER) -> None:
         self._client = client_of(uri)
@@ -70,16 +72,17 @@ class MlflowTracker:
         return self._last_step
 
     def refresh(self) -> None:
-        """Looks at what others have recorded."""
+        """Reads again which steps are recorded: other processes may have sent some."""
         self._read(self._client.get_run(self.run_id))
 
     def metrics(self, step: int, values: Mapping[str, float]) -> None:
         self.rows([Row(step, now(), values)])
 
     def rows(self, rows: Sequence[Row], samples: Sequence[Row] = ()) -> None:
-        """Record rows in the order of their steps, in as few calls as MLflow's limits allow; those up to `last_step`
-        are dropped. A row is recorded as a whole. `samples`: of the machine, named `system/...`; they are counted, and
-        that is their step.
+        """Records rows, sorted by step, in as few calls as MLflow's limits allow. Rows up to `last_step` are dropped.
+
+        A row is never split between calls. `samples` are those of the machine, named `system/...`: their step is
+        their number in the run.
         """
         new = [row for row in rows if row.step > self._last_step]
         assert all(self._marker in row.values for row in new), f"a row without {self._marker}"
@@ -95,7 +98,7 @@ class MlflowTracker:
             self._pictures = self._known_pictures()
         if step in self._pictures.whole:
             return
-        stem = self._pictures.halves.setdefault(step, _stem(step))  # kept: if this fails, it is sent again under it
+        stem = self._pictures.halves.setdefault(step, _stem(step))  # the next call uses it too if this one fails
         self._log_under(stem, png)
         self._pictures.whole.add(step)
 
@@ -105,10 +108,10 @@ class MlflowTracker:
         self._tags |= new
 
     def flush(self) -> None:
-        """Nothing waits."""
+        """Does nothing: every call sends at once."""
 
     def close(self) -> None:
-        """Nothing is held."""
+        """Does nothing: no connection stays open."""
 
     def _read(self, run: Run) -> None:
         latest = {metric.key: int(metric.step) for metric in run.data.to_proto().metrics}
@@ -117,7 +120,7 @@ class MlflowTracker:
         self._tags, self._pictures = dict(run.data.tags), None
 
     def _known_pictures(self) -> "_Pictures":
-        """What is recorded; the tag, set before the first picture, says that there is anything to look for."""
+        """The pictures in the run. They are listed only if its tag says that there are some; this sets the tag."""
         if MLFLOW_LOGGED_IMAGES in self._tags:
             return _Pictures.of(file.path for file in self._client.list_artifacts(self.run_id, "images"))
         self._client.set_tag(self.run_id, MLFLOW_LOGGED_IMAGES, True, synchronous=True)
@@ -134,11 +137,12 @@ class MlflowTracker:
 
 @dataclass(frozen=True)
 class _Pictures:
-    """Steps with a picture and its thumbnail; and the file stem of each step with only one of them: MLflow's
-    `log_image` never overwrites, every call makes a new stem."""
+    """The pictures of a run. MLflow's `log_image` never overwrites: every call makes a new file stem."""
 
     whole: set[int]
+    """Steps that have a picture and its thumbnail."""
     halves: dict[int, str]
+    """Steps that have only one of the two, with its file stem."""
 
     @staticmethod
     def of(paths: Iterable[str]) -> "_Pictures":
@@ -152,7 +156,7 @@ def _finite(row: Row) -> ItemsView[str, float]:
 
 
 def _batches(rows: Sequence[Row]) -> Iterator[list[Row]]:
-    """Whole rows, as many as go into one call."""
+    """Batches of whole rows, each as large as MLflow takes in one call."""
     batch: list[Row] = []
     for row in rows:
         if sum(len(one.values) for one in batch) + len(row.values) > MAX_METRICS_PER_BATCH:

@@ -1,6 +1,7 @@
 """Files in S3 or in a folder, by one protocol (`infra.stores.protocol`).
 
-Others use `open_store`; boto3 is imported when a store in S3 is opened."""
+Other packages call `open_store`. boto3 is imported only when a store in S3 is opened.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +13,7 @@ __all__ = ["open_store"]
 
 
 def open_store(url: str, options: StoreOptions | None = None) -> Store:
-    """`s3://bucket/prefix`, or a local folder. Nothing is asked yet. Raises StoreError for another kind of URL."""
+    """The store at `s3://bucket/prefix` or in a local folder; it is not asked yet. Raises StoreError for other URLs."""
     if url.startswith("s3://"):
         from infra.stores.s3 import S3Store
 

@@ -1,4 +1,4 @@
-"""A folder as a store: the local twin of S3."""
+"""A folder as a store, with the calls of one in S3."""
 
 from __future__ import annotations
 
@@ -30,8 +30,10 @@ _ATTRIBUTE = "user.sha256"
 
 
 class LocalStore:
-    """The digest is an extended attribute of the file, so both are replaced at once; where the file system has none,
-    only digests that the caller knows are checked. What is interrupted leaves nothing, and begins anew."""
+    """A file's digest is an extended attribute of the file, so both are replaced at once.
+
+    A file system without extended attributes keeps no digests: then only those that the caller gives are checked.
+    """
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -41,11 +43,11 @@ class LocalStore:
         return str(self._folder)
 
     def put(self, file: Path, key: str, progress: Progress = silent) -> str:
-        with self._told(key), file.open("rb") as source:
+        with self._as_store_error(key), file.open("rb") as source:
             return self._put(source, key, progress)
 
     def write(self, key: str, content: bytes) -> None:
-        with self._told(key):
+        with self._as_store_error(key):
             self._put(io.BytesIO(content), key, silent)
 
     def _put(self, source: IO[bytes], key: str, progress: Progress) -> str:
@@ -59,8 +61,8 @@ class LocalStore:
         return sha256
 
     def get(self, key: str, file: Path, sha256: str | None = None, progress: Progress = silent) -> None:
-        with self._told(key), self._file(key).open("rb") as source:
-            size, wanted = os.fstat(source.fileno()).st_size, sha256 or _kept(source.fileno())
+        with self._as_store_error(key), self._file(key).open("rb") as source:
+            size, wanted = os.fstat(source.fileno()).st_size, sha256 or _kept_digest(source.fileno())
             if is_whole(file, size, wanted):
                 progress(size)
                 return
@@ -70,18 +72,18 @@ class LocalStore:
                 os.replace(aside, file)
 
     def read(self, key: str) -> bytes:
-        with self._told(key), self._file(key).open("rb") as source:
+        with self._as_store_error(key), self._file(key).open("rb") as source:
             content = source.read()
-            check_digest(f"{self.url}/{key}", hashlib.sha256(content).hexdigest(), _kept(source.fileno()))
+            check_digest(f"{self.url}/{key}", hashlib.sha256(content).hexdigest(), _kept_digest(source.fileno()))
             return content
 
     def about(self, key: str) -> About:
-        with self._told(key), self._file(key).open("rb") as source:
+        with self._as_store_error(key), self._file(key).open("rb") as source:
             status = os.fstat(source.fileno())
-            return About(status.st_size, _kept(source.fileno()), status.st_mtime)
+            return About(status.st_size, _kept_digest(source.fileno()), status.st_mtime)
 
     def digest(self, key: str, progress: Progress = silent) -> str:
-        with self._told(key):
+        with self._as_store_error(key):
             return digest_of(self._file(key), progress)
 
     def listed(self, prefix: str = "") -> Iterator[tuple[str, int]]:
@@ -102,7 +104,7 @@ class LocalStore:
         )
 
     def delete(self, key: str) -> None:
-        with self._told(key):
+        with self._as_store_error(key):
             self._file(key).unlink(missing_ok=True)
 
     def _absent(self) -> NoPlaceError:
@@ -112,7 +114,7 @@ class LocalStore:
         return self._folder / checked_key(key)
 
     @contextmanager
-    def _told(self, key: str) -> Iterator[None]:
+    def _as_store_error(self, key: str) -> Iterator[None]:
         try:
             yield
         except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
@@ -127,7 +129,7 @@ class LocalStore:
 
 @contextmanager
 def _aside(target: Path) -> Iterator[Path]:
-    """A hidden name beside a file; what is still there in the end is deleted."""
+    """A hidden name next to a file, to write to and then rename. A file that still has it in the end is deleted."""
     aside = target.with_name(f".{target.name}.{uuid.uuid4().hex}.tmp")
     try:
         yield aside
@@ -136,7 +138,7 @@ def _aside(target: Path) -> Iterator[Path]:
 
 
 def _copied(source: IO[bytes], target: Path, progress: Progress) -> str:
-    """Copies to a new file, to the disk. Returns the sha256."""
+    """Copies to a new file and flushes it to the disk. Returns the sha256."""
     content = hashlib.sha256()
     with target.open("xb") as file:
         while chunk := source.read(CHUNK):
@@ -148,7 +150,7 @@ def _copied(source: IO[bytes], target: Path, progress: Progress) -> str:
     return content.hexdigest()
 
 
-def _kept(descriptor: int) -> str | None:
+def _kept_digest(descriptor: int) -> str | None:
     try:
         return os.getxattr(descriptor, _ATTRIBUTE).decode()
     except OSError:

@@ -1,4 +1,4 @@
-"""Where files are kept beyond this machine: the protocol, its local twin, and which of them a URL means."""
+"""The protocol of a store of files: its calls, its errors, its options."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from pathlib import Path, PurePosixPath
 from typing import Protocol
 
 Progress = Callable[[int], None]
-"""Is told of every so many bytes that they are where they were to go."""
+"""Called with the number of bytes that were moved since the last call; negative if they must be moved again."""
 
 CHUNK = 2**20
 
 
 class StoreError(ValueError):
-    """What went wrong between here and a store, in one line."""
+    """What a store could not do, in one line."""
 
 
 class NotThereError(StoreError):
@@ -23,94 +23,94 @@ class NotThereError(StoreError):
 
 
 class NoPlaceError(NotThereError):
-    """Not even the bucket or folder is there."""
+    """There is no such bucket or folder."""
 
 
 class RefusedError(StoreError):
-    """The store knows who asks, or cannot know, and says no."""
+    """The store denies access, or the credentials are missing."""
 
 
 class UnreachableError(StoreError):
-    """Nobody answers, or no longer."""
+    """The store does not answer, or its answer broke off."""
 
 
 class DamagedError(StoreError):
-    """The bytes that are there are not those that were put there."""
+    """The bytes in the store are not those that were put there."""
 
 
 def silent(_: int) -> None:
-    """Progress that nobody watches."""
+    """Progress that nobody shows."""
 
 
 @dataclass(frozen=True)
 class About:
-    """What a store knows of a key without reading it."""
+    """What a store knows of a key without reading its bytes."""
 
     size: int
     """Bytes."""
     sha256: str | None
-    """Of the bytes that were put; None if somebody else put them."""
+    """Of the bytes that were put; None if another program put them."""
     modified: float = 0.0
-    """When they were put, in seconds since the epoch, by the store's clock."""
+    """When they were put, in seconds since 1970, by the store's clock."""
 
 
 class Store(Protocol):
-    """Files by key: relative POSIX paths. Every call raises StoreError; a key holds one whole file or none.
+    """Files by key: relative POSIX paths. Every call raises StoreError.
 
-    Of two writers of a key at once, one wins.
+    A key holds one whole file or none. If two writers put a key at the same time, one wins.
     """
 
     @property
     def url(self) -> str:
-        """Where it is, as a person writes it."""
+        """The place as a person writes it."""
 
     def put(self, file: Path, key: str, progress: Progress = silent) -> str:
-        """Copies a file there. Returns its sha256, which is kept beside it."""
+        """Copies a file to a key. Returns its sha256, which the store keeps with it."""
 
     def get(self, key: str, file: Path, sha256: str | None = None, progress: Progress = silent) -> None:
-        """Copies a key to a file, which is whole or not there; nothing is copied if it is there already.
+        """Copies a key to a file, unless the file is there already with these bytes. It is never there in part.
 
-        What was interrupted goes on where it was. Its digest must be `sha256`, or else the one that was kept; raises
-        DamagedError.
+        Raises DamagedError if the digest is not `sha256`; without it, the digest that the store keeps.
         """
 
     def write(self, key: str, content: bytes) -> None:
-        """Puts a few bytes."""
+        """Puts a few bytes under a key."""
 
     def read(self, key: str) -> bytes:
-        """A few bytes, their digest checked."""
+        """The bytes of a small file. Raises DamagedError."""
 
     def about(self, key: str) -> About:
-        """Size and digest, without reading. Raises NotThereError."""
+        """Size, digest and time. Raises NotThereError."""
 
     def digest(self, key: str, progress: Progress = silent) -> str:
-        """sha256 of the bytes as they lie there now."""
+        """sha256 of the bytes that are there now; all are read."""
 
     def listed(self, prefix: str = "") -> Iterator[tuple[str, int]]:
-        """All keys that begin with `prefix`, and their sizes in bytes, in order of the keys' bytes."""
+        """All keys that begin with `prefix`, with their sizes in bytes, sorted by the keys' UTF-8."""
 
     def folders(self) -> Iterator[str]:
-        """The first parts of the keys that have several, each once, without asking for what lies below them."""
+        """The folders at the top, by name. What lies below them is not listed."""
 
     def delete(self, key: str) -> None:
-        """Makes sure that a key is not there."""
+        """Deletes a key. It need not exist."""
 
 
 @dataclass(frozen=True)
 class StoreOptions:
-    """How a store is reached, beside the environment variables and profiles that AWS's own tools read."""
+    """How a store is reached, besides the environment variables and profiles that AWS's own tools read."""
 
     endpoint_url: str | None = None
-    """Of a store that is not AWS's own."""
+    """The URL of a store that is not AWS's own."""
     piece: int = 8 * CHUNK
-    """Bytes that are moved at once; larger files go in pieces, several at a time. S3 wants 5 MiB or more."""
+    """Bytes of one request. Larger files are moved in pieces; S3 wants at least 5 MiB."""
     threads: int = 8
+    """Requests at the same time, for each file."""
     attempts: int = 5
-    """Of each request, and of each piece without a byte in between; the pauses grow."""
+    """Of each request, and of each piece whose answer broke off."""
 
 
 def checked_key(key: str) -> str:
-    """The key. Raises StoreError for one that would mean another file in a folder."""
+    """Returns the key. Raises StoreError if it is no relative path in its shortest form."""
     if key != PurePosixPath(key).as_posix() or key.startswith("/") or ".." in key.split("/") or key in ("", "."):
         raise StoreError(f"'{key}' is no relative path")
     return key
@@ -128,7 +128,7 @@ def digest_of(file: Path, progress: Progress = silent, size: int | None = None) 
 
 
 def is_whole(file: Path, size: int, sha256: str | None) -> bool:
-    """Whether a file is known to be what it should be."""
+    """Whether a file exists and has this size and digest; False if the digest is not known."""
     try:
         return sha256 is not None and file.stat().st_size == size and digest_of(file) == sha256
     except OSError:
@@ -136,6 +136,6 @@ def is_whole(file: Path, size: int, sha256: str | None) -> bool:
 
 
 def check_digest(where: str, found: str, wanted: str | None) -> None:
-    """Raises DamagedError."""
+    """Raises DamagedError if a digest is not the wanted one; None accepts any."""
     if wanted is not None and found != wanted:
         raise DamagedError(f"{where} is damaged: its sha256 is {found[:16]}..., not {wanted[:16]}...")

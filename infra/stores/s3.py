@@ -3,8 +3,9 @@
 Endpoint, region, addressing and credentials come from AWS's usual environment variables and profiles. Nothing relies
 on conditional requests, which not every S3 has.
 
-A transfer that breaks off is begun again. An upload that fails is aborted, and so leaves no parts in the bucket. Only
-a process that is killed leaves some: a lifecycle rule of the bucket (AbortIncompleteMultipartUpload) deletes those.
+A request that breaks off is sent again; a transfer that fails is begun again by the next call. An upload that fails is
+aborted, so it leaves no parts in the bucket. A process that is killed leaves the parts it had sent: a lifecycle rule of
+the bucket (AbortIncompleteMultipartUpload) deletes them.
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ CONNECT_SECONDS, READ_SECONDS = 5, 60
 
 
 class S3Store:
-    """What is below a prefix of a bucket. An object's digest is in its metadata."""
+    """The objects below a prefix of a bucket. An object's digest is in its metadata."""
 
     def __init__(self, url: str, options: StoreOptions) -> None:
         self._name, _, prefix = url.removeprefix("s3://").partition("/")
@@ -76,8 +77,8 @@ class S3Store:
                     read_timeout=READ_SECONDS,
                     retries={"mode": "standard", "total_max_attempts": self._options.attempts},
                     max_pool_connections=4 * self._options.threads,
-                    # S3s that are not AWS's own do not know checksums as trailers. The signature of each request has
-                    # its body's sha256, which the server compares.
+                    # S3s that are not AWS's own do not know checksums in trailers. The signature of each request covers
+                    # the sha256 of its body, which the server checks.
                     request_checksum_calculation="when_required",
                     response_checksum_validation="when_required",
                 ),
@@ -98,7 +99,7 @@ class S3Store:
                 content, **self._at(key), ExtraArgs=about, Callback=progress, Config=self._transfer
             )
         except ClientError as error:
-            # If the answer that all parts are one object now is lost, boto3 asks again for what is done already.
+            # The upload is complete, but the answer was lost: boto3 asked again, and by then there was no upload.
             if code(error) != "NoSuchUpload" or self.about(key).sha256 != sha256:
                 raise
 
@@ -111,7 +112,7 @@ class S3Store:
         file.parent.mkdir(parents=True, exist_ok=True)
         part = file.with_name(f".{file.name}.part")
         with temporary(part):
-            if is_whole(file, about.size, wanted):  # another process has fetched it meanwhile
+            if is_whole(file, about.size, wanted):  # another process fetched it while this one waited
                 progress(about.size)
                 return
             with part.open("wb") as target:
@@ -142,7 +143,7 @@ class S3Store:
         return content
 
     def _read(self, key: str) -> tuple[bytes, str | None]:
-        """The bytes and the digest that was kept, from one answer. One that breaks off is asked for again."""
+        """The bytes and the digest from one answer. If the answer breaks off, the request is sent again."""
         attempts = self._options.attempts
         while True:
             answer = self._client.get_object(**self._at(key))
@@ -158,7 +159,7 @@ class S3Store:
             with self._asking(key):
                 answer = self._client.head_object(**self._at(key))
         except NotThereError as error:
-            self._check_bucket()  # an answer to HEAD has no body that says what is missing
+            self._check_bucket()  # the answer to a HEAD request does not say which of the two is missing
             raise error from None
         return About(answer["ContentLength"], answer["Metadata"].get(SHA256), answer["LastModified"].timestamp())
 
@@ -202,12 +203,12 @@ class S3Store:
         return {"Bucket": self._name, "Key": self._prefix + checked_key(key)}
 
     def _asking(self, key: str) -> AbstractContextManager[None]:
-        """Raises what boto3 raises inside as StoreError."""
+        """Raises errors of boto3 as StoreError."""
         return as_store_error(self._where(key), self._client.meta.endpoint_url)
 
 
 class _Beginning:
-    """The first `size` bytes of an open file as a file: a log may grow while it is uploaded."""
+    """The first `size` bytes of an open file, as a file. The file itself may grow: a log does while it is uploaded."""
 
     def __init__(self, file: IO[bytes], size: int) -> None:
         self._file, self._size = file, size
@@ -229,7 +230,7 @@ class _Beginning:
 
 
 class _Digest:
-    """A file that keeps nothing but the sha256 of what is written to it, in order."""
+    """A file to write to that keeps only the sha256 of its content."""
 
     def __init__(self) -> None:
         self.content = hashlib.sha256()

@@ -1,4 +1,4 @@
-"""The same S3 for libraries that ask pyarrow."""
+"""The same S3 for libraries that use pyarrow, such as Ray."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from botocore.client import Config
 
 
 def filesystem(endpoint_url: str | None) -> Any:
-    """A pyarrow file system with the endpoint and region that boto3 would take.
+    """A pyarrow file system with the endpoint and region that boto3 would use.
 
-    pyarrow finds credentials itself, on each machine: they are not to travel with it.
+    It holds no credentials, because it is sent to other machines: pyarrow finds them on each.
     """
     from pyarrow.fs import S3FileSystem
 

@@ -1,4 +1,4 @@
-"""What boto3 raises, as errors of a store: one line each, and a class for each thing that a person would do."""
+"""boto3's errors as errors of a store: one line each, and one class for each remedy."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _REFUSED = (
 
 @contextmanager
 def as_store_error(where: str, endpoint: str) -> Iterator[None]:
-    """Raises what boto3 raises as StoreError. `where` is what was asked for, `endpoint` is who was asked."""
+    """Raises errors of boto3 as StoreError. `where` is the key that was asked for, `endpoint` the server's address."""
     try:
         yield
     except boto.ClientError as error:
@@ -36,7 +36,7 @@ def as_store_error(where: str, endpoint: str) -> Iterator[None]:
     except (*BROKEN_OFF, transfer.RetriesExceededError) as error:
         last = error.last_exception if isinstance(error, transfer.RetriesExceededError) else error
         raise UnreachableError(f"{where}: no answer from {endpoint}: {_line(last)}") from None
-    except transfer.S3DownloadFailedError:  # a part of it has another ETag than the first
+    except transfer.S3DownloadFailedError:  # a later part has another ETag than the first
         raise replaced(where) from None
     except (boto.BotoCoreError, transfer.S3ValidationError) as error:
         raise StoreError(f"{where}: {_line(error)}") from None

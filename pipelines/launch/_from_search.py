@@ -100,17 +100,17 @@ def _registered(name: str, where: CommonSettings) -> tuple[str, Origin]:
     folders = _searches(where)
     if where.tracking.uri is None and not (where.storage.folder / "mlflow.db").is_file():
         raise _unknown(name, folders, where)
-    from infra.mlflow.registry import NoRegistryError, check_answers, model_names, newest, read
+    from infra.mlflow.registry import NoRegistryError, check_answers, model_names, newest_version, read_text
 
     uri = where.tracking_uri
     try:
         check_answers(uri)
-        found = newest(uri, name)
+        found = newest_version(uri, name)
         if found is None:
             raise _unknown(name, {*folders, *model_names(uri)}, where)
         if "ganfleet.search" not in found.tags:
             raise SettingsError(f"the model '{name}' in {uri} is of no search; nearest: {_near(name, folders)}")
-        text = read(uri, found, "experiment.yaml")
+        text = read_text(uri, found, "experiment.yaml")
     except NoRegistryError as error:
         raise SettingsError(f"no search named '{name}' in {where.storage.location}, and {error}") from None
     return text, Origin(found.tags["ganfleet.search"], found.tags["ganfleet.trial"])

@@ -14,7 +14,7 @@ import mlflow
 import pytest
 from mlflow import MlflowClient
 
-from infra.mlflow.registry import NoRegistryError, check_answers, model_names, newest, read, register
+from infra.mlflow.registry import NoRegistryError, check_answers, model_names, newest_version, read_text, register
 from infra.mlflow.tracker import close_run, opened_run, prepare, run_of
 
 
@@ -83,8 +83,8 @@ def test_a_version_is_the_runs_files_and_can_be_downloaded(tracked, tmp_path):
     )
     assert Path(got, "experiment.yaml").read_text() == "name: first\n"
     assert Path(got, "checkpoint", "state").read_bytes() == b"first"
-    assert newest(uri, tmp_path.name) == made
-    assert read(uri, made, "experiment.yaml") == "name: first\n"
+    assert newest_version(uri, tmp_path.name) == made
+    assert read_text(uri, made, "experiment.yaml") == "name: first\n"
     assert tmp_path.name in model_names(uri)
 
 
@@ -96,7 +96,7 @@ def test_the_same_winner_is_no_second_version_and_another_is(tracked, tmp_path):
     versions = [register(uri, model, run, {"fid": fid}).version for run, fid in told]
     assert versions == [1, 1, 2, 3, 4, 4]
     assert len(MlflowClient(uri).search_model_versions(f"name = '{model}'")) == 4
-    last = newest(uri, model)
+    last = newest_version(uri, model)
     assert (last.version, last.tags["fid"]) == (4, "1")
 
 
@@ -110,20 +110,20 @@ def test_a_run_is_found_as_it_is(tracked, tmp_path):
 
 @pytest.mark.parametrize("name", ["no-such-model", "it's", 'a "b"'])
 def test_a_model_that_is_not_there_is_none(store, experiment, name):
-    assert newest(store, name) is None
+    assert newest_version(store, name) is None
 
 
 def test_a_file_that_a_version_lacks_is_named(store, experiment, tmp_path):
     made = register(store, tmp_path.name, finished(store, experiment, tmp_path / "a", "a"), {})
     with pytest.raises(NoRegistryError, match=f"version 1 of {tmp_path.name} has no nothing.yaml"):
-        read(store, made, "nothing.yaml")
+        read_text(store, made, "nothing.yaml")
 
 
 def test_a_store_without_a_registry_is_told_in_one_line(tmp_path, monkeypatch):
     monkeypatch.setenv("MLFLOW_REGISTRY_URI", "nowhere://registry")
     uri = f"sqlite:///{tmp_path}/mlflow.db"
     run = finished(uri, prepare(uri, "tests", None), tmp_path / "a", "a")
-    for ask in (lambda: register(uri, "m", run, {}), lambda: newest(uri, "m"), lambda: model_names(uri)):
+    for ask in (lambda: register(uri, "m", run, {}), lambda: newest_version(uri, "m"), lambda: model_names(uri)):
         with pytest.raises(NoRegistryError, match="not supported") as refused:
             ask()
         assert "\n" not in str(refused.value)
