@@ -23,8 +23,10 @@ TINY = (
 LINES = (
     ("train", "wgan_gp", "name=run", *TINY, "family.n_critic=1", "budget.rounds=4", "compute.workers=2"),
     ("train", "--resume", "run", "budget.rounds=6", "compute.workers=2"),
-    ("search", "gan", "wgan_gp", "name=hunt", *TINY, "budget.rounds=4", "search.trials=4", "search.confirm=1")
-    + ("search.confirm_seeds=2", "search.sampler=random", "search.scheduler=none"),
+    (
+        *("search", "gan", "wgan_gp", "name=hunt", *TINY, "budget.rounds=4", "search.trials=4", "search.confirm=1"),
+        *("search.confirm_seeds=2", "search.sampler=random", "search.scheduler=none"),
+    ),
     ("search", "--resume", "hunt", "search.trials=5"),
     ("train", "--from-search", "hunt", "name=winner", "budget.rounds=2"),
     ("evaluate", "run", "--json", "fid.json"),
