@@ -168,7 +168,7 @@ def block() -> str:
     pipelines, base = pipeline_graph(), base_graph()
     return "\n\n".join(
         [
-            "Packages of `pipelines`; an arrow points to what is imported. Those that follow from others are left out.",
+            "Packages of `pipelines`; an arrow points to an import. Arrows that follow from others are left out.",
             mermaid(pipelines),
             "The same by floors, with every arrow: a package imports only from floors below its own.",
             listed(pipelines),

@@ -20,6 +20,7 @@ sys.path[:0] = [str(ROOT), str(Path(__file__).parent)]
 
 import command_pages  # noqa: E402
 import diagram  # noqa: E402
+import module_pages  # noqa: E402
 import settings_pages  # noqa: E402
 
 from tests.package_arrows import pipeline_graph  # noqa: E402
@@ -38,6 +39,7 @@ GENERATED = {
     "reference/cli.md": command_pages.commands,
     "reference/errors.md": command_pages.errors,
     "reference/presets.md": command_pages.presets,
+    "api/index.md": module_pages.modules,
 }
 
 DECISIONS = Path(__file__).parents[1] / "decisions"
