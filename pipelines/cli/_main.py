@@ -263,7 +263,3 @@ def main() -> None:
     except (OSError, ValueError) as error:
         typer.echo(f"error: {' '.join(str(error).split())}", err=True)
         raise SystemExit(FAILED) from None
-
-
-if __name__ == "__main__":
-    main()

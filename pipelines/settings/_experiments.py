@@ -84,8 +84,8 @@ class TrainExperiment(CommonSettings, Experiment):
 class SearchExperiment(CommonSettings):
     """A search over one family or several: what its trials share, and what is searched."""
 
-    seed: Seed = 0
-    """Of the sampler, and of every trial's initialisation, data order and noise; confirmation uses fresh ones."""
+    seed: Seed = 0  # the sampler's too; confirmation uses fresh ones
+    """Seed of initial weights, noise and the order of images."""
     families: tuple[Annotated[SerializeAsAny[Family], BeforeValidator(build_family)], ...]
     """The families to search; on the command line, the words after `search`."""
     fixed: tuple[str, ...] = ()
