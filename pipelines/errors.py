@@ -1,4 +1,4 @@
-"""Errors that end a command in a way of their own."""
+"""Errors that end a command in their own way."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ import os
 from gan_core.settings import SettingsError
 
 IN_JOB = "GANFLEET_IN_JOB"
-"""An environment variable. It is set in a batch job, where nobody corrects what was typed."""
+"""An environment variable that is set in a batch job, where nobody can correct the command."""
 
 
 class InterruptedRunError(Exception):
     """Ctrl-C: the run can be resumed."""
 
 
-class AwayError(SettingsError):
-    """What a setting names does not answer. The setting may be wrong, or the server may be back later."""
+class UnavailableError(SettingsError):
+    """The server that a setting names does not answer. The setting may be wrong, or the server may be back later."""
 
 
 def ends_as_interrupted(error: Exception) -> bool:
     """Whether the error ends a batch job as interrupted, so that it is started again, and not as a user's mistake."""
-    return isinstance(error, AwayError) and bool(os.environ.get(IN_JOB))
+    return isinstance(error, UnavailableError) and bool(os.environ.get(IN_JOB))

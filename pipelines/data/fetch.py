@@ -1,4 +1,4 @@
-"""Packs that a game is played on: on every machine that plays, fetched once into a cache of bounded size."""
+"""Packs for training: each machine fetches a pack once, into a cache of bounded size."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ from infra.bounded_folder import BoundedFolder, FullError
 from infra.files import write_atomic
 from infra.stores.protocol import Progress, Store, UnreachableError, silent
 from pipelines.console import byte_bar, say
-from pipelines.data.transfer import bring
-from pipelines.errors import AwayError
+from pipelines.data.transfer import fetch_files
+from pipelines.errors import UnavailableError
 from pipelines.settings import Storage, as_settings_error, open_store, read_manifest
 
 _LOG = logging.getLogger(__name__)
 _found: dict[tuple[Data, Storage], Data] = {}
 
 
-def at_hand(data: Data, storage: Storage, console: Console | None = None) -> Data:
-    """The same data on this machine: of a pack, the folder of the cache that holds it.
+def local_data(data: Data, storage: Storage, console: Console | None = None) -> Data:
+    """The settings of the same data on this machine. For a pack `path` becomes its folder in the cache.
 
-    One process of a machine fetches, the others wait; digests are checked. Raises SettingsError for whatever is wrong
-    with the place, the pack, or the room for it.
+    One process of a machine fetches and checks the digests, and the others wait. Raises SettingsError if the place or
+    the pack is wrong, or if the cache is too small or cannot be written.
     """
     if data.name != "packed":
         return data
@@ -42,12 +42,12 @@ def at_hand(data: Data, storage: Storage, console: Console | None = None) -> Dat
     return _found[data, storage]
 
 
-def at_workers_hand(data: Data, storage: Storage) -> Data:
-    """`at_hand` where a game is played, once a driver has found the setting right. Raises UnreachableError if the store
-    does not answer: what may be back later is no fault of the game's settings."""
+def worker_data(data: Data, storage: Storage) -> Data:
+    """`local_data` for a worker, whose driver has checked the setting. Raises UnreachableError if the store does not
+    answer, because then the settings of the run are not the cause."""
     try:
-        return at_hand(data, storage)
-    except AwayError as error:
+        return local_data(data, storage)
+    except UnavailableError as error:
         raise UnreachableError(str(error)) from None
 
 
@@ -69,18 +69,18 @@ def _fetched(data: Data, storage: Storage, console: Console | None) -> Path:
             manifest.size,
             whole=lambda folder: _is_whole(folder, manifest),
             make=make,
-            waiting=lambda: _told(console, f"waiting for another process that fetches {data.path}"),
+            waiting=lambda: _print(console, f"waiting for another process that fetches {data.path}"),
         )
     except FullError as error:
         right = -(-(error.needed + error.used) // 10**7) / 100
         in_use = f", and packs of {error.used / 1e9:.3g} GB are in use" if error.used else ""
         raise SettingsError(
-            f"storage.cache_gb={storage.cache_gb:g}, but {setting} takes {error.needed / 1e9:.3g} GB{in_use};"
-            f" nearest: storage.cache_gb={right:g}"
+            f"storage.cache_gb={storage.cache_gb:g}, but {setting} takes {error.needed / 1e9:.3g} GB{in_use}",
+            nearest=f"storage.cache_gb={right:g}",
         ) from None
     except OSError as error:
         raise SettingsError(
-            f"the cache {cache.root} cannot be written: {error.strerror or error}; nearest: GANFLEET_CACHE=FOLDER"
+            f"the cache {cache.root} cannot be written: {error.strerror or error}", nearest="GANFLEET_CACHE=FOLDER"
         ) from None
 
 
@@ -88,7 +88,7 @@ def _progress(console: Console | None, about: str, total: int) -> AbstractContex
     return nullcontext(silent) if console is None else byte_bar(console, about, total)
 
 
-def _told(console: Console | None, line: str) -> None:
+def _print(console: Console | None, line: str) -> None:
     if console is None:
         _LOG.warning("%s", line)
     else:
@@ -96,7 +96,8 @@ def _told(console: Console | None, line: str) -> None:
 
 
 def _is_whole(folder: Path, manifest: Manifest) -> bool:
-    """The manifest is written last; lengths are looked at too, for a disk may lose what a crash had not saved."""
+    """Whether a folder of the cache is complete. The manifest is written last, but a crash may lose parts of other
+    files, so their lengths are checked too."""
     try:
         images = np.load(folder / JOINED, mmap_mode="r")
         labels = (folder / manifest.labels.name).stat().st_size
@@ -109,12 +110,15 @@ def _is_whole(folder: Path, manifest: Manifest) -> bool:
 
 
 def _make(store: Store, manifest: Manifest, folder: Path, progress: Progress) -> None:
-    """Fetches what is missing, then joins the shards: one file, which all processes map into memory."""
+    """Fetches the missing files, then joins the shards to one file, which all processes map into memory.
+
+    It continues an interrupted call: shards that were joined or fetched are not fetched again.
+    """
     aside = folder / f".{JOINED}.part"
     size = aside.stat().st_size if aside.is_file() else 0
     joined = max((n for n in range(1, len(manifest.shards) + 1) if _offset(manifest, n) <= size), default=0)
     progress(sum(shard.size for shard in manifest.shards[:joined]))
-    bring(store, [manifest.labels, *manifest.shards[joined:]], folder, progress)
+    fetch_files(store, [manifest.labels, *manifest.shards[joined:]], folder, progress)
     with aside.open("r+b" if joined else "w+b") as file:
         file.write(_header(manifest))
         file.seek(_offset(manifest, joined))
@@ -125,7 +129,7 @@ def _make(store: Store, manifest: Manifest, folder: Path, progress: Progress) ->
             os.fsync(file.fileno())
             (folder / shard.name).unlink()
     os.replace(aside, folder / JOINED)
-    for shard in manifest.shards:  # a crash may have kept one that was joined
+    for shard in manifest.shards:  # after a crash a shard may exist that was joined already
         (folder / shard.name).unlink(missing_ok=True)
     write_atomic(folder / MANIFEST, manifest.to_json())
 
@@ -138,6 +142,6 @@ def _header(manifest: Manifest) -> bytes:
 
 
 def _offset(manifest: Manifest, shards: int) -> int:
-    """Where the images begin that come after so many shards."""
+    """The byte at which the images after the first `shards` shards begin."""
     row = math.prod(manifest.shape[1:]) * np.dtype(manifest.values).itemsize
     return len(_header(manifest)) + row * sum(shard.images for shard in manifest.shards[:shards])

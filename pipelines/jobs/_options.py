@@ -1,4 +1,4 @@
-"""Where a run can be submitted to, and what is asked for there."""
+"""The places that a run can be submitted to, and the options of each."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ from infra.jobs.slurm import Allocation
 Place = Literal["slurm", "kuberay", "ray", "here"]
 PLACES: tuple[Place, ...] = get_args(Place)
 _ANY_CPUS = 4096
-"""Of a whole node, whose size only Slurm knows."""
+"""For whole nodes, whose size only Slurm knows: as many CPUs as any run may want."""
 
 Count = Annotated[int, Field(ge=1, le=4096)]
 Gpus = Annotated[int, Field(ge=0, le=64)]
 
 
 class SlurmPlace(Settings):
-    """What is asked of Slurm; null is left to the cluster's own defaults."""
+    """What a job asks Slurm for; where an option is null, Slurm uses its own default."""
 
     nodes: Count = 1
     cpus: Count | None = None
-    """Of each node; null: whole nodes."""
+    """CPUs of each node; null: whole nodes."""
     gpus: Gpus = 0
-    """Of each node."""
+    """GPUs of each node."""
     memory: str | None = None
-    """Of each node: 16G."""
+    """Memory of each node, e.g. 16G."""
     time: str | None = None
-    """1:30:00, or 2-12:00:00 for two and a half days."""
+    """The time limit, e.g. 1:30:00, or 2-12:00:00 for two and a half days."""
     partition: str | None = None
     account: str | None = None
     qos: str | None = None
@@ -42,11 +42,11 @@ class SlurmPlace(Settings):
     @classmethod
     def _one_word(cls, text: str | None) -> str | None:
         if text is not None and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.:,+-]*", text):
-            raise SettingsError(f"slurm: '{text}' is not one word, as sbatch takes it; nearest: null")
+            raise SettingsError(f"slurm: '{text}' is not one word, as sbatch takes it", nearest="null")
         return text
 
     def allocation(self) -> Allocation:
-        """As the script takes it."""
+        """These options, as the batch script takes them."""
         return Allocation(
             self.nodes, self.cpus, self.gpus, self.memory, self.time, self.partition, self.account, self.qos
         )
@@ -57,7 +57,7 @@ class KuberayPlace(Settings):
 
     image: str = "ganfleet:latest"
     workers: Count = 1
-    """To begin with; more with `max_workers`."""
+    """Pods at the start; the autoscaler can add more, up to `max_workers`."""
     min_workers: Annotated[int, Field(ge=0, le=4096)] | None = None
     max_workers: Count | None = None
     """The autoscaler's bounds; null: as many as `workers`."""
@@ -66,9 +66,9 @@ class KuberayPlace(Settings):
     memory: str = "16Gi"
     """CPUs, GPUs and memory of each worker."""
     retries: Annotated[int, Field(ge=0, le=100)] = 3
-    """How often a job that failed is begun again, with a new cluster."""
+    """How often a failed job is started again, with a new cluster."""
     secret: str | None = None
-    """The Secret with AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_ENDPOINT_URL."""
+    """The Kubernetes Secret with AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_ENDPOINT_URL."""
     claim: str | None = None
     """The PersistentVolumeClaim mounted at storage.path."""
     namespace: str = "default"
@@ -78,7 +78,7 @@ class KuberayPlace(Settings):
     def _quantity(cls, memory: str) -> str:
         if not re.fullmatch(r"\d+(\.\d+)?(Ki|Mi|Gi|Ti|k|M|G|T)?", memory):
             digits = re.sub(r"\D", "", memory) or "16"
-            raise SettingsError(f"kuberay.memory='{memory}' is no quantity; nearest: kuberay.memory={digits}Gi")
+            raise SettingsError(f"kuberay.memory='{memory}' is no quantity", nearest=f"kuberay.memory={digits}Gi")
         return memory
 
     @field_validator("secret", "claim", "namespace")
@@ -86,7 +86,7 @@ class KuberayPlace(Settings):
     def _a_name(cls, name: str | None) -> str | None:
         if name is not None and not re.fullmatch(r"[a-z0-9]([a-z0-9.-]*[a-z0-9])?", name):
             right = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-") or "ganfleet"
-            raise SettingsError(f"kuberay: '{name}' is no name that Kubernetes takes; nearest: {right}")
+            raise SettingsError(f"kuberay: '{name}' is no name that Kubernetes takes", nearest=right)
         return name
 
     @model_validator(mode="after")
@@ -95,18 +95,18 @@ class KuberayPlace(Settings):
         if not low <= self.workers <= high:
             right = f"kuberay.max_workers={self.workers}" if self.workers > high else f"kuberay.workers={low}"
             raise SettingsError(
-                f"kuberay.workers={self.workers} is outside of its bounds, {low} to {high}; nearest: {right}"
+                f"kuberay.workers={self.workers} is outside of its bounds, {low} to {high}", nearest=right
             )
         return self
 
     @property
     def bounds(self) -> tuple[int, int]:
-        """The fewest and the most workers."""
+        """The smallest and the largest number of workers."""
         low = self.workers if self.min_workers is None else self.min_workers
         return low, self.workers if self.max_workers is None else self.max_workers
 
     def pods(self) -> Pods:
-        """As the manifest takes it."""
+        """These options, as the manifest takes them."""
         low, high = self.bounds
         return Pods(
             self.image,
@@ -122,14 +122,14 @@ class KuberayPlace(Settings):
         )
 
 
-class Asked(Settings):
-    """What is asked of the place, beside the experiment."""
+class PlaceOptions(Settings):
+    """The options of all places. They are no part of the experiment."""
 
     slurm: SlurmPlace = SlurmPlace()
     kuberay: KuberayPlace = KuberayPlace()
 
-    def room(self, place: Place) -> Cluster | None:
-        """What the run will have there; None if it is not known."""
+    def capacity(self, place: Place) -> Cluster | None:
+        """The cluster that the run will have there; None if it is unknown."""
         if place == "slurm":
             sizes = ((self.slurm.cpus or _ANY_CPUS, self.slurm.gpus),) * self.slurm.nodes
         elif place == "kuberay":
@@ -142,20 +142,21 @@ class Asked(Settings):
 def checked_place(to: str | None) -> Place:
     """The place of that name. Raises SettingsError."""
     if to is None:
-        raise SettingsError(f"submit needs a place; nearest: --to slurm (known: {', '.join(PLACES)})")
+        raise SettingsError("submit needs a place", nearest=f"--to slurm (known: {', '.join(PLACES)})")
     for place in PLACES:
         if to == place:
             return place
     raise SettingsError(unknown("--to", to, PLACES))
 
 
-def split_asked(place: Place, assignments: Sequence[str]) -> tuple[Asked, list[str]]:
-    """What is asked of the place, and the experiment's own settings. Raises SettingsError for another place's."""
-    sections = tuple(Asked.model_fields)
+def split_place_options(place: Place, assignments: Sequence[str]) -> tuple[PlaceOptions, list[str]]:
+    """Separates the options of the place from the experiment's settings. Raises SettingsError for options of another
+    place."""
+    sections = tuple(PlaceOptions.model_fields)
     own = [word for word in assignments if word.partition(".")[0] in sections]
-    known = [path for path in paths(Asked) if path.partition(".")[0] == place]
+    known = [path for path in paths(PlaceOptions) if path.partition(".")[0] == place]
     for word in own:
         if word.partition(".")[0] != place:
             right = nearest(word.partition("=")[0], known) if known else "leave it out"
-            raise SettingsError(f"{word} has no meaning with --to {place}; nearest: {right}")
-    return Asked().override(*own), [word for word in assignments if word not in own]
+            raise SettingsError(f"{word} has no meaning with --to {place}", nearest=right)
+    return PlaceOptions().override(*own), [word for word in assignments if word not in own]

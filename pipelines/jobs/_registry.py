@@ -1,4 +1,4 @@
-"""Jobs that were submitted: `NAME/job.json` remembers where each runs, and one interface asks there."""
+"""Submitted jobs: `NAME/job.json` records where each one runs, and one interface asks every kind of place."""
 
 from __future__ import annotations
 
@@ -20,27 +20,30 @@ from pipelines.settings import Storage, as_settings_error
 
 @dataclass(frozen=True)
 class Job:
-    """One submission of a run or search; the next one of the same name takes its place."""
+    """The last submission of a run or search; the next submission of the same name replaces it."""
 
     name: str
     to: Place
     id: str
-    """What the place calls it."""
+    """The job's id at that place."""
     where: str
-    """Slurm: the file of its output. Ray: the cluster's address. KubeRay: the namespace."""
+    """Slurm: the file with the job's output. Ray: the cluster's address. KubeRay: the namespace."""
     verb: str
     attempt: int
     submitted: str
-    """UTC, ISO 8601."""
+    """The time in UTC, ISO 8601."""
 
     def write(self, folder: RunFolder) -> None:
-        """Aside, then moved."""
+        """Writes the record into the run's folder."""
         write_atomic(folder.job, json.dumps(asdict(self), indent=1).encode())
         folder.upload(folder.job)
 
     @staticmethod
     def read(folder: RunFolder) -> Job | None:
-        """None if the run was never submitted. Raises SettingsError for a damaged file, or if there is no looking."""
+        """The run's job; None if the run was never submitted.
+
+        Raises SettingsError if the file is damaged or the store does not answer.
+        """
         with as_settings_error(f"storage.path={folder.home}"):
             folder.refresh_file(folder.job)
         if not folder.job.is_file():
@@ -49,17 +52,17 @@ class Job:
             values = json.loads(folder.job.read_text())
             return Job(**{field.name: values[field.name] for field in fields(Job)})
         except (ValueError, KeyError, TypeError) as error:
-            raise SettingsError(f"{folder.job} is damaged: {error}; nearest: delete it") from None
+            raise SettingsError(f"{folder.job} is damaged: {error}", nearest="delete it") from None
 
     @property
     def batch(self) -> Batch:
-        """The place where it runs."""
+        """The batch system that runs it."""
         if self.to == "slurm":
             return Slurm(Path(self.where))
         return KubeRay(self.where) if self.to == "kuberay" else RayJobs(self.where)
 
     def active(self) -> bool:
-        """Whether it waits or runs; a place that does not answer is taken to have lost it."""
+        """Whether it waits or runs. If the place does not answer, the job counts as lost."""
         try:
             return self.batch.state(self.id) in ACTIVE
         except BatchError:
@@ -73,17 +76,17 @@ def known_jobs(storage: Storage) -> list[Job]:
 
 
 def find_job(name: str, storage: Storage) -> Job:
-    """Raises SettingsError with the nearest name."""
+    """The job of that name. Raises SettingsError with the nearest name."""
     job = Job.read(run_folder(storage, name))
     if job is None:
         names = [one.name for one in known_jobs(storage)]
-        hint = nearest(name, names) if names else "none, nothing was submitted yet"
-        raise SettingsError(f"no job named '{name}' in {storage.location}; nearest: {hint}")
+        right = nearest(name, names) if names else "none, nothing was submitted yet"
+        raise SettingsError(f"no job named '{name}' in {storage.location}", nearest=right)
     return job
 
 
 def job_table(storage: Storage) -> list[str]:
-    """A line a job: name, place, id, state, when it was submitted."""
+    """One line for each job: name, place, id, state, time of submission."""
     rows = [("name", "place", "id", "state", "submitted")]
     for job in known_jobs(storage):
         rows.append((job.name, job.to, job.id, _state(job), job.submitted))
@@ -99,7 +102,7 @@ def _state(job: Job) -> State | str:
 
 
 def follow(name: str, storage: Storage) -> Iterator[str]:
-    """What a job wrote and writes, until it has ended. Raises SettingsError."""
+    """The output of a job, until the job has ended. Raises SettingsError."""
     job = find_job(name, storage)
     try:
         yield from job.batch.follow(job.id)
@@ -108,7 +111,7 @@ def follow(name: str, storage: Storage) -> Iterator[str]:
 
 
 def stop(name: str, storage: Storage) -> Job:
-    """Ends a job; `--resume NAME`, or the same submission again, goes on with it. Raises SettingsError."""
+    """Ends a job; `--resume NAME`, or the same submission again, resumes the run. Raises SettingsError."""
     job = find_job(name, storage)
     try:
         job.batch.stop(job.id)

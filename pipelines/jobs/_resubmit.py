@@ -1,4 +1,4 @@
-"""The same submission again goes on with its run: what is changed with that, and the shell lines that do either."""
+"""A submission that is repeated resumes its run: the settings it changes, and the shell lines that start or resume."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pipelines.runs import RunFolder
 from pipelines.settings import Storage, preset_names, read_config
 
 _FILES = ("data.path", "metrics.weights", "metrics.statistics")
-"""Settings that may be relative to this folder, which is not the job's."""
+"""Settings whose paths may be relative to the current folder. The job has another current folder."""
 _IN_JOB = f"export {IN_JOB}=1\n"
 _UNLESS_ABSENT = """\
 else
@@ -24,10 +24,11 @@ else
 """
 
 
-def gone_on(verb: str, line: CommandLine, request: Request[Any]) -> tuple[Request[Any], list[str]]:
-    """The request, as a resumption if the run of that name has begun, and the settings that this changes.
+def as_resumption(verb: str, line: CommandLine, request: Request[Any]) -> tuple[Request[Any], list[str]]:
+    """Turns the request into a resumption if a run of that name has started.
 
-    Raises SettingsError if the name is that of another game.
+    Returns the request and the settings that the resumption changes. Raises SettingsError if the run differs in a
+    setting that cannot change.
     """
     folder, resume = request.folder, resumed_train if verb == "train" else resumed_search
     if request.resumed:
@@ -47,13 +48,14 @@ def gone_on(verb: str, line: CommandLine, request: Request[Any]) -> tuple[Reques
         if after.get(key) != wanted.get(key):
             raise SettingsError(
                 f"name={folder.path.name} exists in {folder.home} with {key}={_written(after.get(key))}, not"
-                f" {_written(wanted.get(key))}; nearest: name={folder.free_name()}, or --resume {folder.path.name}"
+                f" {_written(wanted.get(key))}",
+                nearest=f"name={folder.free_name()}, or --resume {folder.path.name}",
             )
     return Request(experiment, folder, True), changes
 
 
 def _leaves(experiment: Any) -> dict[str, object]:
-    """The settings by dotted path, but for where the run lies."""
+    """The settings by dotted path, without the run's name and storage."""
     found: dict[str, object] = {}
 
     def walk(tree: dict[str, Any], prefix: str) -> None:
@@ -72,25 +74,27 @@ def _written(value: object) -> str:
 
 
 def shell_lines(verb: str, line: CommandLine, request: Request[Any], changes: list[str]) -> str:
-    """Lines for `sh` that go on with the run if it has begun, else begin it as it was typed; they end in `exec`. Where
-    it cannot be known whether it has begun, they end with what keeps it from being known."""
+    """Lines for `sh` that resume the run if it has started, and otherwise start it as it was typed; they end in `exec`.
+
+    If S3 cannot say whether the run has started, they exit with the error and its exit code.
+    """
     folder: RunFolder = request.folder
     changed = [word for word in changes if not word.startswith("storage.endpoint_url=")]
     resumption = ["ganfleet", verb, "--resume", folder.path.name, *changed, *request.experiment.storage.assignments]
-    resumed = shlex.join(resumption)
+    resume = shlex.join(resumption)
     if line.resume is not None:
-        return f"{_IN_JOB}exec {resumed}\n"
+        return f"{_IN_JOB}exec {resume}\n"
     settings, option = _settings(line)
-    begun = shlex.join(["ganfleet", verb, *_typed(line, request)])
-    if request.experiment.storage.remote:  # whether it has begun, S3 knows
-        has_begun, unless = f"said=$({shlex.join([*resumption, '--dry-run'])} 2>&1 > /dev/null)", _UNLESS_ABSENT
+    begin = shlex.join(["ganfleet", verb, *_typed(line, request)])
+    if request.experiment.storage.remote:  # only S3 knows whether it has started
+        started, unless = f"said=$({shlex.join([*resumption, '--dry-run'])} 2>&1 > /dev/null)", _UNLESS_ABSENT
     else:
-        has_begun, unless = f"[ -e {shlex.quote(str(folder.identity))} ]", ""
-    return f"{_IN_JOB}if {has_begun}; then\n    exec {resumed}\n{unless}fi\n{settings}exec {begun}{option}\n"
+        started, unless = f"[ -e {shlex.quote(str(folder.identity))} ]", ""
+    return f"{_IN_JOB}if {started}; then\n    exec {resume}\n{unless}fi\n{settings}exec {begin}{option}\n"
 
 
 def _typed(line: CommandLine, request: Request[Any]) -> list[str]:
-    """Families and settings with the run's name, and with paths that mean the same in any folder."""
+    """The families and settings of the command line, with the run's name and with absolute paths."""
     experiment, folder = request.experiment.model_dump(mode="json"), request.folder
     absolute = [
         f"{key}={experiment[section][name]}"
@@ -114,8 +118,8 @@ def _is_given(line: CommandLine, section: str, name: str) -> bool:
 
 
 def _settings(line: CommandLine) -> tuple[str, str]:
-    """Lines that write the settings' file, and the option that names it. A preset goes by its name; a file's text goes
-    with the job, whatever becomes of the file meanwhile."""
+    """Lines that write the config file, and the option that names it. A preset is passed by name. A file is passed as
+    text, because it may have changed when the job starts."""
     if line.config is None:
         return "", ""
     if str(line.config) in preset_names() and not line.config.is_file():

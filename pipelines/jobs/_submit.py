@@ -1,4 +1,4 @@
-"""`ganfleet submit`: a command line of train or search as a batch job. What is wrong is told before it is submitted."""
+"""`ganfleet submit`: a command line of train or search as a batch job. Errors are raised before it is submitted."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from infra.jobs.batch import BatchError
 from infra.jobs.ray_jobs import address_from
 from infra.stores.protocol import StoreError
 from infra.versions import version_of
-from pipelines.jobs._options import Asked, Place, checked_place, split_asked
+from pipelines.jobs._options import Place, PlaceOptions, checked_place, split_place_options
 from pipelines.jobs._registry import Job
-from pipelines.jobs._resubmit import gone_on, shell_lines
+from pipelines.jobs._resubmit import as_resumption, shell_lines
 from pipelines.launch import CommandLine, Request, search_request, train_request
 from pipelines.runs import RunFolder
 from pipelines.settings import check_capacity
@@ -27,88 +27,93 @@ VERBS = ("train", "search")
 
 @dataclass(frozen=True)
 class Submission:
-    """What is to be played, and where; whole and checked."""
+    """A request and the place that will run it; both passed all checks."""
 
     verb: str
     request: Request[Any]
     place: Place
-    asked: Asked
+    options: PlaceOptions
     play: str
-    """Shell lines that begin the run, or go on with it."""
+    """Shell lines that start or resume the run."""
 
     @property
     def folder(self) -> RunFolder:
-        """Of the run."""
+        """The run's folder."""
         return self.request.folder
 
     @property
     def name(self) -> str:
-        """Of the run."""
+        """The run's name."""
         return self.folder.path.name
 
 
 def checked(verb: str, line: CommandLine, to: str | None) -> Submission:
-    """Checks all that can be known before anything is submitted. Raises SettingsError."""
+    """Checks everything that can be checked before a job is submitted. Raises SettingsError."""
     place = checked_place(to)
     if verb not in VERBS:
-        raise SettingsError(unknown("verb", verb, VERBS) if verb else "submit needs a verb; nearest: submit train")
-    asked, assignments = split_asked(place, line.assignments)
+        if not verb:
+            raise SettingsError("submit needs a verb", nearest="submit train")
+        raise SettingsError(unknown("verb", verb, VERBS))
+    options, assignments = split_place_options(place, line.assignments)
     line = replace(line, assignments=assignments)
     typed: Request[Any] = train_request(line) if verb == "train" else search_request(line)
-    request, changes = gone_on(verb, line, typed)
-    room = asked.room(place)
-    if room is not None:
-        check_capacity(request.experiment, room)
+    request, changes = as_resumption(verb, line, typed)
+    cluster = options.capacity(place)
+    if cluster is not None:
+        check_capacity(request.experiment, cluster)
     if place == "kuberay":
-        _check_volume(asked.kuberay.claim, request)
-    return Submission(verb, request, place, asked, shell_lines(verb, line, request, changes))
+        _check_volume(options.kuberay.claim, request)
+    return Submission(verb, request, place, options, shell_lines(verb, line, request, changes))
 
 
 def _check_volume(claim: str | None, request: Request[Any]) -> None:
-    """Raises SettingsError for results that would end with their pods, and for a volume that would hold none."""
+    """Raises SettingsError for results that would be lost with their pods, and for a volume without results."""
     home, remote = request.folder.home, request.experiment.storage.remote
     if claim is not None and remote:
         raise SettingsError(
-            f"kuberay.claim={claim} is mounted at storage.path, and {home} is no folder; nearest: leave it out"
+            f"kuberay.claim={claim} is mounted at storage.path, and {home} is no folder", nearest="leave it out"
         )
     if claim is None and not remote:
         raise SettingsError(
-            f"storage.path={home} is in no volume of the pods, and is lost with them; nearest: kuberay.claim=NAME of a"
-            " volume to be mounted there, or storage.path=s3://BUCKET/PREFIX tracking.uri=http://HOST:PORT"
+            f"storage.path={home} is in no volume of the pods, and is lost with them",
+            nearest="kuberay.claim=NAME of a volume to be mounted there, or storage.path=s3://BUCKET/PREFIX"
+            " tracking.uri=http://HOST:PORT",
         )
 
 
 def rendered(submission: Submission, job: str) -> str:
-    """What the place is given as `job`: a script, a manifest, or a command."""
+    """What is submitted to the place as `job`: a script, a manifest, or a command."""
     if submission.place == "slurm":
-        allocation, log = submission.asked.slurm.allocation(), slurm_log(submission)
+        allocation, log = submission.options.slurm.allocation(), slurm_log(submission)
         programs = slurm.programs_of(sys.executable)
         return slurm.script(allocation, submission.name, log, programs, submission.play)
     if submission.place == "kuberay":
-        pods, storage = submission.asked.kuberay.pods(), submission.folder.home
+        pods, storage = submission.options.kuberay.pods(), submission.folder.home
         manifest = kuberay.ray_job(pods, job, submission.name, submission.play, storage, version_of("ray"))
         return kuberay.to_yaml(manifest)
     return submission.play
 
 
 def slurm_log(submission: Submission) -> str:
-    """The file of a job's output, which this machine and the nodes see: of a run in S3 where it is submitted, for each
-    machine has a cache of its own."""
+    """The file with a job's output, on a disk that this machine and the nodes see.
+
+    The output of a run in S3 goes to the current folder, because every machine has its own copy of the run's folder.
+    """
     if submission.request.experiment.storage.remote:
         return str(Path.cwd() / f"{submission.name}.slurm.log")
     return str(submission.folder.path / "slurm.log")
 
 
 def next_job(submission: Submission, address: str | None) -> Job:
-    """The job that submitting it makes; its attempts are numbered. Raises SettingsError if one is under way, or if no
-    address of a Ray cluster is known."""
+    """The job that a submission creates, with the number of the attempt. Raises SettingsError if a job of the run waits
+    or runs, or if the address of the Ray cluster is unknown."""
     where = _where(submission, address)
     before = Job.read(submission.folder)
     attempt = before.attempt + 1 if before else 1
     if before is not None and before.active():
         raise SettingsError(
-            f"name={submission.name} is in job {before.id} of {before.to} already;"
-            f" nearest: ganfleet jobs stop {submission.name}{submission.request.experiment.storage.command_suffix}"
+            f"name={submission.name} is in job {before.id} of {before.to} already",
+            nearest=f"ganfleet jobs stop {submission.name}{submission.request.experiment.storage.command_suffix}",
         )
     name = submission.name
     called = kuberay.job_name(name, attempt) if submission.place == "kuberay" else f"{name}-{attempt}"
@@ -117,22 +122,23 @@ def next_job(submission: Submission, address: str | None) -> Job:
 
 
 def send(submission: Submission, job: Job) -> Job:
-    """Submits it, and remembers it in the run's folder. Returns it as the place calls it. Raises SettingsError."""
+    """Submits the job and records it in the run's folder. Returns it with the id that the place gave it. Raises
+    SettingsError."""
     path = submission.folder.path
     try:
         path.mkdir(parents=True, exist_ok=True)
         job = replace(job, id=job.batch.submit(rendered(submission, job.id), job.id))
         job.write(submission.folder)
     except StoreError as error:
-        raise SettingsError(f"storage.path={submission.folder.home}: {error}; nearest: ganfleet doctor") from None
+        raise SettingsError(f"storage.path={submission.folder.home}: {error}", nearest="ganfleet doctor") from None
     except BatchError as error:
         with suppress(OSError):
             path.rmdir()
         raise SettingsError(str(error)) from None
     except OSError as error:
         raise SettingsError(
-            f"storage.path={path.parent} cannot be written to from here, where jobs are remembered:"
-            f" {error.strerror}; nearest: storage.path=runs"
+            f"storage.path={path.parent} cannot be written to from here, where jobs are remembered: {error.strerror}",
+            nearest="storage.path=runs",
         ) from None
     return job
 
@@ -141,8 +147,8 @@ def _where(submission: Submission, address: str | None) -> str:
     if submission.place == "slurm":
         return slurm_log(submission)
     if submission.place == "kuberay":
-        return submission.asked.kuberay.namespace
+        return submission.options.kuberay.namespace
     found = address_from(address)
     if found is None:
-        raise SettingsError("--to ray needs a cluster; nearest: --address http://HOST:8265, or RAY_ADDRESS")
+        raise SettingsError("--to ray needs a cluster", nearest="--address http://HOST:8265, or RAY_ADDRESS")
     return found

@@ -1,7 +1,7 @@
-"""`ganfleet submit --to here`: the run in this very process, as a debugger wants it.
+"""`ganfleet submit --to here`: runs in this process, for a debugger.
 
-A training run with one worker is played without Ray: a breakpoint anywhere in it stops there. Of a search, or of
-several workers, only the driver is here. Nothing is kept from the screen, and at a terminal an error opens pdb.
+A training run with one worker uses no Ray, so a breakpoint anywhere in it works. Of a search, or of several workers,
+only the driver runs here. All output goes to the screen, and at a terminal an error opens pdb.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ if TYPE_CHECKING:
 
 
 def here(verb: str, request: Request[Any]) -> None:
-    """Plays it, begun or gone on with, to its end. Exits as `train` and `search` do."""
+    """Plays a new or resumed run to its end. Exits as `train` and `search` do."""
     experiment, folder = request.experiment, request.folder
-    _check_beside(experiment)
+    _check_asynchronous(experiment)
     undo = begin(folder, experiment, request.resumed, request.origin)
 
     def play(console: Console) -> None:
@@ -48,7 +48,7 @@ def here(verb: str, request: Request[Any]) -> None:
 def in_process(
     experiment: TrainExperiment, folder: RunFolder, reference: bytes, target: TrackingTarget
 ) -> Generator[LoggedStep, None, None]:
-    """Plays the whole game here, from the folder's newest checkpoint if there is one."""
+    """Plays the whole experiment here, from the folder's newest checkpoint if there is one."""
     import torch
 
     from pipelines.train.play import play, resume_checkpoint
@@ -62,7 +62,7 @@ def in_process(
 
 
 def debugged(play: Callable[[Console], None]) -> Callable[[Console], None]:
-    """The same, but that an error is shown where it happened, if there is a terminal to ask from."""
+    """The same function; if there is a terminal, an error opens the debugger where it was raised."""
     from pipelines.errors import InterruptedRunError
 
     def shown(console: Console) -> None:
@@ -84,9 +84,9 @@ def _open_screen(log: Path) -> Iterator[Console]:
     yield Console()
 
 
-def _check_beside(experiment: Any) -> None:
+def _check_asynchronous(experiment: Any) -> None:
     if experiment.metrics.asynchronous and experiment.compute.workers == 1:
         raise SettingsError(
-            "metrics.async=true has no meaning with --to here, where there is no process beside this one;"
-            " nearest: metrics.async=false"
+            "metrics.async=true has no meaning with --to here, where there is no process beside this one",
+            nearest="metrics.async=false",
         )

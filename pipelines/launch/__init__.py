@@ -1,4 +1,4 @@
-"""From a command line to a run that plays: the request, `--resume`, `--from-search`, exit codes.
+"""From a command line to a run in progress: the request, `--resume`, `--from-search`, exit codes.
 
 Nothing here imports torch or Ray."""
 

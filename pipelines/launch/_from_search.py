@@ -1,4 +1,4 @@
-"""`ganfleet train --from-search NAME`: a search's best settings, from its folder or from MLflow's model registry."""
+"""`ganfleet train --from-search NAME`: the best settings of a search, from its folder or from MLflow's registry."""
 
 from __future__ import annotations
 
@@ -65,65 +65,66 @@ def best_settings(
     return BestSettings(yaml.safe_dump(values), origin, changes)
 
 
-def _settings(name: str, where: CommonSettings) -> tuple[str, Origin, str]:
-    """The YAML of the best settings, where they are from, and the storage path to train in."""
-    storage = str(where.storage.path)
-    folder = _found(name, where)
+def _settings(name: str, common: CommonSettings) -> tuple[str, Origin, str]:
+    """The YAML of the best settings, where they come from, and the storage path to train in."""
+    storage = str(common.storage.path)
+    folder = _find(name, common)
     if folder is None:
-        text, origin = _registered(name, where)
+        text, origin = _registered(name, common)
         return text, origin, storage
     if not folder.of_search:
         raise SettingsError(
-            f"'{name}' is a training run; nearest: ganfleet train --resume {name}, or --from-search of a search"
+            f"'{name}' is a training run", nearest=f"ganfleet train --resume {name}, or --from-search of a search"
         )
     if not folder.best.is_file():
         raise SettingsError(
-            f"the search '{name}' has no best trial yet;"
-            f" nearest: ganfleet search --resume {name}{where.storage.command_suffix}"
+            f"the search '{name}' has no best trial yet",
+            nearest=f"ganfleet search --resume {name}{common.storage.command_suffix}",
         )
     trial = json.loads(folder.best.with_suffix(".json").read_text())["trial"]
-    inside = folder.home == where.storage.location
+    inside = folder.home == common.storage.location
     return folder.best.read_text(), Origin(folder.path.name, trial), storage if inside else folder.home
 
 
-def _found(name: str, where: CommonSettings) -> RunFolder | None:
+def _find(name: str, common: CommonSettings) -> RunFolder | None:
     try:
-        return find_run(name, where.storage)
+        return find_run(name, common.storage)
     except SettingsError:
-        if where.storage.remote:
-            run_names(where.storage)  # tells again what keeps the store from answering
+        if common.storage.remote:
+            run_names(common.storage)  # raises the error again if the store does not answer
         return None
 
 
-def _registered(name: str, where: CommonSettings) -> tuple[str, Origin]:
-    """From the registry of the tracking store, if there is one to ask: MLflow is imported only then."""
-    folders = _searches(where)
-    if where.tracking.uri is None and not (where.storage.folder / "mlflow.db").is_file():
-        raise _unknown(name, folders, where)
+def _registered(name: str, common: CommonSettings) -> tuple[str, Origin]:
+    """The YAML of the best settings and their origin, from the model registry. MLflow is imported only if there is a
+    tracking store to ask."""
+    folders = _search_names(common)
+    if common.tracking.uri is None and not (common.storage.folder / "mlflow.db").is_file():
+        raise _unknown(name, folders, common)
     from infra.mlflow.registry import NoRegistryError, check_answers, model_names, newest_version, read_text
 
-    uri = where.tracking_uri
+    uri = common.tracking_uri
     try:
         check_answers(uri)
         found = newest_version(uri, name)
         if found is None:
-            raise _unknown(name, {*folders, *model_names(uri)}, where)
+            raise _unknown(name, {*folders, *model_names(uri)}, common)
         if "ganfleet.search" not in found.tags:
-            raise SettingsError(f"the model '{name}' in {uri} is of no search; nearest: {_near(name, folders)}")
+            raise SettingsError(f"the model '{name}' in {uri} is of no search", nearest=_nearest_search(name, folders))
         text = read_text(uri, found, "experiment.yaml")
     except NoRegistryError as error:
-        raise SettingsError(f"no search named '{name}' in {where.storage.location}, and {error}") from None
+        raise SettingsError(f"no search named '{name}' in {common.storage.location}, and {error}") from None
     return text, Origin(found.tags["ganfleet.search"], found.tags["ganfleet.trial"])
 
 
-def _searches(where: CommonSettings) -> list[str]:
-    folders = [run_folder(where.storage, name) for name in run_names(where.storage)]
+def _search_names(common: CommonSettings) -> list[str]:
+    folders = [run_folder(common.storage, name) for name in run_names(common.storage)]
     return [folder.path.name for folder in folders if folder.exists() and folder.of_search]
 
 
-def _near(name: str, known: Sequence[str] | set[str]) -> str:
+def _nearest_search(name: str, known: Sequence[str] | set[str]) -> str:
     return nearest(name, known) if known else "none, there is no search yet"
 
 
-def _unknown(name: str, known: Sequence[str] | set[str], where: CommonSettings) -> SettingsError:
-    return SettingsError(f"no search named '{name}' in {where.storage.location}; nearest: {_near(name, known)}")
+def _unknown(name: str, known: Sequence[str] | set[str], common: CommonSettings) -> SettingsError:
+    return SettingsError(f"no search named '{name}' in {common.storage.location}", nearest=_nearest_search(name, known))

@@ -1,4 +1,4 @@
-"""From checked settings to an exit code: a run's folder is made, the screen is ours, and what happens is one line.
+"""From a request to an exit code: the run's folder is made, libraries write to its log, and an error is one line.
 
 Exit codes: 0 done; 2 the user's input; 75 interrupted, can be resumed; 1 anything else.
 """
@@ -30,8 +30,10 @@ def begin(
     resumed: bool,
     origin: Mapping[str, str] | None = None,
 ) -> Callable[[], None]:
-    """Writes the run's settings, and of a new one their `origin`. Returns what takes that back, should the run be
-    refused after all."""
+    """Writes the settings of a new or resumed run, and the `origin` of a new one. Raises SettingsError.
+
+    Returns a function that undoes this if the run is refused later.
+    """
     check_capacity(experiment)
     try:
         if resumed:
@@ -44,7 +46,7 @@ def begin(
         if experiment.storage.remote:
             place = f"the cache {folder.path.parent} cannot be written to: {error.strerror}"
         right = "GANFLEET_CACHE=FOLDER" if experiment.storage.remote else "storage.path=runs"
-        raise SettingsError(f"{place}; nearest: {right}") from None
+        raise SettingsError(place, nearest=right) from None
     typer.echo(f"{folder.path.name}: {folder.where}   log: {folder.log}")
     return (lambda: folder.change(before)) if resumed else folder.withdraw
 
@@ -57,9 +59,10 @@ def run(
     play: Callable[[Console], None],
     screen: Callable[[Path], AbstractContextManager[Console]] | None = None,
 ) -> None:
-    """Runs with the screen to ourselves; turns what can happen into an exit code and one line.
+    """Calls `play`; turns its errors into an exit code and one line.
 
-    `screen`: what to show it on, given the log; None: ours alone, all that libraries say goes to the log.
+    `screen`: makes the console, given the log; None: the console shows our lines only, and the output of libraries goes
+    to the log.
     """
     from gan_core.loop import DivergedError
     from pipelines.console import quiet
@@ -76,7 +79,7 @@ def run(
             code = INTERRUPTED
         except TakenOverError as error:
             code, failure = FAILED, str(error)
-        except FullDiskError as error:  # which may be the log's
+        except FullDiskError as error:  # the full disk may be the log's
             code, failure = INTERRUPTED, str(error)
         except StoreError as error:
             code, failure = INTERRUPTED, str(error)
@@ -91,7 +94,7 @@ def run(
     if code == INPUT:
         undo()
     else:
-        with suppress(StoreError):  # who was taken over keeps it here: there it is another's now
+        with suppress(StoreError):  # a driver that was taken over keeps its log on this machine only
             folder.upload(folder.log)
     if code == DONE:
         return
@@ -104,13 +107,13 @@ def run(
 
 
 def _log_it() -> None:
-    """The whole of what was raised, unless the log's disk is full."""
+    """Writes the traceback to the log, unless the log's disk is full."""
     with suppress(OSError):
         traceback.print_exc()
 
 
 def hear_signals() -> None:
-    """Ctrl-C and TERM raise KeyboardInterrupt, or what a library makes of SIGINT."""
+    """Makes Ctrl-C and TERM raise KeyboardInterrupt, or whatever a library makes of SIGINT."""
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT, signal.SIGTERM})  # Ray blocks SIGINT in its jobs
     signal.signal(signal.SIGINT, _interrupt)  # a shell's background job starts with it ignored
     signal.signal(signal.SIGTERM, _end_once)
@@ -122,8 +125,8 @@ def _interrupt(*_: object) -> None:
 
 
 def _end_once(*_: object) -> None:
-    """The first TERM is Ctrl-C; others are not heard. Slurm sends it to every process of a job, whose script passes it
-    on: the second would cut short what the first began."""
+    """Treats the first TERM as Ctrl-C and ignores the others: Slurm sends TERM to every process of a job and the script
+    passes it on, so the second one would cut short the end of the run."""
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     stop_requested.set()
     signal.raise_signal(signal.SIGINT)

@@ -19,7 +19,7 @@ from infra.stores.protocol import (
     StoreOptions,
     UnreachableError,
 )
-from pipelines.errors import AwayError
+from pipelines.errors import UnavailableError
 from pipelines.settings._storage import Storage
 
 
@@ -35,14 +35,14 @@ def open_store(location: str | Path, storage: Storage) -> Store:
 def as_settings_error(setting: str) -> Iterator[None]:
     """Turns StoreErrors into SettingsErrors. `setting`: what the user typed, such as `data.path=s3://...`.
 
-    Raises AwayError, a SettingsError after which a batch job is started again, if the store did not answer.
+    Raises UnavailableError, a SettingsError after which a batch job is started again, if the store did not answer.
     """
     try:
         yield
     except StoreError as error:
         location = setting.partition("=")[2] or setting
         why = str(error).removeprefix(f"{location}: ")
-        kind = AwayError if isinstance(error, UnreachableError) else SettingsError
+        kind = UnavailableError if isinstance(error, UnreachableError) else SettingsError
         raise kind(f"{setting}: {why}", nearest=_nearest(error, location)) from None
 
 

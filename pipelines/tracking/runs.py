@@ -17,7 +17,7 @@ from infra.mlflow.store import NoAnswerError, ask_server
 from infra.mlflow.tracker import MlflowTracker, close_run, prepare, run_of, version_tags
 from infra.passwords import masked
 from infra.system_metrics import interval
-from pipelines.errors import AwayError
+from pipelines.errors import UnavailableError
 from pipelines.runs import RunFolder
 from pipelines.settings import CommonSettings, TrainExperiment
 from pipelines.tracking.target import TrackingTarget
@@ -64,7 +64,7 @@ def _with_setting(uri: str) -> Iterator[None]:
         yield
     except ValueError as error:
         reason = str(error).removeprefix(masked(f"tracking uri {uri!r}: "))
-        kind = AwayError if isinstance(error, NoAnswerError) else SettingsError
+        kind = UnavailableError if isinstance(error, NoAnswerError) else SettingsError
         raise kind(masked(f"tracking.uri={uri}: {reason}")) from None
 
 
