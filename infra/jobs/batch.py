@@ -1,4 +1,4 @@
-"""Jobs that outlive the shell they are typed in: one interface for Slurm, KubeRay and Ray's own jobs."""
+"""Batch jobs: one interface for Slurm, KubeRay and Ray's own jobs."""
 
 from __future__ import annotations
 
@@ -9,33 +9,33 @@ from pathlib import Path
 from typing import Literal, Protocol
 
 State = Literal["waiting", "running", "done", "failed", "stopped", "ended"]
-"""`ended`: the place has forgotten how."""
+"""`ended`: it has ended, but the place does not know how."""
 
 ACTIVE: tuple[State, ...] = ("waiting", "running")
 POLL_SECONDS = 1.0
 
 
 class BatchError(Exception):
-    """What a place cannot do, or refuses: one line."""
+    """What a place cannot do or refuses, in one line."""
 
 
 class Batch(Protocol):
     """A place where jobs run. All methods raise BatchError."""
 
     def submit(self, text: str, job: str) -> str:
-        """Starts what `text` says (a script, a manifest, a command) under the name `job`. Returns the job's id."""
+        """Starts `text` (a script, a manifest or a command) as a job named `job`. Returns the job's id."""
 
     def state(self, job: str) -> State:
-        """How the job of this id is."""
+        """The state of the job with this id."""
 
     def follow(self, job: str) -> Iterator[str]:
-        """What the job wrote and writes, in pieces, until it has ended."""
+        """The job's output from its beginning, in pieces as they come, until the job has ended."""
 
     def stop(self, job: str) -> None:
-        """Ends the job; it is given some seconds to end well."""
+        """Ends the job. It has some seconds to close its runs."""
 
 
-def found(program: str, hint: str) -> str:
+def find_program(program: str, hint: str) -> str:
     """The path of a program. Raises BatchError with `hint` if it is not installed."""
     path = shutil.which(program)
     if path is None:
@@ -43,14 +43,14 @@ def found(program: str, hint: str) -> str:
     return path
 
 
-def answer(command: list[str], given: str | None = None, seconds: float = 60) -> str:
-    """What a program says on stdout, given a text on stdin. Raises BatchError with what it says on stderr."""
+def run_program(command: list[str], given: str | None = None, seconds: float = 60) -> str:
+    """Runs a program with `given` on stdin. Returns its stdout; raises BatchError with its stderr if it fails."""
     about = f"{Path(command[0]).name} {command[1]}"
     try:
         done = subprocess.run(command, input=given, capture_output=True, text=True, timeout=seconds, check=False)
     except subprocess.TimeoutExpired:
         raise BatchError(f"{about} did not answer in {seconds:g} s") from None
     if done.returncode:
-        said = " ".join((done.stderr or done.stdout).split())
-        raise BatchError(f"{about}: {said[:300] or f'exit code {done.returncode}'}")
+        message = " ".join((done.stderr or done.stdout).split())
+        raise BatchError(f"{about}: {message[:300] or f'exit code {done.returncode}'}")
     return done.stdout

@@ -1,4 +1,4 @@
-"""KubeRay: the RayJob of a run, and its jobs by kubectl."""
+"""KubeRay: the RayJob manifest of a run, and jobs by kubectl."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 
 import yaml
 
-from infra.jobs.batch import BatchError, State, answer, found
+from infra.jobs.batch import BatchError, State, find_program, run_program
 
 TEMPLATE = Path(__file__).parents[1] / "deploy" / "rayjob.yaml"
 _HINT = "install kubectl, or leave out --apply to see the RayJob"
@@ -28,28 +28,31 @@ _STATES: dict[str, State] = {
 
 @dataclass(frozen=True)
 class Pods:
-    """How many workers, and what each of them has."""
+    """The pods of a job's cluster: how many workers, and what each of them has."""
 
     image: str
     workers: int
-    """To begin with."""
+    """When the job starts."""
     min_workers: int
     max_workers: int
-    """The autoscaler's bounds; it is off if both are `workers`."""
+    """The autoscaler's bounds. It is off if both equal `workers`."""
     cpus: int
     gpus: int
     memory: str
     """As Kubernetes writes it: 16Gi."""
     retries: int
-    """How often a job that failed is begun again, with a new cluster."""
+    """How often a failed job is started again, with a new cluster."""
     secret: str | None = None
-    """The Secret with S3's credentials, made part of the environment."""
+    """The Secret with S3's credentials, which become environment variables."""
     claim: str | None = None
     """The PersistentVolumeClaim mounted at the storage path, which all pods must see."""
 
 
 def ray_job(pods: Pods, job: str, run: str, play: str, storage: str, ray_version: str) -> dict[str, Any]:
-    """The RayJob `job` of the run `run`. `play`: shell lines that end in `exec`; `storage`: the storage path."""
+    """The manifest of the RayJob `job` for the run `run`.
+
+    `play`: the driver's shell lines, which end in `exec`. `storage`: the storage path.
+    """
     manifest = yaml.safe_load(TEMPLATE.read_text())
     manifest["metadata"]["name"] = job
     manifest["metadata"]["annotations"] = {"ganfleet/name": run}
@@ -63,9 +66,9 @@ def ray_job(pods: Pods, job: str, run: str, play: str, storage: str, ray_version
     (worker,) = group["template"]["spec"]["containers"]
     worker["resources"] = _resources(pods)
     scales = (pods.min_workers, pods.max_workers) != (pods.workers, pods.workers)
-    if scales:  # what the driver may count on, beyond what is there when it begins
-        room = {"name": "GANFLEET_NODES", "value": f"{pods.max_workers}x{pods.cpus}x{pods.gpus}"}
-        head["template"]["spec"]["containers"][0]["env"].append(room)
+    if scales:  # the driver sees only the nodes that are there now, so it is told how far the cluster can grow
+        largest = {"name": "GANFLEET_NODES", "value": f"{pods.max_workers}x{pods.cpus}x{pods.gpus}"}
+        head["template"]["spec"]["containers"][0]["env"].append(largest)
     else:
         del cluster["enableInTreeAutoscaling"], cluster["autoscalerOptions"]
     for template in (head["template"], group["template"]):
@@ -74,7 +77,7 @@ def ray_job(pods: Pods, job: str, run: str, play: str, storage: str, ray_version
 
 
 def _furnish(pod: dict[str, Any], pods: Pods, storage: str) -> None:
-    """Image, secret and volume of a pod; lists that stay empty are left out."""
+    """Sets the image, the secret and the volume of a pod, and removes lists that stay empty."""
     (container,) = pod["containers"]
     container["image"] = pods.image
     if pods.secret is not None:
@@ -96,13 +99,13 @@ def _resources(pods: Pods) -> dict[str, dict[str, str]]:
 
 
 def job_name(run: str, attempt: int) -> str:
-    """A name that Kubernetes takes, from a run's: lower case, digits and dashes, at most 47 (KubeRay's limit)."""
+    """A job's name for Kubernetes: lower case, digits and dashes, at most 47 characters (KubeRay's limit)."""
     slug = re.sub(r"[^a-z0-9]+", "-", run.lower()).strip("-")[:40].rstrip("-")
     return f"{slug if slug[:1].isalpha() else f'g-{slug}'}-{attempt}"
 
 
 def to_yaml(manifest: dict[str, Any]) -> str:
-    """As a person would write it: a command of several lines as a block."""
+    """YAML as a person would write it, with a text of several lines as a block."""
     return yaml.dump(manifest, Dumper=_Dumper, sort_keys=False, width=1000)
 
 
@@ -126,21 +129,21 @@ class KubeRay:
 
     def submit(self, text: str, job: str) -> str:
         """Applies a manifest."""
-        answer(self._kubectl("apply", "--filename", "-", hint=_HINT), text)
+        run_program(self._kubectl("apply", "--filename", "-", hint=_HINT), text)
         return job
 
     def state(self, job: str) -> State:
-        """What the operator says of it; `ended` if it is not there any more."""
-        told = answer(self._kubectl("get", "rayjob", job, "--ignore-not-found", "--output", "json"))
-        if not told.strip():
+        """What the operator reports; `ended` if the RayJob no longer exists."""
+        reply = run_program(self._kubectl("get", "rayjob", job, "--ignore-not-found", "--output", "json"))
+        if not reply.strip():
             return "ended"
-        status = json.loads(told).get("status", {})
+        status = json.loads(reply).get("status", {})
         if status.get("jobDeploymentStatus") == "Failed":
             return "failed"
         return _STATES.get(status.get("jobStatus", ""), "waiting")
 
     def follow(self, job: str) -> Iterator[str]:
-        """The output of the pod that submitted it, which is the driver's."""
+        """The output of the pod that submits the job, which is the driver's output."""
         command = self._kubectl("logs", "--follow", f"job/{job}")
         last = ""
         with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
@@ -151,8 +154,8 @@ class KubeRay:
             raise BatchError(f"kubectl logs: {last.strip()[:300] or f'exit code {process.returncode}'}")
 
     def stop(self, job: str) -> None:
-        """Deletes it, and with it its cluster."""
-        answer(self._kubectl("delete", "rayjob", job, "--wait=false"))
+        """Deletes the RayJob, and with it its cluster."""
+        run_program(self._kubectl("delete", "rayjob", job, "--wait=false"))
 
     def _kubectl(self, *words: str, hint: str = "a machine with kubectl") -> list[str]:
-        return [found("kubectl", hint), *words, "--namespace", self.namespace]
+        return [find_program("kubectl", hint), *words, "--namespace", self.namespace]

@@ -1,5 +1,7 @@
-"""Ray Jobs: commands run by a Ray cluster, through the address of its dashboard. The token is Ray's own to find:
-RAY_AUTH_MODE=token with RAY_AUTH_TOKEN, RAY_AUTH_TOKEN_PATH or ~/.ray/auth_token."""
+"""Ray Jobs: commands that a Ray cluster runs, submitted to the address of its dashboard.
+
+Ray finds the token itself: RAY_AUTH_MODE=token with RAY_AUTH_TOKEN, RAY_AUTH_TOKEN_PATH or ~/.ray/auth_token.
+"""
 
 from __future__ import annotations
 
@@ -12,13 +14,13 @@ from typing import Any, TypeVar
 from infra.jobs.batch import POLL_SECONDS, BatchError, State
 
 ADDRESSES = ("RAY_API_SERVER_ADDRESS", "RAY_DASHBOARD_ADDRESS", "RAY_ADDRESS")
-"""Where an address is looked for, in this order."""
+"""Environment variables that may hold the address, in the order of preference."""
 
 STOP_SECONDS = "60"
-"""From TERM to KILL: Ray's own three are too few to close runs and save what there is."""
+"""From TERM to KILL. Ray's default of 3 s is too short to save a checkpoint and close the runs."""
 
 START_SECONDS = 30
-"""How long a cluster that has just started may have nobody to take jobs."""
+"""A cluster that has just started may take so long until it accepts jobs."""
 
 _STATES: dict[str, State] = {
     "PENDING": "waiting",
@@ -31,19 +33,19 @@ _Answer = TypeVar("_Answer")
 
 
 def address_from(given: str | None) -> str | None:
-    """The address that is given, else the environment's; None if there is none."""
+    """The given address, otherwise the environment's; None if there is none."""
     return given or next((found for name in ADDRESSES if (found := os.environ.get(name))), None)
 
 
 class RayJobs:
-    """The cluster at an address: http://HOST:8265, or HOST:6379 from within it."""
+    """The cluster at an address: http://HOST:8265, or HOST:6379 within its network."""
 
     def __init__(self, address: str) -> None:
         self.address = address
         self._client: Any = None
 
     def submit(self, text: str, job: str) -> str:
-        """Runs a shell command on the cluster's head."""
+        """Starts a shell command on the cluster's head."""
         environment = {"env_vars": {"RAY_JOB_STOP_WAIT_TIME_S": STOP_SECONDS}}
         deadline = time.monotonic() + START_SECONDS
         while True:
@@ -57,11 +59,11 @@ class RayJobs:
             time.sleep(POLL_SECONDS)
 
     def state(self, job: str) -> State:
-        """What the cluster says of it."""
+        """What the cluster reports."""
         try:
             status = self._asked(lambda client: client.get_job_status(job))
         except BatchError as error:
-            if "does not exist" in str(error) or "not found" in str(error):  # of another cluster at this address
+            if "does not exist" in str(error) or "not found" in str(error):  # another cluster has the address now
                 return "ended"
             raise
         return _STATES.get(str(status.value), "ended")
@@ -82,7 +84,7 @@ class RayJobs:
                 yield piece
 
     def stop(self, job: str) -> None:
-        """TERM to the driver, and KILL a minute later."""
+        """Sends TERM to the driver, and KILL a minute later."""
         self._asked(lambda client: client.stop_job(job))
 
     def _asked(self, question: Callable[[Any], _Answer]) -> _Answer:
@@ -90,11 +92,11 @@ class RayJobs:
             if self._client is None:
                 self._client = self._connected()
             return question(self._client)
-        except Exception as error:  # requests', aiohttp's and Ray's own, from a library that documents RuntimeError
+        except Exception as error:  # Ray documents RuntimeError, but errors of requests and aiohttp come too
             raise BatchError(_line(error, self.address)) from None
 
     def _connected(self) -> Any:
-        # Ray prefers both of these to an address it is given.
+        # Ray prefers this variable to the address in a call.
         os.environ["RAY_API_SERVER_ADDRESS"] = self.address
         from ray.job_submission import JobSubmissionClient
 
@@ -107,10 +109,10 @@ async def _next(pieces: AsyncIterator[str]) -> str | None:
 
 
 def _line(error: Exception, address: str) -> str:
-    said = " ".join(str(error).split())
-    if "Authentication" in said or "Unauthorized" in said or "Forbidden" in said:
+    message = " ".join(str(error).split())
+    if "Authentication" in message or "Unauthorized" in message or "Forbidden" in message:
         return (
-            f"the Ray cluster at {address} refuses the token: {said[:200]};"
+            f"the Ray cluster at {address} refuses the token: {message[:200]};"
             " nearest: RAY_AUTH_MODE=token with RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH as the cluster's"
         )
-    return f"the Ray cluster at {address}: {said[:300] or type(error).__name__}"
+    return f"the Ray cluster at {address}: {message[:300] or type(error).__name__}"

@@ -1,4 +1,4 @@
-"""Slurm: the batch script of a job with a Ray cluster of its own, and its jobs by sbatch, squeue and scancel."""
+"""Slurm: the batch script of a job with its own Ray cluster, and jobs by sbatch, squeue and scancel."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from infra.jobs.batch import ACTIVE, POLL_SECONDS, BatchError, State, answer, found
+from infra.jobs.batch import ACTIVE, POLL_SECONDS, BatchError, State, find_program, run_program
 
 TEMPLATE = Path(__file__).parents[1] / "deploy" / "slurm.sh"
 _HINT = "a login node of the cluster, or leave out --apply to see the script"
@@ -34,11 +34,11 @@ _STATES: dict[str, State] = {
 
 @dataclass(frozen=True)
 class Allocation:
-    """What is asked of Slurm; None is left to its own defaults."""
+    """What a job requests from Slurm. None leaves the choice to Slurm's defaults."""
 
     nodes: int = 1
     cpus: int | None = None
-    """Of each node; None: whole nodes."""
+    """Of each node; None requests whole nodes."""
     gpus: int = 0
     """Of each node."""
     memory: str | None = None
@@ -50,7 +50,7 @@ class Allocation:
     qos: str | None = None
 
     def options(self) -> list[str]:
-        """As options of sbatch."""
+        """The request as options of sbatch."""
         asked: list[tuple[str, object]] = [
             ("nodes", self.nodes),
             ("cpus-per-task", self.cpus),
@@ -66,10 +66,10 @@ class Allocation:
 
 
 def script(allocation: Allocation, name: str, log: str, programs: Path, play: str) -> str:
-    """The whole batch script of a job.
+    """The batch script of a job.
 
-    `log`: where its output goes, absolute. `programs`: the folder of `ganfleet` and `ray`, put first on the PATH.
-    `play`: shell lines that become the driver; they end in `exec`.
+    `log`: the absolute path of its output. `programs`: the folder of `ganfleet` and `ray`, which is put first on the
+    PATH. `play`: the driver's shell lines, which end in `exec`.
     """
     options = [f"--job-name={name}", f"--output={log}", *allocation.options()]
     filled = {
@@ -86,7 +86,7 @@ def script(allocation: Allocation, name: str, log: str, programs: Path, play: st
 
 
 def _quoted(option: str) -> str:
-    """As a line of #SBATCH takes it; `%` stands for itself in the name of a file."""
+    """An option as a line of #SBATCH. In a file name `%` is doubled, so that Slurm does not expand it."""
     name, _, value = option.partition("=")
     if name == "--output":
         value = value.replace("%", "%%")
@@ -94,30 +94,30 @@ def _quoted(option: str) -> str:
 
 
 class Slurm:
-    """The cluster that this machine's Slurm programs know; a job's output is read from the shared disk."""
+    """The cluster of this machine's Slurm programs. A job's output is read from the shared disk."""
 
     def __init__(self, log: Path) -> None:
         self.log = log
 
     def submit(self, text: str, job: str) -> str:
-        """Hands a script to sbatch. Returns Slurm's number of it."""
-        sbatch = found("sbatch", _HINT)
-        return answer([sbatch, "--parsable"], text).strip().partition(";")[0]
+        """Submits a script by sbatch. Returns the job's number."""
+        sbatch = find_program("sbatch", _HINT)
+        return run_program([sbatch, "--parsable"], text).strip().partition(";")[0]
 
     def state(self, job: str) -> State:
-        """What squeue says of it; Slurm forgets jobs some minutes after their end."""
-        squeue = found("squeue", "a login node of the cluster")
+        """What squeue reports. Slurm forgets a job some minutes after its end."""
+        squeue = find_program("squeue", "a login node of the cluster")
         try:
-            said = answer([squeue, "--noheader", "--states=all", f"--jobs={job}", "--format=%T"])
+            listed = run_program([squeue, "--noheader", "--states=all", f"--jobs={job}", "--format=%T"])
         except BatchError as error:
             if "Invalid job id" in str(error):
                 return "ended"
             raise
-        words = said.split()
+        words = listed.split()
         return _STATES.get(words[0], "failed") if words else "ended"
 
     def follow(self, job: str) -> Iterator[str]:
-        """The output file as it grows; a job that is requeued goes on writing to it."""
+        """The output file as it grows. A requeued job continues it."""
         seen = 0
         while True:
             active = self.state(job) in ACTIVE
@@ -132,11 +132,11 @@ class Slurm:
             time.sleep(POLL_SECONDS)
 
     def stop(self, job: str) -> None:
-        """Ends it for good: one that runs is told by its script, which cancels the job once the driver has ended."""
-        scancel = found("scancel", "a login node of the cluster")
-        answer([scancel, "--signal=USR1", "--batch", job] if self.state(job) == "running" else [scancel, job])
+        """Ends the job for good. The script of a running job ends the driver first and then cancels the job."""
+        scancel = find_program("scancel", "a login node of the cluster")
+        run_program([scancel, "--signal=USR1", "--batch", job] if self.state(job) == "running" else [scancel, job])
 
 
 def programs_of(python: str) -> Path:
-    """The folder of the scripts that belong to a Python, links of a virtual environment left as they are."""
+    """The folder of a Python's programs. Links are kept: a virtual environment's Python is one."""
     return Path(os.path.abspath(python)).parent

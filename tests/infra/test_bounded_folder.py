@@ -1,4 +1,4 @@
-"""A folder of bounded size: what goes, what stays, who makes an entry."""
+"""A cache of bounded size: which entry is deleted, which stays, who makes one."""
 
 import multiprocessing
 import time

@@ -1,4 +1,4 @@
-"""What a cluster is taken to have."""
+"""The size of a cluster, and how joining one fails."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""What the machine does, by MLflow's names."""
+"""How busy the machine is, by MLflow's names."""
 
 from types import SimpleNamespace
 

@@ -1,4 +1,4 @@
-"""One contract for every tracker; what only one of them promises is tested in test_mlflow_tracker.py."""
+"""One contract for every tracker. What only MLflow's promises is tested in mlflow/test_tracker.py."""
 
 import io
 import json
@@ -27,7 +27,7 @@ def shade_of(file: Path) -> int:
 
 @dataclass
 class Folder:
-    """How a test opens a run again and reads it back without the tracker's own code."""
+    """A run that a test opens again, and reads without the tracker's own code."""
 
     root: Path
 

@@ -1,4 +1,4 @@
-"""KubeRay's published schemas, read as the API server would not: an unknown key is a mistake."""
+"""KubeRay's published schemas, made strict: an unknown key is a mistake, which the API server would ignore."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def _schema(kind: str) -> dict[str, Any]:
 
 
 def _strict(node: Any) -> Any:
-    """Unknown keys refused; a key with a default is not required."""
+    """The schema with unknown keys refused and keys with a default not required."""
     if isinstance(node, list):
         return [_strict(item) for item in node]
     if not isinstance(node, dict):

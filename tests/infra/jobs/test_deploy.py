@@ -1,4 +1,4 @@
-"""The files of `infra/deploy`, each by its own schema or linter; a planted mistake must be caught."""
+"""The files of `infra/deploy`, each checked by its own schema or linter, which must find a planted mistake."""
 
 import copy
 import importlib.util
@@ -31,7 +31,7 @@ def crds(require):
 
 
 def rendered(pods: Pods) -> dict:
-    """As kubectl reads it."""
+    """The manifest as kubectl reads it."""
     return yaml.safe_load(to_yaml(ray_job(pods, "x-1", "x", PLAY, "/runs", "2.60.0")))
 
 
@@ -108,7 +108,7 @@ def test_a_job_has_nothing_that_was_not_asked_for():
 
 
 def test_the_cluster_of_a_job_is_the_standing_one():
-    """But for what a job adds: its command, and its own size."""
+    """Except for what a job adds: its command and its size."""
     cluster = yaml.safe_load((DEPLOY / "raycluster.yaml").read_text())["spec"]
     job = yaml.safe_load((DEPLOY / "rayjob.yaml").read_text())["spec"]["rayClusterSpec"]
     for spec in (cluster, job):
@@ -198,7 +198,7 @@ def test_a_planted_mistake_is_caught_in_the_dockerfile(dockerfile, tmp_path, rig
 
 
 def test_an_image_has_what_is_copied_and_no_more(dockerfile):
-    """Each file and folder that the Dockerfile copies is let through to the builder, and is there."""
+    """Each file and folder that the Dockerfile copies exists and is not ignored, and nothing else is sent."""
     lines = [line.split()[1:-1] for line in dockerfile.splitlines() if line.startswith("COPY") and "--from" not in line]
     copied = {name for line in lines for name in line}
     ignored = (DEPLOY / "Dockerfile.dockerignore").read_text().split()
@@ -218,7 +218,7 @@ def test_the_aws_cluster_is_what_rays_launcher_takes():
 
 
 def test_no_credentials_lie_in_any_file():
-    """What is secret comes from the environment or from a Secret; `compose.env` has names only."""
+    """Secrets come from the environment or from a Kubernetes Secret; `compose.env` has only their names."""
     for file in DEPLOY.iterdir():
         for line in file.read_text().splitlines():
             _, equals, value = line.partition("=")

@@ -1,5 +1,5 @@
-"""What Slurm's script makes of its driver's end. Slurm and Ray are stand-ins here: how a driver dies of them cannot be
-asked of the real ones, which run the whole of it in `tests/integration/test_slurm.py`."""
+"""What Slurm's script does when its driver ends. Slurm and Ray are replaced by small programs, because the real ones
+cannot be made to kill a driver in each way; they run in `tests/integration/test_slurm.py`."""
 
 import os
 import signal
@@ -21,14 +21,14 @@ case $* in *hostnames*) echo localhost ;; *node*) echo NodeAddr=localhost ;; *) 
 
 
 def driver(told: str) -> str:
-    """One that plays on until TERM, and then does what is `told`."""
+    """A driver that runs until TERM, and then does `told`."""
     return f"exec bash -c 'trap \"{told}\" TERM; touch playing; while :; do sleep 0.05; done'"
 
 
 @pytest.fixture
 def job(tmp_path):
-    """Runs the script with a driver, after so many restarts; sends the script's own process a signal once the driver
-    plays, if there is one to send. Gives its exit code and what it asked of Slurm at its end."""
+    """Runs the script with a driver, after so many restarts. If `sent` is a signal, the script gets it once the driver
+    runs. Returns the script's exit code and its requests to Slurm at the end."""
 
     def run(play: str, sent: signal.Signals | None, restarts: int = 0) -> tuple[int, list[str]]:
         for name, body in PROGRAMS.items():
@@ -82,17 +82,17 @@ def test_a_driver_that_was_done_or_refused_has_no_more_to_do(job, code):
 
 
 def test_one_whose_cluster_was_interrupted_by_itself_goes_on(job):
-    """75 without a signal: somebody sent it to the driver alone."""
+    """75 without a signal to the script: only the driver got one."""
     assert job("exec bash -c 'exit 75'", None) == (75, ["scontrol requeue 7"])
 
 
 AT_ONCE = "exec bash -c 'exit 75'"
-"""A driver that finds at its start that what a setting names is away."""
+"""A driver that finds at its start that what a setting names is unavailable."""
 AGAIN = (75, ["scontrol requeue 7"])
 
 
 def test_one_that_ends_at_once_and_again_and_again_has_an_end(job, tmp_path):
-    """A mistyped address is away for ever."""
+    """A mistyped address never becomes available."""
     assert [job(AT_ONCE, None, restarts) for restarts in range(5)] == [AGAIN] * 4 + [(75, [])]
     last = (tmp_path / "log").read_text().splitlines()[-1]
     assert last.startswith("[job 7, start 5] 5 starts in vain, one after the other: the job ends. ")

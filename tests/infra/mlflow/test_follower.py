@@ -1,4 +1,4 @@
-"""What reaches MLflow from a run's folder: everything, once, in few calls, whoever dies or is away."""
+"""A follower sends a run's folder to MLflow: everything, once, in few calls, whatever dies or is unavailable."""
 
 import io
 import threading
@@ -29,7 +29,7 @@ def row(step: int) -> dict[str, float]:
 
 @dataclass
 class Place:
-    """A run's folder, and MLflow's store, which can be away."""
+    """A run's folder, and MLflow's store, which a test can make unavailable."""
 
     uri: str
     experiment: str
@@ -161,7 +161,7 @@ def test_a_store_that_is_away_for_a_moment_stops_nobody(place, caplog):
 
 
 def test_what_was_never_brought_is_brought_by_whoever_goes_on(place):
-    """A process that died with rows in hand, or a server that was away to the end."""
+    """A process died before it sent its rows, or the server was unavailable until the run ended."""
     tracker, _ = place.tracked()
     for step in (1, 2):
         tracker.metrics(step, row(step))
@@ -183,7 +183,7 @@ def test_what_was_never_brought_is_brought_by_whoever_goes_on(place):
 
 
 def test_the_driver_brings_the_rest_though_the_worker_lives(place):
-    """Whoever of the two comes second finds that the other had its turn, and sends nothing again."""
+    """The second of the two finds that the other has sent rows, and sends nothing twice."""
     worker, follower = place.tracked()
     worker.metrics(1, row(1))
     worker.flush()
@@ -234,7 +234,7 @@ def test_two_at_once_lose_and_double_nothing(place):
 
 def test_what_the_machine_does_is_sampled_apart_from_the_rows(place, monkeypatch):
     monkeypatch.setenv("MLFLOW_SYSTEM_METRICS_SAMPLING_INTERVAL", "0.2")
-    for last, wanted in ((2, 1), (4, 3)):  # the second goes on with the run
+    for last, wanted in ((2, 1), (4, 3)):  # the second tracker resumes the run
         tracker, follower = place.tracked()
         for step in range(1, last + 1):
             tracker.metrics(step, row(step))

@@ -1,4 +1,4 @@
-"""The model registry of a SQLite store and of a real server: versions, their files, and a store that has none."""
+"""The model registry of a SQLite store and of a real server, and a store without a registry."""
 
 import os
 import signal

@@ -1,4 +1,4 @@
-"""Runs on a real MLflow server: PostgreSQL behind it, artifacts in S3 that the client knows nothing of."""
+"""Runs on a real MLflow server with PostgreSQL. The client has no access to the S3 store of the artifacts."""
 
 import os
 
@@ -48,7 +48,7 @@ def test_artifacts_go_through_the_server_into_s3(tracking, tmp_path, nameless):
 
 @pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
 def test_four_processes_lose_nothing_and_ask_seldom(tracking, tmp_path, kind):
-    """`measured` looks for every value in the database itself."""
+    """`measured` checks every value in the database."""
     stores = {"sqlite": sqlite_in(tmp_path), "postgresql": Store("postgresql", tracking.url, tracking.database)}
     found = measured("batched", stores[kind], Plan(runs=40, points=50, processes=4))
     assert found["calls_per_run"] <= 9

@@ -26,7 +26,7 @@ def test_without_a_folder_sqlite_keeps_files_beside_the_database(uri):
 
 
 def test_a_database_that_begins_as_a_copy_is_one_of_mlflows_own(tmp_path, monkeypatch):
-    """The second is copied; then the kept one is damaged, and the third is made anew."""
+    """The second database is a copy. Then the kept one is damaged, and the third is made again."""
     kept, made = tmp_path / "schemas", []
     for name in ("first", "second", "third"):
         (tmp_path / name).mkdir()
@@ -49,7 +49,7 @@ def test_a_database_that_begins_as_a_copy_is_one_of_mlflows_own(tmp_path, monkey
 
 
 def schema(file: Path) -> list[str]:
-    """Its lines in alphabetical order: that of constraints differs between any two that MLflow makes."""
+    """The lines of a schema, sorted: MLflow writes the constraints in a different order each time."""
     with closing(sqlite3.connect(file)) as connection:
         tables = [f"{name}: {sql}" for name, sql in connection.execute("SELECT name, sql FROM sqlite_master")]
     return sorted(line.strip(" ,\t") for table in tables for line in table.splitlines())

@@ -1,4 +1,4 @@
-"""What only MLflow promises: runs found again, statuses, files in their place, many writers."""
+"""What only MLflow's tracker promises: runs are found again, have a status, their files and many writers."""
 
 import io
 import subprocess
