@@ -60,7 +60,7 @@ test-rest: $(INSTALLED)
 	$(RUN_TESTS) -m "full or system"
 
 docs: $(INSTALLED)  ## build the documentation's pages into site/ (needs no network)
-	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 
 lint: $(INSTALLED)  ## ruff check, ruff format --check, mypy
 	$(BIN)/ruff check .

@@ -39,8 +39,8 @@ class Block:
 
 def pages() -> list[str]:
     """Every page that a person wrote, by its path from the repository's root."""
-    written = [*ROOT.glob("*.md"), *(page for page in DOCS.rglob("*.md") if page.name != "RESULTS.md")]
-    return sorted(str(page.relative_to(ROOT)) for page in written)
+    found = (str(page.relative_to(ROOT)) for page in [*ROOT.glob("*.md"), *DOCS.rglob("*.md")])
+    return sorted(page for page in found if not page.startswith(("docs/RESULTS", "docs/results/")))
 
 
 _FENCED = re.compile(r"(?ms)^```(\w*)([^\n]*)\n(.*?)^```$")

@@ -12,7 +12,6 @@ from pathlib import Path
 
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
-from mkdocs.structure.nav import Navigation
 from mkdocs.structure.pages import Page
 
 ROOT = Path(__file__).parents[2]
@@ -42,8 +41,6 @@ GENERATED = {
     "api/index.md": module_pages.modules,
 }
 
-DECISIONS = Path(__file__).parents[1] / "decisions"
-
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Adds the pages that lie in no file of docs/."""
@@ -67,11 +64,3 @@ def _moved(markdown: str, folder: str) -> str:
         there = posixpath.relpath(page, folder or ".")
         markdown = re.sub(rf"\]\((\.\./)*{re.escape(source)}(#[\w-]+)?\)", rf"]({there}\2)", markdown)
     return markdown
-
-
-def on_nav(nav: Navigation, config: MkDocsConfig, files: Files) -> Navigation:
-    """Decisions are reached from their table: the menu shows that page alone."""
-    for file in files.documentation_pages():
-        if file.src_uri.startswith("decisions/") and file.page is not None:
-            file.page.meta.setdefault("hide", ["navigation"])
-    return nav

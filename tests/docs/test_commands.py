@@ -155,7 +155,9 @@ def test_files_of_deployment_that_pages_name_are_there():
 
 def test_each_link_between_pages_leads_somewhere():
     """On the disk, as GitHub shows it; `mkdocs build --strict` checks the site's."""
-    generated = {f"reference/{name}.md" for name in ("settings", "families", "cli", "errors", "presets")} | {"api/index.md"}
+    generated = {f"reference/{name}.md" for name in ("settings", "families", "cli", "errors", "presets")} | {
+        "api/index.md"
+    }
     for page in [*pages(), "docs/RESULTS.md"]:
         for link in re.findall(r"\]\((?!https?://|#)([^)#\s]+)", (ROOT / page).read_text()):
             target = (ROOT / page).parent / link

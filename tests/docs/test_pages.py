@@ -101,13 +101,15 @@ def test_each_setting_has_a_meaning():
 @pytest.mark.full
 def test_the_site_builds_without_a_warning(tmp_path):
     done = subprocess.run(
-        [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(tmp_path / "site")],
+        [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(tmp_path / "site")],
         cwd=ROOT,
         env={**os.environ, "NO_MKDOCS_2_WARNING": "1"},
         capture_output=True,
         text=True,
     )
-    assert (done.returncode, done.stdout + done.stderr) == (0, "")
+    said = done.stdout + done.stderr
+    assert done.returncode == 0, said
+    assert [line for line in said.splitlines() if line.startswith(("WARNING", "ERROR"))] == []
     settings = (tmp_path / "site" / "reference" / "settings.html").read_text()
     for key in ("budget.eval_every", "search.confirm_seeds", "slurm.nodes", "kuberay.claim", "metrics.async"):
         assert f"<code>{key}</code>" in settings, key
