@@ -26,6 +26,7 @@ class SlurmPlace(Settings):
     """What a job asks Slurm for; where an option is null, Slurm uses its own default."""
 
     nodes: Count = 1
+    """Nodes of the job."""
     cpus: Count | None = None
     """CPUs of each node; null: whole nodes."""
     gpus: Gpus = 0
@@ -35,8 +36,11 @@ class SlurmPlace(Settings):
     time: str | None = None
     """The time limit, e.g. 1:30:00, or 2-12:00:00 for two and a half days."""
     partition: str | None = None
+    """The partition to run in."""
     account: str | None = None
+    """The account that the job is charged to."""
     qos: str | None = None
+    """The quality of service."""
 
     @field_validator("memory", "time", "partition", "account", "qos")
     @classmethod
@@ -56,15 +60,19 @@ class KuberayPlace(Settings):
     """The pods of a RayJob."""
 
     image: str = "ganfleet:latest"
+    """The container image, which the nodes must be able to fetch."""
     workers: Count = 1
     """Pods at the start; the autoscaler can add more, up to `max_workers`."""
     min_workers: Annotated[int, Field(ge=0, le=4096)] | None = None
+    """The autoscaler's lower bound; null: as many as `workers`."""
     max_workers: Count | None = None
-    """The autoscaler's bounds; null: as many as `workers`."""
+    """The autoscaler's upper bound; null: as many as `workers`."""
     cpus: Count = 4
+    """CPUs of each worker."""
     gpus: Gpus = 0
+    """GPUs of each worker."""
     memory: str = "16Gi"
-    """CPUs, GPUs and memory of each worker."""
+    """Memory of each worker."""
     retries: Annotated[int, Field(ge=0, le=100)] = 3
     """How often a failed job is started again, with a new cluster."""
     secret: str | None = None
@@ -72,6 +80,7 @@ class KuberayPlace(Settings):
     claim: str | None = None
     """The PersistentVolumeClaim mounted at storage.path."""
     namespace: str = "default"
+    """The Kubernetes namespace of the RayJob."""
 
     @field_validator("memory")
     @classmethod

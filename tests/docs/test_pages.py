@@ -11,7 +11,8 @@ import pytest
 
 from gan_core import families
 from gan_core.family import family_names
-from tests.guide import DOCS, ROOT, blocks
+from tests.guide import DOCS, ROOT, blocks, pages
+from tests.package_arrows import OURS
 
 LONGEST = {"README.md": 120, "ARCHITECTURE.md": 120}
 
@@ -59,6 +60,17 @@ def test_each_decision_is_in_the_table_and_has_its_parts():
         text = (DOCS / "decisions" / name).read_text()
         assert re.findall(r"(?m)^## (.+)$", text) == ["Context", "Decision", "Why", "What follows"], name
         assert text.startswith(f"# {int(name[:3])}. "), name
+
+
+def test_each_file_that_a_page_names_is_there():
+    files = [f"/{path.relative_to(ROOT)}" for top in (*OURS, "tests") for path in (ROOT / top).rglob("*.py")]
+    missing = [
+        f"{page}: {name}"
+        for page in pages()
+        for name in re.findall(r"`([\w/]+\.py)\b", (ROOT / page).read_text())
+        if not any(file.endswith(f"/{name}") for file in files)
+    ]
+    assert missing == []
 
 
 def test_the_librarys_example_runs():
