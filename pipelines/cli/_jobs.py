@@ -44,9 +44,9 @@ def submit(
     if address is not None and submission.place != "ray":
         raise SettingsError(f"--address {address} has no meaning with --to {to}", nearest="--to ray")
     if submission.place == "here":
-        from pipelines.jobs.in_process import here
+        from pipelines.jobs.in_process import play_here
 
-        here(verb, submission.request)
+        play_here(verb, submission.request)
         return
     if submission.place != "ray" and not apply:
         typer.echo(f"name={submission.name}; --apply submits it", err=True)

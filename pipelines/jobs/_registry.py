@@ -14,7 +14,7 @@ from infra.jobs.kuberay import KubeRay
 from infra.jobs.ray_jobs import RayJobs
 from infra.jobs.slurm import Slurm
 from pipelines.jobs._options import Place
-from pipelines.runs import RunFolder, names_with, run_folder
+from pipelines.runs import RunFolder, names_with_file, run_folder
 from pipelines.settings import Storage, as_settings_error
 
 
@@ -71,7 +71,7 @@ class Job:
 
 def known_jobs(storage: Storage) -> list[Job]:
     """All jobs below a storage path, oldest first."""
-    folders = [run_folder(storage, name) for name in names_with("job.json", storage)]
+    folders = [run_folder(storage, name) for name in names_with_file("job.json", storage)]
     return sorted((job for folder in folders if (job := Job.read(folder))), key=lambda job: job.submitted)
 
 

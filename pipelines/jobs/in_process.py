@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from pipelines.train.logged_steps import LoggedStep
 
 
-def here(verb: str, request: Request[Any]) -> None:
+def play_here(verb: str, request: Request[Any]) -> None:
     """Plays a new or resumed run to its end. Exits as `train` and `search` do."""
     experiment, folder = request.experiment, request.folder
     _check_asynchronous(experiment)
@@ -40,12 +40,12 @@ def here(verb: str, request: Request[Any]) -> None:
         else:
             from pipelines.train.command import play_on_cluster, train
 
-            train(experiment, folder, console, in_process if experiment.compute.workers == 1 else play_on_cluster)
+            train(experiment, folder, console, play_in_process if experiment.compute.workers == 1 else play_on_cluster)
 
-    run(verb, experiment.storage, folder, undo, debugged(play), _open_screen)
+    run(verb, experiment.storage, folder, undo, with_debugger(play), _open_screen)
 
 
-def in_process(
+def play_in_process(
     experiment: TrainExperiment, folder: RunFolder, reference: bytes, target: TrackingTarget
 ) -> Generator[LoggedStep, None, None]:
     """Plays the whole experiment here, from the folder's newest checkpoint if there is one."""
@@ -61,7 +61,7 @@ def in_process(
         yield from play(experiment, folder, reference, target, device, resume_checkpoint(folder))
 
 
-def debugged(play: Callable[[Console], None]) -> Callable[[Console], None]:
+def with_debugger(play: Callable[[Console], None]) -> Callable[[Console], None]:
     """The same function; if there is a terminal, an error opens the debugger where it was raised."""
     from pipelines.errors import InterruptedRunError
 

@@ -68,7 +68,7 @@ def run(
     from pipelines.console import quiet
     from pipelines.errors import InterruptedRunError
 
-    hear_signals()
+    handle_signals()
     failure = ""
     with (screen or quiet)(folder.log) as console:
         try:
@@ -112,7 +112,7 @@ def _log_it() -> None:
         traceback.print_exc()
 
 
-def hear_signals() -> None:
+def handle_signals() -> None:
     """Makes Ctrl-C and TERM raise KeyboardInterrupt, or whatever a library makes of SIGINT."""
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT, signal.SIGTERM})  # Ray blocks SIGINT in its jobs
     signal.signal(signal.SIGINT, _interrupt)  # a shell's background job starts with it ignored

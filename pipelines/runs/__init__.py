@@ -4,20 +4,20 @@ Nothing here imports torch or Ray."""
 
 from pipelines.runs._disk_full import FullDiskError, as_full_disk_error
 from pipelines.runs._folder import RunFolder
-from pipelines.runs._journal_segments import Segments
+from pipelines.runs._journal_segments import JournalSegments
 from pipelines.runs._lineage import Pointer, last_resumable_step, lineage, lineage_tags, pointer_file
-from pipelines.runs._lookup import find_checkpoint, find_run, names_with, run_folder, run_names
+from pipelines.runs._lookup import find_checkpoint, find_run, names_with_file, run_folder, run_names
 from pipelines.runs._mirror import Mirror, shared_cache
 from pipelines.runs._ownership import TakenOverError, stop_requested
 from pipelines.runs._paths import RunPaths, step_of
 
 __all__ = [
     "FullDiskError",
+    "JournalSegments",
     "Mirror",
     "Pointer",
     "RunFolder",
     "RunPaths",
-    "Segments",
     "TakenOverError",
     "as_full_disk_error",
     "find_checkpoint",
@@ -25,7 +25,7 @@ __all__ = [
     "last_resumable_step",
     "lineage",
     "lineage_tags",
-    "names_with",
+    "names_with_file",
     "pointer_file",
     "run_folder",
     "run_names",

@@ -18,7 +18,7 @@ from infra.locks import alone, lock_of
 from pipelines.runs._paths import RunPaths, step_of
 
 if TYPE_CHECKING:
-    from pipelines.runs._journal_segments import Segments
+    from pipelines.runs._journal_segments import JournalSegments
 
 KEPT_CHECKPOINTS = 3
 
@@ -134,7 +134,7 @@ class RunFolder(RunPaths):
         """Where Ray keeps its own files, as arguments of RunConfig."""
         return {"storage_path": str(self.path / inside)}
 
-    def segments(self) -> Segments | None:
+    def segments(self) -> JournalSegments | None:
         """The copy of the journal in the store; None if the journal on this disk is all there is."""
         return None
 

@@ -12,7 +12,7 @@ SEGMENT_BYTES = 65536
 """The size at which a new segment begins. To add a line, its whole segment is uploaded again."""
 
 
-class Segments:
+class JournalSegments:
     """A journal in a store, cut into segments, so that adding a line uploads one segment at most.
 
     Each driver begins new segments, and a driver that was taken over writes no more: the last driver to claim the

@@ -60,13 +60,13 @@ def find_checkpoint(target: str, storage: Storage) -> Path:
 
 def run_names(storage: Storage) -> list[str]:
     """The runs and searches below a storage path."""
-    return names_with("experiment.yaml", storage)
+    return names_with_file("experiment.yaml", storage)
 
 
-def names_with(file: str, storage: Storage) -> list[str]:
+def names_with_file(file: str, storage: Storage) -> list[str]:
     """The names below a storage path whose folder has such a file."""
     if storage.remote:
-        from pipelines.runs._s3_folder import s3_names_with
+        from pipelines.runs._s3_folder import s3_names_with_file
 
-        return s3_names_with(file, storage)
+        return s3_names_with_file(file, storage)
     return sorted(path.parent.name for path in storage.folder.glob(f"*/{file}"))

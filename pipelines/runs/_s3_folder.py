@@ -14,7 +14,7 @@ from gan_core.settings import SettingsError
 from infra.locks import alone
 from infra.stores.protocol import DamagedError, NotThereError
 from pipelines.runs._folder import KEPT_CHECKPOINTS, RunFolder
-from pipelines.runs._journal_segments import Segments
+from pipelines.runs._journal_segments import JournalSegments
 from pipelines.runs._lineage import last_resumable_step
 from pipelines.runs._mirror import Mirror
 from pipelines.runs._ownership import DRIVER, Ownership, retry_while_unreachable
@@ -178,8 +178,8 @@ class S3RunFolder(RunFolder):
         files = filesystem(self.mirror.storage.endpoint_url)
         return {"storage_path": self.below(inside).where.removeprefix("s3://"), "storage_filesystem": files}
 
-    def segments(self) -> Segments | None:
-        return Segments(self.mirror, self.ownership)
+    def segments(self) -> JournalSegments | None:
+        return JournalSegments(self.mirror, self.ownership)
 
     def steps(self) -> list[int]:
         return _steps(self.mirror.sizes("checkpoints/"))
@@ -250,7 +250,7 @@ class S3RunFolder(RunFolder):
         return True
 
 
-def s3_names_with(file: str, storage: Storage) -> list[str]:
+def s3_names_with_file(file: str, storage: Storage) -> list[str]:
     """The names below a storage path in S3 whose folder has such a file. Raises SettingsError."""
     root = Mirror(storage, "")
     with root.as_settings_error():

@@ -1,4 +1,4 @@
-"""`--to here`: the whole game in the process that was started, as a debugger wants it."""
+"""`--to here`: the whole run in one process, for a debugger."""
 
 import sys
 
@@ -7,7 +7,7 @@ from rich.console import Console
 
 from gan_core.settings import SettingsError
 from pipelines.jobs._submit import checked
-from pipelines.jobs.in_process import debugged, here
+from pipelines.jobs.in_process import play_here, with_debugger
 from pipelines.launch._request import CommandLine
 from pipelines.runs._folder import RunFolder
 from pipelines.train.play import play
@@ -18,8 +18,8 @@ ROUNDS = ("budget.rounds=8", "budget.log_every=2", "budget.eval_every=4", "budge
 
 @pytest.fixture
 def signals(monkeypatch):
-    """The handlers of this process stay what they are."""
-    monkeypatch.setattr("pipelines.launch._session.hear_signals", lambda: None)
+    """Keeps the signal handlers of this process."""
+    monkeypatch.setattr("pipelines.launch._session.handle_signals", lambda: None)
 
 
 def line(storage, *more: str) -> CommandLine:
@@ -28,13 +28,13 @@ def line(storage, *more: str) -> CommandLine:
 
 def test_a_run_is_played_here_without_ray_and_gone_on_with(storage, reference, signals, monkeypatch, capfd, tmp_path):
     monkeypatch.setattr("infra.cluster.cluster", lambda: pytest.fail("a cluster was asked for"))
-    here("train", checked("train", line(storage), "here").request)
+    play_here("train", checked("train", line(storage), "here").request)
     folder = RunFolder(storage / "here")
     assert "FID" in capfd.readouterr().out
     assert not (folder.path / "ray").exists()
     longer = checked("train", line(storage, "budget.rounds=12"), "here").request
     assert longer.resumed
-    here("train", longer)
+    play_here("train", longer)
     assert named(client_of(storage), "here").info.status == "FINISHED"
     alone = RunFolder(tmp_path / "alone")
     alone.path.mkdir()
@@ -55,7 +55,7 @@ def test_an_error_opens_the_debugger_at_a_terminal(monkeypatch, capsys, terminal
     monkeypatch.setattr(sys.stdin, "isatty", lambda: terminal, raising=False)
     monkeypatch.setattr("pdb.post_mortem", opened.append)
     with pytest.raises(ZeroDivisionError):
-        debugged(fails)(Console())
+        with_debugger(fails)(Console())
     assert len(opened) == terminal
     if terminal:
         frame = opened[0].tb_next.tb_frame
@@ -70,4 +70,4 @@ def test_what_the_user_did_wrong_opens_none(monkeypatch):
     monkeypatch.setattr(sys.stdin, "isatty", lambda: True, raising=False)
     monkeypatch.setattr("pdb.post_mortem", lambda _: pytest.fail("opened"))
     with pytest.raises(SettingsError):
-        debugged(refused)(Console())
+        with_debugger(refused)(Console())

@@ -1,4 +1,4 @@
-"""`ganfleet submit` without any server: what is rendered, what is refused, and what the shell makes of it."""
+"""`ganfleet submit` without any server: what it renders, what it refuses, and what a shell does with it."""
 
 import json
 import re
@@ -50,7 +50,7 @@ def place(tmp_path, monkeypatch) -> Path:
 
 
 def program(place: Path, name: str, shell: str) -> None:
-    """A program that a cluster would have."""
+    """Puts a program of a cluster on the PATH."""
     file = place.parent / "programs" / name
     file.write_text(f"#!/bin/bash\nPATH=/usr/bin:/bin\n{shell}\n")
     file.chmod(0o755)
@@ -115,7 +115,7 @@ def test_a_folder_with_a_blank_or_a_percent_is_still_the_logs(place):
 
 
 def test_the_log_of_a_run_in_s3_lies_where_the_line_is_typed(place, moto_server, monkeypatch):
-    """A node's cache may be its own."""
+    """Each node may have its own cache."""
     moto_server.be_asked(monkeypatch)
     monkeypatch.setenv("AWS_ENDPOINT_URL", moto_server.url)
     monkeypatch.setenv("GANFLEET_CACHE", str(place.parent / "cache"))
@@ -190,7 +190,7 @@ def test_the_job_goes_on_once_it_has_begun(place):
 
 @pytest.mark.parametrize("verb", ["train", "search"])
 def test_the_same_again_goes_on(place, verb):
-    """With what may grow: here, how long or how many."""
+    """The settings that may grow are passed on: here the budget or the number of trials."""
     words = f"{verb} wgan_gp name=again budget.rounds=40 search.trials=4"
     if verb == "train":
         words = words.removesuffix(" search.trials=4")
@@ -215,7 +215,7 @@ def test_the_same_again_goes_on(place, verb):
 
 @pytest.mark.parametrize(("verb", "named"), [("train", r"family\.lr=0.0001, not 0.5"), ("search", "families=")])
 def test_of_two_games_the_setting_that_was_typed_is_told(place, verb, named):
-    """Others may differ too: here those of a small game from the papers'."""
+    """Other settings differ too: the run is a small game, the request has the papers' settings."""
     if verb == "train":
         created(small_train(Path("runs"), "wgan_gp", "again", "budget.checkpoint_every=7"))
     else:
@@ -257,7 +257,7 @@ def started(submission: Submission, place: Path) -> subprocess.CompletedProcess[
 def test_a_job_ends_as_interrupted_while_its_store_is_away_and_does_not_begin_its_run_anew(
     place, moto_server, monkeypatch
 ):
-    """Its tracking server is away all the time, which ends it early."""
+    """Its tracking server never answers, which ends it early."""
     moto_server.be_asked(monkeypatch)
     boto3.session.Session().client("s3", endpoint_url=moto_server.url).create_bucket(Bucket="away")
     cable = Cable(moto_server.url, mended=False)

@@ -1,4 +1,4 @@
-"""Ctrl-C in the middle of a search, and going on with the command that it names, as a user does both."""
+"""Ctrl-C in the middle of a search, then the command that it prints to resume, as a user types them."""
 
 import json
 import os
@@ -93,7 +93,7 @@ def cut(storage, reference, tmp_path_factory) -> Ended:
 
 @pytest.fixture(scope="module")
 def whole(cut, storage, tmp_path_factory) -> Ended:
-    """The search gone on with, by the command that the interrupted one named."""
+    """The search, resumed by the command that the interrupted one printed."""
     told = cut.err.splitlines()[-1].partition("to go on: ")[2]
     program, *words = shlex.split(told)
     assert program == "ganfleet"
@@ -150,7 +150,7 @@ def test_each_trial_has_every_evaluation_once(whole, storage):
 
 
 def test_what_was_logged_before_is_not_changed_by_going_on(cut, whole, storage, reference):
-    """A trial's rows are those of a game played at one go."""
+    """A trial's rows are those of a game without interruption."""
     trial = next(row["trial"] for row in cut.table if row["state"] == "interrupted")
     folder = RunFolder(storage / NAME / "trials" / trial)
     experiment = TrainExperiment.from_yaml(folder.experiment.read_text())

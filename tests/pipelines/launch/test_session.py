@@ -1,4 +1,4 @@
-"""What ends a run from outside."""
+"""Signals, stores and disks that end a run."""
 
 import errno
 import os
@@ -24,9 +24,9 @@ from tests.pipelines.tiny import created, small_train
 
 TWICE = """
 import os, signal
-from pipelines.launch._session import hear_signals
+from pipelines.launch._session import handle_signals
 
-hear_signals()
+handle_signals()
 try:
     os.kill(os.getpid(), signal.SIGTERM)
 except KeyboardInterrupt:
@@ -36,12 +36,12 @@ except KeyboardInterrupt:
 
 
 def blocked() -> None:
-    """As Ray starts the driver of a job."""
+    """Ray starts the driver of a job with SIGINT blocked."""
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
 
 
 def ignored() -> None:
-    """As a shell starts a job in the background."""
+    """A shell starts a background job with SIGINT ignored."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
@@ -55,7 +55,7 @@ def test_a_second_term_does_not_cut_short_what_the_first_began(started):
 
 @pytest.fixture
 def handlers() -> Iterator[None]:
-    """Those of this process come back."""
+    """Restores the signal handlers of this process."""
     kept = {which: signal.getsignal(which) for which in (signal.SIGINT, signal.SIGTERM)}
     yield
     for which, handler in kept.items():
@@ -67,7 +67,7 @@ def handlers() -> Iterator[None]:
     [(UnreachableError("no answer"), 75, True), (TakenOverError("another driver has taken it over"), 1, False)],
 )
 def test_only_what_nobody_else_goes_on_with_is_to_be_gone_on_with(tmp_path, capsys, handlers, error, code, again):
-    """A batch system that began it anew after 75 would take it back."""
+    """After 75 a batch system would start the run again, and take it back from the other driver."""
     experiment = small_train(tmp_path, "wgan", "run")
 
     def play(_: Console) -> None:
@@ -85,7 +85,7 @@ def test_only_what_nobody_else_goes_on_with_is_to_be_gone_on_with(tmp_path, caps
     ("taken", "end"), [(True, TakenOverError("taken over")), (True, KeyboardInterrupt()), (False, KeyboardInterrupt())]
 )
 def test_only_whose_run_it_still_is_puts_its_log(tmp_path, moto_server, monkeypatch, handlers, taken, end):
-    """One that is interrupted may not know yet that another driver has taken it over."""
+    """An interrupted driver may not know yet that another driver owns the run."""
     moto_server.be_asked(monkeypatch)
     monkeypatch.setenv("GANFLEET_CACHE", str(tmp_path))
     bucket = f"logs-{uuid.uuid4().hex}"
@@ -110,12 +110,12 @@ def test_only_whose_run_it_still_is_puts_its_log(tmp_path, moto_server, monkeypa
 
 
 FULL = Path("/dev/full")
-"""No space is left on it."""
+"""A file on which no space is left."""
 
 
 @pytest.mark.parametrize("fullest", ["storage.path", "cache"])
 def test_a_full_disk_is_one_line_that_names_what_lies_on_it(tmp_path, monkeypatch, capfd, handlers, fullest):
-    """What is written to an open file is told without the file's name. The log finds no space either."""
+    """The error of a write to an open file does not name the file. The log's disk is full too."""
     cache = Path("/proc" if fullest == "cache" else tmp_path / "cache")  # where nothing is free
     monkeypatch.setenv("GANFLEET_CACHE", str(cache))
     experiment = small_train(tmp_path / "runs", "wgan", "run")

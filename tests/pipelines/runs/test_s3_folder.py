@@ -1,4 +1,4 @@
-"""Runs that are kept in S3: whoever goes on with one goes on from the store, whatever lies on its own machine."""
+"""Runs that S3 keeps: a resumed run continues from the store, whatever its own machine has of it."""
 
 import io
 import json
@@ -24,11 +24,10 @@ from infra.mlflow.tracker import opened_run, prepare
 from infra.stores.protocol import StoreError, UnreachableError
 from pipelines.evaluate.reference import prepare_reference
 from pipelines.launch._request import folder_of
-from pipelines.runs import _journal_segments, _ownership
-from pipelines.runs import _mirror as mirror
+from pipelines.runs import _journal_segments, _mirror, _ownership
 from pipelines.runs._folder import RunFolder
 from pipelines.runs._lineage import lineage
-from pipelines.runs._lookup import find_checkpoint, find_run, names_with, run_folder, run_names
+from pipelines.runs._lookup import find_checkpoint, find_run, names_with_file, run_folder, run_names
 from pipelines.runs._mirror import Mirror
 from pipelines.runs._ownership import TakenOverError
 from pipelines.search._budget import SearchBudget
@@ -59,20 +58,20 @@ from tests.pipelines.train.test_play import digest
 from tests.servers import Cable, Server, free_ports
 
 LAST = 12
-"""The round at which `played` ends."""
+"""The last round of `played`."""
 
 
 class Machine:
-    """A machine of one's own: an empty cache, and what its processes remember."""
+    """Stands for a machine: an empty cache, and processes that remember nothing."""
 
     def __init__(self, folder: Path, patch: pytest.MonkeyPatch) -> None:
         self._folder, self._patch, self._count = folder, patch, 0
 
     def another(self) -> None:
-        """From now on, one that has nothing."""
+        """From now on this process is on another machine, with an empty cache."""
         self._count += 1
         self._patch.setenv("GANFLEET_CACHE", str(self._folder / f"machine-{self._count}"))
-        mirror._uploaded.clear()
+        _mirror._uploaded.clear()
 
 
 @pytest.fixture
@@ -91,14 +90,14 @@ def server(request, monkeypatch) -> Server:
 
 @pytest.fixture
 def place(server, machine) -> Storage:
-    """A storage path of the test's own."""
+    """A storage path in S3, for one test."""
     bucket = f"kept-{uuid.uuid4().hex}"
     boto3.session.Session().client("s3", endpoint_url=server.url).create_bucket(Bucket=bucket)
     return Storage(path=f"s3://{bucket}/all my runs", endpoint_url=server.url)
 
 
-def begun(place: Storage, played: PlayedRun, name: str = "run") -> tuple[TrainExperiment, RunFolder]:
-    """The experiment of `played`, to be kept in S3."""
+def started(place: Storage, played: PlayedRun, name: str = "run") -> tuple[TrainExperiment, RunFolder]:
+    """The experiment of `played`, as a new run in S3."""
     experiment = played.experiment.override(f"name={name}", *place.words, "tracking.uri=sqlite:////tmp/none.db")
     folder = folder_of(experiment)
     folder.create(experiment.to_yaml(), {"ganfleet.search": "hunt"})
@@ -106,22 +105,22 @@ def begun(place: Storage, played: PlayedRun, name: str = "run") -> tuple[TrainEx
 
 
 def played_until(step: int, experiment: TrainExperiment, folder: RunFolder, reference: bytes) -> list[LoggedStep]:
-    """Plays until it is told of a step, and then no more."""
+    """Plays until a step is logged, then stops."""
     events = play(experiment, folder, reference, target=None, start=resume_checkpoint(folder))
     seen = list(takewhile(lambda event: event.step < step, events))
     events.close()
     return seen
 
 
-def gone_on(experiment: TrainExperiment, folder: RunFolder, reference: bytes) -> tuple[int | None, list[LoggedStep]]:
-    """As a worker does: the step that it goes on from, and its events."""
+def resume(experiment: TrainExperiment, folder: RunFolder, reference: bytes) -> tuple[int | None, list[LoggedStep]]:
+    """Resumes a run as a worker does. Returns the step that it resumes from, and its logged steps."""
     folder.restore()
     start = resume_checkpoint(folder)
     return start and int(start.name[5:]), list(play(experiment, folder, reference, target=None, start=start))
 
 
-def is_as(folder: RunFolder, played: PlayedRun) -> bool:
-    """Whether a run came to the same end, by what the store has of it."""
+def ended_as(folder: RunFolder, played: PlayedRun) -> bool:
+    """Whether the store has the same rows, pictures and last checkpoint of a run as `played`."""
     folder.refresh(LAST)
     ours, theirs = ([timeless(row) for row in rows(one.path)] for one in (folder, played.folder))
     pictures = [[path.read_bytes() for path in one.pictures()] for one in (folder, played.folder)]
@@ -129,19 +128,19 @@ def is_as(folder: RunFolder, played: PlayedRun) -> bool:
     return ours == theirs and pictures[0] == pictures[1] and same
 
 
-def of(folder: RunFolder) -> Mirror:
+def mirror_of(folder: RunFolder) -> Mirror:
     return folder.mirror
 
 
-def rows_until(step: int, kept: Mirror) -> None:
-    """Nothing that was logged later is in the store."""
+def keep_rows_until(step: int, kept: Mirror) -> None:
+    """Removes later rows from the store."""
     lines = kept.read("metrics.jsonl").splitlines(keepends=True)
     early = b"".join(line for line in lines if json.loads(line)["step"] <= step)
     kept.store.write(f"{kept.inside}/metrics.jsonl", early)
 
 
 def content(place: Storage) -> dict[str, str]:
-    """All that the store holds, by the digests that S3 itself has of it."""
+    """Everything in the store, with the digests that S3 computes."""
     client = boto3.session.Session().client("s3", endpoint_url=place.endpoint_url)
     bucket = str(place.path).removeprefix("s3://").partition("/")[0]
     return {one["Key"]: one["ETag"] for one in client.list_objects_v2(Bucket=bucket)["Contents"]}
@@ -149,7 +148,7 @@ def content(place: Storage) -> dict[str, str]:
 
 @contextmanager
 def driving(folder: RunFolder) -> Iterator[None]:
-    """A search's driver, who in the end is killed."""
+    """The driver of a search, which is killed in the end."""
     folder.path.mkdir(parents=True, exist_ok=True)
     with Journal(folder.journal, folder.segments()) as journal:
         try:
@@ -166,44 +165,44 @@ on_both = pytest.mark.parametrize("server", ["moto_server", "swift_server"], ind
 
 @on_both
 def test_a_run_goes_on_bit_for_bit_on_a_machine_that_has_nothing_of_it(place, machine, played, reference):
-    experiment, folder = begun(place, played)
+    experiment, folder = started(place, played)
     assert played_until(8, experiment, folder, reference)[-1].step == 6
     identity = folder.id
     machine.another()
     again = find_run("run", place)
     assert (again.id, again.origin) == (identity, {"ganfleet.search": "hunt"})
     assert not again.path.is_relative_to(folder.path)
-    start, events = gone_on(experiment, again, reference)
+    start, events = resume(experiment, again, reference)
     assert (start, [event.step for event in events]) == (6, [8, 9, 10, 12])
     machine.another()
-    assert is_as(find_run("run", place), played)
+    assert ended_as(find_run("run", place), played)
 
 
 def test_an_undisturbed_run_is_in_the_store_when_its_events_are_told(place, machine, played, reference):
-    experiment, folder = begun(place, played)
+    experiment, folder = started(place, played)
     for event in play(experiment, folder, reference, target=None):
         if event.checkpoint is not None:
             assert folder.steps()[-1] == event.step
-            kept = [json.loads(line)["step"] for line in of(folder).read("metrics.jsonl").splitlines()]
+            kept = [json.loads(line)["step"] for line in mirror_of(folder).read("metrics.jsonl").splitlines()]
             assert kept[-1] == event.step
     assert folder.steps() == [6, 9, 12]
     machine.another()
-    assert is_as(find_run("run", place), played)
+    assert ended_as(find_run("run", place), played)
 
 
 def test_what_lies_on_a_machine_never_wins_over_the_store(place, machine, played, reference, monkeypatch):
-    """The first machine has played to step 6; the second to the end, by other rules; the first goes on."""
-    experiment, folder = begun(place, played)
+    """The first machine plays to step 6, the second to the end with other settings, then the first resumes."""
+    experiment, folder = started(place, played)
     played_until(8, experiment, folder, reference)
     first = folder.path.parents[2]
     machine.another()
     other = experiment.override("budget.rounds=15", "family.lr=1e-2")
     there = run_folder(place, "run")
-    gone_on(other, there, reference)
+    resume(other, there, reference)
     assert there.steps()[-1] == 15
     state = digest(there.checkpoint(15))
     monkeypatch.setenv("GANFLEET_CACHE", str(first))
-    mirror._uploaded.clear()
+    _mirror._uploaded.clear()
     back = run_folder(place, "run")
     assert [int(path.name[5:]) for path in back.checkpoints()] == [3, 6]
     (back.path / "samples" / "step-000099.png").write_bytes(b"of no run")
@@ -217,8 +216,8 @@ def test_what_lies_on_a_machine_never_wins_over_the_store(place, machine, played
 
 @on_both
 def test_the_driver_of_a_run_that_was_taken_over_keeps_no_more(place, machine, played, reference):
-    """Its machine still plays when another driver, on another machine, goes on with the same run."""
-    experiment, folder = begun(place, played)
+    """Its machine still plays while another driver, on another machine, resumes the same run."""
+    experiment, folder = started(place, played)
     folder.claim()
     events = play(experiment, pickle.loads(pickle.dumps(folder)), reference, target=None)
     assert next(event for event in events if event.checkpoint).step == 3
@@ -227,11 +226,11 @@ def test_the_driver_of_a_run_that_was_taken_over_keeps_no_more(place, machine, p
     second.claim()
     with pytest.raises(TakenOverError, match=f"{place.path}/run: another driver has taken it over"):
         list(events)
-    assert second.steps() == [3], "nothing was put, and nothing deleted"
-    start, _ = gone_on(experiment, second, reference)
+    assert second.steps() == [3], "nothing was uploaded or deleted"
+    start, _ = resume(experiment, second, reference)
     assert start == 3
     machine.another()
-    assert is_as(find_run("run", place), played)
+    assert ended_as(find_run("run", place), played)
 
 
 @on_both
@@ -239,7 +238,7 @@ def test_the_driver_of_a_run_that_was_taken_over_keeps_no_more(place, machine, p
 def test_a_trial_of_a_search_that_was_taken_over_keeps_and_deletes_no_more(
     place, machine, played, reference, inside, monkeypatch
 ):
-    """It still plays on its machine when a second driver, on another one, goes on with the search."""
+    """It still plays on its machine while a second driver, on another machine, resumes the search."""
     first, cache = run_folder(place, "hunt"), os.environ["GANFLEET_CACHE"]
     with driving(first):
         trial = pickle.loads(pickle.dumps(first.below(inside)))
@@ -247,7 +246,7 @@ def test_a_trial_of_a_search_that_was_taken_over_keeps_and_deletes_no_more(
         assert next(event for event in events if event.step == 6).checkpoint
         donor = run_folder(place, "hunt").below("trials/t0002")
         played_until(10, played.experiment, donor, reference)
-        rows_until(4, of(trial))
+        keep_rows_until(4, mirror_of(trial))
         machine.another()
         second = run_folder(place, "hunt")
         with driving(second):
@@ -267,14 +266,14 @@ def test_a_trial_of_a_search_that_was_taken_over_keeps_and_deletes_no_more(
             assert content(place) == before
             machine.another()
             again = pickle.loads(pickle.dumps(second.below(inside)))
-            start, _ = gone_on(played.experiment, again, reference)
+            start, _ = resume(played.experiment, again, reference)
             assert start == 3, "the last checkpoint that has its rows"
             machine.another()
-            assert is_as(run_folder(place, "hunt").below(inside), played)
+            assert ended_as(run_folder(place, "hunt").below(inside), played)
 
 
 def test_the_confirmation_of_a_search_that_was_taken_over_writes_no_more(place, machine):
-    """The second driver has not come to it yet."""
+    """The second driver has not reached the confirmation yet."""
     first = run_folder(place, "hunt")
     with driving(first):
         confirming = first.below("confirm")
@@ -290,10 +289,10 @@ def test_the_confirmation_of_a_search_that_was_taken_over_writes_no_more(place, 
 
 @pytest.mark.parametrize("torn", ["the last file is not there", "another state", "half a state", "nothing is told"])
 def test_a_checkpoint_that_is_not_whole_is_not_gone_on_from(place, machine, played, reference, torn):
-    experiment, folder = begun(place, played)
+    experiment, folder = started(place, played)
     played_until(10, experiment, folder, reference)
     assert folder.steps() == [3, 6, 9]
-    kept, name = of(folder), "checkpoints/step-000009/"
+    kept, name = mirror_of(folder), "checkpoints/step-000009/"
     if torn == "the last file is not there":
         kept.delete([f"{name}checkpoint.json"])
     elif torn == "nothing is told":
@@ -304,39 +303,39 @@ def test_a_checkpoint_that_is_not_whole_is_not_gone_on_from(place, machine, play
         kept.store.write(f"run/{name}state.safetensors", content if torn == "another state" else content[:100])
     machine.another()
     again = find_run("run", place)
-    start, _ = gone_on(experiment, again, reference)
+    start, _ = resume(experiment, again, reference)
     assert start == 6
-    assert is_as(again, played)
+    assert ended_as(again, played)
 
 
 def test_a_damaged_checkpoint_that_is_to_be_read_is_told(place, machine, played, reference):
-    experiment, folder = begun(place, played)
+    experiment, folder = started(place, played)
     list(play(experiment, folder, reference, target=None))
     key = f"checkpoints/step-{LAST:06d}/state.safetensors"
-    of(folder).store.write(f"run/{key}", b"torn")
+    mirror_of(folder).store.write(f"run/{key}", b"torn")
     machine.another()
-    said = told(lambda: find_checkpoint("run", place))
+    said = refusal(lambda: find_checkpoint("run", place))
     where = f"{place.path}/run/checkpoints/step-{LAST:06d}"
     assert said == f"{where} is damaged; nearest: --resume run, which goes on from an older one"
 
 
 def test_checkpoints_without_their_rows_are_not_gone_on_from(place, machine, played, reference):
-    """Whoever put them last lagged behind."""
-    experiment, folder = begun(place, played)
+    """The last upload of the rows came before that of the checkpoints."""
+    experiment, folder = started(place, played)
     list(play(experiment, folder, reference, target=None))
-    rows_until(8, of(folder))
+    keep_rows_until(8, mirror_of(folder))
     assert folder.steps() == [6, 9, 12]
     machine.another()
     again = find_run("run", place)
     again.restore()
     assert again.steps() == [6]
     assert resume_checkpoint(again) == again.checkpoint(6)
-    gone_on(experiment, again, reference)
-    assert is_as(again, played)
+    resume(experiment, again, reference)
+    assert ended_as(again, played)
 
 
 def test_what_comes_after_a_step_that_was_reported_is_forgotten_everywhere(place, machine, played, reference):
-    experiment, folder = begun(place, played)
+    experiment, folder = started(place, played)
     played_until(12, experiment, folder, reference)
     assert folder.steps() == [6, 9, 12]
     machine.another()
@@ -347,9 +346,9 @@ def test_what_comes_after_a_step_that_was_reported_is_forgotten_everywhere(place
     assert again.steps() == [6, 9]
     again.prune(keep=1)
     assert again.steps() == [9]
-    gone_on(experiment, again, reference)
+    resume(experiment, again, reference)
     machine.another()
-    assert is_as(find_run("run", place), played)
+    assert ended_as(find_run("run", place), played)
 
 
 def test_a_run_that_diverges_leaves_its_rows(place, machine, storage, reference):
@@ -360,12 +359,12 @@ def test_a_run_that_diverges_leaves_its_rows(place, machine, storage, reference)
     content = prepare_reference(experiment.metrics, experiment.data, storage, Console(quiet=True)).content
     with pytest.raises(DivergedError):
         list(play(experiment, folder, content, target=None))
-    assert of(folder).read("metrics.jsonl") == (folder.path / "metrics.jsonl").read_bytes() != b""
+    assert mirror_of(folder).read("metrics.jsonl") == (folder.path / "metrics.jsonl").read_bytes() != b""
     assert folder.steps() == []
 
 
 def test_a_worker_on_another_machine_has_the_folder_there(place, machine, played):
-    _, folder = begun(place, played)
+    _, folder = started(place, played)
     sent = pickle.dumps(folder.trial("t0001"))
     machine.another()
     there = pickle.loads(sent)
@@ -374,8 +373,8 @@ def test_a_worker_on_another_machine_has_the_folder_there(place, machine, played
     assert run_folder(place, "run").id == folder.id
 
 
-class Mending(logging.Handler):
-    """Mends a cable once somebody says that the store is away."""
+class MendingHandler(logging.Handler):
+    """Mends a cable once a log line says that the store does not answer."""
 
     def __init__(self, cable: Cable) -> None:
         super().__init__()
@@ -394,12 +393,12 @@ def cable(server) -> Iterator[Cable]:
 
 
 def test_a_store_that_is_away_is_waited_for(place, machine, played, reference, cable, monkeypatch):
-    """What was played is kept when it is back, and so is what a search did."""
+    """A run's files, and a search's journal, are saved once the store answers again."""
     through = place.override(f"endpoint_url={cable.url}")
-    experiment, folder = begun(through, played)
-    mending = Mending(cable)
+    experiment, folder = started(through, played)
+    mending = MendingHandler(cable)
     monkeypatch.setattr(_ownership, "RETRY_PAUSE", 0.0)
-    mirror._LOG.addHandler(mending)
+    _ownership._LOG.addHandler(mending)
     try:
         folder.claim()
         for event in play(experiment, folder, reference, target=None):
@@ -411,15 +410,15 @@ def test_a_store_that_is_away_is_waited_for(place, machine, played, reference, c
             journal.begin("t0001", {"settings": {}})
         assert mending.heard == 2
     finally:
-        mirror._LOG.removeHandler(mending)
+        _ownership._LOG.removeHandler(mending)
     machine.another()
-    assert is_as(run_folder(place, "run"), played)
+    assert ended_as(run_folder(place, "run"), played)
     with reopened(place) as again:
         assert list(again.records) == ["t0001"]
 
 
 def test_a_store_that_stays_away_is_not_waited_for_without_end(place, machine, played, reference, cable, monkeypatch):
-    experiment, folder = begun(place.override(f"endpoint_url={cable.url}"), played)
+    experiment, folder = started(place.override(f"endpoint_url={cable.url}"), played)
     monkeypatch.setattr(_ownership, "RETRY_SECONDS", 0.0)
     folder.claim()
     events = play(experiment, folder, reference, target=None)
@@ -440,7 +439,7 @@ def test_who_was_told_to_end_waits_for_no_store(place, machine, cable, monkeypat
 
 
 def test_a_second_driver_on_the_same_machine_touches_nothing_while_the_first_plays(place, machine, played, reference):
-    experiment, folder = begun(place, played)
+    experiment, folder = started(place, played)
     played_until(10, experiment, folder, reference)
     said = io.StringIO()
 
@@ -461,21 +460,21 @@ def test_a_second_driver_on_the_same_machine_touches_nothing_while_the_first_pla
             time.sleep(0.05)
         assert snapshot(folder.path) == before
     thread.join(60)
-    assert snapshot(folder.path) != before, "then it goes on from what S3 has"
+    assert snapshot(folder.path) != before, "then it resumes from the store"
 
 
 # Names
 
 
 def test_a_name_is_taken_once_it_is_in_the_store(place, machine, played):
-    begun(place, played, "taken")
+    started(place, played, "taken")
     machine.another()
     with pytest.raises(SettingsError) as refused:
-        begun(place, played, "taken")
+        started(place, played, "taken")
     assert f"name=taken exists in {place.path}; nearest: name=taken-2, or --resume taken" in str(refused.value)
-    begun(place, played, "other")
+    started(place, played, "other")
     assert run_names(place) == ["other", "taken"]
-    assert names_with("job.json", place) == []
+    assert names_with_file("job.json", place) == []
     with pytest.raises(SettingsError, match=f"no run named 'takn' in {place.path}; nearest: taken"):
         find_run("takn", place)
     elsewhere = Storage(endpoint_url=place.endpoint_url)
@@ -483,35 +482,35 @@ def test_a_name_is_taken_once_it_is_in_the_store(place, machine, played):
 
 
 def test_what_is_taken_back_leaves_nothing(place, machine, played):
-    _, folder = begun(place, played)
+    _, folder = started(place, played)
     with Journal(folder.journal, folder.segments()) as journal:
         journal.begin("t0001", {"settings": {"name": "wgan"}})
     folder.log.write_text("a log")
     folder.upload(folder.log)
     folder.withdraw()
-    assert list(of(folder).sizes()) == []
-    begun(place, played)
+    assert list(mirror_of(folder).sizes()) == []
+    started(place, played)
 
 
 def test_a_new_run_has_nothing_of_an_earlier_one_of_its_name(place, machine, played, reference):
-    experiment, folder = begun(place, played)
+    experiment, folder = started(place, played)
     played_until(8, experiment, folder, reference)
     folder.job.write_text("of the batch system")
-    of(folder).delete(list(of(folder).sizes()))
-    _, again = begun(place, played)
+    mirror_of(folder).delete(list(mirror_of(folder).sizes()))
+    _, again = started(place, played)
     assert again.path == folder.path
     assert sorted(path.name for path in again.path.iterdir()) == ["experiment.yaml", "id.json", "job.json"]
 
 
 def test_the_newest_checkpoint_of_a_run_is_brought_to_be_read(place, machine, played, reference):
-    experiment, folder = begun(place, played)
+    experiment, folder = started(place, played)
     list(play(experiment, folder, reference, target=None))
     written = [path.stat().st_mtime for path in folder.pictures()]
     machine.another()
     path = find_checkpoint("run", place)
     assert digest(path) == digest(played.folder.checkpoint(LAST))
     brought = [found.stat().st_mtime for found in RunFolder(path.parents[1]).pictures()]
-    assert brought == pytest.approx(written, abs=5), "they are as old as they were"
+    assert brought == pytest.approx(written, abs=5), "the times of the upload"
     assert brought == sorted(brought)
 
 
@@ -530,16 +529,18 @@ def test_where_nodes_share_no_folder_rays_files_go_to_the_store(place, machine, 
     assert run_names(storage) == []
     run_folder(storage, "run").restore()
     run_folder(storage, "run").refresh()
-    assert run_folder(storage, "run").ray_storage("tune", nodes=1) == {"storage_path": str(storage.folder / "run" / "tune")}
+    assert run_folder(storage, "run").ray_storage("tune", nodes=1) == {
+        "storage_path": str(storage.folder / "run" / "tune")
+    }
 
 
 # A population
 
 
 def test_weights_are_taken_from_the_store(place, machine, played, reference):
-    experiment, donor = begun(place, played, "donor")
+    experiment, donor = started(place, played, "donor")
     played_until(10, experiment, donor, reference)
-    _, taker = begun(place, played, "taker")
+    _, taker = started(place, played, "taker")
     machine.another()
     donor, taker = run_folder(place, "donor"), run_folder(place, "taker")
     taker.restore()
@@ -548,7 +549,7 @@ def test_weights_are_taken_from_the_store(place, machine, played, reference):
     taker = run_folder(place, "taker")
     taker.restore()
     assert lineage(taker) == [{"step": 0, "parent_step": 6, "parent": "donor", "settings": {"lr": 0.1}}]
-    assert exploit(taker, run_folder(place, "donor"), 5, {"lr": 0.1}) == 6, "what was done is not done again"
+    assert exploit(taker, run_folder(place, "donor"), 5, {"lr": 0.1}) == 6, "an exploitation is not repeated"
     assert digest(taker.checkpoint(6)) == digest(played.folder.checkpoint(6))
 
 
@@ -634,7 +635,7 @@ def test_a_line_costs_a_segment_at_most(place, machine, monkeypatch):
     lines = [f"line {number} {'x' * 90}\n".encode() for number in range(40)]
     for line in lines:
         segments.add(line)
-    sizes = list(of(run_folder(place, "hunt")).sizes("journal/").values())
+    sizes = list(mirror_of(run_folder(place, "hunt")).sizes("journal/").values())
     assert len(sizes) == 4
     assert max(sizes) < 1200
     assert run_folder(place, "hunt").segments().claim() == b"".join(lines)
@@ -643,7 +644,7 @@ def test_a_line_costs_a_segment_at_most(place, machine, monkeypatch):
 # What is wrong with the place
 
 
-def told(call: Callable[[], object]) -> str:
+def refusal(call: Callable[[], object]) -> str:
     with pytest.raises(SettingsError) as caught:
         call()
     assert "\n" not in str(caught.value)
@@ -652,11 +653,11 @@ def told(call: Callable[[], object]) -> str:
 
 def test_a_place_that_cannot_be_used_is_one_line(place, machine, played):
     gone = Storage(path="s3://no-such-bucket/runs", endpoint_url=place.endpoint_url)
-    said = told(lambda: begun(gone, played))
+    said = refusal(lambda: started(gone, played))
     assert said.startswith("storage.path=s3://no-such-bucket/runs: there is no bucket no-such-bucket; nearest: ")
     nobody = Storage(path=place.path, endpoint_url=f"http://127.0.0.1:{free_ports(1)[0]}")
     began = time.monotonic()
-    said = told(lambda: find_run("run", nobody))
+    said = refusal(lambda: find_run("run", nobody))
     assert "no answer from" in said
     assert "nearest: storage.endpoint_url=http://HOST:PORT" in said
     assert time.monotonic() - began < 60
@@ -665,7 +666,7 @@ def test_a_place_that_cannot_be_used_is_one_line(place, machine, played):
 def test_a_wrong_secret_is_one_line(swift_server, machine, played, monkeypatch):
     swift_server.be_asked(monkeypatch)
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "guessed")
-    said = told(lambda: begun(Storage(path="s3://secret/runs", endpoint_url=swift_server.url), played))
+    said = refusal(lambda: started(Storage(path="s3://secret/runs", endpoint_url=swift_server.url), played))
     assert said.startswith("storage.path=s3://secret/runs: ")
     assert "access denied (403" in said
     assert "nearest: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY" in said
@@ -676,10 +677,10 @@ def test_a_wrong_secret_is_one_line(swift_server, machine, played, monkeypatch):
     [("s3:/bucket/x", "s3://bucket/x"), ("s3://", "s3://bucket/prefix"), ("gs://bucket/x", "s3://bucket/x")],
 )
 def test_what_is_no_place_is_told_with_the_nearest(path, right):
-    assert told(lambda: Storage.load({"path": path}, "storage.")).endswith(f"nearest: storage.path={right}")
+    assert refusal(lambda: Storage.load({"path": path}, "storage.")).endswith(f"nearest: storage.path={right}")
 
 
 def test_a_run_in_s3_must_be_tracked_somewhere(tmp_path):
-    said = told(lambda: small_train("s3://bucket/runs", "wgan", "x"))
+    said = refusal(lambda: small_train("s3://bucket/runs", "wgan", "x"))
     assert "storage.path=s3://bucket/runs cannot hold MLflow's database; nearest: tracking.uri=" in said
     assert small_train("s3://bucket/runs", "wgan", "x", f"tracking.uri=sqlite:///{tmp_path}/m.db").storage.remote

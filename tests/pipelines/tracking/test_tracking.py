@@ -10,7 +10,7 @@ from rich.console import Console
 
 import pipelines.tracking.retry
 from gan_core.settings import SettingsError
-from pipelines.jobs.in_process import in_process
+from pipelines.jobs.in_process import play_in_process
 from pipelines.launch._resume import resumed_train
 from pipelines.tracking.retry import TrackingRetry, UntrackedNote
 from pipelines.train.command import train
@@ -53,7 +53,7 @@ def test_a_run_asks_the_server_seldom(tracking, storage, reference, console, mon
     monkeypatch.setattr("infra.mlflow.follower.SEND_SECONDS", 3600.0)
     experiment = small_train(storage, "wgan_gp", "seldom", *ROUNDS, f"tracking.uri={tracking.url}")
     before = calls(tracking.log)
-    train(experiment, created(experiment), console, in_process)
+    train(experiment, created(experiment), console, play_in_process)
     pictures, files, rows = 2 * 4, 3, 4
     assert calls(tracking.log) - before <= pictures + files + rows + 12
     run = named(MlflowClient(tracking.url), "seldom")
@@ -70,7 +70,7 @@ def test_a_server_that_goes_away_stops_no_run(tracking, cable, storage, referenc
     folder = created(experiment)
 
     def played(*about):
-        for event in in_process(*about):
+        for event in play_in_process(*about):
             if event.step == 6:
                 cable.cut_next()
             if event.step == 18 and back:
@@ -85,7 +85,7 @@ def test_a_server_that_goes_away_stops_no_run(tracking, cable, storage, referenc
         assert f"ganfleet train --resume {name} storage.path={storage}" in said
         assert UntrackedNote(folder)
         cable.mend()
-        train(*resumed_train(name, [f"storage.path={storage}"]), console, in_process)
+        train(*resumed_train(name, [f"storage.path={storage}"]), console, play_in_process)
         brought = console.file.getvalue().removeprefix(said).splitlines()
         assert brought[-1] == f"tracking     {cable.url} has all of {name} now: what it lacked is brought"
     else:
@@ -97,7 +97,7 @@ def test_a_server_that_goes_away_stops_no_run(tracking, cable, storage, referenc
     assert sorted(int(path.split("+step+")[1].split("+")[0]) for path in pictures) == [5, 10, 15, 20]
     assert not UntrackedNote(folder)
     with pytest.raises(SettingsError, match="is finished"):
-        train(*resumed_train(name, [f"storage.path={storage}"]), console, in_process)
+        train(*resumed_train(name, [f"storage.path={storage}"]), console, play_in_process)
 
 
 def test_a_wrong_password_is_one_line_before_anything_starts(tracking, storage, monkeypatch, tmp_path):
