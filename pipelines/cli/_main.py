@@ -72,7 +72,7 @@ def train(
     if dry_run:
         typer.echo(experiment.to_yaml(), nl=False)
         return
-    undo = begin(folder, experiment, request.resumed, request.origin)
+    undo = begin(request)
 
     def play(console: Console) -> None:
         from pipelines.train.command import train
@@ -90,7 +90,7 @@ def search(words: Words = None, config: Config = None, dry_run: DryRun = False, 
     if dry_run:
         typer.echo(experiment.to_yaml() + _space(experiment), nl=False)
         return
-    undo = begin(folder, experiment, request.resumed)
+    undo = begin(request)
 
     def play(console: Console) -> None:
         from pipelines.search.command import search

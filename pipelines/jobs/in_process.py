@@ -30,7 +30,7 @@ def play_here(verb: str, request: Request[Any]) -> None:
     """Plays a new or resumed run to its end. Exits as `train` and `search` do."""
     experiment, folder = request.experiment, request.folder
     _check_asynchronous(experiment)
-    undo = begin(folder, experiment, request.resumed, request.origin)
+    undo = begin(request)
 
     def play(console: Console) -> None:
         if verb == "search":

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import signal
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import AbstractContextManager, suppress
 from pathlib import Path
+from typing import Any
 
 import typer
 from rich.console import Console
@@ -18,29 +19,26 @@ from gan_core.settings import SettingsError
 from infra.cluster import ClusterError
 from infra.stores.protocol import StoreError
 from pipelines.errors import ends_as_interrupted
+from pipelines.launch._request import Request
 from pipelines.runs import FullDiskError, RunFolder, TakenOverError, as_full_disk_error, stop_requested
-from pipelines.settings import SearchExperiment, Storage, TrainExperiment, check_capacity
+from pipelines.settings import Storage, check_capacity
 
 DONE, INPUT, INTERRUPTED, FAILED = 0, 2, 75, 1
 
 
-def begin(
-    folder: RunFolder,
-    experiment: SearchExperiment | TrainExperiment,
-    resumed: bool,
-    origin: Mapping[str, str] | None = None,
-) -> Callable[[], None]:
-    """Writes the settings of a new or resumed run, and the `origin` of a new one. Raises SettingsError.
+def begin(request: Request[Any]) -> Callable[[], None]:
+    """Writes the settings of a new or resumed run, and where those of a new one come from. Raises SettingsError.
 
     Returns a function that undoes this if the run is refused later.
     """
+    experiment, folder = request.experiment, request.folder
     check_capacity(experiment)
     try:
-        if resumed:
+        if request.resumed:
             before = folder.experiment.read_bytes()
             folder.change(experiment.to_yaml().encode())
         else:
-            folder.create(experiment.to_yaml(), origin)
+            folder.create(experiment.to_yaml(), request.origin)
     except OSError as error:
         place = f"storage.path={experiment.storage.path} cannot be written to: {error.strerror}"
         if experiment.storage.remote:
@@ -48,7 +46,7 @@ def begin(
         right = "GANFLEET_CACHE=FOLDER" if experiment.storage.remote else "storage.path=runs"
         raise SettingsError(place, nearest=right) from None
     typer.echo(f"{folder.path.name}: {folder.where}   log: {folder.log}")
-    return (lambda: folder.change(before)) if resumed else folder.withdraw
+    return (lambda: folder.change(before)) if request.resumed else folder.withdraw
 
 
 def run(
