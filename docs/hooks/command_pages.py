@@ -22,7 +22,7 @@ def commands() -> str:
     parts = ["# Command line", "The help of each command, as `ganfleet COMMAND --help` prints it.", EXIT_CODES]
     for line, answer in read("help").items():
         name = line.replace("--help", "").strip()
-        parts += [f"## ganfleet {name}".rstrip(), _fenced(answer.partition("\n")[2].strip("\n"))]
+        parts += [f"## ganfleet {name}".rstrip(), _fenced(answer.partition("\n")[2].strip("\n"), "{ .text .help }")]
     return "\n\n".join(parts)
 
 
