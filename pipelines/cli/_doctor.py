@@ -162,5 +162,7 @@ def same_versions(nodes: Sequence[dict[str, Any]], here: dict[str, str]) -> str:
         if node["versions"].get(package) != version
     ]
     if wrong:
-        raise CheckFailedError(f"{'; '.join(wrong)}; install the same on all nodes, by one image or one requirements.lock")
+        raise CheckFailedError(
+            f"{'; '.join(wrong)}; install the same on all nodes, by one image or one requirements.lock"
+        )
     return f"equal on all {len(nodes)} nodes: " + ", ".join(f"{name} {version}" for name, version in here.items())
