@@ -1,5 +1,5 @@
-"""Packed data sets: written as checksummed shards, moved between folders and S3, fetched to where they are played.
+"""Packed datasets: written as checksummed shards, moved between folders and S3, fetched to the machines that train.
 
-Others use `transfer`, and `fetch` and `write`, which import torch."""
+Other packages use `transfer`, and `fetch` and `write`, which import torch."""
 
 __all__ = ["fetch", "transfer", "write"]

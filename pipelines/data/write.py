@@ -1,4 +1,4 @@
-"""`ganfleet data pack`: a dataset as a game sees it, as shards and a manifest in a folder or a bucket."""
+"""`ganfleet data pack`: writes a dataset, as training sees it, as shards and a manifest in a folder or a bucket."""
 
 from __future__ import annotations
 
@@ -18,24 +18,24 @@ from gan_core.data.manifest import MANIFEST, Manifest, Shard
 from gan_core.experiment import Data
 from gan_core.settings import SettingsError
 from infra.stores.protocol import NotThereError, Progress, Store
-from pipelines.data.transfer import damages
+from pipelines.data.transfer import find_damage
 from pipelines.settings import as_settings_error
 
 
 @dataclass(frozen=True)
-class Plan:
-    """What a dataset will be in a store: the same for the same images, wherever and whenever."""
+class PackPlan:
+    """The files of a pack, before they are written. The same images always make the same files."""
 
     manifest: Manifest
     arrays: dict[str, np.ndarray]
-    """By the names of the files."""
+    """The content of the files, by their names."""
 
 
-def planned(source: Data, shard_bytes: int) -> Plan:
-    """The whole dataset of those settings, cut into shards of about that many bytes. Raises SettingsError."""
+def plan_pack(source: Data, shard_bytes: int) -> PackPlan:
+    """Plans the pack of a whole dataset, in shards of about `shard_bytes`. Raises SettingsError."""
     dataset = data.load(source)
     if not dataset.is_images:
-        raise SettingsError(f"{dataset.name} are points, which are drawn at every start; nearest: digits")
+        raise SettingsError(f"{dataset.name} are points, which are drawn at every start", nearest="digits")
     images, labels = _values(dataset), dataset.labels.numpy().astype("<i8", copy=False)
     rows = max(1, shard_bytes // images[0].nbytes)
     parts = [images[at : at + rows] for at in range(0, len(images), rows)]
@@ -53,45 +53,44 @@ def planned(source: Data, shard_bytes: int) -> Plan:
         labels=of_labels,
     )
     arrays = {shard.name: part for shard, part in zip(manifest.files, [*parts, labels], strict=True)}
-    return Plan(manifest, arrays)
+    return PackPlan(manifest, arrays)
 
 
-def write(plan: Plan, store: Store, setting: str, progress: Progress) -> int:
-    """Puts all that is not there yet, of an earlier pack that was interrupted, and what is damaged in one that was not;
-    the manifest last.
+def write_pack(plan: PackPlan, store: Store, setting: str, progress: Progress) -> int:
+    """Writes the files that the store lacks, the manifest last. Of a pack that is complete it writes the damaged files.
 
-    Returns how many files were written. Raises SettingsError, also if another pack is there.
+    Returns how many files it wrote. Raises SettingsError, also if the store holds another pack.
     """
     manifest = plan.manifest
     with as_settings_error(setting), TemporaryDirectory(prefix="ganfleet-pack-") as aside:
-        whole = _is_there(store, manifest)
-        missing = _damaged(store, setting, manifest, progress) if whole else _unput(store, manifest, progress)
+        complete = _has_manifest(store, manifest)
+        missing = _damaged(store, setting, manifest, progress) if complete else _absent(store, manifest, progress)
         for file in missing:
             path = Path(aside, file.name)
             with path.open("wb") as opened:
                 _write(opened, plan.arrays[file.name])
             store.put(path, file.name, progress)
             path.unlink()
-        if not whole:
+        if not complete:
             store.write(MANIFEST, manifest.to_json())
-    return len(missing) + (not whole)
+    return len(missing) + (not complete)
 
 
 def _values(dataset: Dataset) -> np.ndarray:
-    """As they are stored: bytes, where images are bytes."""
+    """The images as a pack stores them: uint8 if the dataset holds bytes, else float32."""
     if isinstance(dataset.images, ByteImages):
         return dataset.images.stored.numpy()
     return dataset.images.float().numpy().astype("<f4", copy=False)
 
 
-class _Hashed:
-    """A file of which only the digest and the length are kept."""
+class _DigestFile:
+    """A file that keeps only the digest and the length of what is written."""
 
     def __init__(self) -> None:
-        self.content, self.size = hashlib.sha256(), 0
+        self.sha256, self.size = hashlib.sha256(), 0
 
     def write(self, some: bytes) -> None:
-        self.content.update(some)
+        self.sha256.update(some)
         self.size += len(some)
 
 
@@ -100,36 +99,36 @@ def _write(file: Any, values: np.ndarray) -> None:
 
 
 def _shard(stem: str, number: int, values: np.ndarray) -> Shard:
-    file = _Hashed()
+    file = _DigestFile()
     _write(file, values)
-    sha256 = file.content.hexdigest()
+    sha256 = file.sha256.hexdigest()
     return Shard(name=f"{stem}-{number:05d}-{sha256[:12]}.npy", sha256=sha256, size=file.size, images=len(values))
 
 
 def _damaged(store: Store, setting: str, manifest: Manifest, progress: Progress) -> list[Shard]:
-    """The files of a whole pack that are to be put again; for that all are read."""
-    found = damages(store, setting, manifest, progress)
+    """The damaged files of a pack whose manifest is there. All files are read."""
+    found = find_damage(store, setting, manifest, progress)
     return [file for file in manifest.files if file.name in found]
 
 
-def _unput(store: Store, manifest: Manifest, progress: Progress) -> list[Shard]:
-    """The files that an interrupted pack has not put."""
-    missing = [file for file in manifest.files if not _is_put(store, file)]
+def _absent(store: Store, manifest: Manifest, progress: Progress) -> list[Shard]:
+    """The files that an interrupted call did not write."""
+    missing = [file for file in manifest.files if not _is_there(store, file)]
     progress(manifest.size - sum(file.size for file in missing))
     return missing
 
 
-def _is_put(store: Store, file: Shard) -> bool:
+def _is_there(store: Store, file: Shard) -> bool:
     with suppress(NotThereError):
         about = store.about(file.name)
         return (about.size, about.sha256) == (file.size, file.sha256)
     return False
 
 
-def _is_there(store: Store, manifest: Manifest) -> bool:
-    """Whether the manifest is. Raises SettingsError if another pack's is."""
+def _has_manifest(store: Store, manifest: Manifest) -> bool:
+    """Whether the store holds this manifest. Raises SettingsError if it holds another one."""
     with suppress(NotThereError):
         if store.read(MANIFEST) == manifest.to_json():
             return True
-        raise SettingsError(f"{store.url} holds another pack; nearest: {store.url}-{manifest.content[:8]}")
+        raise SettingsError(f"{store.url} holds another pack", nearest=f"{store.url}-{manifest.content[:8]}")
     return False

@@ -17,8 +17,8 @@ from infra.stores.local import LocalStore
 from infra.stores.protocol import UnreachableError, silent
 from pipelines.cli._targets import packs_of
 from pipelines.data import fetch
-from pipelines.data.fetch import at_hand, at_workers_hand
-from pipelines.data.write import planned, write
+from pipelines.data.fetch import local_data, worker_data
+from pipelines.data.write import plan_pack, write_pack
 from pipelines.evaluate.command import EvaluateOptions, evaluate_checkpoint
 from pipelines.evaluate.reference import prepare_reference
 from pipelines.evaluate.sample import sample
@@ -48,8 +48,8 @@ def cache(tmp_path, monkeypatch) -> Path:
 
 
 def packed(source: Data, place: Path | str, storage: Storage | None = None, shard_bytes: int = 10**6) -> Data:
-    plan = planned(source, shard_bytes)
-    write(plan, open_store(place, storage or Storage()), str(place), silent)
+    plan = plan_pack(source, shard_bytes)
+    write_pack(plan, open_store(place, storage or Storage()), str(place), silent)
     return Data(name="packed", path=str(place), image_size=source.image_size)
 
 
@@ -65,7 +65,7 @@ def played(storage: Path, name: str, *assignments: str):
     """A run's rows without the clock's, and its last checkpoint."""
     short = ("budget.rounds=6", "budget.log_every=2", "budget.eval_every=3", "budget.checkpoint_every=6")
     experiment = small_train(storage, "wgan_gp", name, "metrics.extractor=pixels", *short, *assignments)
-    source = at_hand(experiment.data, experiment.storage)
+    source = local_data(experiment.data, experiment.storage)
     content = prepare_reference(experiment.metrics, source, storage, QUIET).content
     folder = created(experiment)
     list(play(experiment, folder, content, target=None))
@@ -105,7 +105,7 @@ def test_several_shards_are_one_file_in_the_cache(tmp_path, cache):
     source = of_folder(tmp_path, "set")
     pack = packed(source, tmp_path / "pack", shard_bytes=2000)
     assert len(list((tmp_path / "pack").glob("images-*"))) == 4
-    here = at_hand(pack, Storage())
+    here = local_data(pack, Storage())
     (entry,) = entries(cache)
     assert here.path == cache / entry
     names = sorted(path.name for path in here.path.iterdir() if not path.name.startswith("."))
@@ -123,11 +123,11 @@ def test_a_pack_is_fetched_once(tmp_path, cache, moto_server, monkeypatch):
     storage = Storage(endpoint_url=cable.url)
     pack = packed(of_folder(tmp_path, "set", 400), "s3://once/pack", storage, 20_000)
     before = cable.carried
-    at_hand(pack, storage)
+    local_data(pack, storage)
     assert cable.carried - before > 400 * 192
     forget()
     before = cable.carried
-    at_hand(pack, storage)
+    local_data(pack, storage)
     assert cable.carried - before < 10_000  # the manifest: is it still the same pack?
     cable.close()
 
@@ -138,13 +138,13 @@ def test_a_store_that_is_away_is_told_to_a_person_and_is_no_fault_of_a_game(moto
     nobody = Storage(endpoint_url=f"http://127.0.0.1:{free_ports(1)[0]}")
     pack = Data(name="packed", path="s3://bucket/pack", image_size=8)
     with pytest.raises(SettingsError, match="nearest: storage.endpoint_url="):
-        at_hand(pack, nobody)
+        local_data(pack, nobody)
     with pytest.raises(UnreachableError, match="no answer from"):
-        at_workers_hand(pack, nobody)
+        worker_data(pack, nobody)
 
 
 def fetch_in_a_process(pack: Data, storage: Storage) -> None:
-    here = at_hand(pack, storage)
+    here = local_data(pack, storage)
     assert len(data.load(here).images) == 1797
 
 
@@ -174,7 +174,7 @@ def test_what_was_fetched_stays_when_a_fetch_is_interrupted(tmp_path, cache, mon
     names = sorted(path.name for path in (tmp_path / "pack").glob("images-*"))
     hidden = (tmp_path / "pack" / names[2]).rename(tmp_path / "hidden")
     with pytest.raises(SettingsError, match=f"data.path={tmp_path}/pack: .*{names[2]}; nearest: ganfleet data verify"):
-        at_hand(pack, Storage())
+        local_data(pack, Storage())
     (entry,) = entries(cache)
     kept = {path.name for path in (cache / entry).glob("images-*")}
     assert kept >= {names[0], names[1]}
@@ -195,12 +195,12 @@ def test_what_was_fetched_stays_when_a_fetch_is_interrupted(tmp_path, cache, mon
 
     monkeypatch.setattr(fetch.np, "load", load)
     with pytest.raises(BrokenOffError):
-        at_hand(pack, Storage())
+        local_data(pack, Storage())
     monkeypatch.setattr(fetch.np, "load", real)
     got = []
     get = LocalStore.get
     monkeypatch.setattr(LocalStore, "get", lambda self, key, *rest: (got.append(key), get(self, key, *rest))[1])
-    here = at_hand(pack, Storage())
+    here = local_data(pack, Storage())
     assert set(got) & set(names) == {names[2], names[3]}  # two were joined; these are looked at, and are whole
     assert torch.equal(data.load(here).images[:], data.load(source).images[:])
 
@@ -212,17 +212,17 @@ def test_the_cache_is_bounded(tmp_path, cache):
     small = storage.model_copy(update={"cache_gb": 0.0002})
     kept = []
     for source in sources[:2]:
-        kept.append(at_hand(source, small).path.name)
+        kept.append(local_data(source, small).path.name)
         forget()
-    third = at_hand(sources[2], small).path.name
+    third = local_data(sources[2], small).path.name
     assert entries(cache) == sorted([kept[1], third])
-    at_hand(sources[1], small)
+    local_data(sources[1], small)
     with pytest.raises(SettingsError) as error:
-        at_hand(sources[0], small)
+        local_data(sources[0], small)
     assert "storage.cache_gb=0.0002, but data.path=" in str(error.value)
     assert "packs of 0.000161 GB are in use; nearest: storage.cache_gb=0.01" in str(error.value)
     forget()
-    at_hand(sources[0], small)
+    local_data(sources[0], small)
     assert kept[0] in entries(cache)
     assert len(entries(cache)) == 2
 
@@ -230,28 +230,28 @@ def test_the_cache_is_bounded(tmp_path, cache):
 def test_a_pack_larger_than_the_cache_is_told(tmp_path, cache):
     pack = packed(of_folder(tmp_path, "set", 400), tmp_path / "pack")
     with pytest.raises(SettingsError, match="takes 8.03e-05 GB; nearest: storage.cache_gb=0.01$"):
-        at_hand(pack, Storage().model_copy(update={"cache_gb": 0.00001}))
+        local_data(pack, Storage().model_copy(update={"cache_gb": 0.00001}))
     assert entries(cache) == []
 
 
 def test_a_damaged_entry_is_made_anew(tmp_path, cache):
     source = of_folder(tmp_path, "set")
     pack = packed(source, tmp_path / "pack", shard_bytes=2000)
-    here = at_hand(pack, Storage())
+    here = local_data(pack, Storage())
     forget()
     with (here.path / JOINED).open("r+b") as file:
         file.truncate(1000)
-    assert torch.equal(data.load(at_hand(pack, Storage())).images[:], data.load(source).images[:])
+    assert torch.equal(data.load(local_data(pack, Storage())).images[:], data.load(source).images[:])
 
 
 def test_a_pack_that_has_changed_is_fetched_anew(tmp_path, cache):
     """Another one at the same place: the manifest is looked at by each process."""
-    first = at_hand(packed(of_folder(tmp_path, "one"), tmp_path / "pack"), Storage())
+    first = local_data(packed(of_folder(tmp_path, "one"), tmp_path / "pack"), Storage())
     forget()
     (tmp_path / "pack" / "manifest.json").unlink()
-    second = at_hand(packed(of_folder(tmp_path, "two"), tmp_path / "pack"), Storage())
+    second = local_data(packed(of_folder(tmp_path, "two"), tmp_path / "pack"), Storage())
     assert first.path != second.path
 
 
 def test_other_data_is_where_it_was():
-    assert at_hand(Data(), Storage()) == Data()
+    assert local_data(Data(), Storage()) == Data()

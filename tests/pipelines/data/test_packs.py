@@ -7,13 +7,13 @@ import pytest
 import torch
 
 from gan_core import data
-from gan_core.data.manifest import MANIFEST, Manifest
 from gan_core.data.byte_images import ByteImages
+from gan_core.data.manifest import MANIFEST, Manifest
 from gan_core.experiment import Data
 from gan_core.settings import SettingsError
 from infra.stores.local import LocalStore
 from infra.stores.protocol import silent
-from pipelines.data.write import planned, write
+from pipelines.data.write import plan_pack, write_pack
 from tests.gan_core.data.written_files import class_folders, pictures
 
 IMAGES = pictures(12, 8, 8, 3)
@@ -30,8 +30,8 @@ def source(tmp_path) -> Data:
 
 
 def packed(source: Data, folder, shard_bytes: int = 10**6) -> Manifest:
-    plan = planned(source, shard_bytes)
-    write(plan, LocalStore(folder), "here", silent)
+    plan = plan_pack(source, shard_bytes)
+    write_pack(plan, LocalStore(folder), "here", silent)
     return plan.manifest
 
 
@@ -107,13 +107,13 @@ def test_the_same_images_make_the_same_pack(source, tmp_path):
     assert {path.name: path.read_bytes() for path in (tmp_path / "second").iterdir()} == files
     assert Manifest.from_json(files[MANIFEST]) == first
     others = [
-        planned(source.model_copy(update={"image_size": 16}), 10**6),
-        planned(source, 500),
-        planned(Data(name="folder", path=class_folders(tmp_path / "set2", a=IMAGES), image_size=8), 10**6),
+        plan_pack(source.model_copy(update={"image_size": 16}), 10**6),
+        plan_pack(source, 500),
+        plan_pack(Data(name="folder", path=class_folders(tmp_path / "set2", a=IMAGES), image_size=8), 10**6),
     ]
     assert len({first.content, *(plan.manifest.content for plan in others)}) == 4
 
 
 def test_points_are_not_packed():
     with pytest.raises(SettingsError, match="ring8 are points.*nearest: digits"):
-        planned(Data(name="ring8"), 10**6)
+        plan_pack(Data(name="ring8"), 10**6)
