@@ -1,5 +1,5 @@
-"""Measuring and drawing: checkpoints, folders of images, the reference statistics of a data set.
+"""Measures and draws: checkpoints, folders of images, the reference statistics of a dataset.
 
-Others use `command`, `pictures`, `reference` and `sample`; each imports torch."""
+Other packages use `command`, `pictures`, `reference` and `sample`. Each imports torch."""
 
 __all__ = ["command", "pictures", "reference", "sample"]

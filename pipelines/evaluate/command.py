@@ -38,7 +38,7 @@ from gan_core.metrics.statistics.statistics_file import write_statistics
 from gan_core.metrics.statistics.tally import KEPT
 from gan_core.settings import SettingsError
 from infra.files import write_atomic
-from pipelines.data.fetch import at_hand
+from pipelines.data.fetch import local_data
 from pipelines.evaluate._comparison import FeatureStatistics, cached_statistics, compare, measure_images, statistics_key
 from pipelines.evaluate.pictures import pairs_picture, png
 from pipelines.evaluate.reference import best_device, prepare_reference, reference_warnings, with_weights
@@ -70,7 +70,7 @@ def evaluate_checkpoint(folder: Path, settings: Metrics, options: EvaluateOption
     mixtures; with held-out data also memorisation and Parzen's log-likelihood. All look at the same samples.
     """
     game = checkpoint.open_game(folder, best_device())
-    source = at_hand(game.experiment.data, options.packs, options.console)
+    source = local_data(game.experiment.data, options.packs, options.console)
     dataset = data.load(source)
     shared_reference = prepare_reference(
         settings, source, options.storage, options.console, shared_cache(options.packs)

@@ -1,4 +1,4 @@
-"""Samples as a picture: a grid of images, or a scatter of points over the real ones."""
+"""Pictures of samples: a grid of images, or a scatter plot of points over the real points."""
 
 from __future__ import annotations
 
@@ -31,22 +31,24 @@ MOST_COLUMNS = 16
 
 
 def game_picture(game: Game, dataset: Dataset, count: int | None = None) -> Image.Image:
-    """The game's fixed samples, the same noise at every step. Of a conditional family a column shows one class."""
+    """Samples from the same noise at every step. With a conditional family each column shows one class."""
     columns = game.classes if game.conditional and game.classes <= MOST_COLUMNS else None
     if count is None:
-        count = 8 * columns if columns else PICTURED_SAMPLES[dataset.pictured]
+        count = 8 * columns if columns else PICTURED_SAMPLES[dataset.is_images]
     samples = sample_range(game, 0, count, purpose="picture")
-    return grid(samples, columns) if dataset.pictured else scatter(samples, dataset.images)
+    return grid(samples, columns) if dataset.is_images else scatter(samples, dataset.images)
 
 
 def samples_picture(samples: Tensor, real: Tensor) -> Image.Image:
-    """Images (N, C, H, W) in [-1, 1] as a grid; points (N, 2) in blue over `real` ones in grey."""
+    """Images (N, C, H, W) in [-1, 1] as a grid, or points (N, 2) in blue over the `real` points in grey."""
     return grid(samples) if samples.dim() == 4 else scatter(samples, real)
 
 
 def grid(images: Tensor, columns: int | None = None) -> Image.Image:
-    """Images (N, C, H, W) in [-1, 1], C 1 or 3, in rows of `columns`, else as near to a square as can be; small ones
-    enlarged."""
+    """A grid of images (N, C, H, W) in [-1, 1] with 1 or 3 channels. Small images are enlarged.
+
+    `columns`: how many images make a row. Without it the grid is as near to a square as possible.
+    """
     count, channels, height, width = images.shape
     columns = columns or math.ceil(math.sqrt(count))
     rows = math.ceil(count / columns)
@@ -62,18 +64,19 @@ def grid(images: Tensor, columns: int | None = None) -> Image.Image:
 
 
 def corner(sheet: Image.Image, side: int, tiles: int) -> Image.Image:
-    """The first `tiles` by `tiles` samples, of `side` pixels, of a picture that `grid` made."""
+    """The first `tiles` by `tiles` samples of a picture that `grid` made. `side`: pixels of a sample, before it was
+    enlarged."""
     reach = _MARGIN + tiles * (side * max(1, _SMALLEST_TILE // side) + _MARGIN)
     return sheet.crop((0, 0, min(reach, sheet.width), min(reach, sheet.height)))
 
 
 def pairs_picture(samples: Tensor, nearest: Tensor) -> Image.Image:
-    """Samples (N, C, H, W) in the upper row, below each the training image nearest to it."""
+    """Two rows of images (N, C, H, W): the samples, and below each sample the real image that belongs to it."""
     return grid(torch.cat([samples, nearest]), columns=len(samples))
 
 
 def scatter(points: Tensor, real: Tensor) -> Image.Image:
-    """Points (N, 2) in blue over real ones (M, 2) in grey; the frame holds the real ones and a quarter more."""
+    """Points (N, 2) in blue over real points (M, 2) in grey. The frame is a quarter larger than the real points."""
     sheet = Image.new("RGB", (_CANVAS, _CANVAS), "white")
     draw = ImageDraw.Draw(sheet)
     reach = 1.25 * float(real.abs().max())

@@ -78,9 +78,9 @@ def _sync(mirror: Mirror | None, file: Path, fetch: bool) -> None:
         return
     with mirror.as_settings_error():
         if not fetch:
-            mirror.put([file])
+            mirror.upload([file])
         elif mirror.about(file.name) is not None:
-            mirror.get([file.name])
+            mirror.download([file.name])
 
 
 def best_device() -> str:
@@ -101,7 +101,7 @@ class _DownloadProgress:
 
 
 def with_weights(settings: Metrics, cache: Path, console: Console) -> Metrics:
-    """The settings with the file of Inception's weights, downloaded if `metrics.download` says so. Raises SettingsError."""
+    """The settings with a file of Inception's weights, downloaded with `metrics.download`. Raises SettingsError."""
     if not settings.download or settings.weights is not None:
         return settings
     with alone(

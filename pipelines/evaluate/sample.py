@@ -1,4 +1,4 @@
-"""`ganfleet sample`: a checkpoint drawn, and a run's history as an animation."""
+"""`ganfleet sample`: pictures of a checkpoint, and an animation of a run."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from gan_core.data.dataset import Dataset
 from gan_core.loop import Game
 from gan_core.settings import SettingsError
 from infra.files import write_atomic
-from pipelines.data.fetch import at_hand
+from pipelines.data.fetch import local_data
 from pipelines.evaluate.pictures import PICTURED_SAMPLES, game_picture, grid, pairs_picture, png, samples_picture
 from pipelines.settings import Storage
 
 Kind = Literal["samples", "interpolations", "reconstructions"]
 
 STEPS = 10
-"""Images from one latent point to another, both included."""
+"""Images in a row of an interpolation, with its two ends."""
 
 ROWS = 8
-"""Of interpolations, or pairs of real image and reconstruction, if none are asked for."""
+"""The default number of interpolations, or of pairs of real image and reconstruction."""
 
 FRAME_MILLISECONDS, LAST_MILLISECONDS = 200, 2000
 
@@ -34,12 +34,12 @@ def sample(
     folder: Path, out: Path, count: int | None, label: int | None, kind: Kind = "samples", packs: Storage | None = None
 ) -> None:
     """Draws a checkpoint's averaged generator as one PNG: `count` samples, rows of interpolations, or pairs of a real
-    image (one never trained on, if there are such) and its reconstruction.
+    image and its reconstruction. The real images are held-out ones if there are any.
 
-    `packs`: how the data is fetched, if it is a pack. Raises SettingsError for what the family cannot do.
+    `packs`: how to fetch the data if it is a pack. Raises SettingsError for what the family cannot do.
     """
     game = checkpoint.open_game(folder)
-    dataset = data.load(at_hand(game.experiment.data, packs or Storage()))
+    dataset = data.load(local_data(game.experiment.data, packs or Storage()))
     if label is not None:
         _check_label(game, label)
     if kind == "reconstructions":
@@ -56,12 +56,12 @@ def sample(
 
 
 def animate(pictures: list[Path], out: Path) -> None:
-    """A GIF of a run's sample grids, which all show the same noise, oldest first; the last one stays longest.
+    """Writes a GIF of a run's sample grids, oldest first. All show the same noise, and the last one stays longest.
 
     Raises SettingsError if there are fewer than two.
     """
     if len(pictures) < 2:
-        raise SettingsError(f"an animation needs two sample grids, there are {len(pictures)}; nearest: no --animate")
+        raise SettingsError(f"an animation needs two sample grids, there are {len(pictures)}", nearest="no --animate")
     frames = [Image.open(path).convert("P", palette=Image.Palette.ADAPTIVE) for path in pictures]
     durations = [FRAME_MILLISECONDS] * (len(frames) - 1) + [LAST_MILLISECONDS]
     content = io.BytesIO()
@@ -71,7 +71,8 @@ def animate(pictures: list[Path], out: Path) -> None:
 
 
 def slerp(start: Tensor, end: Tensor, share: float) -> Tensor:
-    """Spherical interpolation between rows of (N, D), where Gaussian points have their norm. White 2016."""
+    """Spherical interpolation between the rows of two (N, D) tensors. It keeps the norm that Gaussian points have.
+    White 2016, arXiv:1609.04468."""
     cosine = torch.nn.functional.cosine_similarity(start, end, dim=1).clamp(-1, 1)[:, None]
     angle = cosine.acos()
     if bool((angle.sin().abs() < 1e-6).any()):
@@ -80,9 +81,9 @@ def slerp(start: Tensor, end: Tensor, share: float) -> Tensor:
 
 
 def _interpolations(game: Game, rows: int, label: int | None) -> Tensor:
-    """(rows * STEPS, C, H, W): each row leads from one latent point to another, of one class."""
+    """Images (rows * STEPS, C, H, W). Each row leads from one latent point to another, within one class."""
     if len(game.shape) != 3:
-        raise SettingsError("--interpolate draws images, these are points; nearest: no --interpolate")
+        raise SettingsError("--interpolate draws images, these are points", nearest="no --interpolate")
     z = _latents(game, "interpolation", 2 * rows)
     path = torch.stack([slerp(z[::2], z[1::2], step / (STEPS - 1)) for step in range(STEPS)], dim=1).flatten(0, 1)
     if not game.conditional:
@@ -93,7 +94,7 @@ def _interpolations(game: Game, rows: int, label: int | None) -> Tensor:
 
 def _reconstructions(game: Game, dataset: Dataset, count: int) -> Image.Image:
     if "encoder" not in game.averages:
-        raise SettingsError(f"--reconstruct needs an encoder, {game.experiment.family.name} has none; nearest: vae")
+        raise SettingsError(f"--reconstruct needs an encoder, {game.experiment.family.name} has none", nearest="vae")
     source = dataset.images if dataset.held_out is None else dataset.held_out
     real = source[:count].to(game.device, game.dtype)
     return pairs_picture(real, game.sample(game.encode(real)))
@@ -107,8 +108,8 @@ def _latents(game: Game, purpose: str, count: int) -> Tensor:
 def _check_label(game: Game, label: int) -> None:
     if not game.conditional:
         raise SettingsError(
-            f"--label={label}: {game.experiment.family.name} was not trained with labels; nearest: no --label"
+            f"--label={label}: {game.experiment.family.name} was not trained with labels", nearest="no --label"
         )
     if not 0 <= label < game.classes:
         right = min(max(label, 0), game.classes - 1)
-        raise SettingsError(f"--label={label}: classes are 0 to {game.classes - 1}; nearest: --label={right}")
+        raise SettingsError(f"--label={label}: classes are 0 to {game.classes - 1}", nearest=f"--label={right}")

@@ -49,13 +49,13 @@ def evaluate(samples: int, net: str) -> None:
     from gan_core import checkpoint
     from gan_core.experiment import Experiment, Metrics
     from gan_core.loop import Game
-    from pipelines.evaluate.command import Asked, evaluate_checkpoint
+    from pipelines.evaluate.command import EvaluateOptions, evaluate_checkpoint
 
     experiment = Experiment.load({"family": "wgan"}).override("data.image_size=8", "family.width=4")
     with tempfile.TemporaryDirectory() as folder:
         saved = checkpoint.save(Game(experiment, (1, 8, 8)), Path(folder, "checkpoint"))
         settings = Metrics(extractor=f"{Path(__file__).stem}:{net}", samples=samples)
-        evaluate_checkpoint(saved, settings, Asked(Path(folder), Console(quiet=True)))
+        evaluate_checkpoint(saved, settings, EvaluateOptions(Path(folder), Console(quiet=True)))
     print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
 
 
