@@ -1,4 +1,4 @@
-"""What a person sees: our lines and bars on the screen, everything that Ray and MLflow say in a file."""
+"""What every command prints with: lines and bars on the screen; what Ray and MLflow print goes to a file."""
 
 from __future__ import annotations
 
@@ -24,17 +24,15 @@ from rich.progress import (
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from gan_core.health.signs import Sign
-
 PLAIN_SECONDS = 30.0
-"""Without a terminal, a line at least this often."""
+"""Seconds between two lines of a bar, where there is no terminal."""
 
 PLAIN_WIDTH = 200
 
 
 @contextmanager
 def quiet(log: Path) -> Iterator[Console]:
-    """Sends what any library or child process writes to stdout or stderr to `log`; yields the real screen."""
+    """Sends to `log` all that libraries and child processes write to stdout and stderr. Yields the real screen."""
     sys.stdout.flush()
     sys.stderr.flush()
     kept = os.dup(1), os.dup(2)
@@ -57,12 +55,12 @@ def quiet(log: Path) -> Iterator[Console]:
 
 
 def say(console: Console, line: str) -> None:
-    """Prints a line as it is: no colours guessed from numbers, no breaks inside paths."""
+    """Prints a line unchanged: Rich colours no numbers in it and breaks no paths."""
     console.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
 def number(value: float | None) -> str:
-    """A metric as people read it."""
+    """A metric with the digits that a reader needs."""
     return "-" if value is None else f"{value:.1f}" if abs(value) >= 10 else f"{value:.3g}"
 
 
@@ -74,8 +72,8 @@ def duration(seconds: float) -> str:
 
 
 @contextmanager
-def ticking(console: Console, about: str, total: int) -> Iterator[Callable[[int], None]]:
-    """A bar of how much of `total` is done, moved by calling what is yielded; without a terminal, a line at times."""
+def count_bar(console: Console, about: str, total: int) -> Iterator[Callable[[int], None]]:
+    """A bar that counts to `total`. Yields the function that moves it. Without a terminal it is a line now and then."""
     began = printed = time.monotonic()
     done = 0
     columns = (TextColumn(about), BarColumn(), MofNCompleteColumn(), TextColumn("ETA"), TimeRemainingColumn())
@@ -100,19 +98,20 @@ def ticking(console: Console, about: str, total: int) -> Iterator[Callable[[int]
 
 
 @contextmanager
-def moving(console: Console, about: str, total: int) -> Iterator[Callable[[int], None]]:
-    """A bar of `total` bytes, moved by any thread; without a terminal, a line at times."""
+def byte_bar(console: Console, about: str, total: int) -> Iterator[Callable[[int], None]]:
+    """A bar of `total` bytes. Yields the function that moves it, which any thread may call. Without a terminal it is a
+    line now and then."""
     columns = (TextColumn(about), BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
     progress = Progress(*columns, console=console, transient=True, redirect_stdout=False, redirect_stderr=False)
     task = progress.add_task(about, total=total)
-    told = time.monotonic()
+    printed = time.monotonic()
 
     def move(more: int) -> None:
-        nonlocal told
+        nonlocal printed
         progress.advance(task, more)
         now = time.monotonic()
-        if not console.is_terminal and now - told > PLAIN_SECONDS:
-            told = now
+        if not console.is_terminal and now - printed > PLAIN_SECONDS:
+            printed = now
             say(console, f"{about}: {progress.tasks[0].completed / 1e6:.0f} of {total / 1e6:.0f} MB")
 
     if not console.is_terminal:
@@ -122,61 +121,9 @@ def moving(console: Console, about: str, total: int) -> Iterator[Callable[[int],
         yield move
 
 
-def counted(console: Console, about: str, batches: Iterable[Tensor], total: int) -> Iterator[Tensor]:
-    """The batches, with a bar of how many images of `total` went by."""
-    with ticking(console, about, total) as tick:
+def images_with_bar(console: Console, about: str, batches: Iterable[Tensor], total: int) -> Iterator[Tensor]:
+    """Yields the batches, and shows a bar of how many of the `total` images have passed."""
+    with count_bar(console, about, total) as tick:
         for images in batches:
             yield images
             tick(len(images))
-
-
-class TrainView:
-    """A bar with images a second, FID and time left; without a terminal, lines."""
-
-    def __init__(self, console: Console, name: str) -> None:
-        self.console, self.name = console, name
-        self.fid: float | None = None
-        self.began, self.first_step, self.printed = time.monotonic(), None, 0.0  # type: float, int | None, float
-        self.progress = Progress(
-            TextColumn(name),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[about]}"),
-            TextColumn("ETA"),
-            TimeRemainingColumn(),
-            console=console,
-            transient=True,
-            redirect_stdout=False,
-            redirect_stderr=False,
-        )
-        self.task = self.progress.add_task(name, total=None, about="starting")
-
-    def __enter__(self) -> TrainView:
-        if self.console.is_terminal:
-            self.progress.start()
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        if self.console.is_terminal:
-            self.progress.stop()
-
-    def show(self, step: int, last_step: int, metrics: dict[str, float]) -> None:
-        """One logged step."""
-        evaluated = "fid" in metrics
-        self.fid = metrics.get("fid", self.fid)
-        about = f"FID {number(self.fid)}  {metrics['images_per_second']:.0f} images/s"
-        self.progress.update(self.task, completed=step, total=last_step, about=about)
-        if self.first_step is None:
-            self.first_step, self.began = step, time.monotonic()
-        now = time.monotonic()
-        if self.console.is_terminal or not (evaluated or now - self.printed > PLAIN_SECONDS):
-            return
-        done = step - self.first_step
-        left = (now - self.began) / done * (last_step - step) if done else None
-        eta = "" if left is None else f"  ETA {duration(left)}"
-        say(self.console, f"{self.name}  step {step}/{last_step}  {about}{eta}")
-        self.printed = now
-
-    def warn(self, step: int, sign: Sign) -> None:
-        """A warning sign that is told at a logged step."""
-        say(self.console, f"{self.name}  step {step}  warning sign, {sign}")

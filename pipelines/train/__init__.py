@@ -1,5 +1,6 @@
-"""Training: one experiment, played by one Ray Train worker or several.
+"""Training: one experiment, played by a group of Ray Train workers.
 
-Others use `command` (the whole run), `play` (one rank), `worker_group` and `events`; each imports torch or Ray."""
+Other packages use `command` (the whole run), `play` (one rank), `worker_group` and `logged_steps`. All import
+torch."""
 
-__all__ = ["command", "events", "play", "worker_group"]
+__all__ = ["command", "logged_steps", "play", "worker_group"]

@@ -1,7 +1,7 @@
-"""Evaluation beside training (`metrics.async=true`): copies of the generator are measured in a Ray task of their own.
+"""Evaluation while training goes on (`metrics.async=true`): a Ray task measures a copy of the generator.
 
-A plain task rather than Ray Train's validation, whose results come with `ray.train.report`, a barrier across all
-ranks that this project's workers do without.
+It is a plain task. Ray Train's own validation returns its results by `ray.train.report`, which is a barrier across all
+ranks, and the workers of this project use no such barrier.
 """
 
 from __future__ import annotations
@@ -16,23 +16,21 @@ from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 from gan_core.loop import Game
 from gan_core.metrics.scores import scores
 from infra.stores.protocol import StoreError
-from pipelines.data.fetch import at_workers_hand
+from pipelines.data.fetch import worker_data
 from pipelines.settings import TrainExperiment
-from pipelines.train.play import dataset_of, reference_of
+from pipelines.train.play import cached_dataset, cached_reference
 
 
 @dataclass(frozen=True)
-class Measured:
-    """A task under way."""
+class RemoteEvaluation:
+    """An evaluation in a Ray task."""
 
     task: Any
 
     def ready(self) -> bool:
-        """Whether it has ended."""
         return bool(ray.wait([self.task], timeout=0)[0])
 
     def result(self) -> dict[str, float]:
-        """Waits for its metrics. Raises ValueError if a feature is not finite."""
         try:
             return ray.get(self.task)
         except ray.exceptions.RayTaskError as error:
@@ -43,30 +41,30 @@ class Measured:
             raise
 
 
-class BesideTraining:
-    """Rank 0's: begins an evaluation and lets training go on."""
+class AsyncEvaluator:
+    """Starts an evaluation in a Ray task, while training goes on. Rank 0 has one."""
 
     def __init__(self, experiment: TrainExperiment, reference: bytes, on_gpu: bool) -> None:
         self._experiment = experiment
         self._reference = ray.put(reference)
-        # Outside of the workers' own placement group, which has no room for it.
-        apart = PlacementGroupSchedulingStrategy(placement_group=None)  # type: ignore[arg-type]
-        room = {"num_cpus": 1, "num_gpus": 1} if on_gpu else {"num_cpus": 1}
-        self._task = ray.remote(_measure).options(**room, scheduling_strategy=apart)
+        # Outside of the worker group's placement group, which has no capacity for it.
+        outside = PlacementGroupSchedulingStrategy(placement_group=None)  # type: ignore[arg-type]
+        resources = {"num_cpus": 1, "num_gpus": 1} if on_gpu else {"num_cpus": 1}
+        self._task = ray.remote(_measure).options(**resources, scheduling_strategy=outside)
         self._device = "cuda" if on_gpu else "cpu"
 
-    def begin(self, game: Game) -> Measured:
-        """Copies the generator's average; the rest of the game is not needed to measure it."""
+    def begin(self, game: Game) -> RemoteEvaluation:
+        """Starts the task with a copy of the averaged generator, which is all it needs of the game."""
         copy = {name: value.detach().cpu() for name, value in game.average.state_dict().items()}
-        return Measured(self._task.remote(self._experiment, copy, game.step, self._reference, self._device))
+        return RemoteEvaluation(self._task.remote(self._experiment, copy, game.step, self._reference, self._device))
 
 
 def _measure(
     experiment: TrainExperiment, average: dict[str, torch.Tensor], step: int, reference: bytes, device: str
 ) -> dict[str, float]:
-    source = at_workers_hand(experiment.data, experiment.storage)
-    dataset = dataset_of(source)
+    source = worker_data(experiment.data, experiment.storage)
+    dataset = cached_dataset(source)
     game = Game(experiment, dataset.shape, device, dataset.classes)
     game.average.load_state_dict(average)
     game.step = step
-    return scores(game, reference_of(reference, source).to(device))
+    return scores(game, cached_reference(reference, source).to(device))

@@ -12,10 +12,10 @@ from gan_core.settings import SettingsError
 from infra.cluster import ClusterError, cluster
 from infra.stores.protocol import StoreError
 from pipelines.console import number, say
-from pipelines.data.fetch import at_hand
+from pipelines.data.fetch import local_data
 from pipelines.errors import InterruptedRunError
 from pipelines.evaluate.reference import prepare_reference, print_reference
-from pipelines.runs import RunFolder, TakenOverError, full_disk_told, shared_cache
+from pipelines.runs import RunFolder, TakenOverError, as_full_disk_error, shared_cache
 from pipelines.settings import TrainExperiment, check_capacity, worker_resources
 from pipelines.tracking.retry import TrackingRetry, UntrackedNote, print_caught_up, print_untracked
 from pipelines.tracking.runs import State, check_tracking_server, close, prepare_tracking, run_target
@@ -36,8 +36,9 @@ def play_on_cluster(
 
     with cluster() as ray_cluster:
         check_capacity(experiment, ray_cluster)
-        folder.take()
-        yield from run_group(GroupTask(experiment, folder, reference, target, worker_resources(experiment, ray_cluster)))
+        folder.claim()
+        resources = worker_resources(experiment, ray_cluster)
+        yield from run_group(GroupTask(experiment, folder, reference, target, resources))
 
 
 def train(
@@ -49,10 +50,10 @@ def train(
     the cluster is too small, or if the run is finished and MLflow lacks nothing.
     """
     with folder.sole_writer(lambda line: say(console, line)):
-        folder.take_up()
+        folder.restore()
     finished = _finished(experiment, folder)
     check_tracking_server(experiment)
-    source = at_hand(experiment.data, experiment.storage, console)
+    source = local_data(experiment.data, experiment.storage, console)
     shared_reference = prepare_reference(
         experiment.metrics, source, experiment.storage.folder, console, shared_cache(experiment.storage)
     )
@@ -64,7 +65,7 @@ def train(
     last: LoggedStep | None = None
     try:
         steps = play(experiment, folder, shared_reference.content, target)
-        with full_disk_told(experiment.storage), TrainView(console, folder.path.name) as view, closing(steps):
+        with as_full_disk_error(experiment.storage), TrainView(console, folder.path.name) as view, closing(steps):
             for logged in steps:
                 view.show(logged.step, logged.last_step, logged.metrics)
                 for sign in logged.signs:
@@ -81,7 +82,7 @@ def train(
         TrackingRetry().attempt(lambda: close(target, experiment, folder, state, None))
         raise
     assert last is not None, "a game has at least one round"
-    folder.bring(last.step)
+    folder.refresh(last.step)
     _print_result(console, folder, last, experiment)
     _complete(target, experiment, folder, console)
 
@@ -119,6 +120,6 @@ def _finished(experiment: TrainExperiment, folder: RunFolder) -> bool:
 def _print_result(console: Console, folder: RunFolder, last: LoggedStep, experiment: TrainExperiment) -> None:
     pictures = folder.pictures()
     say(console, f"FID {number(last.metrics.get('fid'))} after {last.step} generator updates")
-    say(console, f"samples      {folder.told(pictures[-1]) if pictures else '-'}")
-    say(console, f"checkpoint   {folder.told(folder.checkpoints()[-1])}")
+    say(console, f"samples      {folder.shown(pictures[-1]) if pictures else '-'}")
+    say(console, f"checkpoint   {folder.shown(folder.checkpoints()[-1])}")
     say(console, f"curves       {experiment.curves}")

@@ -1,4 +1,4 @@
-"""Logged steps in their order, each with its evaluation, which may end later than the step."""
+"""Logged steps in order. Some have an evaluation, which may end later than the step."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 from gan_core import ranks
-from gan_core.health.signs import Sign, Watch
+from gan_core.health.signs import Sign, SignDetector
 from gan_core.loop import DivergedError, Game
 from gan_core.metrics.scores import scores
 from gan_core.metrics.statistics.reference import Reference
@@ -20,8 +20,8 @@ _LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Event:
-    """What one logged step brought."""
+class LoggedStep:
+    """The metrics of one step, and the checkpoint if one was saved."""
 
     step: int
     last_step: int
@@ -29,90 +29,91 @@ class Event:
     metrics: dict[str, float]
     checkpoint: str | None
     signs: tuple[Sign, ...] = ()
-    """Warning signs that are told at this step."""
+    """Warning signs that are reported at this step."""
 
 
-class Pending(Protocol):
-    """An evaluation under way."""
+class Evaluation(Protocol):
+    """An evaluation that runs or has ended."""
 
     def ready(self) -> bool:
-        """Whether `result` is there at once."""
+        """Whether it has ended, so that `result` does not wait."""
         ...
 
     def result(self) -> dict[str, float]:
-        """Metrics by name, `fid` among them. Waits. Raises ValueError if a feature is not finite, StoreError if the
-        data cannot be reached."""
+        """Waits for the metrics, `fid` among them. Raises ValueError if a feature is not finite, StoreError if the data
+        cannot be reached."""
         ...
 
 
 class Evaluator(Protocol):
-    """Where evaluations are made."""
+    """Starts evaluations."""
 
-    def begin(self, game: Game) -> Pending:
-        """Measures the game as it is now. Raises DivergedError if that is known at once to be impossible."""
+    def begin(self, game: Game) -> Evaluation:
+        """Evaluates the game as it is now. Raises DivergedError if the evaluation fails at once."""
         ...
 
 
 @dataclass(frozen=True)
-class Known:
+class FinishedEvaluation:
     """An evaluation that has ended."""
 
-    found: dict[str, float]
+    metrics: dict[str, float]
 
     def ready(self) -> bool:
         return True
 
     def result(self) -> dict[str, float]:
-        return self.found
+        return self.metrics
 
 
 @dataclass(frozen=True)
-class Inline:
-    """Evaluates at once, each rank its share, while training waits."""
+class InlineEvaluator:
+    """Evaluates while training waits. Each rank takes its share of the samples."""
 
     reference: Reference
 
-    def begin(self, game: Game) -> Known:
+    def begin(self, game: Game) -> FinishedEvaluation:
         try:
-            return Known(scores(game, self.reference))
+            return FinishedEvaluation(scores(game, self.reference))
         except ValueError as error:
             raise DivergedError(f"fid cannot be computed at step {game.step}: {error}") from None
 
 
-class Rows:
-    """Logged steps in their order; one whose evaluation still runs holds back those after it."""
+class LoggedSteps:
+    """Logs steps in order: a step whose evaluation still runs holds back the steps after it."""
 
-    def __init__(self, tracker: Tracker, watch: Watch) -> None:
+    def __init__(self, tracker: Tracker, sign_detector: SignDetector) -> None:
         self.tracker = tracker
-        self._watch = watch
-        self._waiting: deque[tuple[Event, Pending]] = deque()
+        self._sign_detector = sign_detector
+        self._waiting: deque[tuple[LoggedStep, Evaluation]] = deque()
 
-    def add(self, event: Event, pending: Pending | None) -> None:
-        """A step, and its evaluation if it has one."""
-        self._waiting.append((event, pending or Known({})))
+    def add(self, logged: LoggedStep, evaluation: Evaluation | None) -> None:
+        """Adds a step, and its evaluation if it has one."""
+        self._waiting.append((logged, evaluation or FinishedEvaluation({})))
 
-    def logged(self, wait: bool) -> Iterator[Event]:
-        """Logs and yields the steps that are ready, or all. Raises DivergedError for a failed evaluation.
+    def log(self, wait: bool) -> Iterator[LoggedStep]:
+        """Logs and yields the steps that are ready, or with `wait` all steps. Raises DivergedError for a failed
+        evaluation.
 
-        At an evaluation all is brought to where others see it: whoever is told of it may end the run.
+        The tracker is flushed before a step with an evaluation is yielded, because its reader may end the run.
         """
         while self._waiting and (wait or self._waiting[0][1].ready()):
-            event, pending = self._waiting.popleft()
+            logged, evaluation = self._waiting.popleft()
             try:
-                metrics = {**event.metrics, **pending.result()}
+                metrics = {**logged.metrics, **evaluation.result()}
             except StoreError:
                 raise
             except ValueError as error:
-                raise DivergedError(f"fid cannot be computed at step {event.step}: {error}") from None
-            self.tracker.metrics(event.step, metrics)
-            signs = self._watch.see(event.step, metrics)
+                raise DivergedError(f"fid cannot be computed at step {logged.step}: {error}") from None
+            self.tracker.metrics(logged.step, metrics)
+            signs = self._sign_detector.see(logged.step, metrics)
             if signs and ranks.rank() == 0:
-                self._tell(event.step, signs)
+                self._report(logged.step, signs)
             if "fid" in metrics:
                 self.tracker.flush()
-            yield replace(event, metrics=metrics, signs=signs)
+            yield replace(logged, metrics=metrics, signs=signs)
 
-    def _tell(self, step: int, signs: tuple[Sign, ...]) -> None:
+    def _report(self, step: int, signs: tuple[Sign, ...]) -> None:
         self.tracker.tags({f"ganfleet.sign.{sign.name}": f"step {step}: {sign.seen}; {sign.advice}" for sign in signs})
         for sign in signs:
             _LOG.warning("step %d: %s", step, sign)

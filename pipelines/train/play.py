@@ -1,11 +1,10 @@
-"""What each rank does: plays rounds, and at the settings' intervals logs, evaluates, pictures and saves.
+"""What each rank does: it plays rounds and, at the settings' intervals, logs, evaluates, draws samples and saves.
 
-The same code runs in a Tune actor, in a Ray Train worker of a group, and in a test's own process.
+The same code runs in a Tune actor, in a worker of a group, and in the process of a test.
 """
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Generator, Iterator, Mapping
 from contextlib import closing
@@ -18,18 +17,16 @@ import torch
 from gan_core import checkpoint, data, ranks
 from gan_core.data.dataset import Dataset
 from gan_core.experiment import Data
-from gan_core.health.signs import Watch, vitals
+from gan_core.health.signs import SignDetector, health_metrics
 from gan_core.loop import DTYPES, DivergedError, Game, rounds
 from gan_core.metrics.statistics.reference import Reference
 from infra.tracker import FolderTracker, Tracker, Trackers
-from pipelines.data.fetch import at_workers_hand
+from pipelines.data.fetch import worker_data
 from pipelines.evaluate.pictures import game_picture, png
-from pipelines.runs import RunFolder, reached, step_of
+from pipelines.runs import RunFolder, last_resumable_step, step_of
 from pipelines.settings import TrainExperiment
 from pipelines.tracking.target import TrackingTarget
-from pipelines.train.events import Evaluator, Event, Inline, Rows
-
-_LOG = logging.getLogger(__name__)
+from pipelines.train.logged_steps import Evaluator, InlineEvaluator, LoggedStep, LoggedSteps
 
 
 def play(
@@ -39,128 +36,133 @@ def play(
     target: TrackingTarget | None,
     device: torch.device | str = "cpu",
     start: Path | None = None,
-    beside: Evaluator | None = None,
+    async_evaluator: Evaluator | None = None,
     constants: Mapping[str, float] | None = None,
-) -> Iterator[Event]:
-    """Plays the experiment from a checkpoint, or from the start, to the end of its budget.
+) -> Iterator[LoggedStep]:
+    """Plays the experiment from the checkpoint `start`, or from its first round, to the end of its budget.
 
-    Yields each logged step, on every rank; rank 0 alone writes to the folder and to MLflow (none without
-    `target`). With `metrics.async` rank 0 gives its evaluations to `beside`, and a step is logged and yielded once
-    its own has ended. `constants` are part of each logged row. Raises DivergedError if a loss is not finite.
+    Every rank yields each logged step. Rank 0 alone writes to the folder and to MLflow (to none without `target`). With
+    `metrics.async` rank 0 evaluates with `async_evaluator`, and a step is logged and yielded when its evaluation has
+    ended. `constants` are part of each logged row. Raises DivergedError if a loss is not finite.
     """
     torch.manual_seed(experiment.seed)
     device = torch.device(device)
-    source = at_workers_hand(experiment.data, experiment.storage)
-    dataset = dataset_of(source).to(device, DTYPES[experiment.compute.precision])
+    source = worker_data(experiment.data, experiment.storage)
+    dataset = cached_dataset(source).to(device, DTYPES[experiment.compute.precision])
     game = Game(experiment, dataset.shape, device, dataset.classes)
     if start is not None:
         checkpoint.load(game, start)
-    evaluator = beside if experiment.metrics.beside else Inline(reference_of(reference, source).to(device))
-    rows = Rows(_tracker(experiment, folder, target), Watch(game))
-    with closing(rows.tracker):
-        yield from _kept(folder, _logged(experiment, folder, game, dataset, rows, evaluator, constants or {}))
+    evaluator = async_evaluator
+    if not experiment.metrics.asynchronous:
+        evaluator = InlineEvaluator(cached_reference(reference, source).to(device))
+    logged_steps = LoggedSteps(_tracker(experiment, folder, target), SignDetector(game))
+    with closing(logged_steps.tracker):
+        steps = _play_rounds(experiment, folder, game, dataset, logged_steps, evaluator, constants or {})
+        yield from _save_before_yield(folder, steps)
 
 
-def _kept(folder: RunFolder, steps: Generator[Event, None, None]) -> Iterator[Event]:
-    """Nobody is told of a checkpoint before it is where it is to stay, with all that was logged until then."""
+def _save_before_yield(folder: RunFolder, steps: Generator[LoggedStep, None, None]) -> Iterator[LoggedStep]:
+    """Saves the folder before it yields a step with a checkpoint. Whoever gets the step then finds the checkpoint, and
+    all rows until it, where the folder is kept."""
     with closing(steps):
         try:
-            for event in steps:
-                if event.checkpoint is not None and ranks.rank() == 0:
-                    folder.keep(event.step)
-                yield event
+            for logged in steps:
+                if logged.checkpoint is not None and ranks.rank() == 0:
+                    folder.save(logged.step)
+                yield logged
         except DivergedError:
             if ranks.rank() == 0:
-                folder.keep()
+                folder.save()
             raise
 
 
-def _logged(
+def _play_rounds(
     experiment: TrainExperiment,
     folder: RunFolder,
     game: Game,
     dataset: Dataset,
-    rows: Rows,
+    logged_steps: LoggedSteps,
     evaluator: Evaluator | None,
     constants: Mapping[str, float],
-) -> Generator[Event, None, None]:
-    """Plays the rounds, and does what is due after each."""
-    meter = Meter(game)
-    for turn in rounds(game, dataset.images, dataset.labels):
-        due = Due.at(turn.step, experiment, game.last_round)
-        if not due.anything:
+) -> Generator[LoggedStep, None, None]:
+    """Plays the rounds. After each it logs, evaluates and saves, whichever is due."""
+    meter = SpeedMeter(game)
+    for played in rounds(game, dataset.images, dataset.labels):
+        due = DueActions.at(played.step, experiment, game.last_round)
+        if not due.any:
             continue
         try:
-            scalars = turn.scalars()
-        except DivergedError:  # what was sound until now is still logged
-            yield from rows.logged(wait=True)
+            scalars = played.scalars()
+        except DivergedError:  # the steps before this one are still logged
+            yield from logged_steps.log(wait=True)
             raise
         metrics = {
-            "images_seen": turn.images_seen,
+            "images_seen": played.images_seen,
             **scalars,
             "images_per_second": meter.rate(),
-            **vitals(game),
+            **health_metrics(game),
             **constants,
         }
-        if due.evaluation:  # one at a time beside training
-            yield from rows.logged(wait=True)
-        pending = evaluator.begin(game) if due.evaluation and evaluator is not None else None
+        if due.evaluation:  # at most one asynchronous evaluation at a time
+            yield from logged_steps.log(wait=True)
+        evaluation = evaluator.begin(game) if due.evaluation and evaluator is not None else None
         if due.evaluation and ranks.rank() == 0:
-            rows.tracker.picture(turn.step, _picture(game, dataset))
+            logged_steps.tracker.picture(played.step, _picture(game, dataset))
         saved = None
-        if due.checkpoint:  # all rows before it are logged first: whoever goes on from it misses none
-            yield from rows.logged(wait=True)
+        if due.checkpoint:  # all earlier rows are logged first, so that a run resumed from it misses none
+            yield from logged_steps.log(wait=True)
             saved = _save(game, folder)
-        rows.add(Event(turn.step, game.last_round, turn.images_seen, metrics, saved), pending)
-        yield from rows.logged(wait=False)
+        logged_steps.add(LoggedStep(played.step, game.last_round, played.images_seen, metrics, saved), evaluation)
+        yield from logged_steps.log(wait=False)
         meter.restart()
-    yield from rows.logged(wait=True)
+    yield from logged_steps.log(wait=True)
 
 
-def start_of(folder: RunFolder) -> Path | None:
-    """The newest whole checkpoint up to which everything was logged: an evaluation beside training ends after it."""
-    last = reached(folder)
+def resume_checkpoint(folder: RunFolder) -> Path | None:
+    """The newest whole checkpoint whose steps are all logged. With an asynchronous evaluation a newer checkpoint can
+    exist whose steps are not."""
+    last = last_resumable_step(folder)
     known = [path for path in reversed(folder.checkpoints()) if last is None or step_of(path) <= last]
     return next((path for path in known if checkpoint.is_whole(path)), None)
 
 
 @dataclass(frozen=True)
-class Due:
-    """What is to be done after a round."""
+class DueActions:
+    """What has to be done after a round."""
 
     log: bool
     evaluation: bool
     checkpoint: bool
 
     @staticmethod
-    def at(step: int, experiment: TrainExperiment, last_step: int) -> Due:
-        """By the budget's intervals; everything after the last round."""
+    def at(step: int, experiment: TrainExperiment, last_step: int) -> DueActions:
+        """Follows the intervals of the budget. After the last round everything is due."""
         budget, last = experiment.budget, step == last_step
-        return Due(
+        return DueActions(
             last or step % budget.log_every == 0,
             last or step % budget.eval_every == 0,
             last or step % budget.checkpoint_every == 0,
         )
 
     @property
-    def anything(self) -> bool:
-        """Whether there is something to do."""
+    def any(self) -> bool:
+        """Whether anything is due."""
         return self.log or self.evaluation or self.checkpoint
 
 
-class Meter:
-    """Images a second of training alone: without evaluation, pictures and saving."""
+class SpeedMeter:
+    """Images a second of training alone, without evaluations, pictures and checkpoints."""
 
     def __init__(self, game: Game) -> None:
         self.game = game
         self.restart()
 
     def restart(self) -> None:
-        """Begins to count, after whatever else was done."""
+        """Starts to count here."""
         self.began, self.images = time.perf_counter(), self.game.images_seen
 
     def rate(self) -> float:
-        """Images a second since the start; the caller has read the losses, so the device has done its work."""
+        """Images a second since the last restart. The caller has read the losses, so the device has finished."""
         return (self.game.images_seen - self.images) / max(time.perf_counter() - self.began, 1e-9)
 
 
@@ -185,12 +187,12 @@ def _picture(game: Game, dataset: Dataset) -> bytes:
 
 
 @lru_cache(maxsize=2)
-def dataset_of(settings: Data) -> Dataset:
-    """The train set, which is at hand; a process plays many trials on one."""
+def cached_dataset(settings: Data) -> Dataset:
+    """The train set, loaded once in a process, which may play many trials. The data is on this machine."""
     return data.load(settings)
 
 
 @lru_cache(maxsize=2)
-def reference_of(content: bytes, settings: Data) -> Reference:
-    """The reference; its covariance's root is computed once a process."""
-    return Reference.from_bytes(content, dataset_of(settings))
+def cached_reference(content: bytes, settings: Data) -> Reference:
+    """The reference statistics. The root of their covariance is computed once in a process."""
+    return Reference.from_bytes(content, cached_dataset(settings))

@@ -21,7 +21,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from gan_core.loop import DivergedError
 from infra.ray_private import ControllerCallback, DataParallelTrainer
 from infra.stores.protocol import StoreError
-from pipelines.runs import RunFolder, full_disk_told
+from pipelines.runs import RunFolder, as_full_disk_error
 from pipelines.settings import TrainExperiment, WorkerResources
 from pipelines.tracking.target import TrackingTarget
 from pipelines.train._async_evaluation import AsyncEvaluator
@@ -139,7 +139,7 @@ def _trainer(task: GroupTask, queue: Any) -> Any:
         scaling_config=ScalingConfig(num_workers=count, use_gpu=given.use_gpu, resources_per_worker=resources),
         run_config=RunConfig(
             name=f"start-{time.time_ns()}",
-            **task.folder.of_ray("ray", given.nodes),
+            **task.folder.ray_storage("ray", given.nodes),
             failure_config=FailureConfig(max_failures=GROUP_RESTARTS),
             callbacks=[introduction],
         ),
@@ -155,8 +155,8 @@ def _work(config: dict[str, Any]) -> None:
     if task.experiment.metrics.asynchronous and rank == 0:
         async_evaluator = AsyncEvaluator(task.experiment, task.reference, task.resources.evaluate_on_gpu)
     try:
-        with full_disk_told(task.experiment.storage), task.folder.sole_writer() if rank == 0 else nullcontext():
-            task.folder.take_up()
+        with as_full_disk_error(task.experiment.storage), task.folder.sole_writer() if rank == 0 else nullcontext():
+            task.folder.restore()
             start = resume_checkpoint(task.folder)
             for logged in play(
                 task.experiment,

@@ -4,9 +4,9 @@ import pytest
 from rich.console import Console
 
 from gan_core.experiment import Data, Metrics
-from pipelines.evaluate.reference import obtain_reference
+from pipelines.evaluate.reference import prepare_reference
 from pipelines.train.play import play
-from tests.pipelines.tiny import Played, created, small_train
+from tests.pipelines.tiny import PlayedRun, created, small_train
 
 
 @pytest.fixture(scope="session")
@@ -18,11 +18,11 @@ def storage(tmp_path_factory) -> Path:
 @pytest.fixture(scope="session")
 def reference(storage) -> bytes:
     """What runs on 8x8 digits are measured with; it lies in the storage path's cache then."""
-    return obtain_reference(Metrics(), Data(image_size=8), storage, Console(quiet=True)).content
+    return prepare_reference(Metrics(), Data(image_size=8), storage, Console(quiet=True)).content
 
 
 @pytest.fixture(scope="session")
-def played(storage, reference) -> Played:
+def played(storage, reference) -> PlayedRun:
     """Twelve rounds in this process, without Ray and MLflow; to be read, not changed."""
     experiment = small_train(
         storage,
@@ -35,4 +35,4 @@ def played(storage, reference) -> Played:
         "budget.checkpoint_every=3",
     )
     folder = created(experiment)
-    return Played(experiment, folder, list(play(experiment, folder, reference, target=None)))
+    return PlayedRun(experiment, folder, list(play(experiment, folder, reference, target=None)))

@@ -9,7 +9,7 @@ from rich.text import Text
 from gan_core.health.signs import Sign
 from pipelines.launch._search_request import search_experiment
 from pipelines.search._outcome import Outcome
-from pipelines.search.report._shorten import shortest_that_fits
+from pipelines.search.report._shorten import fitting
 from pipelines.search.report.live_table import STATUS_SECONDS, SearchView
 from pipelines.train._view import TrainView
 
@@ -218,15 +218,15 @@ WGAN_GP = {"name": "wgan_gp", "lr": 0.000312, "beta1": 0.123, "gp_lambda": 12.34
     ],
 )
 def test_settings_take_what_room_there_is(room, line):
-    assert shortest_that_fits([WGAN_GP], room).line(WGAN_GP) == line
+    assert fitting([WGAN_GP], room).line(WGAN_GP) == line
 
 
 def test_a_family_is_named_where_there_are_several():
     gan = {"name": "gan", "lr": 0.5, "beta1": 0.0}
-    found = shortest_that_fits([WGAN_GP, gan], 40)
+    found = fitting([WGAN_GP, gan], 40)
     assert [found.line(one) for one in (WGAN_GP, gan)] == ["wgan_gp lr=3.1e-4 b1=.12 gl=12 nc=5", "gan lr=.5 b1=0"]
 
 
 def test_names_that_would_be_the_same_stay_long():
     settings = {"name": "x", "gp_lambda": 1.0, "gamma_long": 2.0, "n_critic": 1}
-    assert shortest_that_fits([settings], 1).line(settings) == "gp_lambda=1 gamma_long=2 nc=1"
+    assert fitting([settings], 1).line(settings) == "gp_lambda=1 gamma_long=2 nc=1"

@@ -12,10 +12,10 @@ from rich.console import Console
 
 from gan_core import checkpoint, data
 from gan_core.loop import DivergedError, Game
-from pipelines.evaluate.reference import obtain_reference
+from pipelines.evaluate.reference import prepare_reference
 from pipelines.runs._folder import RunFolder
 from pipelines.tracking.target import flat
-from pipelines.train.play import Due, play
+from pipelines.train.play import DueActions, play
 from tests.pipelines.tiny import DIVERGING, created, digest, evaluated, rows, small_train, timeless
 
 
@@ -27,15 +27,15 @@ def saved_steps(folder: RunFolder) -> list[int]:
 
 
 def test_there_is_an_event_whenever_something_is_due(played):
-    assert [event.step for event in played.events] == [2, 3, 4, 6, 8, 9, 10, 12]
-    assert [event.step for event in played.events if "fid" in event.metrics] == [4, 8, 12]
-    assert [event.step for event in played.events if event.checkpoint] == [3, 6, 9, 12]
-    assert {event.last_step for event in played.events} == {12}
-    assert [event.images_seen for event in played.events] == [event.step * 2 * 16 for event in played.events]
+    assert [logged.step for logged in played.steps] == [2, 3, 4, 6, 8, 9, 10, 12]
+    assert [logged.step for logged in played.steps if "fid" in logged.metrics] == [4, 8, 12]
+    assert [logged.step for logged in played.steps if logged.checkpoint] == [3, 6, 9, 12]
+    assert {logged.last_step for logged in played.steps} == {12}
+    assert [logged.images_seen for logged in played.steps] == [logged.step * 2 * 16 for logged in played.steps]
 
 
 def test_the_file_of_metrics_holds_what_the_events_say(played):
-    assert rows(played.folder.path) == [{"step": event.step, **event.metrics} for event in played.events]
+    assert rows(played.folder.path) == [{"step": logged.step, **logged.metrics} for logged in played.steps]
     names = {"step", "images_seen", "loss/critic", "loss/generator", "images_per_second"}
     for row in rows(played.folder.path):
         assert names <= row.keys()
@@ -63,12 +63,12 @@ def test_there_is_a_picture_of_each_evaluation(played):
 def test_the_newest_three_checkpoints_stay(played):
     assert saved_steps(played.folder) == [6, 9, 12]
     assert [path.name for path in (played.folder.path / "checkpoints").iterdir() if path.name[0] == "."] == []
-    assert played.events[-1].checkpoint == str(played.folder.checkpoint(12))
+    assert played.steps[-1].checkpoint == str(played.folder.checkpoint(12))
 
 
 def test_the_last_fid_is_that_of_the_final_checkpoint(played, storage):
     result = evaluated(played.folder.checkpoint(12), storage)
-    assert result["fid"] == played.events[-1].metrics["fid"]
+    assert result["fid"] == played.steps[-1].metrics["fid"]
     assert (result["step"], result["images_seen"], result["samples"]) == (12, 12 * 2 * 16, 200)
     assert result["family"] == "wgan_gp"
     assert result["fid.extractor"] == "classifier"
@@ -82,16 +82,16 @@ def test_a_run_that_was_cut_off_goes_on_bit_for_bit(played, storage, reference):
     experiment = played.experiment.override("name=cut-off")
     folder = created(experiment)
     first = play(experiment, folder, reference, target=None)
-    seen = list(takewhile(lambda event: event.step < 8, first))
+    seen = list(takewhile(lambda logged: logged.step < 8, first))
     first.close()
     assert seen[-1].step == 6
     assert rows(folder.path)[-1]["step"] == 8, "one row is logged, and not in any checkpoint"
 
     again = list(play(experiment, folder, reference, target=None, start=folder.checkpoint(6)))
-    assert [event.step for event in again] == [8, 9, 10, 12]
-    straight = {event.step: event.metrics for event in played.events}
-    for event in again:
-        assert timeless(event.metrics) == timeless(straight[event.step])
+    assert [logged.step for logged in again] == [8, 9, 10, 12]
+    straight = {logged.step: logged.metrics for logged in played.steps}
+    for logged in again:
+        assert timeless(logged.metrics) == timeless(straight[logged.step])
     assert [timeless(row) for row in rows(folder.path)] == [timeless(row) for row in rows(played.folder.path)]
     assert digest(folder.checkpoint(12)) == digest(played.folder.checkpoint(12))
     assert [path.read_bytes() for path in folder.pictures()] == [path.read_bytes() for path in played.folder.pictures()]
@@ -101,9 +101,9 @@ def test_a_raised_budget_goes_on_from_the_end(played, storage, reference):
     longer = played.experiment.override("budget.rounds=15")
     folder = RunFolder(storage / "longer")
     shutil.copytree(played.folder.path, folder.path)
-    events = list(play(longer, folder, reference, target=None, start=folder.checkpoint(12)))
-    assert [(event.step, event.last_step) for event in events] == [(14, 15), (15, 15)]
-    assert "fid" in events[-1].metrics
+    steps = list(play(longer, folder, reference, target=None, start=folder.checkpoint(12)))
+    assert [(logged.step, logged.last_step) for logged in steps] == [(14, 15), (15, 15)]
+    assert "fid" in steps[-1].metrics
     assert [row["step"] for row in rows(folder.path)] == [2, 3, 4, 6, 8, 9, 10, 12, 14, 15]
 
 
@@ -116,8 +116,8 @@ def test_a_finished_run_has_nothing_left_to_play(played, storage, reference):
 
 def test_the_same_experiment_again_is_the_same_game(played, storage, reference):
     experiment = played.experiment.override("name=again")
-    events = list(play(experiment, created(experiment), reference, target=None))
-    assert [timeless(event.metrics) for event in events] == [timeless(event.metrics) for event in played.events]
+    steps = list(play(experiment, created(experiment), reference, target=None))
+    assert [timeless(logged.metrics) for logged in steps] == [timeless(logged.metrics) for logged in played.steps]
 
 
 # Other games
@@ -141,11 +141,11 @@ def test_other_games_are_played_to_their_end(storage, tmp_path, family, words):
     words = ["budget.rounds=4", "budget.log_every=3", "budget.eval_every=2", *words]
     experiment = small_train(tmp_path, family, name, *words)
     folder = created(experiment)
-    content = obtain_reference(experiment.metrics, experiment.data, storage, Console(quiet=True)).content
-    events = list(play(experiment, folder, content, target=None))
-    assert [event.step for event in events] == [2, 3, 4]
-    assert [event.step for event in events if "fid" in event.metrics] == [2, 4]
-    assert rows(folder.path) == [{"step": event.step, **event.metrics} for event in events]
+    content = prepare_reference(experiment.metrics, experiment.data, storage, Console(quiet=True)).content
+    steps = list(play(experiment, folder, content, target=None))
+    assert [logged.step for logged in steps] == [2, 3, 4]
+    assert [logged.step for logged in steps if "fid" in logged.metrics] == [2, 4]
+    assert rows(folder.path) == [{"step": logged.step, **logged.metrics} for logged in steps]
     assert saved_steps(folder) == [4]
     size = (512, 512) if "data.name" in name else (402, 402)
     assert [Image.open(path).size for path in folder.pictures()] == [size, size]
@@ -153,8 +153,8 @@ def test_other_games_are_played_to_their_end(storage, tmp_path, family, words):
         return
     exact = small_train(tmp_path, family, f"{name}-exact", *words, "compute.precision=fp32")
     others = list(play(exact, created(exact), content, target=None))
-    assert others[-1].metrics["loss/critic"] != events[-1].metrics["loss/critic"]
-    assert others[-1].metrics["fid"] == pytest.approx(events[-1].metrics["fid"], rel=0.2)
+    assert others[-1].metrics["loss/critic"] != steps[-1].metrics["loss/critic"]
+    assert others[-1].metrics["fid"] == pytest.approx(steps[-1].metrics["fid"], rel=0.2)
 
 
 # Divergence
@@ -164,7 +164,7 @@ def test_settings_that_diverge_end_the_game_at_the_logged_step(storage, tmp_path
     words = [*DIVERGING, "budget.rounds=80", "budget.log_every=4", "budget.eval_every=4"]
     experiment = small_train(tmp_path, "gan", "diverges", *words)
     folder = created(experiment)
-    content = obtain_reference(experiment.metrics, experiment.data, storage, Console(quiet=True)).content
+    content = prepare_reference(experiment.metrics, experiment.data, storage, Console(quiet=True)).content
     with pytest.raises(DivergedError) as caught:
         list(play(experiment, folder, content, target=None))
     logged = rows(folder.path)
@@ -221,9 +221,9 @@ def test_a_warning_sign_is_told_once_with_what_to_try_and_again_after_a_resumpti
     words = [*STARVING, "budget.log_every=10", "budget.eval_every=90", "budget.checkpoint_every=70"]
     experiment = small_train(tmp_path, "gan", "starves", *words)
     folder = created(experiment)
-    events = list(play(experiment, folder, reference, target=None))
-    seen = {sign.name: (event.step, sign) for event in events for sign in event.signs}
-    assert sum(len(event.signs) for event in events) == len(seen), "each once"
+    steps = list(play(experiment, folder, reference, target=None))
+    seen = {sign.name: (logged.step, sign) for logged in steps for sign in logged.signs}
+    assert sum(len(logged.signs) for logged in steps) == len(seen), "each once"
     step, sign = seen["gradient_starvation"]
     assert 20 <= step <= 90
     assert "family.loss=non_saturating" in sign.advice
@@ -232,13 +232,13 @@ def test_a_warning_sign_is_told_once_with_what_to_try_and_again_after_a_resumpti
     assert tags["ganfleet.sign.gradient_starvation"] == f"step {step}: {sign.seen}; {sign.advice}"
 
     again = list(play(experiment, folder, reference, target=None, start=folder.checkpoint(70)))
-    assert [(event.step, {sign.name for sign in event.signs}) for event in again] == [(80, set()), (90, seen.keys())]
+    assert [(logged.step, {sign.name for sign in logged.signs}) for logged in again] == [(80, set()), (90, seen.keys())]
     tags = json.loads((folder.path / "tags.json").read_text())
     assert tags["ganfleet.sign.gradient_starvation"].startswith("step 90: ")
 
 
 def test_a_game_that_goes_well_has_none(played):
-    assert [event.signs for event in played.events] == [()] * len(played.events)
+    assert [logged.signs for logged in played.steps] == [()] * len(played.steps)
     assert not (played.folder.path / "tags.json").exists()
 
 
@@ -261,9 +261,9 @@ def test_a_game_that_goes_well_has_none(played):
 def test_what_is_due(tmp_path, step, due):
     words = ["budget.log_every=2", "budget.eval_every=3", "budget.checkpoint_every=10"]
     experiment = small_train(tmp_path, "wgan", "x", *words)
-    found = Due.at(step, experiment, last_step=31)
+    found = DueActions.at(step, experiment, last_step=31)
     assert (found.log, found.evaluation, found.checkpoint) == due
-    assert found.anything == any(due)
+    assert found.any == any(due)
 
 
 def test_params_are_dotted_paths_without_empty_ones():

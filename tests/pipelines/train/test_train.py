@@ -38,8 +38,6 @@ from tests.pipelines.tiny import (
     tracked,
 )
 
-pytestmark = pytest.mark.cluster
-
 SIGTERM_BEFORE = signal.getsignal(signal.SIGTERM)
 
 ROUNDS, LONGER = 6, 66
