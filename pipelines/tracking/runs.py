@@ -93,8 +93,8 @@ def close(
     """Ends a run in MLflow. It sends all rows of the run folder first, and adds the experiment, the lineage and the
     final checkpoint as artifacts. Returns the run's id.
 
-    `reason`: why a trial ended. An empty one replaces the reason that a resumed trial had before. Raises one of `UNAVAILABLE`
-    if the store cannot be reached.
+    `reason`: why a trial ended. An empty one replaces the reason that a resumed trial had before. Raises one of
+    `UNAVAILABLE` if the store cannot be reached.
     """
     run_id = target.follower(experiment, folder).catch_up().run_id
     artifacts = {path.name: path for path in (folder.experiment, folder.lineage) if path.is_file()}
