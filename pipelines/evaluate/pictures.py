@@ -70,9 +70,9 @@ def corner(sheet: Image.Image, side: int, tiles: int) -> Image.Image:
     return sheet.crop((0, 0, min(reach, sheet.width), min(reach, sheet.height)))
 
 
-def pairs_picture(samples: Tensor, nearest: Tensor) -> Image.Image:
-    """Two rows of images (N, C, H, W): the samples, and below each sample the real image that belongs to it."""
-    return grid(torch.cat([samples, nearest]), columns=len(samples))
+def pairs_picture(above: Tensor, below: Tensor) -> Image.Image:
+    """Two rows of images (N, C, H, W), each of `above` over its counterpart in `below`."""
+    return grid(torch.cat([above, below]), columns=len(above))
 
 
 def scatter(points: Tensor, real: Tensor) -> Image.Image:

@@ -1,4 +1,4 @@
-"""Evaluation while training goes on (`metrics.async=true`): a Ray task measures a copy of the generator.
+"""Evaluation while training continues (`metrics.async=true`): a Ray task measures a copy of the generator.
 
 It is a plain task. Ray Train's own validation returns its results by `ray.train.report`, which is a barrier across all
 ranks, and the workers of this project use no such barrier.
@@ -42,7 +42,7 @@ class RemoteEvaluation:
 
 
 class AsyncEvaluator:
-    """Starts an evaluation in a Ray task, while training goes on. Rank 0 has one."""
+    """Starts an evaluation in a Ray task, while training continues. Rank 0 has one."""
 
     def __init__(self, experiment: TrainExperiment, reference: bytes, on_gpu: bool) -> None:
         self._experiment = experiment

@@ -11,19 +11,19 @@ from tests.pipelines.tiny import PlayedRun, created, small_train
 
 @pytest.fixture(scope="session")
 def storage(tmp_path_factory) -> Path:
-    """One storage path for all tests: MLflow's store is made once, the classifier trained once."""
+    """One storage path for all tests, so that MLflow's store is made once and the classifier trained once."""
     return tmp_path_factory.mktemp("storage")
 
 
 @pytest.fixture(scope="session")
 def reference(storage) -> bytes:
-    """What runs on 8x8 digits are measured with; it lies in the storage path's cache then."""
+    """The reference statistics of 8x8 digits, which are in the cache of the storage path then."""
     return prepare_reference(Metrics(), Data(image_size=8), storage, Console(quiet=True)).content
 
 
 @pytest.fixture(scope="session")
 def played(storage, reference) -> PlayedRun:
-    """Twelve rounds in this process, without Ray and MLflow; to be read, not changed."""
+    """A run of twelve rounds in this process, without Ray and MLflow. Tests must not change it."""
     experiment = small_train(
         storage,
         "wgan_gp",

@@ -1,4 +1,4 @@
-"""What is seen of a run and of a search, with a terminal and without."""
+"""What the screen shows of a run and of a search, with a terminal and without."""
 
 import io
 
@@ -21,7 +21,7 @@ def screen(terminal: bool, width: int = 160, height: int = 40) -> Console:
 
 
 class Clock:
-    """Seconds that pass when they are told to."""
+    """A clock that the test sets."""
 
     def __init__(self) -> None:
         self.now = 1000.0
@@ -126,7 +126,7 @@ def test_a_resumed_search_counts_old_trials_but_not_as_work_of_this_sitting():
     console, clock = screen(terminal=False), Clock()
     view = view_of(console, clock)
     view.restore([outcome("old", "completed", 40, 30.0)])
-    assert lines(console) == [], "its end was told when it ended"
+    assert lines(console) == [], "its end was printed when it ended"
     assert view.seconds_left() is None
     view.update(outcome(state="completed", step=40))
     clock.now += 60
@@ -153,7 +153,7 @@ def test_confirmation_is_told_apart():
 
 
 def crowded(console: Console) -> SearchView:
-    """Forty trials: more than there is room for, the running ones told last."""
+    """Forty trials, more than fit on the screen. The running ones come last."""
     view = view_of(console, None, "search.trials=60", "search.scheduler=asha")
     for number in range(40):
         settings = {"name": "wgan_gp", "lr": 0.000312, "beta1": 0.123, "gp_lambda": 12.34, "n_critic": 5}

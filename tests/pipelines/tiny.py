@@ -1,4 +1,4 @@
-"""Small runs, and what they left behind: read with json, PIL and MLflow's own client, not with our code."""
+"""Small runs, and readers of what they leave behind, which use json, PIL and MLflow's client instead of our code."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ SMALL = (
     "data.batch_size=16",
     "metrics.samples=200",
 )
-"""Of every image run here; they share one reference."""
+"""Settings of every image run in the tests. The runs share their reference statistics."""
 
 
 DIVERGING = (
@@ -48,7 +48,7 @@ DIVERGING = (
     "family.n_critic=1",
     "family.latent=100",
 )
-"""Of `gan`: Adam without a second moment divides by each gradient; of ten seeds none got past step 14."""
+"""Settings with which `gan` diverges: Adam with beta2=0 divides by each gradient. No seed of ten got past step 14."""
 
 
 def small_train(storage: Path, family: str, name: str, *assignments: str) -> TrainExperiment:
@@ -56,7 +56,7 @@ def small_train(storage: Path, family: str, name: str, *assignments: str) -> Tra
 
 
 def small_search(storage: Path, families: Sequence[str], name: str, *assignments: str) -> SearchExperiment:
-    """Unconfirmed, unless a test asks for it."""
+    """A search without confirmation, unless a test asks for it."""
     where = [f"name={name}", f"storage.path={storage}"]
     return search_experiment(families, [*SMALL, *where, "search.confirm=0", *assignments])
 
@@ -71,7 +71,7 @@ def created(experiment: TrainExperiment | SearchExperiment) -> RunFolder:
 def resumed(
     kind: str, name: str, storage: Path, *assignments: str
 ) -> tuple[TrainExperiment | SearchExperiment, RunFolder]:
-    """What `ganfleet KIND --resume NAME` goes on with, its file written as the command line does."""
+    """What `ganfleet KIND --resume NAME` resumes. The experiment file is written as the command does."""
     resume = {"train": resumed_train, "search": resumed_search}[kind]
     experiment, folder = resume(name, [f"storage.path={storage}", *assignments])
     folder.experiment.write_text(experiment.to_yaml())
@@ -80,7 +80,7 @@ def resumed(
 
 @dataclass(frozen=True)
 class PlayedRun:
-    """A run that `play()` played to its end."""
+    """A run that `play()` has played to its end."""
 
     experiment: TrainExperiment
     folder: RunFolder
@@ -98,12 +98,12 @@ def rows(folder: Path) -> list[dict]:
 
 
 def digest(folder: Path) -> str:
-    """Of all state of the game that a checkpoint holds."""
+    """The digest of all state of the game in a checkpoint."""
     return hashlib.sha256((folder / "state.safetensors").read_bytes()).hexdigest()
 
 
 def table(folder: Path, name: str = "trials") -> list[dict[str, str]]:
-    """The rows of a CSV file of a search's."""
+    """The rows of a search's CSV file."""
     with (folder / f"{name}.csv").open(newline="") as file:
         return list(csv.DictReader(file))
 
@@ -132,8 +132,8 @@ def named(client: MlflowClient, name: str) -> Run:
 
 
 def history(client: MlflowClient, run: Run) -> dict[int, dict[str, float]]:
-    """Every value that MLflow holds of a run, by step and metric: there must be one of each. What the machine did
-    meanwhile, which is counted for itself, aside."""
+    """Every value that MLflow holds of a run, by step and metric. Asserts that there is one of each. System metrics are
+    left out, because they have their own steps."""
     found: dict[int, dict[str, float]] = {}
     for name in (name for name in run.data.metrics if not name.startswith("system/")):
         for metric in client.get_metric_history(run.info.run_id, name):
@@ -144,8 +144,8 @@ def history(client: MlflowClient, run: Run) -> dict[int, dict[str, float]]:
 
 
 def agree(client: MlflowClient, run: Run, folder: Path) -> bool:
-    """Whether MLflow's history is what `metrics.jsonl` holds. (A step whose row was written to the file just before
-    a crash, and is played again, comes to MLflow with another speed.)"""
+    """Whether MLflow's history is the same as `metrics.jsonl`. Speeds are not compared: a step that is played again
+    after a crash has another speed in the file than in MLflow."""
     ours = {row["step"]: timeless(row) for row in rows(folder)}
     theirs = {step: timeless({"step": step, **row}) for step, row in history(client, run).items()}
     return ours == theirs
@@ -162,19 +162,19 @@ def command(*words: object) -> list[str]:
 
 
 def environment() -> dict[str, str]:
-    """Of a command: no cluster but its own, and a screen wide enough for one line."""
+    """The environment of a command: no cluster except its own, and a screen wide enough for one line."""
     return {**{key: value for key, value in os.environ.items() if key != "RAY_ADDRESS"}, "COLUMNS": "200"}
 
 
 def ganfleet(cwd: Path, *words: object) -> subprocess.CompletedProcess[str]:
-    """Runs a command to its end, in a working folder of its own."""
+    """Runs a command to its end, in the working folder `cwd`."""
     return subprocess.run(command(*words), cwd=cwd, env=environment(), capture_output=True, text=True, check=False)
 
 
 def ganfleet_here(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *words: object
 ) -> subprocess.CompletedProcess[str]:
-    """Runs a command in this process, whose handlers of signals stay as they are."""
+    """Runs a command in this process, and restores its signal handlers."""
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     monkeypatch.setattr(sys, "argv", ["ganfleet", *map(str, words)])
     code = 0
@@ -189,6 +189,6 @@ def ganfleet_here(
 
 
 def evaluated(folder: Path, storage: Path, *metrics: str, resampled: bool = False) -> dict[str, Any]:
-    """What `ganfleet evaluate` finds of a checkpoint, with these settings below `metrics.` changed."""
+    """The result of `ganfleet evaluate` for a checkpoint, with other settings below `metrics.`."""
     settings = Metrics.load(checkpoint.describe(folder)["experiment"]["metrics"]).override(*metrics)
     return evaluate_checkpoint(folder, settings, EvaluateOptions(storage, Console(quiet=True), resampled))

@@ -1,4 +1,4 @@
-"""Training on a pack: the same bits as on its source, fetched once a machine, into a cache of bounded size."""
+"""Training on a pack: the same bits as on its source, and one download per machine into a cache of bounded size."""
 
 import multiprocessing
 from pathlib import Path
@@ -33,7 +33,7 @@ QUIET = Console(quiet=True)
 
 
 def forget() -> None:
-    """As a process that has just begun."""
+    """Makes this process like one that has just started."""
     fetch._found.clear()
     cached_dataset.cache_clear()
     cached_reference.cache_clear()
@@ -62,7 +62,7 @@ def entries(cache: Path) -> list[str]:
 
 
 def played(storage: Path, name: str, *assignments: str):
-    """A run's rows without the clock's, and its last checkpoint."""
+    """The rows of a run, without what depends on the clock, and its last checkpoint."""
     short = ("budget.rounds=6", "budget.log_every=2", "budget.eval_every=3", "budget.checkpoint_every=6")
     experiment = small_train(storage, "wgan_gp", name, "metrics.extractor=pixels", *short, *assignments)
     source = local_data(experiment.data, experiment.storage)
@@ -75,7 +75,7 @@ def played(storage: Path, name: str, *assignments: str):
 @pytest.mark.parametrize("kind", ["digits", "folder"])
 @pytest.mark.parametrize("place", ["local", "moto"])
 def test_a_pack_trains_to_the_same_bits_as_its_source(request, tmp_path, monkeypatch, kind, place):
-    """Weights, FIDs and all; of digits, which are floats, and of images in files; from several shards."""
+    """The weights and FIDs are the same for digits, which are floats, and for image files, from several shards."""
     source = Data(image_size=8) if kind == "digits" else of_folder(tmp_path, "set", 300)
     endpoint = []
     where: Path | str = tmp_path / "pack"
@@ -92,7 +92,7 @@ def test_a_pack_trains_to_the_same_bits_as_its_source(request, tmp_path, monkeyp
     name = "state.safetensors"
     assert (found[1] / name).read_bytes() == (wanted[1] / name).read_bytes()
     forget()
-    # What looks at the checkpoint afterwards finds the store by the run's own settings.
+    # Commands that read the checkpoint find the store by the settings of the run.
     storage = packs_of(found[1], Storage(path=tmp_path))
     assert storage.endpoint_url == (endpoint[0].partition("=")[2] if endpoint else None)
     sample(found[1], tmp_path / "drawn.png", 4, None, packs=storage)
@@ -133,7 +133,7 @@ def test_a_pack_is_fetched_once(tmp_path, cache, moto_server, monkeypatch):
 
 
 def test_a_store_that_is_away_is_told_to_a_person_and_is_no_fault_of_a_game(moto_server, monkeypatch):
-    """A trial that fails by its settings does not go on; one whose data were away does."""
+    """A trial that failed by its settings is not resumed. A trial whose data was unavailable is."""
     moto_server.be_asked(monkeypatch)
     nobody = Storage(endpoint_url=f"http://127.0.0.1:{free_ports(1)[0]}")
     pack = Data(name="packed", path="s3://bucket/pack", image_size=8)
@@ -168,7 +168,7 @@ def test_processes_of_a_machine_share_one_download(tmp_path, cache, moto_server,
 
 
 def test_what_was_fetched_stays_when_a_fetch_is_interrupted(tmp_path, cache, monkeypatch):
-    """Whether it broke off while shards came, or while they were joined."""
+    """The fetch stops while shards are fetched, or while they are joined."""
     source = of_folder(tmp_path, "set")
     pack = packed(source, tmp_path / "pack", shard_bytes=2000)
     names = sorted(path.name for path in (tmp_path / "pack").glob("images-*"))
@@ -206,7 +206,7 @@ def test_what_was_fetched_stays_when_a_fetch_is_interrupted(tmp_path, cache, mon
 
 
 def test_the_cache_is_bounded(tmp_path, cache):
-    """Packs of 80 kB in 0.2 MB: the one used least recently goes, if no process uses it."""
+    """Packs of 80 kB in 0.2 MB: the least recently used pack is deleted, unless a process uses it."""
     sources = [packed(of_folder(tmp_path, name, 400), tmp_path / f"pack-{name}") for name in "abc"]
     storage = Storage(cache_gb=0.001)
     small = storage.model_copy(update={"cache_gb": 0.0002})
@@ -245,7 +245,7 @@ def test_a_damaged_entry_is_made_anew(tmp_path, cache):
 
 
 def test_a_pack_that_has_changed_is_fetched_anew(tmp_path, cache):
-    """Another one at the same place: the manifest is looked at by each process."""
+    """There is another pack at the same place. Each process reads the manifest."""
     first = local_data(packed(of_folder(tmp_path, "one"), tmp_path / "pack"), Storage())
     forget()
     (tmp_path / "pack" / "manifest.json").unlink()

@@ -1,4 +1,4 @@
-"""A pack in a folder: loaded as its source would be, and what is wrong with it told."""
+"""A pack in a folder: it loads like its source, and an error says what is wrong with it."""
 
 import json
 
@@ -39,7 +39,7 @@ def packed(source: Data, folder, shard_bytes: int = 10**6) -> Manifest:
 @pytest.mark.parametrize("shard_bytes", [10**6, 500], ids=["one shard", "several"])
 @pytest.mark.parametrize("name", ["folder", "digits"])
 def test_a_pack_is_loaded_as_its_source(source, tmp_path, name, shard_bytes, held_out):
-    """The same bits, the same samples withheld, the same digest: so the same FID."""
+    """The same bits, held-out samples and digest, and so the same FID."""
     source = source if name == "folder" else Data(name="digits", image_size=16)
     packed(source, tmp_path / "pack", shard_bytes if name == "folder" else 400 * shard_bytes)
     wanted = data.load(source.model_copy(update={"held_out": held_out}))
@@ -99,7 +99,7 @@ def test_a_shard_lies_beside_its_manifest(source, tmp_path):
 
 
 def test_the_same_images_make_the_same_pack(source, tmp_path):
-    """Wherever they lie, whenever they are read; other images, sizes or shards make another."""
+    """The pack does not depend on the place or the time. Other images, sizes or shards make another pack."""
     first = packed(source, tmp_path / "first")
     copy = Data(name="folder", path=class_folders(tmp_path / "copy", a=IMAGES[:5], b=IMAGES[5:]), image_size=8)
     assert packed(copy, tmp_path / "second") == first

@@ -1,4 +1,4 @@
-"""`ganfleet evaluate`: checkpoints, folders of images, statistics, intervals, and what it refuses to number."""
+"""`ganfleet evaluate`: checkpoints, folders of images, statistics, intervals, and input that it refuses."""
 
 import json
 import multiprocessing
@@ -36,7 +36,7 @@ def write_images(folder: Path, pixels: np.ndarray) -> Path:
 
 
 def statistics_of(pixels: np.ndarray) -> dict[str, np.ndarray]:
-    """Of the images as features in [-1, 1], by NumPy."""
+    """NumPy's statistics of the images, whose pixels in [-1, 1] are the features."""
     flat = pixels.reshape(len(pixels), -1) / 127.5 - 1
     return {"mu": flat.mean(0), "sigma": np.cov(flat, rowvar=False)}
 
@@ -48,7 +48,7 @@ def pixels() -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def folders(pixels, tmp_path_factory) -> tuple[Path, Path]:
-    """200 digits and another 300 of them."""
+    """200 digits, and 300 others."""
     place = tmp_path_factory.mktemp("images")
     return write_images(place / "fake", pixels[:200]), write_images(place / "real", pixels[200:500])
 
@@ -110,7 +110,7 @@ def test_statistics_go_out_and_come_in_again(folders, wanted, pixels, tmp_path, 
         found = json.loads((tmp_path / "found.json").read_text())
         assert found["fid"] == pytest.approx(wanted, rel=1e-6)
         assert found["fid.reference_samples"] == (300 if name == "mine.npz" else "unknown")
-        assert "precision" not in found, "there are no real images at hand"
+        assert "precision" not in found, "there are no real images"
 
 
 def test_an_interval_holds_the_fid(folders, wanted, tmp_path):
@@ -191,7 +191,7 @@ def test_a_checkpoint_under_another_extractor(played, storage):
 
 @pytest.fixture(scope="module")
 def with_held_out(storage):
-    """Of a run with a fifth of the digits withheld: its last checkpoint's measures."""
+    """A run with a fifth of the digits held out, and the measures of its last checkpoint."""
     from pipelines.train.play import play
     from tests.pipelines.tiny import created, small_train
 
@@ -271,7 +271,7 @@ def test_a_damaged_cache_is_made_anew(folders, tmp_path, wanted):
 
 
 def test_a_reference_of_weights_that_changed_is_not_used(played, storage, tmp_path):
-    """The file of weights is named by the settings; what counts is what it holds."""
+    """The key of the cache depends on the content of the weights file, not on its name."""
     weights = tmp_path / "weights.pth"
     net = "tests.gan_core.metrics.test_scores:Halves"
     found = []

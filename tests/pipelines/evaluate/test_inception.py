@@ -24,7 +24,7 @@ FAKES, REALS = 22, 26
 
 
 def write_images(folder: Path, count: int, seed: int, contrast: float) -> Path:
-    """Colour images of 24x20 pixels: a gradient of each one's own, and noise."""
+    """Colour images of 24x20 pixels, each with its own gradient and noise."""
     folder.mkdir()
     draw = np.random.default_rng(seed)
     slope = np.linspace(0, 1, 24)[:, None, None]
@@ -44,8 +44,8 @@ def place(tmp_path_factory) -> Path:
 
 
 def in_float64(kernel):
-    """torch-fidelity's kernel takes the features' float32, and KID is a small difference of large sums: of the same
-    features its rounding alone is 3e-6 of KID on some processors."""
+    """The kernel of torch-fidelity in float64. In float32, as it comes, its rounding alone changes KID by 3e-6 on some
+    processors, because KID is a small difference of large sums."""
     return lambda x, y, **more: kernel(x.astype(np.float64), y.astype(np.float64), **more)
 
 
@@ -89,7 +89,7 @@ def test_two_folders_score_as_torch_fidelity_says(place, tmp_path):
 
 
 def test_a_checkpoint_scores_as_its_samples_in_files_do(place, tmp_path):
-    """Grey samples of a generator, quantised and tiled to RGB by us, and as PNG files by torch-fidelity."""
+    """Grey samples of a generator: we quantise and repeat them as RGB, torch-fidelity reads them from PNG files."""
     game = Game(Experiment.load({"family": "dcgan"}).override("family.width=4", "data.image_size=8"), (1, 8, 8))
     saved = checkpoint.save(game, tmp_path / "checkpoint")
     (tmp_path / "fake").mkdir()

@@ -1,4 +1,4 @@
-"""A run and its tracking server: a wrong password, a server that goes away and comes back, or that never does."""
+"""A run and its tracking server: a wrong password, and a server that is unavailable for a while or for good."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ ROUNDS = ("family.n_critic=1", "budget.rounds=20", "budget.log_every=1", "budget
 
 @pytest.fixture
 def hasty(monkeypatch):
-    """Nobody waits for long."""
+    """Short waits between attempts."""
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     monkeypatch.setattr(pipelines.tracking.retry, "FINAL_SECONDS", 1.0)
     monkeypatch.setattr("infra.mlflow.follower.SEND_SECONDS", 0.1)
@@ -32,7 +32,7 @@ def hasty(monkeypatch):
 
 @pytest.fixture
 def cable(tracking):
-    """Between a run and the server; once cut it stays cut until it is mended."""
+    """The connection between a run and the server. Once cut it stays cut until it is mended."""
     carried = Cable(tracking.url, mended=False)
     yield carried
     carried.close()
@@ -48,8 +48,8 @@ def calls(log) -> int:
 
 
 def test_a_run_asks_the_server_seldom(tracking, storage, reference, console, monkeypatch):
-    """Of 20 rows that come faster than the clock ticks a call for each evaluation is left; row by row it was 48 calls,
-    and more."""
+    """20 rows that come faster than the clock ticks need only a call for each evaluation. Sent row by row they would
+    need 48 calls or more."""
     monkeypatch.setattr("infra.mlflow.follower.SEND_SECONDS", 3600.0)
     experiment = small_train(storage, "wgan_gp", "seldom", *ROUNDS, f"tracking.uri={tracking.url}")
     before = calls(tracking.log)
@@ -64,7 +64,7 @@ def test_a_run_asks_the_server_seldom(tracking, storage, reference, console, mon
 
 @pytest.mark.parametrize("back", [True, False])
 def test_a_server_that_goes_away_stops_no_run(tracking, cable, storage, reference, console, hasty, back):
-    """It is cut off in the middle; it comes back before the end, or only for who goes on."""
+    """The connection is cut in the middle. It is back before the end, or only when the run is resumed."""
     name = "back" if back else "gone"
     experiment = small_train(storage, "wgan_gp", name, *ROUNDS, f"tracking.uri={cable.url}")
     folder = created(experiment)

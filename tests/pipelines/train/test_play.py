@@ -1,4 +1,4 @@
-"""`play()` in this process: what it logs, pictures and saves, what it goes on from, and how it ends."""
+"""`play()` in this process: what it logs, draws and saves, how it resumes, and how it ends."""
 
 import io
 import json
@@ -75,7 +75,7 @@ def test_the_last_fid_is_that_of_the_final_checkpoint(played, storage):
     assert evaluated(played.folder.checkpoint(9), storage)["fid"] != result["fid"]
 
 
-# Going on
+# Resuming
 
 
 def test_a_run_that_was_cut_off_goes_on_bit_for_bit(played, storage, reference):
@@ -175,7 +175,7 @@ def test_settings_that_diverge_end_the_game_at_the_logged_step(storage, tmp_path
 
 
 def damaged(played, folder: RunFolder, net: str) -> RunFolder:
-    """The run at its step 6 with one number of a net not a number, saved as any checkpoint is."""
+    """A copy of the run at step 6 in which one weight of `net` is NaN, saved as a checkpoint."""
     folder.path.mkdir(parents=True)
     shutil.copyfile(played.folder.experiment, folder.experiment)
     game = Game(played.experiment, data.load(played.experiment.data).shape)
@@ -188,7 +188,7 @@ def damaged(played, folder: RunFolder, net: str) -> RunFolder:
 
 @pytest.mark.parametrize("net", ["generator", "average"])
 def test_a_number_lost_on_the_way_ends_the_game_and_is_not_logged(played, reference, tmp_path, net):
-    """A generator that is broken spoils the losses; if only its average is, the FID tells."""
+    """A NaN in the generator makes a loss NaN. A NaN in its average alone shows in the FID."""
     folder = damaged(played, RunFolder(tmp_path / net), net)
     with pytest.raises(DivergedError) as caught:
         list(play(played.experiment, folder, reference, target=None, start=folder.checkpoint(6)))
@@ -217,7 +217,7 @@ STARVING = (
 
 
 def test_a_warning_sign_is_told_once_with_what_to_try_and_again_after_a_resumption(storage, reference, tmp_path):
-    """gan's minimax game against a critic of ten steps a round, logged every 10 rounds."""
+    """The minimax game of gan, with ten critic steps a round and a log every 10 rounds."""
     words = [*STARVING, "budget.log_every=10", "budget.eval_every=90", "budget.checkpoint_every=70"]
     experiment = small_train(tmp_path, "gan", "starves", *words)
     folder = created(experiment)

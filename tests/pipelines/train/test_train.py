@@ -1,4 +1,4 @@
-"""`train()` on Ray: two workers, then one that is killed on the way, play the game that this process plays alone."""
+"""`train()` on Ray: two workers, and later one that is killed, must play the same game as this process without Ray."""
 
 import io
 import os
@@ -52,7 +52,7 @@ GAME = (
 
 @dataclass(frozen=True)
 class Trained:
-    """A run of `train()`: what it said, and what it had left behind when it returned."""
+    """A run of `train()`: what it printed, and what was there when it returned."""
 
     experiment: TrainExperiment
     folder: RunFolder
@@ -86,7 +86,7 @@ def two(ray_cluster, storage, reference) -> Trained:
 
 
 def same_game(found: list[dict[str, float]], expected: list[dict[str, float]]) -> None:
-    """Rows agree but for the clock and the order of sums."""
+    """Asserts that rows agree, except for the clock and for rounding, as sums have another order."""
     assert [row.keys() for row in found] == [row.keys() for row in expected]
     for row, other in zip(map(timeless, found), map(timeless, expected), strict=True):
         for name, value in row.items():
@@ -94,13 +94,13 @@ def same_game(found: list[dict[str, float]], expected: list[dict[str, float]]) -
 
 
 def same_picture(path: Path, other: Path) -> bool:
-    """Whether no pixel differs by more than rounding."""
+    """Whether no pixel differs by more than one level."""
     one, two = (np.asarray(Image.open(file)).astype(int) for file in (path, other))
     return bool(abs(one - two).max() <= 1)
 
 
 def test_a_cluster_leaves_the_signals_to_their_owner(ray_cluster):
-    """Ray takes SIGTERM for itself in `ray.init`; ours turns it into Ctrl-C."""
+    """`ray.init` replaces the handler of SIGTERM, and our handler has to be put back."""
     assert signal.getsignal(signal.SIGTERM) == SIGTERM_BEFORE
 
 
@@ -126,12 +126,12 @@ def test_the_end_is_said_with_what_to_look_at(two):
     assert "classifier" in two.screen
 
 
-# Evaluation beside training
+# Asynchronous evaluation
 
 
 def test_beside_training_the_same_numbers_come(ray_cluster, storage, alone):
     words = [*GAME, f"budget.rounds={ROUNDS}", "metrics.async=true"]
-    experiment = small_train(storage, "wgan_gp", "beside", *words)
+    experiment = small_train(storage, "wgan_gp", "asynchronous", *words)
     found = trained(experiment, created(experiment))
     same_game(found.rows, rows(alone.path)[:ROUNDS])
     assert history(client_of(storage), found.run).keys() == set(range(1, ROUNDS + 1))
@@ -183,7 +183,7 @@ def test_pictures_and_the_final_checkpoint_are_artifacts(two, storage, tmp_path)
 
 
 def hinted(error: SettingsError, storage: Path) -> TrainExperiment:
-    """What the nearest right command that an error names would play."""
+    """The experiment that the command in an error's hint would play."""
     option, name, *words = shlex.split(str(error).partition("nearest: ")[2])
     assert option == "--resume"
     return resumed("train", name, storage, *words)[0]
@@ -201,7 +201,7 @@ def test_a_finished_run_is_not_played_again_and_the_hint_is_right(played, storag
 
 
 def worker_pids() -> set[int]:
-    """The processes of Ray Train's workers, by Ray's own list of actors."""
+    """The process ids of Ray Train's workers, from Ray's list of actors."""
     import ray
     from ray.util.state import list_actors
 
@@ -211,7 +211,7 @@ def worker_pids() -> set[int]:
 
 
 def kill_the_worker_after(folder: RunFolder, step: int, killed: list[int]) -> None:
-    """Waits for the next worker, and for its first row beyond `step`; then kills it without a warning."""
+    """Waits for the next worker and for its first row after `step`, then kills the worker with SIGKILL."""
     others, pids = worker_pids(), set()
     while not pids:
         time.sleep(0.1)
@@ -225,7 +225,7 @@ def kill_the_worker_after(folder: RunFolder, step: int, killed: list[int]) -> No
 
 @pytest.fixture(scope="module")
 def longer(two, storage) -> tuple[Trained, list[int]]:
-    """The same run with a raised budget, now on one worker, which is killed on the way."""
+    """The same run, resumed with a larger budget on one worker, which is killed once."""
     experiment, folder = resumed("train", "game", storage, f"budget.rounds={LONGER}", "compute.workers=1")
     killed: list[int] = []
     killer = threading.Thread(target=kill_the_worker_after, args=(folder, ROUNDS + 2, killed), daemon=True)

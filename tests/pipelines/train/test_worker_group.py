@@ -1,4 +1,4 @@
-"""A group of workers whose driver is interrupted: nothing of Ray Train still runs when it returns."""
+"""A worker group whose driver is interrupted: nothing of Ray Train still runs afterwards."""
 
 import _thread
 import signal
@@ -19,7 +19,7 @@ from tests.pipelines.tiny import created, small_train
 
 @pytest.fixture
 def group(request, storage, reference, ray_cluster):
-    """A long game, not begun."""
+    """Starts a long game on a worker group."""
 
     def begun(name: str, kind: type[RunFolder] = RunFolder) -> Iterator[LoggedStep]:
         words = ("budget.rounds=100000", "budget.log_every=5", "budget.checkpoint_every=10")
@@ -54,14 +54,14 @@ def test_a_game_that_is_interrupted_while_it_starts_does_so_too(group, seconds):
 
 
 class FullFolder(RunFolder):
-    """On a disk on which no space is left."""
+    """A folder on a full disk."""
 
     def keep(self, step: int | None = None) -> None:
         Path("/dev/full").write_text("a checkpoint")
 
 
 def test_a_full_disk_of_a_worker_is_told_at_once(group, storage):
-    """A group that began anew would find it full again."""
+    """Restarting the group would not help."""
     steps = group("full", FullFolder)
     with pytest.raises(FullDiskError, match=rf"^storage.path={storage} \(.*No space left on device; nearest: room"):
         list(steps)
