@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 def write_atomic(path: Path | str, data: bytes) -> None:
-    """Writes `data` to a hidden file beside `path`, then to the disk (fsync), then renames it to `path`.
+    """Writes `data` to a hidden file next to `path`, flushes it to the disk and renames it to `path`.
 
     A reader or a crash sees the old file or the new one, and a failure leaves nothing behind.
 

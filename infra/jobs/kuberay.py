@@ -66,7 +66,7 @@ def ray_job(pods: Pods, job: str, run: str, play: str, storage: str, ray_version
     (worker,) = group["template"]["spec"]["containers"]
     worker["resources"] = _resources(pods)
     scales = (pods.min_workers, pods.max_workers) != (pods.workers, pods.workers)
-    if scales:  # the driver sees only the nodes that are there now, so it is told how far the cluster can grow
+    if scales:  # the driver cannot see nodes that the autoscaler has yet to start
         largest = {"name": "GANFLEET_NODES", "value": f"{pods.max_workers}x{pods.cpus}x{pods.gpus}"}
         head["template"]["spec"]["containers"][0]["env"].append(largest)
     else:

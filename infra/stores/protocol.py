@@ -116,12 +116,11 @@ def checked_key(key: str) -> str:
     return key
 
 
-def digest_of(file: Path, progress: Progress = silent, size: int | None = None) -> str:
-    """sha256 of a file, or of its first `size` bytes. Raises OSError."""
-    content, left = hashlib.sha256(), file.stat().st_size if size is None else size
+def digest_of(file: Path, progress: Progress = silent) -> str:
+    """sha256 of a file. Raises OSError."""
+    content = hashlib.sha256()
     with file.open("rb") as opened:
-        while chunk := opened.read(min(CHUNK, left)):
-            left -= len(chunk)
+        while chunk := opened.read(CHUNK):
             content.update(chunk)
             progress(len(chunk))
     return content.hexdigest()

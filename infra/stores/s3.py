@@ -25,6 +25,7 @@ from botocore.exceptions import ClientError
 
 from infra.locks import temporary
 from infra.stores.protocol import (
+    CHUNK,
     About,
     DamagedError,
     NoPlaceError,
@@ -86,10 +87,10 @@ class S3Store:
 
     def put(self, file: Path, key: str, progress: Progress = silent) -> str:
         with file.open("rb") as opened:
-            size = os.fstat(opened.fileno()).st_size
-            sha256 = digest_of(file, size=size)
+            content = _Beginning(opened, os.fstat(opened.fileno()).st_size)
+            sha256 = content.sha256()
             with self._asking(key):
-                self._upload(_Beginning(opened, size), key, sha256, progress)
+                self._upload(content, key, sha256, progress)
         return sha256
 
     def _upload(self, content: _Beginning, key: str, sha256: str, progress: Progress) -> None:
@@ -212,6 +213,13 @@ class _Beginning:
 
     def __init__(self, file: IO[bytes], size: int) -> None:
         self._file, self._size = file, size
+
+    def sha256(self) -> str:
+        digest = hashlib.sha256()
+        while chunk := self.read(CHUNK):
+            digest.update(chunk)
+        self.seek(0)
+        return digest.hexdigest()
 
     def read(self, amount: int = -1) -> bytes:
         left = max(self._size - self._file.tell(), 0)

@@ -79,7 +79,7 @@ def test_a_temporary_file_is_deleted_unless_it_was_moved(tmp_path):
 
 
 def test_who_waits_for_a_temporary_file_has_a_new_one(tmp_path):
-    """Not the one that was moved meanwhile."""
+    """The first one was moved before the wait ended."""
     path, begun = tmp_path / "part", threading.Event()
 
     def second() -> None:
