@@ -31,7 +31,10 @@ def as_full_disk_error(storage: Storage) -> Iterator[None]:
 
 
 def _message(error: OSError, storage: Storage) -> str:
-    """The error of a file that was already open does not name the file: then the fullest disk is the one meant."""
+    """The error with its disk, the free space there, and what to do.
+
+    The error of a write to a file that was already open does not name the file; then the fullest disk is assumed.
+    """
     cache = cache_folder().absolute()
     places = {cache: f"the cache {cache}"}
     if not storage.remote:
