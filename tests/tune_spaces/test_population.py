@@ -43,7 +43,7 @@ class Controller:
 
 def population(count: int, families=("wgan", "wgan_gp"), seed=0):
     """`count` running trials of each family, and their scheduler."""
-    of = scheduler("pbt", 2000, 200, sampler="sobol", spaces=SPACES, seed=seed)
+    of = scheduler("pbt", 2000, 200, spaces=SPACES, seed=seed)
     engine = searcher("sobol", {name: SPACES[name] for name in families}, seed)
     trials = []
     for number in range(count * len(families)):
@@ -164,7 +164,7 @@ def test_trials_that_have_ended_give_no_weights():
 
 
 def test_a_population_is_stored_with_a_search():
-    of = scheduler("pbt", 2000, 200, sampler="sobol", spaces=SPACES)
+    of = scheduler("pbt", 2000, 200, spaces=SPACES)
     assert pickle.loads(cloudpickle.dumps(of))._spaces == SPACES
 
 
