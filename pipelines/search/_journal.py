@@ -1,7 +1,7 @@
-"""What a search did, in order: one JSON object a line, on disk before Ray Tune acts on it.
+"""The journal of a search: one JSON object a line, on disk before Ray Tune acts on it.
 
-A search goes on from this file alone. Ray Tune's own state is several files, written at different moments, every few
-seconds: after the driver's death they are torn, or know of different trials.
+A search resumes from this file alone. Ray Tune's own state is several files, written every few seconds at different
+moments: after a driver was killed they may be incomplete, or disagree about the trials.
 """
 
 from __future__ import annotations
@@ -21,55 +21,58 @@ from infra.locks import lock_at_once
 from infra.stores.protocol import StoreError
 
 if TYPE_CHECKING:
-    from pipelines.runs import Segments
+    from pipelines.runs import JournalSegments
 
 EARLY = "early"
 """Why a trial was stopped by its scheduler."""
 
 BUDGET = "budget"
-"""Why a trial was stopped that goes on when the search is given more."""
+"""Why a trial was stopped that resumes if the search gets a larger budget."""
 
 CLOCK_SECONDS = 60.0
-"""At most this much of the time spent is forgotten by a driver's death."""
+"""The clock is written this often: at most so much time is lost when a driver is killed."""
 
 
 @dataclass(frozen=True)
 class Record:
-    """How one trial stands."""
+    """The state of one trial."""
 
     trial: str
     config: dict[str, Any]
-    """What the trial is given: `settings`, and `seed` if it is not the search's."""
+    """`settings`, and `seed` if it differs from the search's."""
     state: str = "waiting"
-    """waiting, or how it ended: completed, stopped, failed."""
+    """waiting, completed, stopped or failed."""
     reason: str = ""
     """Why it was stopped or failed."""
     lost: bool = False
-    """Whether it failed for no fault of its settings: it goes on when the search does."""
+    """Whether it failed for a reason other than its settings: then it resumes with the search."""
     result: Mapping[str, Any] | None = None
     """Its last evaluation."""
     pointer: Mapping[str, Any] | None = None
-    """Where its weights are: a trial (itself, or the one that it exploited), a step, the signs seen until then."""
+    """Where its weights are: `trial` (its own name, or that of the trial it exploited), `step`, and the `signs` until
+    then."""
     closed: bool = False
     """Whether its run in MLflow is closed."""
 
     @property
     def ended(self) -> bool:
-        """Whether it will not go on."""
+        """Whether it is completed, stopped or failed."""
         return self.state != "waiting"
 
     @property
     def images_seen(self) -> int:
-        """At the last evaluation."""
+        """Real images until the last evaluation."""
         return int(self.result["images_seen"]) if self.result else 0
 
 
 class Journal:
-    """A search's file, read and then appended to. One process at a time; its death lets go of it."""
+    """A search's journal. One process at a time has it open; the lock ends with the process."""
 
-    def __init__(self, path: Path, segments: Segments | None = None) -> None:
-        """Raises SettingsError if another process has it open. `segments`: where it is kept beside this file, which is
-        made anew from them then."""
+    def __init__(self, path: Path, segments: JournalSegments | None = None) -> None:
+        """Reads the file. Raises SettingsError if another process has it open.
+
+        `segments`: the journal's copy in S3, from which the file is written anew.
+        """
         self._file = path.open("a+b")
         if not lock_at_once(self._file.fileno()):
             self._file.close()
@@ -80,9 +83,9 @@ class Journal:
         self._error: StoreError | OSError | None = None
         self.records: dict[str, Record] = {}
         self.images = 0
-        """That all trials have seen."""
+        """Real images that all trials have seen."""
         self.past = self._read()
-        """The lines of earlier drivers."""
+        """The lines that earlier drivers wrote."""
         self._before = self.past[-1]["seconds"] if self.past else 0.0
         self._began: float | None = time.monotonic()
         self._written = time.monotonic()
@@ -97,66 +100,65 @@ class Journal:
 
     @property
     def seconds(self) -> float:
-        """For which the search has run, under all its drivers."""
+        """How long the search has run, under all its drivers."""
         return self._before + (0.0 if self._began is None else time.monotonic() - self._began)
 
     def stop_clock(self) -> None:
-        """What is yet to come is not the search itself."""
+        """The confirmation, which follows, is not counted."""
         self._before, self._began = self.seconds, None
 
     def begin(self, trial: str, config: Mapping[str, Any]) -> Record:
-        """A trial that was drawn."""
+        """The sampler has suggested a trial."""
         self._append({"event": "trial", "trial": trial, "config": config})
         return self.records[trial]
 
     def result(self, trial: str, result: Mapping[str, Any]) -> None:
-        """An evaluation, after which the trial goes on."""
+        """An evaluation after which the trial continues."""
         self._append({"event": "result", "trial": trial, "result": result})
 
     def exploit(self, trial: str, config: Mapping[str, Any], pointer: Mapping[str, Any]) -> None:
-        """The trial takes another's weights and goes on with other settings."""
+        """The trial takes the weights of another and continues with other settings."""
         self._append({"event": "exploit", "trial": trial, "config": config, "pointer": pointer})
 
     def end(
         self, trial: str, state: str, reason: str = "", result: Mapping[str, Any] | None = None, lost: bool = False
     ) -> None:
-        """The trial will not go on; `result` if its last evaluation is new."""
+        """The trial has ended. `result`: its last evaluation, if that is not in the journal yet."""
         ended = {"state": state, "reason": reason, "lost": lost, "result": result}
         self._append({"event": "end", "trial": trial, **ended})
 
     def reopen(self, trial: str) -> None:
-        """The trial goes on after all."""
+        """An ended trial resumes."""
         self._append({"event": "reopen", "trial": trial})
 
     def closed(self, trial: str) -> None:
-        """Its run in MLflow is closed."""
+        """The trial's run in MLflow is closed."""
         self._append({"event": "closed", "trial": trial})
 
     def tick(self) -> None:
-        """Keeps the time spent, now and then. Raises what `check` does."""
+        """Writes the clock once a minute. Raises what `check` raises."""
         self.check()
         if time.monotonic() - self._written > CLOCK_SECONDS:
             self._append({"event": "clock"})
 
     def check(self) -> None:
-        """Raises StoreError or OSError if a line could not be kept, or a trial: nothing may go on, for it would be
-        forgotten."""
+        """Raises StoreError or OSError if a line or a checkpoint could not be written: all later ones would be lost."""
         if self._error is not None:
             raise self._error
 
     def give_up(self, error: StoreError | OSError) -> NoReturn:
-        """Raises it, and lets `check` tell it again."""
+        """Raises the error, now and in each `check`."""
         self._error = error
         raise error
 
     def _append(self, line: dict[str, Any]) -> None:
         text = json.dumps({**line, "seconds": round(self.seconds, 2)}, default=_plain, allow_nan=False)
-        self._keep(text.encode() + b"\n")
+        self._write(text.encode() + b"\n")
         self._written = time.monotonic()
         self._apply(json.loads(text))
 
-    def _keep(self, line: bytes) -> None:
-        """Ray Tune takes an error for one of the trial that the line is about: `check` tells it again."""
+    def _write(self, line: bytes) -> None:
+        """Ray Tune takes an error here for a failure of the trial, so `check` raises it again."""
         self.check()
         try:
             if self._segments is not None:
@@ -168,9 +170,9 @@ class Journal:
             self.give_up(error)
 
     def _read(self) -> list[dict[str, Any]]:
-        """All whole lines; what a crash left of the last is cut off."""
+        """All whole lines. A last line that a crash cut off is deleted."""
         if self._segments is not None:
-            kept = self._segments.take()
+            kept = self._segments.claim()
             self._file.truncate(0)
             self._file.write(kept)
             self._file.flush()
@@ -197,7 +199,7 @@ class Journal:
 
 
 def _after(record: Record, line: Mapping[str, Any]) -> Record:
-    """A trial's record after what a line says."""
+    """A trial's record after a line of the journal."""
     result = line.get("result")
     if result is not None:
         pointer = {"trial": record.trial, "step": result["step"], "signs": result.get("signs", "")}
@@ -213,7 +215,7 @@ def _after(record: Record, line: Mapping[str, Any]) -> Record:
     return replace(record, closed=True) if line["event"] == "closed" else record
 
 
-_TUNES_OWN = ("config", "date", "done", "experiment_tag", "hostname", "node_ip", "pid", "should_checkpoint")
+_TUNE_FIELDS = ("config", "date", "done", "experiment_tag", "hostname", "node_ip", "pid", "should_checkpoint")
 
 
 def scalars(result: Mapping[str, Any]) -> dict[str, Any]:
@@ -221,14 +223,14 @@ def scalars(result: Mapping[str, Any]) -> dict[str, Any]:
     return {
         name: value
         for name, value in result.items()
-        if name.split("/")[0] not in _TUNES_OWN
+        if name.split("/")[0] not in _TUNE_FIELDS
         and "time" not in name
         and (isinstance(value, (int, str)) or (isinstance(value, float) and math.isfinite(value)))
     }
 
 
 def _plain(value: Any) -> Any:
-    """A numpy number or string, as some samplers draw them, as Python's own."""
+    """A NumPy scalar, which some samplers suggest, as a Python value."""
     with suppress(AttributeError):
         return value.item()
     raise TypeError(f"{type(value).__name__} in a search's journal")

@@ -1,4 +1,4 @@
-"""How a search's trials went, and which is the best."""
+"""The outcome of each trial of a search, and which is the best."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from pipelines.runs import RunFolder
 from pipelines.search._journal import Record
 
 ENDED = ("completed", "stopped", "failed")
-"""States of what will not go on."""
+"""States of trials that have ended."""
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """How one trial went."""
+    """The state and results of one trial."""
 
     trial: str
     state: str
-    """completed, stopped (early), failed, interrupted, running or waiting."""
+    """completed, stopped, failed, interrupted, running or waiting."""
     settings: dict[str, Any]
     """Family name and the sampled fields."""
     step: int
@@ -29,14 +29,14 @@ class Outcome:
     images_per_second: float | None
     checkpoint: str | None
     signs: str = ""
-    """Names of the warning signs that were seen, by commas."""
+    """Names of the warning signs, separated by commas."""
     reason: str = ""
-    """Why it was stopped or failed: `early` (by the scheduler), `budget`, or what went wrong."""
+    """Why it was stopped or failed: `early` (by the scheduler), `budget`, or an error."""
     images_seen: int = 0
 
     @property
     def ended(self) -> bool:
-        """Whether the trial will not go on."""
+        """Whether it is completed, stopped or failed."""
         return self.state in ENDED
 
     @property
@@ -57,8 +57,8 @@ def short(value: object) -> str:
 
 
 def outcome_of(record: Record, last_step: int, folder: RunFolder) -> Outcome:
-    """The outcome of a trial by its record. `last_step`: the end of its budget, while it has no result; `folder`:
-    its search's, where each evaluation left a checkpoint."""
+    """The outcome of a trial from its record. `last_step`: the end of its budget, used until it has a result; `folder`:
+    the search's, which has a checkpoint of each evaluation."""
     result = record.result or {}
     step = int(result.get("step", 0))
     return Outcome(
@@ -77,7 +77,7 @@ def outcome_of(record: Record, last_step: int, folder: RunFolder) -> Outcome:
 
 
 def ranked(outcomes: Sequence[Outcome]) -> list[Outcome]:
-    """Best FID first; those without a FID last. A trial that failed is never the best."""
+    """Best FID first, then failed trials that have a FID, then trials without one."""
     return sorted(outcomes, key=lambda one: (one.fid is None, one.state == "failed", one.fid or 0.0, one.trial))
 
 

@@ -1,1 +1,1 @@
-"""Confirmation: the best settings of a search, played again over fresh seeds."""
+"""Confirmation: the best settings of a search are played again with fresh seeds."""

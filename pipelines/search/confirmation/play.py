@@ -1,7 +1,7 @@
-"""Confirmation: a search's best settings are played again over fresh seeds, each to the end of the full budget.
+"""Plays the confirmation: the best settings of a search, with fresh seeds, each to the end of the full budget.
 
-A search looks at many trials once and takes the lowest FID, which is partly luck: the winner's curse. What is played
-again with other seeds was not picked for its luck.
+The lowest FID of many trials is partly luck (the winner's curse). Runs with other seeds are not selected by their
+result.
 """
 
 from __future__ import annotations
@@ -30,55 +30,56 @@ from pipelines.tracking.target import TrackingTarget
 
 @dataclass(frozen=True)
 class ConfirmContext(SearchContext):
-    """What all confirmed runs share. `folder` is `NAME/confirm`, and each run is a child of the search in MLflow."""
+    """What all confirmation runs share. `folder` is `NAME/confirm`. In MLflow they are children of the search's run."""
 
     search: RunFolder
 
     def target(self, trial_id: str) -> TrackingTarget:
-        """The child run of one setting with one seed."""
+        """The run of one trial's settings with one seed in MLflow."""
         trial, _, seed = trial_id.rpartition("-")
         return self.child(
             "confirm", self.search, f"confirm/{trial_id}", {"ganfleet.trial": trial, "ganfleet.seed": seed}
         )
 
     def constants(self, settings: dict[str, Any]) -> dict[str, float]:
-        """None: settings stay as they are, after population-based training too."""
+        """None: a confirmation run never changes its settings."""
         return {}
 
 
 class SeedRunSearcher(Searcher):
-    """What each repeat plays, by its name."""
+    """Gives each confirmation run its settings and seed, by its name."""
 
-    def __init__(self, repeats: Sequence[SeedRun]) -> None:
+    def __init__(self, runs: Sequence[SeedRun]) -> None:
         super().__init__()
-        self._configs = {one.id: {"settings": one.trial.settings, "seed": one.seed} for one in repeats}
+        self._configs = {one.id: {"settings": one.trial.settings, "seed": one.seed} for one in runs}
 
     def suggest(self, trial_id: str) -> dict[str, Any] | None:
         """`{"settings": {"name": family, field: value}, "seed": seed}`."""
         return self._configs.get(trial_id)
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
-        """There is nothing to learn."""
+        """Nothing to learn from a result."""
 
 
 def confirm(
-    context: SearchContext, room: Cluster, outcomes: Sequence[Outcome], view: SearchView
+    context: SearchContext, cluster: Cluster, outcomes: Sequence[Outcome], view: SearchView
 ) -> tuple[list[ConfirmedTrial], bool]:
-    """Plays what of the confirmation was not yet played. Returns the settings, the winner first, and whether all has
-    come to an end."""
+    """Plays the confirmation runs that have not ended. Returns the confirmed settings, the winner first, and whether
+    all runs have ended."""
     experiment, folder = context.experiment, context.folder.below("confirm")
     if not seed_runs(experiment, outcomes, begun={}):
         return [], True
     folder.path.mkdir(exist_ok=True)
     with Journal(folder.journal, folder.segments()) as journal:
         begun = {name.rpartition("-")[0]: one.config["settings"] for name, one in journal.records.items()}
-        repeats = seed_runs(experiment, outcomes, begun)
-        names = [one.id for one in repeats]
+        runs = seed_runs(experiment, outcomes, begun)
+        names = [one.id for one in runs]
+        view.confirm(len({one.trial.trial for one in runs}), experiment.search.confirm_seeds)
         shared = {field.name: getattr(context, field.name) for field in fields(SearchContext)}
-        view.confirm(len({one.trial.trial for one in repeats}), experiment.search.confirm_seeds)
-        confirming = ConfirmContext(**{**shared, "folder": folder}, search=context.folder)
-        watch = SearchMonitor(confirming, journal, SearchBudget(journal), view)
-        concurrent = concurrent_trials(experiment, room)
-        trials = Suggestions(journal, SeedRunSearcher(repeats), watch.budget, folder, names, concurrent)
-        play_trials(watch, room, trials, FIFOScheduler())
-        return gather_results(repeats, watch.settle(), folder), watch.whole(names)
+        confirm_context = ConfirmContext(**{**shared, "folder": folder}, search=context.folder)
+        budget = SearchBudget(journal)
+        monitor = SearchMonitor(confirm_context, journal, budget, view)
+        concurrent = concurrent_trials(experiment, cluster)
+        trials = Suggestions(journal, SeedRunSearcher(runs), budget, folder, names, concurrent)
+        play_trials(monitor, cluster, trials, FIFOScheduler())
+        return gather_results(runs, monitor.close_runs(), folder), monitor.all_ended(names)

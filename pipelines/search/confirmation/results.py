@@ -1,4 +1,4 @@
-"""How a search's best settings did when they were played again: mean and spread over fresh seeds, and the winner."""
+"""Which settings are confirmed with which seeds, and their results: mean, standard deviation, winner."""
 
 from __future__ import annotations
 
@@ -16,94 +16,97 @@ from pipelines.settings import SearchExperiment
 
 @dataclass(frozen=True)
 class SeedRun:
-    """One setting to be played with one seed."""
+    """One trial's settings and one seed, to be played."""
 
     trial: Outcome
-    """The search's trial whose settings are repeated."""
+    """The trial of the search that has the settings."""
     seed: int
 
     @property
     def id(self) -> str:
-        """`TRIAL-SEED`: the same in every process, so that nothing is played or tracked twice."""
+        """`TRIAL-SEED`: the same in every process, so that no run is played or tracked twice."""
         return f"{self.trial.trial}-{self.seed}"
 
 
 @dataclass(frozen=True)
 class SeedResult:
-    """How one repeat went."""
+    """The result of one confirmation run."""
 
     id: str
     seed: int
     state: str
     step: int
     fid: float | None
-    """At the last round; None if the run did not get there."""
+    """At the last round; None if the run did not reach it."""
     best_fid: float | None
-    """The lowest of the run."""
+    """The lowest FID of the run."""
     checkpoint: str | None
 
     @property
     def ended(self) -> bool:
-        """Whether it will not go on."""
+        """Whether it is completed, stopped or failed."""
         return self.state in ENDED
 
 
 @dataclass(frozen=True)
 class ConfirmedTrial:
-    """One setting over its seeds, with the trial of the search that found it."""
+    """A trial of the search, and the runs of its settings with fresh seeds."""
 
     trial: Outcome
     runs: tuple[SeedResult, ...]
 
     @property
-    def whole(self) -> bool:
-        """Whether every seed has come to an end."""
+    def all_ended(self) -> bool:
+        """Whether the run of every seed has ended."""
         return all(run.ended for run in self.runs)
 
     @property
     def lost(self) -> list[int]:
-        """The seeds that did not reach the last round: they diverged or failed."""
+        """The seeds whose run ended before the last round, because it diverged or failed."""
         return [run.seed for run in self.runs if run.fid is None and run.ended]
 
     @property
     def fids(self) -> list[float]:
-        """The final FIDs, of the seeds that have one."""
+        """The final FIDs of the seeds that have one."""
         return [run.fid for run in self.runs if run.fid is not None]
 
     @property
     def family(self) -> str:
-        """Its name."""
+        """The name of its family."""
         return str(self.trial.settings["name"])
 
     @property
     def mean(self) -> float | None:
-        """Of the final FIDs."""
+        """The mean of the final FIDs."""
         return statistics.fmean(self.fids) if self.fids else None
 
     @property
     def sd(self) -> float | None:
-        """The sample standard deviation of the final FIDs (n - 1); None of fewer than two."""
+        """The sample standard deviation (n - 1) of the final FIDs; None if there are fewer than two."""
         return statistics.stdev(self.fids) if len(self.fids) > 1 else None
 
     @property
     def lowest(self) -> float | None:
-        """Of the final FIDs."""
+        """The lowest final FID."""
         return min(self.fids, default=None)
 
     @property
     def highest(self) -> float | None:
-        """Of the final FIDs."""
+        """The highest final FID."""
         return max(self.fids, default=None)
 
     @property
     def best_mean(self) -> float | None:
-        """The mean of each run's lowest FID, of the seeds that have a final one."""
+        """The mean of each run's lowest FID, over the seeds that have a final FID."""
         found = [run.best_fid for run in self.runs if run.fid is not None and run.best_fid is not None]
         return statistics.fmean(found) if found else None
 
     @property
     def typical(self) -> SeedResult:
-        """The run whose final FID is closest to the mean: an honest specimen, not the luckiest. There must be one."""
+        """The run whose final FID is closest to the mean, so that the samples shown are not the luckiest ones.
+
+        At least one run must have a final FID.
+        """
         mean = self.mean
         assert mean is not None
         return min((run for run in self.runs if run.fid is not None), key=lambda run: (abs(run.fid - mean), run.seed))  # type: ignore[operator]
@@ -118,7 +121,7 @@ class ConfirmedTrial:
 
 
 def fresh_seeds(seed: int, count: int) -> list[int]:
-    """`count` seeds, none of them `seed`, that follow from it; a longer list begins with the shorter one."""
+    """`count` seeds that are derived from `seed` and differ from it. A longer list begins with the shorter one."""
     draws = random.Random(f"confirm {seed}")
     found: list[int] = []
     while len(found) < count:
@@ -131,11 +134,10 @@ def fresh_seeds(seed: int, count: int) -> list[int]:
 def seed_runs(
     experiment: SearchExperiment, outcomes: Sequence[Outcome], begun: Mapping[str, dict[str, Any]]
 ) -> list[SeedRun]:
-    """What confirmation plays: the best settings (of each family with `search.compare`), each with every fresh seed.
+    """The runs of a confirmation: the best settings (of each family with `search.compare`), each with every fresh seed.
 
-    `begun`: trials whose settings were confirmed before, or began to be, with these settings. They stay, so that all
-    that is compared has the same seeds. (A population that went on since may have given the trial others.) Equal
-    settings are confirmed once.
+    `begun`: the settings of trials whose confirmation has begun. These trials stay in the confirmation, with these
+    settings: a resumed population may have given them others. Equal settings are confirmed once.
     """
     if experiment.search.confirm == 0:
         return []
@@ -157,31 +159,30 @@ def seed_runs(
     return [SeedRun(one, seed) for one in ranked(list(chosen.values())) for seed in seeds]
 
 
-def gather_results(repeats: Sequence[SeedRun], outcomes: Sequence[Outcome], folder: RunFolder) -> list[ConfirmedTrial]:
-    """The repeats' outcomes by setting, the winner first. `folder`: the confirmation's, where the runs lie."""
+def gather_results(planned: Sequence[SeedRun], outcomes: Sequence[Outcome], folder: RunFolder) -> list[ConfirmedTrial]:
+    """The results of the confirmation runs by trial, the winner first. `folder`: the confirmation's."""
     ended = {one.trial: one for one in outcomes}
     runs: dict[str, tuple[Outcome, list[SeedResult]]] = {}
-    for repeat in repeats:
-        now = ended.get(repeat.id)
-        _, of_setting = runs.setdefault(repeat.trial.trial, (repeat.trial, []))
-        of_setting.append(_repeated(repeat, now, folder))
-    return sorted((ConfirmedTrial(trial, tuple(of_setting)) for trial, of_setting in runs.values()), key=_rank)
+    for run in planned:
+        _, results = runs.setdefault(run.trial.trial, (run.trial, []))
+        results.append(_result(run, ended.get(run.id), folder))
+    return sorted((ConfirmedTrial(trial, tuple(results)) for trial, results in runs.values()), key=_rank)
 
 
 def winner_of(confirmed: Sequence[ConfirmedTrial]) -> ConfirmedTrial | None:
-    """The best mean, of the settings all of whose seeds have ended."""
-    sound = [one for one in sorted(confirmed, key=_rank) if one.whole and one.mean is not None]
+    """The settings with the best mean, of those whose runs have all ended."""
+    sound = [one for one in sorted(confirmed, key=_rank) if one.all_ended and one.mean is not None]
     return sound[0] if sound else None
 
 
 def _rank(one: ConfirmedTrial) -> tuple[bool, int, float, str]:
-    """Best mean first; a setting that lost a seed after those that lost none, however good its other seeds."""
+    """Best mean first, but settings with fewer lost seeds always before those with more."""
     return (one.mean is None, len(one.lost), one.mean or 0.0, one.trial.trial)
 
 
-def _repeated(repeat: SeedRun, now: Outcome | None, folder: RunFolder) -> SeedResult:
+def _result(run: SeedRun, now: Outcome | None, folder: RunFolder) -> SeedResult:
     if now is None:
-        return SeedResult(repeat.id, repeat.seed, "waiting", 0, None, None, None)
-    reached = now.state == "completed"
-    best = min((row["fid"] for row in folder.trial(repeat.id).rows() if "fid" in row), default=None)
-    return SeedResult(repeat.id, repeat.seed, now.state, now.step, now.fid if reached else None, best, now.checkpoint)
+        return SeedResult(run.id, run.seed, "waiting", 0, None, None, None)
+    final = now.fid if now.state == "completed" else None
+    best = min((row["fid"] for row in folder.trial(run.id).rows() if "fid" in row), default=None)
+    return SeedResult(run.id, run.seed, now.state, now.step, final, best, now.checkpoint)

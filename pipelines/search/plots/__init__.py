@@ -1,1 +1,1 @@
-"""What a search learned, as pictures."""
+"""Pictures of what a search has learned."""

@@ -1,4 +1,4 @@
-"""Box plots of FID by family, as the figures of "Are GANs Created Equal?" (Lucic et al. 2018)."""
+"""Box plots of FID by family, like the figures of "Are GANs Created Equal?" (Lucic et al. 2018)."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from pipelines.search._families import FamilyRow, family_table, fids_of
 from pipelines.search._outcome import Outcome
 from pipelines.search.confirmation.results import ConfirmedTrial
 from pipelines.search.plots._style import fid_axis, figure
-from pipelines.search.report.families import FamilyRow, family_table, fids_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -22,8 +22,11 @@ _MEAN = "#111111"
 def draw_boxes(
     outcomes: Sequence[Outcome], confirmed: Sequence[ConfirmedTrial], colours: Mapping[str, str]
 ) -> Figure | None:
-    """A box for each family's FIDs: quartiles and median, whiskers to the farthest within 1.5 times it, and a point
-    for each trial; and the mean of its best confirmed settings. None where no family has a FID."""
+    """A box for each family's FIDs, with a point for each trial and the mean of the best confirmed settings.
+
+    The box shows median and quartiles; its whiskers end at the last trial within 1.5 interquartile ranges. None if no
+    family has a FID.
+    """
     rows = {row.family: row for row in family_table(outcomes, confirmed)}
     fids = {family: fids_of(outcomes, family) for family in colours if family in rows}
     means = {family: row.mean for family, row in rows.items() if row.mean is not None}
@@ -57,7 +60,7 @@ def _label(row: FamilyRow) -> str:
 
 
 def _box(axes: Axes, place: int, values: Sequence[float], colour: str) -> None:
-    """The points are spread across the box by their rank, so that equal ones are seen."""
+    """One family's box. Its points are spread horizontally by rank, so that equal ones do not hide each other."""
     line = {"color": colour, "linewidth": 1.6}
     axes.boxplot(
         [list(values)],

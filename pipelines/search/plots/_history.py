@@ -1,4 +1,4 @@
-"""What a search's folder tells of each trial's course: its evaluations, in the order in which they were made."""
+"""The evaluations of all trials of a search in the order of time, read from its folder."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from pipelines.search._outcome import Outcome
 
 @dataclass(frozen=True)
 class Moment:
-    """An evaluation, or the end of what was played after the last one."""
+    """An evaluation of a trial, or the last row that it logged after its last evaluation."""
 
     trial: Outcome
     images: int
-    """Real images seen since the trial's moment before."""
+    """Real images seen since the trial's previous moment."""
     fid: float | None
     at: float
-    """When, by the clock of the file system."""
+    """The time of the sample grid's file, in seconds since the epoch."""
 
 
 @dataclass(frozen=True)
 class Point:
-    """An evaluation beside what the whole search had spent by then."""
+    """An evaluation, and the images that the whole search had seen by then."""
 
     trial: Outcome
     images: int
@@ -33,7 +33,7 @@ class Point:
 
 
 def points(folder: RunPaths, outcomes: Sequence[Outcome]) -> list[Point]:
-    """Every evaluation of a search, in order of time; what was played without one counts too."""
+    """All evaluations of a search in order of time. Images seen after a trial's last evaluation count too."""
     moments = sorted(
         (moment for one in outcomes for moment in _moments(folder.trial(one.trial), one)), key=lambda moment: moment.at
     )
@@ -46,7 +46,7 @@ def points(folder: RunPaths, outcomes: Sequence[Outcome]) -> list[Point]:
 
 
 def best_so_far(points: Sequence[Point]) -> list[Point]:
-    """The evaluations that were better than all before them. A trial that failed is never the best."""
+    """The evaluations that were better than all earlier ones. A failed trial is never the best."""
     found: list[Point] = []
     for point in points:
         if point.trial.state != "failed" and (not found or point.fid < found[-1].fid):
@@ -55,7 +55,7 @@ def best_so_far(points: Sequence[Point]) -> list[Point]:
 
 
 def _moments(folder: RunPaths, trial: Outcome) -> Iterator[Moment]:
-    """A trial's, in their order. An evaluation was made when its sample grid was written: a row has no time."""
+    """A trial's moments in order. Rows have no time, so an evaluation's time is that of its sample grid's file."""
     seen, at = 0, 0.0
     file = folder.path / "metrics.jsonl"
     if not file.is_file():

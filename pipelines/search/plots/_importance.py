@@ -1,4 +1,8 @@
-"""How much each hyper-parameter matters: functional analysis of variance (Hutter et al. 2014) through Optuna."""
+"""The importance of each hyper-parameter: functional analysis of variance (Hutter et al. 2014), computed by Optuna.
+
+The bars are drawn here, not by Optuna's `plot_param_importances`: that draws one study a figure, so no families side by
+side, draws bars however few trials there are, and changes Matplotlib's global style.
+"""
 
 from __future__ import annotations
 
@@ -16,24 +20,22 @@ if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
 
 LEAST_TRIALS = 16
-"""Of one family, with a FID each. Of a function of four fields in which one is by far the most important, fANOVA put it
-first for 9 of 20 seeds with 8 trials, 16 with 12, 19 with 16, and all with 24."""
+"""The fewest trials of one family, each with a FID, for which importance is shown. On a function of four fields, one of
+them by far the most important, fANOVA ranked that field first for 9 of 20 seeds with 8 trials, for 16 with 12 trials,
+19 with 16 and 20 with 24."""
 
 
 def importance(outcomes: Sequence[Outcome], space: Space) -> dict[str, float]:
-    """The share of the variance of log FID that each field of one family explains, largest first; they sum to 1.
+    """The fraction of the variance of log FID that each field of one family explains, largest first. They sum to 1.
 
-    Of the logarithm, because a few trials that go wrong would be all of the variance of FID. Empty with fewer than
-    LEAST_TRIALS trials that ended with a FID, or where FID or all settings are the same.
+    The logarithm is used because a few bad trials would dominate the variance of FID itself. Empty with fewer than
+    LEAST_TRIALS trials that ended with a FID, or if all FIDs or all settings are equal.
     """
     from optuna import create_study, logging
-    from optuna.importance import FanovaImportanceEvaluator
+    from optuna.importance import FanovaImportanceEvaluator, get_param_importances
     from optuna.trial import create_trial
 
     ended = ended_with_fid(outcomes, space)
-    distributions = {
-        name: _distribution(domain, [one.settings[name] for one in ended]) for name, domain in space.items()
-    }
     searched = [name for name in space if len({one.settings[name] for one in ended}) > 1]
     if len(ended) < LEAST_TRIALS or len({one.fid for one in ended}) == 1 or not searched:
         return {}
@@ -48,13 +50,11 @@ def importance(outcomes: Sequence[Outcome], space: Space) -> dict[str, float]:
                 value=math.log(max(one.fid or 0.0, 1e-9)),
             )
         )
-    found = FanovaImportanceEvaluator(seed=0).evaluate(study, params=searched)
-    total = sum(found.values())
-    return {name: value / total for name, value in sorted(found.items(), key=lambda item: -item[1])}
+    return get_param_importances(study, evaluator=FanovaImportanceEvaluator(seed=0), params=searched)
 
 
 def ended_with_fid(outcomes: Sequence[Outcome], space: Space) -> list[Outcome]:
-    """The trials that tell how good settings are: neither failed nor still under way."""
+    """The trials that are completed or stopped and have a FID and all fields of the space."""
     return [
         one
         for one in outcomes
@@ -63,7 +63,7 @@ def ended_with_fid(outcomes: Sequence[Outcome], space: Space) -> list[Outcome]:
 
 
 def _distribution(domain: Domain, values: Sequence[Any]) -> BaseDistribution:
-    """Widened to the values that were tried: start points may lie outside."""
+    """Optuna's form of a domain, widened to these values: start points may be outside the domain."""
     from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
     if isinstance(domain, Choice):
@@ -75,7 +75,7 @@ def _distribution(domain: Domain, values: Sequence[Any]) -> BaseDistribution:
 
 
 def draw_importance(outcomes: Sequence[Outcome], spaces: Mapping[str, Space], colours: dict[str, str]) -> Figure | None:
-    """Bars for each family; one with too few trials says so. None where that is all of them."""
+    """A panel of bars for each family, or a line that it has too few trials. None if all families have too few."""
     own = {name: [one for one in outcomes if one.settings["name"] == name] for name in spaces}
     found = {name: importance(own[name], space) for name, space in spaces.items() if space}
     if not any(found.values()):

@@ -1,4 +1,8 @@
-"""FID against each hyper-parameter that was searched."""
+"""FID against each hyper-parameter that was searched.
+
+It is drawn here, not by Optuna's `plot_slice`: that has a linear FID axis, one row of panels without sharing fields
+between families, no marks for stopped and failed trials, and it changes Matplotlib's global style.
+"""
 
 from __future__ import annotations
 
@@ -17,11 +21,11 @@ if TYPE_CHECKING:
 
 _COLUMNS = 3
 _TOP = 0.96
-"""Where failed trials stand: their height says nothing."""
+"""The height of failed trials, as a fraction of the axis: they have no meaningful FID."""
 
 
 def draw_panels(outcomes: Sequence[Outcome], spaces: Mapping[str, Space], colours: dict[str, str]) -> Figure | None:
-    """A panel for each field; families share the panel of a field that they share. None without a FID."""
+    """A panel for each field. Families that have a field in common share its panel. None without a FID."""
     fids = [one.fid for one in outcomes if one.fid is not None and one.state != "failed"]
     fields = list(dict.fromkeys(field for space in spaces.values() for field in space))
     fields = [field for field in fields if any(field in one.settings for one in outcomes)]
@@ -66,7 +70,7 @@ def _panel(
         if height is None:
             continue
         x = scale.place(one.settings[field])
-        if isinstance(scale.domain, Choice):  # side by side rather than on top of each other
+        if isinstance(scale.domain, Choice):  # spread out, so that equal values do not hide each other
             x += ((number * 7) % 11 - 5) / 5 * 0.25 / len(scale.domain.values)
         colour = families[one.settings["name"]] if families else states.get(one.state, "#444444")
         groups.setdefault((one.state, colour), []).append((x, height))

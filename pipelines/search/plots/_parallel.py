@@ -1,4 +1,8 @@
-"""Parallel coordinates: each trial a line through its settings to its FID."""
+"""Parallel coordinates: each trial is a line through its settings to its FID.
+
+It is drawn here, not by Optuna's `plot_parallel_coordinate`: that leaves out failed trials, has a linear FID axis, puts
+the fields of all families on one set of axes with `None` for those a trial lacks, and its tick labels hide the lines.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +27,7 @@ _FAILED: dict[str, Any] = {"color": "#999999", "linewidth": 1.0, "linestyle": (0
 
 
 def draw_parallel(outcomes: Sequence[Outcome], spaces: Mapping[str, Space]) -> Figure | None:
-    """A panel for each family, which has fields of its own. None without a FID."""
+    """A panel for each family, because families have different fields. None without a FID."""
     fids = [one.fid for one in outcomes if one.fid is not None and one.state != "failed"]
     families = [name for name in spaces if spaces[name] and any(one.settings["name"] == name for one in outcomes)]
     if not fids or not families:
@@ -54,7 +58,7 @@ def draw_parallel(outcomes: Sequence[Outcome], spaces: Mapping[str, Space]) -> F
 def _panel(
     axes: Axes, outcomes: Sequence[Outcome], scales: Mapping[str, Scale], norm: LogNorm, colours: Colormap
 ) -> None:
-    """The best trials last, on top of the others; a failed one is a broken grey line without a FID."""
+    """Draws the best trials last, on top of the others. A failed trial is a dashed grey line without a FID."""
     fields = [name for name in scales if name != "FID"]
     sound = [(one, one.fid) for one in outcomes if one.fid is not None and one.state != "failed"]
     whole = sorted(sound, key=lambda item: -item[1])

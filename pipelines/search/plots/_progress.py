@@ -16,7 +16,7 @@ _LINE = "#222222"
 
 
 def draw_progress(points: Sequence[Point], colours: dict[str, str]) -> Figure | None:
-    """A line of the best FID so far over all trials' evaluations. None without any."""
+    """A line of the best FID so far, and a point for each evaluation. None without an evaluation."""
     best = best_so_far(points)
     if not best:
         return None

@@ -15,7 +15,7 @@ from pipelines.runs import RunPaths
 from pipelines.search._outcome import Outcome, ranked
 
 BEST, FAILED = 64, 16
-"""How many trials of each kind have a place."""
+"""The largest number of sound and of failed trials on the sheet."""
 
 _COLUMNS = 8
 _SIDE = 202
@@ -26,13 +26,14 @@ _RED = (190, 30, 30)
 
 
 def draw_sheet(folder: RunPaths, outcomes: Sequence[Outcome], image_size: int | None) -> Image.Image | None:
-    """The last sample grid of the best trials, then those of failed ones, each with its FID and settings below.
+    """The last sample grids of the best trials, then of failed ones, each with its FID and settings below.
 
-    `image_size`: the side of a sample, of which a cell shows four by four; None where the grid is a scatter of points.
-    None if no trial has a grid.
+    `image_size`: the side of a sample in pixels, of which a cell shows 4x4; None if the grid is a scatter plot of
+    points. Returns None if no trial has a grid.
     """
-    told = ranked([one for one in outcomes if folder.trial(one.trial).pictures()])
-    sound, failed = [one for one in told if one.state != "failed"], [one for one in told if one.state == "failed"]
+    with_grid = ranked([one for one in outcomes if folder.trial(one.trial).pictures()])
+    sound = [one for one in with_grid if one.state != "failed"]
+    failed = [one for one in with_grid if one.state == "failed"]
     shown = sound[:BEST] + failed[:FAILED]
     if not shown:
         return None
@@ -42,7 +43,7 @@ def draw_sheet(folder: RunPaths, outcomes: Sequence[Outcome], image_size: int | 
     head = 2 * _LINE + _GAP
     sheet = Image.new("RGB", (columns * wide + _GAP, rows * tall + head), "white")
     draw = ImageDraw.Draw(sheet)
-    left_out = "" if len(shown) == len(told) else f" ({len(shown)} of {len(told)})"
+    left_out = "" if len(shown) == len(with_grid) else f" ({len(shown)} of {len(with_grid)})"
     draw.text((_GAP, _GAP), f"Samples of each trial, best FID first{left_out}", "black", _font(_TEXT + 3, bold=True))
     for place, one in enumerate(shown):
         left, top = _GAP + place % columns * wide, head + place // columns * tall
@@ -60,7 +61,7 @@ def _cell(picture: Path, image_size: int | None) -> Image.Image:
 
 
 def _caption(draw: ImageDraw.ImageDraw, one: Outcome, rank: int, left: int, top: int) -> None:
-    """The rank, FID and state, then the settings, as many as there is room for."""
+    """Rank, FID and state, then the settings that fit into the remaining lines."""
     failed = one.state == "failed"
     title = "failed" if failed else f"{rank}.  FID {number(one.fid)}"
     draw.text((left, top), title, _RED if failed else "black", _font(_TEXT, bold=True))
@@ -84,6 +85,6 @@ def _wrapped(draw: ImageDraw.ImageDraw, words: Sequence[str]) -> list[str]:
 
 @cache
 def _font(size: int, bold: bool = False) -> ImageFont.FreeTypeFont:
-    """The font that comes with Matplotlib, so that it is everywhere the same."""
+    """The font that comes with Matplotlib, so that it is the same on every machine."""
     font = font_manager.FontProperties(family="DejaVu Sans", weight="bold" if bold else "normal")
     return ImageFont.truetype(font_manager.findfont(font), size)

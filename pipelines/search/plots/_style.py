@@ -1,4 +1,4 @@
-"""How the pictures look: colours that the colour-blind tell apart, axes of FID and of a setting's domain."""
+"""The style of the pictures: colours for the colour-blind, axes of FID, axes of a setting's domain."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 DPI = 130
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7F3C8D", "#444444")
-"""Okabe and Ito's, less yellow, which is lost on white."""
+"""Okabe and Ito's palette without yellow, which is hard to see on white."""
 
 MARKERS = {"completed": "o", "stopped": "v", "interrupted": "s", "running": "s", "waiting": "s", "failed": "x"}
 
@@ -43,29 +43,29 @@ STYLE: dict[Any, Any] = {
 
 
 def figure(width: float, height: float) -> Figure:
-    """An empty figure, sides in inches; without pyplot, whose state is shared by all threads."""
+    """An empty figure, sides in inches. It is made without pyplot, whose state is global."""
     return Figure(figsize=(width, height), dpi=DPI, layout=ConstrainedLayoutEngine(w_pad=0.1, h_pad=0.08))
 
 
 def styled() -> Any:
-    """A context in which figures are filled and saved."""
+    """A context manager that applies the style. Figures are filled and saved inside it."""
     return rc_context(STYLE)
 
 
 def families_of(experiment: SearchExperiment) -> dict[str, str]:
-    """Each family's colour, the same in all pictures."""
+    """The colour of each family, the same in all pictures."""
     return {family.name: COLOURS[index % len(COLOURS)] for index, family in enumerate(experiment.families)}
 
 
 def fid_axis(axes: Axes, values: Sequence[float], which: str = "y") -> None:
-    """A logarithmic axis of FID that holds the values, with ticks that can be read."""
+    """Makes an axis logarithmic, with limits around these FIDs and a margin."""
     low, high = min(values), max(values)
-    room = max((high / low) ** 0.06, 1.03)
-    log_axis(axes, low / room, high * room, which)
+    margin = max((high / low) ** 0.06, 1.03)
+    log_axis(axes, low / margin, high * margin, which)
 
 
 def log_axis(axes: Axes, low: float, high: float, which: str) -> None:
-    """A logarithmic axis from low to high with three to six ticks."""
+    """Makes an axis logarithmic from `low` to `high`, with three to six ticks."""
     if which == "x":
         axis: Axis = axes.xaxis
         axes.set_xscale("log")
@@ -80,7 +80,7 @@ def log_axis(axes: Axes, low: float, high: float, which: str) -> None:
 
 
 def log_ticks(low: float, high: float) -> list[float]:
-    """Round numbers of a logarithmic range: powers of ten if there are enough, else what lies between them."""
+    """Round numbers in a logarithmic range: powers of ten if at least three fit, otherwise finer steps."""
     decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
     for parts in ((1,), (1, 3), (1, 2, 5)):
         ticks = [part * 10.0**power for power in decades for part in parts]
@@ -91,7 +91,7 @@ def log_ticks(low: float, high: float) -> list[float]:
 
 
 def plain(value: float) -> str:
-    """A tick's label: 0.01, 3e-4, 2000."""
+    """The label of a tick: 0.01, 3e-4, 2000."""
     return f"{value:.4g}" if 1e-3 <= abs(value) < 1000 or not value else _small_or_large(value)
 
 
@@ -111,7 +111,7 @@ def images_text(value: float) -> str:
 
 
 def state_handles(states: Sequence[str], colours: dict[str, str] | None = None) -> list[Line2D]:
-    """Legend entries of the markers of trials' states."""
+    """Legend entries for the markers of trial states."""
     return [
         Line2D([], [], color=(colours or {}).get(state, "#666666"), marker=MARKERS[state], linestyle="", label=state)
         for state in MARKERS
@@ -120,13 +120,13 @@ def state_handles(states: Sequence[str], colours: dict[str, str] | None = None) 
 
 
 def family_handles(colours: dict[str, str]) -> list[Line2D]:
-    """Legend entries of the families' colours."""
+    """Legend entries for the colours of families."""
     return [Line2D([], [], color=colour, marker="o", linestyle="", label=name) for name, colour in colours.items()]
 
 
 @dataclass(frozen=True)
 class Scale:
-    """Where the values of a setting lie on an axis from 0 to 1."""
+    """Maps the values of a setting to an axis from 0 to 1."""
 
     domain: Domain
     low: float
@@ -134,14 +134,14 @@ class Scale:
 
     @staticmethod
     def of(domain: Domain, values: Sequence[Any]) -> Scale:
-        """Of a domain, widened to the values that were tried: start points may lie outside."""
+        """The scale of a domain, widened to these values: start points may be outside the domain."""
         if isinstance(domain, Choice):
             tried = [value for value in dict.fromkeys(values) if value not in domain.values]
             return Scale(Choice((*domain.values, *tried)), 0.0, 1.0)
         return Scale(domain, min([domain.low, *values]), max([domain.high, *values]))
 
     def place(self, value: Any) -> float:
-        """From 0 to 1."""
+        """The position of a value, from 0 to 1."""
         if isinstance(self.domain, Choice):
             return (self.domain.values.index(value) + 0.5) / len(self.domain.values)
         if self.high == self.low:
@@ -152,11 +152,11 @@ class Scale:
 
     @property
     def log(self) -> bool:
-        """Whether the axis is logarithmic; not if a zero was tried."""
+        """Whether the axis is logarithmic. It is not if a value is zero."""
         return isinstance(self.domain, Range) and self.domain.log and self.low > 0
 
     def ticks(self) -> list[tuple[float, str]]:
-        """Places with their labels."""
+        """Positions of ticks with their labels."""
         if isinstance(self.domain, Choice):
             return [(self.place(value), str(value)) for value in self.domain.values]
         if self.high == self.low:

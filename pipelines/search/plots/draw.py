@@ -1,4 +1,4 @@
-"""What a search learned, as pictures in `NAME/learned/`; drawn from the search's folder, so at any time again."""
+"""Draws the pictures in `NAME/learned/` from the search's folder, at any time during a search or after it."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _LOG = logging.getLogger(__name__)
 
 
 def learned_folder(folder: RunPaths) -> Path:
-    """Where the pictures lie."""
+    """The folder of the pictures."""
     return folder.path / "learned"
 
 
@@ -42,12 +42,12 @@ def draw_learned(
     outcomes: Sequence[Outcome],
     confirmed: Sequence[ConfirmedTrial] = (),
 ) -> list[Path]:
-    """Draws what there is to draw of a search, ended or not, and returns the files:
+    """Draws all pictures of a search, whether it has ended or not, and returns the files:
 
     `progress.png` best FID against compute, `settings.png` FID against each hyper-parameter, `parallel.png` parallel
     coordinates, `importance.png` fANOVA, `samples.png` each trial's samples in order of FID, and, where families are
-    compared, `families.png`, their box plots. One that has too little to show is left out, and what an earlier call had
-    drawn of it is deleted.
+    compared, `families.png`, their box plots. A picture without enough trials is not drawn, and an earlier one is
+    deleted.
     """
     spaces, colours = experiment.spaces(), families_of(experiment)
     side = None if experiment.data.name in POINTS else experiment.data.image_size
@@ -64,7 +64,7 @@ def draw_learned(
 
 
 def _write(folder: RunPaths, drawn: Mapping[str, Figure | Image.Image | None]) -> list[Path]:
-    """Writes the pictures that there are, as `learned/NAME.png`, and deletes those that are no more."""
+    """Writes each picture as `learned/NAME.png`. Deletes the file of a picture that is None."""
     written = []
     for name, picture in drawn.items():
         path = learned_folder(folder) / f"{name}.png"
@@ -84,8 +84,8 @@ def try_to_draw(
     outcomes: Sequence[Outcome],
     confirmed: Sequence[ConfirmedTrial] = (),
 ) -> list[Path]:
-    """`draw_learned` at the end of a search, whose results must not be lost for want of a picture: an error is a line
-    on the screen, with its traceback in the log."""
+    """`draw_learned` at the end of a search. An error is only printed, with its traceback in the log: the search still
+    has to write its results."""
     try:
         return draw_learned(folder, experiment, outcomes, confirmed)
     except Exception as error:

@@ -1,4 +1,4 @@
-"""A trial's settings in as many characters as there is room for."""
+"""A trial's settings shortened to a given width."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from pipelines.search._outcome import short
 
 @dataclass(frozen=True)
 class Shortening:
-    """How settings are written: fields by these names, floats with `digits` significant digits."""
+    """How settings are shortened: each field's short name, and the significant digits of a float."""
 
     names: Mapping[str, str]
     digits: int
     family: bool
-    """Whether the family's name is written."""
+    """Whether a line begins with the family's name."""
 
     def line(self, settings: Mapping[str, Any]) -> str:
         """`wgan_gp lr=3e-4 b1=.5`."""
@@ -26,7 +26,7 @@ class Shortening:
 
     @property
     def legend(self) -> str:
-        """What the shortened names stand for, nothing if none is shortened."""
+        """The full names of shortened fields; empty if none is shortened."""
         return ", ".join(f"{brief}: {name}" for name, brief in self.names.items() if brief != name)
 
     def _value(self, value: Any) -> str:
@@ -39,8 +39,8 @@ class Shortening:
         return re.sub(r"e-0?", "e-", re.sub(r"\.0e", "e", f"{value:.{self.digits - 1}e}"))
 
 
-def shortest_that_fits(settings: Sequence[Mapping[str, Any]], room: int) -> Shortening:
-    """The most that fits into `room` characters for all of them; if nothing does, the shortest there is."""
+def fitting(settings: Sequence[Mapping[str, Any]], width: int) -> Shortening:
+    """The longest form in which all settings fit into `width` characters; the shortest one if none does."""
     names = list(dict.fromkeys(name for one in settings for name in one if name != "name"))
     same_family = len({one["name"] for one in settings}) == 1
     full = {name: name for name in names}
@@ -50,11 +50,11 @@ def shortest_that_fits(settings: Sequence[Mapping[str, Any]], room: int) -> Shor
         Shortening(_brief(names), 2, family=not same_family),
         Shortening(_brief(names), 1, family=not same_family),
     ]
-    return next((way for way in ways if all(len(way.line(one)) <= room for one in settings)), ways[-1])
+    return next((way for way in ways if all(len(way.line(one)) <= width for one in settings)), ways[-1])
 
 
 def _brief(names: Sequence[str]) -> dict[str, str]:
-    """`n_critic` as nc, `beta1` as b1; a name of up to four letters stays, and so do two that would be the same."""
+    """`n_critic` as nc, `beta1` as b1. A name of up to four letters stays, and so do names with equal short names."""
     brief = {name: name if len(name) <= 4 else _initials(name) for name in names}
     return {name: one if list(brief.values()).count(one) == 1 else name for name, one in brief.items()}
 

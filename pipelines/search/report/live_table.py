@@ -1,4 +1,4 @@
-"""A search on the screen: a live table of its trials, or lines where there is no terminal."""
+"""A search on the screen: a live table of its trials, or lines without a terminal."""
 
 from __future__ import annotations
 
@@ -14,27 +14,25 @@ from rich.text import Text
 
 from pipelines.console import duration, number, say
 from pipelines.search._outcome import Outcome, best_of, ranked
-from pipelines.search.report._eta import Ladder, assumption, shares, trials_left
-from pipelines.search.report._shorten import Shortening, shortest_that_fits
+from pipelines.search.report._eta import Ladder, assumption, trials_left, work_done
+from pipelines.search.report._shorten import Shortening, fitting
 from pipelines.settings import SearchExperiment
 
 STATUS_SECONDS = 60.0
-"""Without a terminal, the line that says how the search stands comes this often."""
+"""How often a status line is printed without a terminal."""
 
 _NARROW = 120
-"""Below this many columns warning signs and reasons stand below the table."""
+"""On a screen of fewer columns, warning signs and reasons are printed below the table."""
 
 _MOST_NOTES = 4
 
 _FOOT = 3
-"""Lines below the table: trials without a row, shortened names, what the ETA assumes."""
+"""Lines below the table: hidden trials, shortened names, the ETA's assumption."""
 
 
 class SearchView:
-    """The trials of a search, the best so far, the time left and the budgets.
-
-    `clock`: seconds that only grow.
-    """
+    """Shows the trials of a search, the best so far, the time left and the budgets. `clock`: a monotonic clock in
+    seconds."""
 
     def __init__(
         self, console: Console, experiment: SearchExperiment, clock: Callable[[], float] = time.monotonic
@@ -43,7 +41,7 @@ class SearchView:
         self.ladder = Ladder.of(experiment)
         self.rows: dict[str, Outcome] = {}
         self.before: dict[str, Outcome] = {}
-        """How the trials of a resumed search stood: their work was not done in this sitting."""
+        """The trials of a resumed search as they were at the start: their work was done by earlier drivers."""
         self.total, self.scheduler, self.about = self.search.trials, self.search.scheduler, ""
         self.images, self.earlier = 0, 0.0
         self.began = self.said = clock()
@@ -67,12 +65,12 @@ class SearchView:
             self.live.stop()
 
     def restore(self, known: Sequence[Outcome]) -> None:
-        """The trials of a search that is gone on with, as they stood."""
+        """Adds the trials of a resumed search."""
         self.before = {one.trial: one for one in known}
         self.rows = {**self.before, **self.rows}
 
     def update(self, now: Outcome) -> None:
-        """A trial started, was evaluated or ended; without a terminal, the end is a line."""
+        """A trial has started, was evaluated, or has ended. Without a terminal, prints a line when it ends."""
         before = self.rows.get(now.trial)
         self.rows[now.trial] = now
         if not self.console.is_terminal and now.ended and not (before and before.ended):
@@ -81,7 +79,7 @@ class SearchView:
             say(self.console, f"{line}  {now.state}{note}")
 
     def confirm(self, settings: int, seeds: int) -> None:
-        """The search's trials have ended: from here on the rows are its best settings, played again to the end."""
+        """The confirmation starts: from now on the rows are its runs."""
         self.about = f"confirming {settings} settings x {seeds} seeds: "
         self.total, self.scheduler, self.rows, self.before = settings * seeds, "none", {}, {}
         self.began = self.said = self.clock()
@@ -90,9 +88,9 @@ class SearchView:
             say(self.console, self.about.removesuffix(": "))
 
     def tick(self, images: int, seconds: float) -> None:
-        """To be called often: without a terminal, says each minute how the search stands.
+        """Called often. Without a terminal, prints a status line each minute.
 
-        `images`: real images that all trials have seen; `seconds`: that the search has run, earlier sittings included.
+        `images`: real images that all trials have seen; `seconds`: how long the search has run, under all its drivers.
         """
         self.images = images
         self.earlier = max(seconds - (self.clock() - self.began), 0.0)
@@ -105,19 +103,19 @@ class SearchView:
         say(self.console, ", ".join([self._counts(), self._best(), self._times()]))
 
     def table(self) -> RenderableType:
-        """What a terminal shows: no more lines than it has, running trials first, then the best."""
+        """The table for a terminal, no longer than the screen: running trials first, then the best."""
         rows = sorted(ranked(list(self.rows.values())), key=lambda one: one.ended or one.state == "waiting")
         head = [f"{self._counts()}, {self._times()}", self._best()]
         noted = sorted((one for one in rows if _note(one)), key=lambda one: one.state != "failed")
         notes = [f"{one.trial}  {_note(one)}" for one in noted] if self._narrow else []
         more = len(notes) - _MOST_NOTES
         notes = notes[:_MOST_NOTES] + [f"more with notes: {more}"] * (more > 0)
-        free = self.console.height - self._lines(head) - 2  # the columns' headings, and the cursor's line
+        free = self.console.height - self._lines(head) - 2  # the column headings and the cursor's line
         if free < 12:
             notes = []
-        room = max(free - len(notes) - (_FOOT if free >= 12 else 0), 1)
-        table, shortening = self._rows(rows[:room])
-        hidden = [f"trials without a row: {len(rows) - room}"] * (len(rows) > room)
+        height = max(free - len(notes) - (_FOOT if free >= 12 else 0), 1)
+        table, shortening = self._rows(rows[:height])
+        hidden = [f"trials without a row: {len(rows) - height}"] * (len(rows) > height)
         foot = [*hidden, shortening.legend, assumption(self.scheduler)] if free >= 12 else []
         return Group(*map(Text, head), table, *_lines(notes, "yellow"), *_lines(foot, "dim"))
 
@@ -129,7 +127,7 @@ class SearchView:
         return sum(-(-len(line) // self.console.width) for line in head)
 
     def _rows(self, rows: Sequence[Outcome]) -> tuple[Table, Shortening]:
-        """The table, and how its settings were shortened to fit."""
+        """The table, and how its settings are shortened to fit."""
         ends = {one.last_step for one in rows}
         step = f"step/{ends.pop()}" if len(ends) == 1 else "step"
         rate = "img/s" if self._narrow else "images/s"
@@ -138,12 +136,12 @@ class SearchView:
         fixed = [max(map(len, column)) for column in zip(headings, *cells, strict=True)]
         notes = 0 if self._narrow else min(fixed[-1], self.console.width // 4) + 1
         others = [width for heading, width in zip(headings, fixed, strict=True) if heading not in ("settings", "notes")]
-        room = max(self.console.width - sum(others) - len(others) - notes - 1, 8)
-        shortening = shortest_that_fits([one.settings for one in rows], room)
+        widest = max(self.console.width - sum(others) - len(others) - notes - 1, 8)
+        shortening = fitting([one.settings for one in rows], widest)
         table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False, header_style="bold")
         for heading in headings:
             right = heading in (step, "FID", "rung", rate)
-            width = room if heading == "settings" else None
+            width = widest if heading == "settings" else None
             table.add_column(
                 heading, justify="right" if right else "left", no_wrap=True, overflow="ellipsis", max_width=width
             )
@@ -155,7 +153,7 @@ class SearchView:
         return table, shortening
 
     def _cells(self, one: Outcome, with_end: bool) -> list[str]:
-        """All of a row but the settings; the step with the trial's last one unless all trials have the same."""
+        """A row without its settings. `with_end`: the step is written with the trial's last step."""
         rungs = len(self.ladder.rungs)
         rung = f"{self.ladder.passed(one)}/{rungs}" if rungs else "-"
         rate = "-" if one.images_per_second is None else f"{one.images_per_second:.0f}"
@@ -169,9 +167,9 @@ class SearchView:
     def _counts(self) -> str:
         rows = list(self.rows.values())
         states = Counter(one.state for one in rows)
-        told = ", ".join(f"{states[state]} {state}" for state in ("running", "stopped", "failed") if states[state])
+        by_state = ", ".join(f"{states[state]} {state}" for state in ("running", "stopped", "failed") if states[state])
         ended = f"{sum(one.ended for one in rows)}/{self.total} {'runs' if self.about else 'trials'}"
-        return f"{self.about}{ended}" + (f" ({told})" if told else "")
+        return f"{self.about}{ended}" + (f" ({by_state})" if by_state else "")
 
     def _best(self) -> str:
         best = best_of(list(self.rows.values()))
@@ -188,29 +186,29 @@ class SearchView:
     def _times(self) -> str:
         left = self.seconds_left()
         of = "" if self._hours is None else f" of {self._hours:g} h"
-        told = [f"{duration(self.earlier + self.clock() - self.began)}{of} elapsed"]
+        parts = [f"{duration(self.earlier + self.clock() - self.began)}{of} elapsed"]
         if self._images is not None:
-            told.append(f"{self.images:,} of {self._images:,} images")
-        return ", ".join([*told, *([] if left is None else [f"ETA {duration(left)}"])])
+            parts.append(f"{self.images:,} of {self._images:,} images")
+        return ", ".join([*parts, *([] if left is None else [f"ETA {duration(left)}"])])
 
     def seconds_left(self) -> float | None:
-        """At the pace of this sitting, and no longer than the budgets last; None while nothing is done."""
+        """At the pace of this driver, and no longer than the budgets last. None until some work is done."""
         rows, elapsed = list(self.rows.values()), self.clock() - self.began
-        done = shares(rows) - shares(list(self.before.values()))
+        done = work_done(rows) - work_done(list(self.before.values()))
         if done <= 0 or elapsed <= 0:
             return None
         left = trials_left(rows, self.total, self.scheduler, self.ladder) * elapsed / done
         if self._hours is not None:
             left = min(left, max(self._hours * 3600 - self.earlier - elapsed, 0.0))
         if self._images is not None and self.images:
-            share = max(self._images - self.images, 0) / self.images
-            left = min(left, share * shares(rows) * elapsed / done)
+            unspent = max(self._images - self.images, 0) / self.images
+            left = min(left, unspent * work_done(rows) * elapsed / done)
         return left
 
 
 def _note(one: Outcome) -> str:
-    """Why a trial failed, and what it was warned of."""
-    return "; ".join(told for told in (one.reason if one.state == "failed" else "", one.signs) if told)
+    """Why a trial failed, and its warning signs."""
+    return "; ".join(part for part in (one.reason if one.state == "failed" else "", one.signs) if part)
 
 
 def _lines(lines: Sequence[str], style: str) -> list[Text]:

@@ -1,1 +1,1 @@
-"""The trials of a search: what Ray Tune draws, plays and stops."""
+"""The trials of a search on Ray Tune."""

@@ -3,33 +3,39 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from infra.cluster import Cluster
 from pipelines.runs import RunFolder, lineage_tags
-from pipelines.settings import SearchExperiment, WorkerResources
+from pipelines.settings import SearchExperiment, WorkerResources, check_capacity, trial_resources
 from pipelines.tracking.target import TrackingTarget
+
+if TYPE_CHECKING:
+    from pipelines.search._parent_run import ParentRun
 
 
 @dataclass(frozen=True)
 class SearchContext:
-    """What all trials of a search share."""
+    """What all trials of a search share. It is sent to each trial's worker."""
 
     experiment: SearchExperiment
     folder: RunFolder
     reference: bytes
+    """The reference statistics, serialized."""
     tracking_uri: str
     tracking_experiment: str
     parent: str
+    """The id of the search's own run in MLflow."""
     tags: dict[str, str]
-    shares: WorkerResources
+    resources: WorkerResources
 
     def target(self, trial_id: str) -> TrackingTarget:
-        """The child run of a trial."""
+        """A trial's run in MLflow."""
         own = {"ganfleet.trial": trial_id, **lineage_tags(self.folder.trial(trial_id))}
         return self.child("trial", self.folder, trial_id, own)
 
     def child(self, kind: str, search: RunFolder, path: str, own: dict[str, str]) -> TrackingTarget:
-        """A child of the search's run, with tags of its own."""
+        """A child of the search's run in MLflow. `path`: below the search's name; `own`: tags of this child only."""
         name = search.path.name
         return TrackingTarget(
             self.tracking_uri,
@@ -42,7 +48,24 @@ class SearchContext:
         )
 
     def constants(self, settings: dict[str, Any]) -> dict[str, float]:
-        """Under population-based training the settings of the time, as metrics: MLflow's params never change."""
+        """The current settings as metrics, under population-based training: params cannot change in MLflow."""
         if self.experiment.search.scheduler != "pbt":
             return {}
         return {f"hyper/{name}": value for name, value in settings.items() if isinstance(value, (int, float))}
+
+
+def search_context(
+    experiment: SearchExperiment, folder: RunFolder, reference: bytes, parent: ParentRun, cluster: Cluster
+) -> SearchContext:
+    """The context of a search on a cluster. Raises SettingsError if the cluster is too small."""
+    check_capacity(experiment, cluster)
+    return SearchContext(
+        experiment,
+        folder,
+        reference,
+        parent.uri,
+        parent.experiment_id,
+        parent.run_id,
+        parent.tags,
+        trial_resources(experiment, cluster),
+    )

@@ -1,4 +1,4 @@
-"""Follows a search from its driver: its rows on the screen, the end of each trial's run in MLflow."""
+"""The driver's view of the trials: the table on the screen, budgets, the end of each trial's run in MLflow."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from ray import tune
 from infra.stores.protocol import StoreError
 from pipelines.runs import Pointer
 from pipelines.search._budget import SearchBudget
-from pipelines.search._curve import Curve
 from pipelines.search._journal import BUDGET, Journal, Record
 from pipelines.search._outcome import Outcome, outcome_of
+from pipelines.search._parent_run import ParentRun
 from pipelines.search.report.live_table import SearchView
 from pipelines.search.trials.context import SearchContext
 from pipelines.settings import SearchExperiment
@@ -24,7 +24,7 @@ from pipelines.tracking.runs import State, catch_up, close
 
 
 class SearchMonitor:
-    """What the driver knows of the trials, by the journal."""
+    """Follows the trials by the journal. `parent`: gets the search's curve; None for a confirmation."""
 
     def __init__(
         self,
@@ -32,70 +32,70 @@ class SearchMonitor:
         journal: Journal,
         budget: SearchBudget,
         view: SearchView,
-        curve: Curve | None = None,
+        parent: ParentRun | None = None,
     ) -> None:
         self.context, self.journal, self.budget, self.view = context, journal, budget, view
-        self._curve, self._retry = curve, TrackingRetry()
+        self._parent, self._retry = parent, TrackingRetry()
         self.trials: Sequence[Any] = ()
-        """Tune's own, of this process."""
+        """Tune's trials in this process."""
         self.running: set[str] = set()
         view.restore([self.outcome(trial) for trial in journal.records])
 
     def outcome(self, trial: str) -> Outcome:
-        """How a trial stands."""
+        """The state of a trial."""
         now = outcome_of(self.journal.records[trial], longest(self.context.experiment), self.context.folder)
         return replace(now, state="running") if trial in self.running and not now.ended else now
 
     def show(self, trial: str) -> None:
-        """Brings a trial's row up to date."""
+        """Updates a trial's row on the screen."""
         self.view.update(self.outcome(trial))
 
-    def start(self, trial: Any) -> None:
-        """A trial of Tune's begins, or goes on: under population-based training perhaps as another."""
+    def trial_started(self, trial: Any) -> None:
+        """A Tune trial starts or resumes. Population-based training may have given it other settings and weights."""
         record = self.journal.records[trial.trial_id]
         if trial.config != record.config:
             self.journal.exploit(record.trial, trial.config, vars(_pointer(trial)))
         self.running.add(record.trial)
         self.show(record.trial)
 
-    def ended(self, trial: str) -> None:
-        """Tune has ended a trial. If its store is away the rest is left to `settle`: Tune would take the error for one
-        of the trial."""
+    def trial_ended(self, trial: str) -> None:
+        """Tune has ended a trial. If its store is unavailable, `close_runs` does the rest later: Tune would take the
+        error for a failure of the trial."""
         with suppress(StoreError):
-            self.finish(trial)
+            self._close_run(trial)
 
-    def finish(self, trial: str) -> None:
-        """Ends a trial's run in MLflow, with its final checkpoint."""
+    def _close_run(self, trial: str) -> None:
+        """Ends a trial's run in MLflow, with its final checkpoint, and deletes what is no longer needed."""
         self.running.discard(trial)
         now, record = self.outcome(trial), self.journal.records[trial]
         self.view.update(now)
         folder = self.context.folder.trial(trial)
-        folder.bring(now.step or None)
-        closed = not folder.experiment.is_file() or self._retry.attempt(lambda: self._close(record, now))
+        folder.refresh(now.step or None)
+        closed = not folder.experiment.is_file() or self._retry.attempt(lambda: self._send_end(record, now))
         if now.ended:
-            folder.discard_after(now.step)  # a group of workers runs ahead of what it reports
-            if self.context.experiment.search.scheduler != "pbt":  # else others may still want its weights
+            folder.discard_after(now.step)  # a worker group trains on after its last report
+            if self.context.experiment.search.scheduler != "pbt":  # another trial may still take its weights
                 folder.prune(keep=1)
             if closed:
                 self.journal.closed(trial)
-        if now.ended and self._curve is not None:
-            self._draw(self._curve)
+        if now.ended and self._parent is not None:
+            self._add_point(self._parent)
 
-    def _draw(self, curve: Curve) -> None:
+    def _add_point(self, parent: ParentRun) -> None:
         outcomes, images = [self.outcome(trial) for trial in self.journal.records], self.journal.images
-        self._retry.attempt(lambda: curve.tell(outcomes, images))
+        self._retry.attempt(lambda: parent.add_point(outcomes, images))
 
-    def _close(self, record: Record, now: Outcome) -> None:
+    def _send_end(self, record: Record, now: Outcome) -> None:
         folder, experiment = self.context.folder.trial(record.trial), self.context.experiment
         state: State = now.state if now.ended else "interrupted"  # type: ignore[assignment]
         settings = experiment.trial(record.config["settings"], record.config.get("seed"))
         close(self.context.target(record.trial), settings, folder, state, now.checkpoint, now.reason)
 
-    def settle(self) -> list[Outcome]:
-        """Ends the runs that are still open in MLflow, whoever left them so. Returns how each trial stands.
+    def close_runs(self) -> list[Outcome]:
+        """Ends all runs that are still open in MLflow, those of earlier drivers too. Returns the state of each trial.
 
-        A trial that has not ended is interrupted, and will go on; when the budget is spent it is stopped. What MLflow
-        lacks, because it is away, is noted.
+        A trial that has not ended is interrupted and can be resumed; once the budget is spent it is stopped. If MLflow
+        is unavailable, a note in the search's folder says that it lacks some runs.
         """
         self.running.clear()
         self._retry.start_final_minute()
@@ -105,80 +105,82 @@ class SearchMonitor:
                 self.journal.end(record.trial, "stopped", BUDGET)
             folder = self.context.folder.trial(record.trial)
             if not self.journal.records[record.trial].closed:
-                self.finish(record.trial)
+                self._close_run(record.trial)
             else:
-                folder.bring()
+                folder.refresh()
                 if self.context.experiment.compute.workers > 1:
                     self._catch_up(record.trial)
             now = self.outcome(record.trial)
             if now.ended:
                 folder.prune(keep=1)
             outcomes.append(now if now.ended else replace(now, state="interrupted"))
-        self._note_owed()
+        self._note_untracked()
         return outcomes
 
     def _catch_up(self, trial: str) -> None:
         folder = self.context.folder.trial(trial)
         self._retry.attempt(lambda: catch_up(self.context.target(trial), folder))
 
-    def _note_owed(self) -> None:
+    def _note_untracked(self) -> None:
         untracked = UntrackedNote(self.context.folder)
         if any(record.ended and not record.closed for record in self.journal.records.values()):
             untracked.write(self._retry.error)
         else:
             untracked.clear()
 
-    def whole(self, names: Sequence[str]) -> bool:
-        """Whether all trials of these names have ended, or, once the budget is spent, those of them that began."""
+    def all_ended(self, names: Sequence[str]) -> bool:
+        """Whether all trials of these names have ended. Once the budget is spent, those that never started count as
+        ended."""
         known = [self.journal.records[name] for name in names if name in self.journal.records]
         return all(record.ended for record in known) and (len(known) == len(names) or self.budget.spent())
 
 
 def _pointer(trial: Any) -> Pointer:
-    """What a trial of Tune's goes on from."""
+    """Where a Tune trial resumes from."""
     with trial.checkpoint.as_directory() as folder:
         return Pointer.read(Path(folder))
 
 
 class TuneCallbacks(tune.Callback):
-    """What Tune calls. Tune pickles it; the watch of this process is not."""
+    """Passes Tune's calls to the monitor of this process, which is a class variable because Tune pickles callbacks."""
 
-    watch: ClassVar[SearchMonitor]
+    monitor: ClassVar[SearchMonitor]
 
     def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
-        self.watch.trials = trials
-        self.watch.journal.tick()
-        self.watch.view.tick(self.watch.journal.images, self.watch.journal.seconds)
+        self.monitor.trials = trials
+        self.monitor.journal.tick()
+        self.monitor.view.tick(self.monitor.journal.images, self.monitor.journal.seconds)
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        self.watch.start(trial)
+        self.monitor.trial_started(trial)
 
     def on_trial_result(
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
     ) -> None:
-        self.watch.show(trial.trial_id)
+        self.monitor.show(trial.trial_id)
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        self.watch.ended(trial.trial_id)
+        self.monitor.trial_ended(trial.trial_id)
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        self.watch.ended(trial.trial_id)
+        self.monitor.trial_ended(trial.trial_id)
 
 
 class SpentBudget(tune.Stopper):
-    """Stops trials at their next evaluation once the budget is spent; those that are paused, once none runs."""
+    """Once the budget is spent, stops running trials at their next evaluation, and paused ones when none runs."""
 
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
-        spent = TuneCallbacks.watch.budget.spent()
+        budget = TuneCallbacks.monitor.budget
+        spent = budget.spent()
         if spent and not result.get("done"):
-            TuneCallbacks.watch.budget.stopped.add(trial_id)
+            budget.stopped.add(trial_id)
         return spent
 
     def stop_all(self) -> bool:
-        watch = TuneCallbacks.watch
-        return watch.budget.spent() and all(trial.status != "RUNNING" for trial in watch.trials)
+        monitor = TuneCallbacks.monitor
+        return monitor.budget.spent() and all(trial.status != "RUNNING" for trial in monitor.trials)
 
 
 def longest(experiment: SearchExperiment) -> int:
-    """The generator update at which the longest trial's budget ends (one critic step a round)."""
+    """The generator update at which the longest trial's budget ends: that of a trial with `n_critic=1`."""
     return experiment.budget.last_round(experiment.data.batch_size)

@@ -1,7 +1,7 @@
-"""Where Ray Tune gets a search's trials from: first those that an earlier driver left unfinished, then the sampler's.
+"""Gives Ray Tune the trials of a search: first those that an earlier driver left unfinished, then the sampler's.
 
-A sampler's state is not stored. It is asked and told again all that the journal says, in the same order: with its
-seed it is then where it was.
+A sampler's state is not stored. All suggestions and results in the journal are replayed to a new sampler, in the same
+order: with the same seed it is then in the same state.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _LOG = logging.getLogger(__name__)
 
 
 class Suggestions(SearchAlgorithm):
-    """The trials of these names in their order, `concurrent` at once; the searcher says what each plays."""
+    """The trials of these names in order, at most `concurrent` at once, with settings from the searcher."""
 
     def __init__(
         self,
@@ -47,17 +47,17 @@ class Suggestions(SearchAlgorithm):
         self._names, self._concurrent = set(names), concurrent
         self._live: dict[str, TuneTrial] = {}
         self._parser = make_parser()
-        self._strangers = _tell_again(searcher, journal.past)
+        self._strangers = _replay(searcher, journal.past)
         for record in list(journal.records.values()):
-            goes_on = record.lost or (record.state == "stopped" and record.reason == BUDGET)
-            if goes_on and not budget.spent():
+            resumes = record.lost or (record.state == "stopped" and record.reason == BUDGET)
+            if resumes and not budget.spent():
                 journal.reopen(record.trial)
         begun = [record for record in journal.records.values() if record.trial in self._names]
         self._unfinished = deque(record for record in begun if not record.ended)
         self._fresh = deque(name for name in names if name not in journal.records)
 
     def __getstate__(self) -> dict[str, Any]:
-        """Tune pickles its tuner; nobody reads it."""
+        """Tune pickles its tuner, but nobody reads the pickle."""
         return {}
 
     @property
@@ -72,7 +72,7 @@ class Suggestions(SearchAlgorithm):
         return True
 
     def add_configurations(self, experiments: Any) -> None:
-        """Tune's own settings, which all trials share."""
+        """Tune passes the settings that its trials share."""
         (experiment,) = experiments
         self._spec = experiment.spec
 
@@ -80,14 +80,14 @@ class Suggestions(SearchAlgorithm):
         return self._finished or not (self._unfinished or self._fresh) or self._spending.spent()
 
     def next_trial(self) -> TuneTrial | None:
-        """The next trial if there is room for one. A paused trial takes no room: its scheduler may wait for others."""
+        """The next trial, if fewer than `concurrent` are active. Paused trials are not: they may wait for others."""
         active = sum(trial.status in (TuneTrial.PENDING, TuneTrial.RUNNING) for trial in self._live.values())
         if self.is_finished() or active >= self._concurrent:
             return None
         if self._unfinished:
-            return self._tunes(self._unfinished.popleft())
+            return self._tune_trial(self._unfinished.popleft())
         config = self._searcher.suggest(self._fresh[0])
-        return None if config is None else self._tunes(self._journal.begin(self._fresh.popleft(), config))
+        return None if config is None else self._tune_trial(self._journal.begin(self._fresh.popleft(), config))
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         kept = scalars(result)
@@ -97,29 +97,29 @@ class Suggestions(SearchAlgorithm):
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         trial, record = self._live.pop(trial_id), self._journal.records[trial_id]
-        if result and FULL_DISK in result:  # it goes on when the search does
+        if result and FULL_DISK in result:  # the trial resumes with the search
             self._journal.give_up(FullDiskError(result[FULL_DISK]))
         if error:
-            self._journal.end(trial_id, "failed", _said(trial), lost=True)
+            self._journal.end(trial_id, "failed", _error_of(trial), lost=True)
         elif result and FAILED in result:
             seen = scalars(result) if math.isfinite(result[METRIC]) else None
             self._journal.end(trial_id, "failed", result[FAILED], seen)
         elif trial_id in self._spending.stopped:
             self._journal.end(trial_id, "stopped", BUDGET, scalars(result) if result else None)
-        else:  # a scheduler that ends a paused trial gives no result
+        else:  # Tune gives no result if a scheduler stops a paused trial
             last = scalars(result) if result else record.result or {}
             done = last.get("step", 0) >= last.get("last_step", math.inf)
             self._journal.end(trial_id, "completed" if done else "stopped", "" if done else EARLY, last or None)
         if trial_id not in self._strangers:
-            _tell_end(self._searcher, self._journal.records[trial_id])
+            _report_end(self._searcher, self._journal.records[trial_id])
 
-    def _tunes(self, record: Record) -> TuneTrial:
-        """Tune's trial, which goes on from where the record points."""
+    def _tune_trial(self, record: Record) -> TuneTrial:
+        """A Tune trial that starts at the record's pointer."""
         spec = {**copy.deepcopy(self._spec), "config": copy.deepcopy(record.config)}
         if record.pointer is not None:
             folder = self._folder.trial(record.trial)
             spec["restore"] = str(Pointer(**record.pointer).write(pointer_file(folder).parent))
-            folder.put(pointer_file(folder))
+            folder.upload(pointer_file(folder))
         trial = create_trial_from_spec(
             spec, self._parser, evaluated_params={}, experiment_tag=record.trial, trial_id=record.trial
         )
@@ -128,9 +128,11 @@ class Suggestions(SearchAlgorithm):
         return trial
 
 
-def _tell_end(searcher: Searcher, record: Record) -> None:
-    """Failing is the worst that settings can do. (Optuna forgets a trial that it is told has failed, and would draw
-    its neighbours again.) Of a trial that goes on when it can, nothing is said."""
+def _report_end(searcher: Searcher, record: Record) -> None:
+    """Reports the end of a trial to the sampler, unless the trial may resume.
+
+    A failed trial gets an infinite FID: Optuna ignores trials with state FAIL and would suggest similar settings again.
+    """
     if record.lost or record.reason == BUDGET:
         return
     if record.state == "failed":
@@ -139,9 +141,12 @@ def _tell_end(searcher: Searcher, record: Record) -> None:
         searcher.on_trial_complete(record.trial, dict(record.result) if record.result else None)
 
 
-def _tell_again(searcher: Searcher, past: Iterable[Mapping[str, Any]]) -> set[str]:
-    """Returns the trials that are drawn with other settings now, as by another version of a sampler's package: it is
-    told no more of them, for it would learn what was never played."""
+def _replay(searcher: Searcher, past: Iterable[Mapping[str, Any]]) -> set[str]:
+    """Replays the journal to a new sampler. Returns the trials for which it suggests other settings now.
+
+    That happens with another version of the sampler's package. Such a trial's results are not reported: they belong to
+    settings that the sampler did not suggest.
+    """
     results: dict[str, Any] = {}
     strangers: set[str] = set()
     for line in past:
@@ -158,19 +163,19 @@ def _tell_again(searcher: Searcher, past: Iterable[Mapping[str, Any]]) -> set[st
             searcher.on_trial_result(trial, line["result"])
         elif line["event"] == "end":
             result = line["result"] or results.get(trial)
-            _tell_end(searcher, Record(trial, {}, line["state"], line["reason"], line["lost"], result))
+            _report_end(searcher, Record(trial, {}, line["state"], line["reason"], line["lost"], result))
     return strangers
 
 
-def _said(trial: TuneTrial) -> str:
-    """The last line of the error that ended a trial."""
+def _error_of(trial: TuneTrial) -> str:
+    """The last line of a trial's error, at most 300 characters."""
     lines = Path(trial.error_file).read_text().strip().splitlines() if trial.error_file else []
     return " ".join(lines[-1].split())[:300] if lines else "lost"
 
 
 @dataclass(frozen=True, eq=False)  # schedulers have trials as keys
-class _Past:
-    """A trial that had ended, as far as a scheduler looks at it."""
+class _EndedTrial:
+    """A trial that ended under an earlier driver, with the attributes that a scheduler reads."""
 
     trial_id: str
     config: dict[str, Any]
@@ -181,13 +186,14 @@ class _Past:
 
 
 def remind(scheduler: TrialScheduler, records: Iterable[Record]) -> None:
-    """Tells a scheduler of the trials that ended under an earlier driver; else the first to come now would go on.
+    """Adds the trials that ended under an earlier driver to a scheduler. Without them the first trials of this driver
+    would always pass its rungs.
 
-    A population is of those that live.
+    A population has no use for them: it consists of trials that have not ended.
     """
     if isinstance(scheduler, PopulationBasedTraining):
         return
     for record in records:
         if record.ended:
             known: Any = SimpleNamespace(last_result=dict(record.result or {}))
-            scheduler.on_trial_add(None, _Past(record.trial, record.config, known))  # type: ignore[arg-type]
+            scheduler.on_trial_add(None, _EndedTrial(record.trial, record.config, known))  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""One trial of a search as Ray Tune sees it: a step is one evaluation, a checkpoint a pointer to ours."""
+"""A trial as a Tune trainable. A step of Tune is one evaluation, and a checkpoint of Tune is a pointer to ours."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from gan_core import checkpoint
 from gan_core.health.collapse import CollapseDetector
 from gan_core.loop import DivergedError
 from gan_core.settings import SettingsError
-from pipelines.runs import FullDiskError, Pointer, TakenOverError, full_disk_told, pointer_file
+from pipelines.runs import FullDiskError, Pointer, TakenOverError, as_full_disk_error, pointer_file
 from pipelines.search.trials._exploit import exploit
 from pipelines.search.trials.context import SearchContext
 from pipelines.train.logged_steps import LoggedStep
@@ -22,28 +22,28 @@ from pipelines.train.play import play
 from pipelines.train.worker_group import GroupTask, run_group
 
 FAILED = "failed"
-"""A result's field that says why the trial failed. It ends the trial as Tune ends any other, so that the actor is
-kept and nothing is tried again: what failed would fail again. So ends one whose search was taken over, too: no journal
-takes down that it failed, for its driver ends when it is about to."""
+"""A field of a result: why the trial failed. Tune ends such a trial as a completed one, so it keeps the actor and does
+not retry: the same settings would fail again. A trial whose search another driver has taken over ends the same way. It
+does not count as failed, because this driver can no longer write to the journal."""
 
 FULL_DISK = "full_disk"
-"""A result's field that says what keeps this trial, and any other, from being kept: it ends the search."""
+"""A field of a result: the disk is full. No trial can be saved, so the search ends."""
 
 
 class Trial(tune.Trainable):
-    """A single-worker trial plays in this actor, which the next trial reuses; more workers are a group of Ray
-    Train's beside it."""
+    """Plays a single-worker trial in this actor, which the next trial reuses. A trial of several workers is a worker
+    group of Ray Train, and this actor only passes on its steps."""
 
-    _events: Iterator[LoggedStep] | None = None
+    _steps: Iterator[LoggedStep] | None = None
 
     def setup(self, config: dict[str, Any], context: SearchContext | None = None) -> None:
-        """Called once an actor; `reset_config` begins each further trial."""
+        """Called once per actor. `reset_config` starts each further trial."""
         assert context is not None
         self._context = context
         self.reset_config(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
-        """Begins a trial at its first round."""
+        """Starts a trial at its first round."""
         self.cleanup()
         self._settings = new_config["settings"]
         self._experiment = self._context.experiment.trial(self._settings, new_config.get("seed"))
@@ -56,25 +56,25 @@ class Trial(tune.Trainable):
         return True
 
     def step(self) -> dict[str, Any]:
-        """Plays on to the next evaluation, or to what makes another impossible."""
+        """Plays to the next evaluation, or to a failure."""
         try:
-            with full_disk_told(self._experiment.storage), self._writing():
-                if self._events is None:
-                    self._events = self._play()
-                event = next(event for event in map(self._noted, self._events) if self._is_next(event))
+            with as_full_disk_error(self._experiment.storage), self._sole_writer():
+                if self._steps is None:
+                    self._steps = self._play()
+                logged = next(logged for logged in map(self._with_signs, self._steps) if self._is_next(logged))
         except (DivergedError, SettingsError, StopIteration, TakenOverError) as error:
             return self._last(FAILED, _why(error))
         except FullDiskError as error:
             return self._last(FULL_DISK, str(error))
-        self._reported = event.step
-        collapsed = self._seen(event)
+        self._reported = logged.step
+        collapsed = self._collapsed(logged)
         return {
-            **event.metrics,
-            "training_iteration": -(-event.step // self._experiment.budget.eval_every),
+            **logged.metrics,
+            "training_iteration": -(-logged.step // self._experiment.budget.eval_every),
             "signs": ", ".join(self._signs),
-            "step": event.step,
-            "last_step": event.last_step,
-            "done": bool(collapsed) or event.step >= event.last_step,
+            "step": logged.step,
+            "last_step": logged.last_step,
+            "done": bool(collapsed) or logged.step >= logged.last_step,
             "should_checkpoint": True,
             **({FAILED: f"collapsed: {collapsed}"} if collapsed else {}),
         }
@@ -83,71 +83,75 @@ class Trial(tune.Trainable):
         self.cleanup()
         return {"step": self._reported, "fid": math.inf, "done": True, field: why}
 
-    def _is_next(self, event: LoggedStep) -> bool:
-        return "fid" in event.metrics and event.step > self._reported
+    def _is_next(self, logged: LoggedStep) -> bool:
+        return "fid" in logged.metrics and logged.step > self._reported
 
-    def _noted(self, event: LoggedStep) -> LoggedStep:
-        self._signs += [sign.name for sign in event.signs if sign.name not in self._signs]
-        return event
+    def _with_signs(self, logged: LoggedStep) -> LoggedStep:
+        self._signs += [sign.name for sign in logged.signs if sign.name not in self._signs]
+        return logged
 
-    def _seen(self, event: LoggedStep) -> str:
-        """Whether the samples have collapsed for good, by all evaluations of this game until now."""
+    def _collapsed(self, logged: LoggedStep) -> str:
+        """Why the samples count as collapsed for good, by all evaluations of this trial; empty if they do not."""
         if self._collapse is None:
-            self._collapse = CollapseDetector(event.last_step)
+            self._collapse = CollapseDetector(logged.last_step)
             for row in self._folder.rows():
-                if row["step"] < event.step:
+                if row["step"] < logged.step:
                     self._collapse.see(int(row["step"]), row)
-        return self._collapse.see(event.step, event.metrics)
+        return self._collapse.see(logged.step, logged.metrics)
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
-        """Tune keeps how far we were; the state itself is in the trial's own folder."""
+        """Writes the step for Tune. The weights are in the trial's own folder."""
         Pointer(self.trial_id, self._reported, ", ".join(self._signs)).write(Path(checkpoint_dir))
 
     def load_checkpoint(self, checkpoint_dir: Any) -> None:
-        """Goes on from the pointer: what this trial did after it was never reported. If it points at another trial,
-        takes that one's weights; their optimisers' state is loaded into this trial's settings."""
+        """Resumes at the pointer. Later steps of this trial were never reported and are discarded.
+
+        A pointer to another trial is an exploit: this trial takes the other's weights and optimizer state, and keeps
+        its own settings.
+        """
         self.cleanup()
         place = Path(checkpoint_dir)
-        if not place.is_dir():  # it is on the driver's machine
+        if not place.is_dir():  # the folder is on the driver's machine
             place = pointer_file(self._folder).parent
-            self._folder.bring_file(pointer_file(self._folder))
+            self._folder.refresh_file(pointer_file(self._folder))
         pointer = Pointer.read(place)
         self._reported = pointer.step
         self._signs = pointer.signs.split(", ") if pointer.signs else []
         if pointer.trial != self.trial_id:
             with self._folder.sole_writer():
-                self._folder.take_up()
+                self._folder.restore()
                 donor = self._context.folder.trial(pointer.trial)
                 self._reported = exploit(self._folder, donor, pointer.step, self._settings)
 
     def cleanup(self) -> None:
-        """Ends the game in progress, if any."""
-        if self._events is not None:
-            self._events.close()  # type: ignore[attr-defined]
-        self._events = None
+        """Ends the training in progress, if any."""
+        if self._steps is not None:
+            self._steps.close()  # type: ignore[attr-defined]
+        self._steps = None
 
-    def _writing(self) -> AbstractContextManager[None]:
-        """Held for a step only: a trial that is paused may go on in another actor. A group's first rank has its own."""
+    def _sole_writer(self) -> AbstractContextManager[None]:
+        """The folder's lock, held for one step only: a paused trial may resume in another actor. With several workers,
+        rank 0 of the group holds it."""
         return self._folder.sole_writer() if self._experiment.compute.workers == 1 else nullcontext()
 
     def _play(self) -> Iterator[LoggedStep]:
-        """From the newest checkpoint that Tune knows of; if it is gone, what lies between is played again."""
+        """Plays from the checkpoint that was reported last, or from an older one if that is missing."""
         context, target = self._context, self._context.target(self.trial_id)
         constants = context.constants(self._settings)
         if self._experiment.compute.workers == 1:
-            self._folder.take_up(self._reported)
+            self._folder.restore(self._reported)
             known = self._folder.discard_after(self._reported)
             start = next((path for path in reversed(known) if checkpoint.is_whole(path)), None)
-            device = "cuda" if context.shares.use_gpu else "cpu"
+            device = "cuda" if context.resources.use_gpu else "cpu"
             return play(self._experiment, self._folder, context.reference, target, device, start, constants=constants)
         with self._folder.sole_writer():
             self._folder.discard_after(self._reported)
         return run_group(
-            GroupTask(self._experiment, self._folder, context.reference, target, context.shares, constants)
+            GroupTask(self._experiment, self._folder, context.reference, target, context.resources, constants)
         )
 
 
 def _why(error: DivergedError | SettingsError | StopIteration | TakenOverError) -> str:
-    if isinstance(error, StopIteration):  # the weights that it took had been played to the end
+    if isinstance(error, StopIteration):  # the weights that it took were at the end of their budget
         return "nothing is left to play"
     return f"diverged: {error}" if isinstance(error, DivergedError) else str(error)

@@ -32,7 +32,7 @@ def play_trials(monitor: SearchMonitor, cluster: Cluster, trials: Suggestions, s
     TuneCallbacks.monitor = monitor
     remind(scheduler, monitor.journal.records.values())
     try:
-        with keep_signal_handler(signal.SIGINT):  # Tune's own handler only logs a Ctrl-C that comes after the last trial
+        with keep_signal_handler(signal.SIGINT):  # Tune's stays, and only logs a later Ctrl-C
             _tuner(monitor.context, cluster, trials, scheduler).fit()
     except TuneError:
         monitor.journal.check()

@@ -313,6 +313,7 @@ def test_a_search_that_is_moved_and_asked_for_more_plays_what_is_missing(sure, s
     assert steps == [4, len(more.children)]
 
 
+@pytest.mark.usefixtures("own_cluster")
 def test_a_search_that_is_killed_while_it_confirms_goes_on(storage, reference, tmp_path):
     """As a user does it: nothing is played or tracked twice, and the rows are those of games played at one go."""
     name, rounds = "killed", 60

@@ -13,7 +13,7 @@ from pipelines.runs._folder import RunFolder
 from pipelines.search._best import SearchResult
 from pipelines.search._outcome import Outcome
 from pipelines.search.confirmation.results import ConfirmedTrial, fresh_seeds, gather_results, seed_runs, winner_of
-from pipelines.search.report.tables import print_result, write_result
+from pipelines.search.report.tables import print_tables, write_tables
 
 
 def trial(name: str, fid: float | None, family: str = "wgan", lr: float | None = None, state="completed") -> Outcome:
@@ -167,11 +167,11 @@ def test_a_search_that_is_cut_short_before_it_confirms_anew_keeps_its_winner(fol
         RunFolder(path.parent.parent).picture(20).write_bytes(str(path).encode())
     runs = tuple(dataclasses.replace(run, step=20, checkpoint=str(saved[0])) for run in one.runs)
     winner = dataclasses.replace(one, runs=runs)
-    write_result(folder, experiment(), SearchResult([trial("a", 3.0)], [winner]))
+    write_tables(folder, experiment(), SearchResult([trial("a", 3.0)], [winner]))
     kept = {path.name: path.read_bytes() for path in folder.path.glob("best.*")}
     assert len(kept) == 3
     lower = dataclasses.replace(trial("b", 1.0), checkpoint=str(saved[1]))
-    written = write_result(folder, experiment(), SearchResult([trial("a", 3.0), lower], []))
+    written = write_tables(folder, experiment(), SearchResult([trial("a", 3.0), lower], []))
     assert [path.name for path in written] == ["trials.csv"]
     assert {path.name: path.read_bytes() for path in folder.path.glob("best.*")} == kept
 
@@ -182,7 +182,7 @@ def test_the_table_says_what_was_lost_and_what_the_search_had_found(folder):
     searched = {"torn": trial("torn", 0.5), "sound": trial("sound", 40.25)}
     outcomes = list(searched.values())
     confirmed = [dataclasses.replace(one, trial=searched[one.trial.trial]) for one in confirmed]
-    print_result(console, folder, SearchResult(outcomes, confirmed), experiment())
+    print_tables(console, folder, SearchResult(outcomes, confirmed), experiment())
     said = console.file.getvalue()
     (sound,) = [line for line in said.splitlines() if line.startswith("sound") and "±" in line]
     for figure in ("55.0 ± 7.07", "50.0-60.0", "40.2"):

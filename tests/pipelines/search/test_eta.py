@@ -5,7 +5,7 @@ from ray.tune.schedulers import AsyncHyperBandScheduler
 
 from pipelines.launch._search_request import search_experiment
 from pipelines.search._outcome import Outcome
-from pipelines.search.report._eta import REDUCTION, Ladder, shares, trials_left
+from pipelines.search.report._eta import REDUCTION, Ladder, trials_left, work_done
 from tune_spaces import schedulers
 
 
@@ -64,7 +64,7 @@ def test_with_a_budget_in_images_a_trial_of_five_critic_steps_climbs_five_times_
 def test_without_stopping_the_rest_of_every_budget_is_left():
     rows = [trial(1400, "completed"), trial(350, "running"), trial(0, "failed")]
     assert trials_left(rows, 5, "none", ladder("search.scheduler=none")) == pytest.approx(0.75 + 2)
-    assert shares(rows) == 1.25
+    assert work_done(rows) == 1.25
 
 
 def test_a_third_is_expected_to_pass_each_rung_before_anything_is_known():

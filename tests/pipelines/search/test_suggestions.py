@@ -204,7 +204,7 @@ def test_what_was_lost_goes_on_with_the_search_and_no_model_learns_from_it(tmp_p
     """Its process died again and again: no fault of its settings."""
     search = Search(tmp_path, "tpe", wanted=2, concurrent=2)
     lost, done = search.next(), search.next()
-    monkeypatch.setattr(suggestions, "_said", lambda trial: "its process died")  # Tune has no folder for it here
+    monkeypatch.setattr(suggestions, "_error_of", lambda trial: "its process died")  # Tune has no folder for it here
     search.evaluate(lost, 10)
     search.trials.on_trial_complete(lost.trial_id, error=True)
     search.end(done)

@@ -1,0 +1,83 @@
+"""A comparison of families: how the trials of each went."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from pipelines.search._outcome import Outcome
+from pipelines.search.confirmation.results import ConfirmedTrial
+
+
+@dataclass(frozen=True)
+class FamilyRow:
+    """How one family did.
+
+    `best` to `upper_quartile`: FIDs at the last evaluation of the trials that did not fail, None without any. `mean` to
+    `highest`: final FIDs of the family's best confirmed settings. `lost`: how many of their seeds have no final FID.
+    """
+
+    family: str
+    trials: int
+    completed: int
+    stopped: int
+    failed: int
+    best: float | None
+    median: float | None
+    lower_quartile: float | None
+    upper_quartile: float | None
+    mean: float | None
+    sd: float | None
+    lowest: float | None
+    highest: float | None
+    lost: int | None
+
+
+def family_table(outcomes: Sequence[Outcome], confirmed: Sequence[ConfirmedTrial]) -> list[FamilyRow]:
+    """A row for each family, the best first: by the mean of the confirmed settings, after families that lost no seed;
+    those without confirmed settings by their best FID in the search. `confirmed`: the best settings first."""
+    names = list(dict.fromkeys(one.settings["name"] for one in outcomes))
+    rows = [_row(name, [one for one in outcomes if one.settings["name"] == name], confirmed) for name in names]
+    return sorted(rows, key=_rank)
+
+
+def fids_of(outcomes: Sequence[Outcome], family: str) -> list[float]:
+    """The FIDs of a family's trials that did not fail, lowest first."""
+    own = [one for one in outcomes if one.settings["name"] == family and one.state != "failed"]
+    return sorted(one.fid for one in own if one.fid is not None)
+
+
+def _row(family: str, outcomes: Sequence[Outcome], confirmed: Sequence[ConfirmedTrial]) -> FamilyRow:
+    fids = fids_of(outcomes, family)
+    lower, upper = _quartiles(fids)
+    best = next((one for one in confirmed if one.family == family and one.all_ended and one.mean is not None), None)
+    return FamilyRow(
+        family,
+        trials=len(outcomes),
+        **{state: sum(one.state == state for one in outcomes) for state in ("completed", "stopped", "failed")},
+        best=min(fids, default=None),
+        median=statistics.median(fids) if fids else None,
+        lower_quartile=lower,
+        upper_quartile=upper,
+        mean=best.mean if best else None,
+        sd=best.sd if best else None,
+        lowest=best.lowest if best else None,
+        highest=best.highest if best else None,
+        lost=len(best.lost) if best else None,
+    )
+
+
+def _quartiles(values: Sequence[float]) -> tuple[float | None, float | None]:
+    """The quartiles, interpolated between values as NumPy's percentiles are. A single value is both."""
+    if not values:
+        return None, None
+    if len(values) == 1:
+        return values[0], values[0]
+    lower, _, upper = statistics.quantiles(values, n=4, method="inclusive")
+    return lower, upper
+
+
+def _rank(row: FamilyRow) -> tuple[object, ...]:
+    """The order of `family_table`: families that lost a seed come after those that lost none."""
+    return (row.mean is None, row.lost or 0, row.mean or 0.0, row.best is None, row.best or 0.0, row.family)

@@ -1,0 +1,31 @@
+"""All that a search writes and prints at its end: tables, families compared, pictures."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from rich.console import Console
+
+from pipelines.runs import RunFolder
+from pipelines.search._best import SearchResult
+from pipelines.search.plots.draw import try_to_draw
+from pipelines.search.report.families import print_families, write_families
+from pipelines.search.report.tables import print_tables, write_tables
+from pipelines.settings import SearchExperiment
+
+
+def write_report(experiment: SearchExperiment, folder: RunFolder, result: SearchResult, console: Console) -> list[Path]:
+    """Writes all tables and pictures. Returns the files."""
+    files = write_tables(folder, experiment, result)
+    if experiment.search.compare:
+        files += write_families(folder, result.outcomes, result.confirmed)
+    files += try_to_draw(console, folder, experiment, result.outcomes, result.confirmed)
+    folder.upload(*files)
+    return files
+
+
+def print_report(experiment: SearchExperiment, folder: RunFolder, result: SearchResult, console: Console) -> None:
+    """Prints the tables of trials, of confirmed settings and of families, and the best settings."""
+    print_tables(console, folder, result, experiment)
+    if experiment.search.compare:
+        print_families(console, result.outcomes, result.confirmed)
