@@ -77,7 +77,7 @@ class Journal:
         if not lock_at_once(self._file.fileno()):
             self._file.close()
             name = path.parent.name
-            raise SettingsError(f"the search '{name}' is running; nearest: wait for it, or another name")
+            raise SettingsError(f"the search '{name}' is running", nearest="wait for it, or another name")
         self.path = path
         self._segments = segments
         self._error: StoreError | OSError | None = None
@@ -183,7 +183,7 @@ class Journal:
         try:
             lines = [json.loads(line) for line in whole.splitlines()]
         except ValueError as error:
-            raise SettingsError(f"{self.path} is damaged: {error}; nearest: a new name") from None
+            raise SettingsError(f"{self.path} is damaged: {error}", nearest="a new name") from None
         for line in lines:
             self._apply(line)
         return lines

@@ -1,5 +1,5 @@
-"""Confirmation: a search's best settings played again over fresh seeds. What is claimed is worked out anew from the
-runs' own files, with numpy."""
+"""Confirmation: the best settings of a search are played with fresh seeds. Reported numbers are recomputed from the
+runs' files with NumPy."""
 
 import io
 import json
@@ -51,7 +51,7 @@ NAME, ROUNDS, EVERY = "sure", 20, 5
 
 @dataclass(frozen=True)
 class Sure:
-    """A search that has ended, as its files and MLflow had it then."""
+    """A search that has ended, with its files and MLflow runs at that moment."""
 
     experiment: SearchExperiment
     folder: RunFolder
@@ -61,7 +61,7 @@ class Sure:
     best: dict
     parent: Run
     children: dict[str, Run]
-    """The confirmed runs, by `TRIAL-SEED`."""
+    """The confirmation runs by `TRIAL-SEED`."""
     versions: list[ModelVersion]
 
     @property
@@ -91,7 +91,7 @@ def client(storage) -> MlflowClient:
 
 @pytest.fixture(scope="module")
 def sure(ray_cluster, storage, reference, client) -> Sure:
-    """Three trials, some of them stopped early; the best two are played again with two seeds."""
+    """Three trials, some stopped early; the best two are confirmed with two seeds."""
     experiment = small_search(
         storage,
         ["wgan_gp"],
@@ -256,7 +256,7 @@ def test_a_name_that_the_registry_does_not_know_is_told_with_the_nearest(sure, s
 
 
 def test_a_run_of_the_winners_settings_says_where_they_are_from(sure, storage, client, tmp_path):
-    """Also where it is gone on with in another store."""
+    """Also if the run is resumed with another tracking store."""
     words = [f"storage.path={storage}", "name=once-more", "budget.rounds=2", "budget.eval_every=2"]
     request = from_search(words)
     experiment, folder = request.experiment, request.folder
@@ -270,7 +270,7 @@ def test_a_run_of_the_winners_settings_says_where_they_are_from(sure, storage, c
         assert tags["ganfleet.trial"] == sure.best["trial"]
 
 
-# Going on
+# Resuming
 
 
 def test_a_confirmed_search_that_is_resumed_stays_as_it_is(sure, storage, client):
@@ -283,8 +283,8 @@ def test_a_confirmed_search_that_is_resumed_stays_as_it_is(sure, storage, client
 
 
 def test_a_search_that_is_moved_and_asked_for_more_plays_what_is_missing(sure, storage, client, tmp_path):
-    """One setting more, one seed more and one trial more: each run that was there stays. The last test of this search:
-    its folder is elsewhere afterwards."""
+    """One more trial, one more setting and one more seed: each earlier run stays. This must be the last test of
+    this search: it moves the folder."""
     sure.folder.path.rename(tmp_path / NAME)
     kept = {path: path.read_bytes() for path in (tmp_path / NAME / "confirm" / "trials").glob("*/metrics.jsonl")}
     assert len(kept) == 4
@@ -315,7 +315,7 @@ def test_a_search_that_is_moved_and_asked_for_more_plays_what_is_missing(sure, s
 
 @pytest.mark.usefixtures("own_cluster")
 def test_a_search_that_is_killed_while_it_confirms_goes_on(storage, reference, tmp_path):
-    """As a user does it: nothing is played or tracked twice, and the rows are those of games played at one go."""
+    """From the command line: nothing is played or tracked twice, and the rows equal those of uninterrupted runs."""
     name, rounds = "killed", 60
     words = ["name=" + name, f"storage.path={storage}", "search.trials=1", "search.confirm=1", "search.confirm_seeds=2"]
     budget = [f"budget.rounds={rounds}", f"budget.eval_every={EVERY}", f"budget.log_every={EVERY}"]

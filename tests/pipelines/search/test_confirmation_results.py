@@ -1,4 +1,4 @@
-"""Which settings are confirmed, and which of them wins: without a cluster, on made-up numbers."""
+"""Which settings are confirmed and which of them wins, with invented numbers and no cluster."""
 
 import dataclasses
 import io
@@ -26,7 +26,7 @@ def experiment(*words: str, families=("wgan",)):
 
 
 def confirmed_of(folder, fids: dict[str, dict[int, list[float] | None]]) -> list[ConfirmedTrial]:
-    """Each setting's runs as they would lie in a folder: a list of FIDs by seed, None where it was lost."""
+    """Writes the runs of each setting into a folder. `fids`: the FIDs of each seed, None for a lost one."""
     seeds = list(next(iter(fids.values())))
     repeats = [
         dataclasses.replace(one, seed=seed)
@@ -57,7 +57,7 @@ def test_seeds_are_fresh_and_a_longer_list_begins_with_the_shorter_one():
         assert more[:3] == some == fresh_seeds(seed, 3)
         assert len(set(more)) == 50
         assert seed not in more
-    for own in (2982, 119):  # their first hundred draws hold themselves, and one number twice
+    for own in (2982, 119):  # among their first hundred draws are the seed itself and one number twice
         assert own not in fresh_seeds(own, 100)
         assert len(set(fresh_seeds(own, 100))) == 100
     assert fresh_seeds(0, 3) != fresh_seeds(1, 3)
@@ -100,7 +100,7 @@ def test_what_was_begun_stays_with_all_seeds():
 
 
 def test_what_was_played_is_said_of_the_settings_it_was_played_with():
-    """A population's trial was confirmed, then went on with more budget, and has other settings now."""
+    """A trial of a population was confirmed, then resumed with a larger budget, and now has other settings."""
     begun = {"a": {"name": "wgan", "lr": 1e-3}}
     found = seed_runs(experiment("search.confirm=1", "search.confirm_seeds=1"), [trial("a", 1.0, lr=5e-3)], begun)
     assert [(one.trial.trial, one.trial.settings["lr"]) for one in found] == [("a", 1e-3)]
@@ -149,7 +149,7 @@ def test_a_setting_whose_seeds_have_not_all_ended_does_not_win_yet(folder):
 
 
 def test_no_setting_wins_before_all_are_confirmed(folder):
-    """Else whichever came to its end first would, if the search was interrupted."""
+    """Otherwise the first one to end would win in an interrupted search."""
     good, bad = confirmed_of(folder, {"a": {1: [5.0]}, "b": {1: [6.0]}})
     saved = dataclasses.replace(bad, runs=tuple(dataclasses.replace(run, checkpoint="x") for run in bad.runs))
     waiting = dataclasses.replace(good, runs=(dataclasses.replace(good.runs[0], state="waiting", fid=None),))
@@ -159,7 +159,7 @@ def test_no_setting_wins_before_all_are_confirmed(folder):
 
 
 def test_a_search_that_is_cut_short_before_it_confirms_anew_keeps_its_winner(folder):
-    """It was gone on with, for more trials; one of them has a lower FID, which nobody has confirmed."""
+    """It was resumed with more trials, and one of them has a lower FID that is not confirmed."""
     (one,) = confirmed_of(folder, {"a": {1: [5.0], 2: [6.0]}})
     saved = [folder.path / name / "checkpoints" / "step-000020" for name in ("old", "new")]
     for path in saved:

@@ -1,4 +1,4 @@
-"""SIGKILL of a search's driver, in the short form of `tests/faults/driver_kills.py`."""
+"""SIGKILL of a search's driver: a short form of `tests/faults/driver_kills.py`."""
 
 import pytest
 
@@ -8,7 +8,7 @@ pytestmark = [pytest.mark.usefixtures("own_cluster"), pytest.mark.system]
 
 
 def test_a_search_whose_driver_is_killed_comes_to_the_same_end(storage, reference):
-    """`reference`: the classifier is trained, so that the kills hit trials."""
+    """The fixture `reference` trains the classifier beforehand, so that the kills hit trials."""
     seen = disturb(storage, kills=2, trials=4, seed=0)
     assert seen["wrong"] == []
     assert seen["kills"] == 2

@@ -1,4 +1,4 @@
-"""The short forms of `tests/benchmarks/search_efficiency.py` and `search_overhead.py`."""
+"""Short forms of `tests/benchmarks/search_efficiency.py` and `search_overhead.py`."""
 
 import json
 
@@ -7,7 +7,7 @@ from tests.benchmarks.search_efficiency import EVERY, SHARE, Plan, compared
 from tests.benchmarks.search_overhead import measured
 
 MOST = 5
-"""Critic steps a round."""
+"""Critic steps per round."""
 
 
 def test_a_search_that_stops_early_tries_more_settings_with_a_quarter_of_the_images(ray_cluster, tmp_path):
@@ -27,7 +27,7 @@ def test_a_search_that_stops_early_tries_more_settings_with_a_quarter_of_the_ima
 
 
 def test_the_drivers_memory_does_not_grow_with_its_trials(ray_cluster):
-    """What a trial leaves in the driver is a few rows: 50 MB would be 5 MB each."""
+    """A trial leaves a few rows in the driver. 50 MB would be 5 MB per trial."""
     found = measured(12, profiled=False)
     early, _, late = found["driver_rss_mb"]
     assert found["trials"] == 12

@@ -1,4 +1,4 @@
-"""How trials end that do not simply play to the end: their worker dies, the budget is spent."""
+"""Trials that do not play to the end: a worker dies, samples collapse, the budget is spent."""
 
 import os
 import signal
@@ -20,11 +20,11 @@ from tests.faults.driver_kills import called, descendants
 from tests.pipelines.tiny import agree, client_of, created, named, resumed, rows, small_search, table, timeless, tracked
 
 ROUNDS, EVERY, IMAGES = 60, 20, 16 * 60
-"""Of one trial."""
+"""Real images that one trial sees."""
 
 
 def small(storage: Path, name: str, *settings: str):
-    """Trials that see as many images as they play rounds of 16, and do not depend on each other."""
+    """A search whose trials see 16 images per round and do not depend on each other."""
     return small_search(
         storage,
         ["wgan_gp"],
@@ -35,12 +35,12 @@ def small(storage: Path, name: str, *settings: str):
 
 
 def ended(folder: RunFolder) -> list[dict[str, str]]:
-    """The trials by name."""
+    """The trials of the journal by name."""
     return sorted(table(folder.path), key=lambda row: row["trial"])
 
 
 def as_at_one_go(folder: RunFolder, reference: bytes, aside: Path) -> bool:
-    """Whether a trial's rows are those of the same game played without a break."""
+    """Checks that a trial's rows equal those of an uninterrupted run with its settings."""
     experiment = TrainExperiment.from_yaml(folder.experiment.read_text())
     again = RunFolder(aside)
     again.path.mkdir()
@@ -49,11 +49,11 @@ def as_at_one_go(folder: RunFolder, reference: bytes, aside: Path) -> bool:
 
 
 def kill_a_worker(folder: RunFolder, killed: list[int]) -> None:
-    """SIGKILL of a process that plays a trial, once a trial was evaluated."""
+    """Kills a process that plays a trial with SIGKILL, after a trial was evaluated."""
     while not any("fid" in line for file in folder.path.glob("trials/*/metrics.jsonl") for line in file.open()):
         time.sleep(0.01)
     for pid in descendants(os.getpid()):
-        if called(pid).startswith(("ray::Trial", "ray::ResourceTrainable")):  # at rest, at work
+        if called(pid).startswith(("ray::Trial", "ray::ResourceTrainable")):  # idle, busy
             killed.append(pid)
             os.kill(pid, signal.SIGKILL)
             return
@@ -79,7 +79,7 @@ def test_a_trial_whose_worker_dies_goes_on_from_its_checkpoint(ray_cluster, stor
 
 
 def test_trials_that_collapse_fail_and_the_search_ends_well(ray_cluster, storage):
-    """At lr=0.1 samples of `gan` are one point soon; a trial ends at its third evaluation after the first quarter."""
+    """At lr=0.1 the samples of `gan` soon collapse. A trial ends at its third such evaluation after a quarter."""
     experiment = small_search(
         storage,
         ["gan"],
@@ -107,7 +107,7 @@ def test_trials_that_collapse_fail_and_the_search_ends_well(ray_cluster, storage
 
 @pytest.fixture(scope="module")
 def spent(ray_cluster, storage) -> RunFolder:
-    """A search of four trials, one after the other, that may see the images of one and a half."""
+    """A search of four sequential trials with a budget in images for one and a half."""
     one_by_one = ("search.trials=4", "search.max_concurrent=1", "budget.eval_every=10")
     experiment = small(storage, "poor", *one_by_one, f"search.images={IMAGES * 3 // 2}")
     folder = created(experiment)
@@ -126,7 +126,7 @@ def test_a_search_whose_budget_is_spent_ends_well(before, spent, storage):
     assert states["stopped", "budget"] >= 1
     assert len(before) < 4
     seen = sum(16 * int(row["step"]) for row in before)
-    in_flight = 2 * 16 * 10  # the evaluation that spends it, and the next
+    in_flight = 2 * 16 * 10  # the evaluation that spends the budget, and the next one
     assert IMAGES * 3 // 2 <= seen < IMAGES * 3 // 2 + in_flight
     assert named(client_of(storage), "poor").info.status == "FINISHED"
     for run in tracked(client_of(storage), kind="trial", search="poor"):
@@ -155,7 +155,7 @@ def test_it_goes_on_when_there_is_more(before, spent, storage, reference, tmp_pa
 
 
 def test_no_hours_left_no_trial(ray_cluster, storage):
-    """The clock counts from before Ray starts, and every trial has its next evaluation."""
+    """The clock starts before Ray, and every trial is played to its next evaluation."""
     experiment = small(storage, "out-of-hours", "search.trials=3", "search.hours=1e-9")
     folder = created(experiment)
     with pytest.raises(RuntimeError, match="no trial came to an end"):

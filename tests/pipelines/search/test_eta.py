@@ -1,4 +1,4 @@
-"""Rungs against Ray's own, and the work left against sums by hand."""
+"""Rungs are compared with Ray's, the work left with sums calculated by hand."""
 
 import pytest
 from ray.tune.schedulers import AsyncHyperBandScheduler
@@ -19,7 +19,7 @@ def trial(step: int, state: str, last_step: int = 1400) -> Outcome:
 
 @pytest.mark.parametrize(("rounds", "every"), [(1400, 200), (1800, 200), (5000, 100), (300, 300), (200, 500)])
 def test_rungs_are_those_of_rays_asha(rounds, every):
-    """Less one that lies at the very end, which halts nobody."""
+    """Except for a rung at the very end, where no trial can be stopped early."""
     theirs = AsyncHyperBandScheduler(
         max_t=rounds, grace_period=min(every, rounds), reduction_factor=schedulers.REDUCTION
     )
@@ -42,13 +42,13 @@ def test_other_schedulers_have_no_rungs_that_all_trials_share(scheduler):
         (400, "running", 1),
         (200, "stopped", 0),
         (600, "stopped", 1),
-        (800, "stopped", 2),  # by a budget: it had gone on from 600
+        (800, "stopped", 2),  # by the budget: it had passed 600
         (600, "failed", 2),
         (1400, "completed", 2),
     ],
 )
 def test_rungs_passed(step, state, rungs):
-    """At 200 and 600 of 1400."""
+    """Rungs are at 200 and 600 of 1400."""
     assert ladder().passed(trial(step, state)) == rungs
 
 
@@ -68,7 +68,7 @@ def test_without_stopping_the_rest_of_every_budget_is_left():
 
 
 def test_a_third_is_expected_to_pass_each_rung_before_anything_is_known():
-    """200, then a third of 400, then a ninth of 800, of 1400; a trial past the first rung has 400 for certain."""
+    """A new trial plays 200, then a third of 400, then a ninth of 800. A trial past the first rung plays the 400."""
     fresh = (200 + 400 / 3 + 800 / 9) / 1400
     assert trials_left([], 9, "asha", ladder()) == pytest.approx(9 * fresh)
     begun = (400 + 800 / 3) / 1400
@@ -76,7 +76,7 @@ def test_a_third_is_expected_to_pass_each_rung_before_anything_is_known():
 
 
 def test_ended_trials_put_the_expectation_right():
-    """Thirty that all ended at the first rung: the others will end soon after, whatever was expected."""
+    """All of thirty trials ended at the first rung, so the others are expected to end soon after it."""
     rows = [*[Outcome(f"{n}", "stopped", {"name": "wgan_gp"}, 200, 1400, 9.0, None, None) for n in range(30)]]
     fresh = (200 + 400 / 3 + 800 / 9) / 1400
     assert trials_left(rows, 40, "asha", ladder()) == pytest.approx(10 * (30 * 200 / 1400 + 3 * fresh) / 33)

@@ -1,4 +1,4 @@
-"""The table whose rows are families."""
+"""The comparison of families."""
 
 import io
 
@@ -28,7 +28,7 @@ OUTCOMES = [
 
 
 def again(family: str, *fids: float | None) -> ConfirmedTrial:
-    """Settings that were played again, with the final FID of each seed; None where it was lost."""
+    """Confirmed settings with the final FID of each seed, None for a lost one."""
     runs = (
         SeedResult(f"x-{seed}", seed, "failed" if fid is None else "completed", 20, fid, fid, None)
         for seed, fid in enumerate(fids)

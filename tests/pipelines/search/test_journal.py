@@ -1,4 +1,4 @@
-"""What a search goes on from: its journal, read again after any death of its driver."""
+"""The journal of a search, read again after its driver was killed."""
 
 import json
 import os
@@ -17,7 +17,7 @@ def evaluation(step: int, images: int = 0, **more) -> dict:
 
 
 def killed(journal: Journal) -> None:
-    """As SIGKILL leaves it: nothing more is written, the lock is gone."""
+    """Leaves the journal as SIGKILL does: nothing more is written, and the lock is released."""
     journal._file.close()
 
 
@@ -119,7 +119,7 @@ def test_of_a_result_only_what_a_search_needs_is_kept():
 
 
 def test_a_line_that_finds_no_space_ends_the_search(path):
-    """Ray Tune would take it for an error of the trial that the line is about."""
+    """Ray Tune would take the error for a failure of the trial."""
     journal = Journal(path)
     journal.begin("t0001", SETTINGS)
     whole = path.read_bytes()

@@ -1,4 +1,4 @@
-"""What a search learned, of folders that are written here by hand: numbers recomputed, pictures read with PIL."""
+"""Pictures of searches whose folders are written by hand: numbers are recomputed, pictures read with PIL."""
 
 import io
 import json
@@ -27,7 +27,7 @@ from pipelines.settings._experiments import SearchExperiment
 from tune_spaces.domains import Choice, Range, Whole
 
 SIDE = 50 * 8 + 2
-"""Of a grid of 8x8 samples of 16x16 pixels, each three times enlarged, 2 pixels apart."""
+"""The side of a grid of 8x8 samples of 16x16 pixels, enlarged three times, 2 pixels apart."""
 
 
 def outcome(trial: str, state: str, fid: float | None, step: int = 40, **settings: object) -> Outcome:
@@ -37,7 +37,7 @@ def outcome(trial: str, state: str, fid: float | None, step: int = 40, **setting
 def write_trial(
     folder: RunFolder, trial: str, rows: Sequence[dict], times: dict[int, float], colour: int = 128, end: float = 0.0
 ) -> None:
-    """A trial's metrics, and a grey grid for each of its evaluations, written at its time."""
+    """Writes a trial's rows, and a grey sample grid for each evaluation with the given file time."""
     path = folder.trial(trial).path
     (path / "samples").mkdir(parents=True)
     (path / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
@@ -57,7 +57,7 @@ def searched(storage: Path, *assignments: str, families: Sequence[str] = ("wgan_
 
 
 def drawn_at_random(experiment: SearchExperiment, seed: int, count: int, weight: dict[str, float]) -> list[Outcome]:
-    """Trials whose log FID is a sum of their settings' places in the space, with these weights, and a little noise."""
+    """Trials whose log FID is a weighted sum of their settings' positions in the space, with a little noise."""
     draws = random.Random(seed)
     found = []
     for number in range(count):
@@ -98,7 +98,7 @@ def two_families(tmp_path) -> tuple[RunFolder, SearchExperiment, list[Outcome]]:
 
 @pytest.fixture
 def three(tmp_path) -> tuple[RunFolder, list[Outcome]]:
-    """a and b take turns; c fails, at a FID lower than all, after it played on from its evaluation."""
+    """a and b take turns. c has the lowest FID of all, trains on after its evaluation, and fails."""
     folder = RunFolder(tmp_path / "hunt")
     write_trial(folder, "a", [row(10, 50), row(20, 100, 50.0), row(40, 200, 20.0)], {20: 10.0, 40: 30.0})
     write_trial(folder, "b", [row(20, 100, 60.0), row(40, 200, 40.0)], {20: 20.0, 40: 60.0})
@@ -162,7 +162,7 @@ def test_too_few_trials_or_failed_ones_have_no_importance(tmp_path):
 
 
 def test_settings_outside_the_space_are_no_error(tmp_path):
-    """Start points lie anywhere."""
+    """Start points may be outside the space."""
     experiment = searched(tmp_path)
     outcomes = drawn_at_random(experiment, 3, 20, {"lr": 4.0})
     far = {"name": "wgan_gp", "lr": 0.5, "beta1": 0.95, "gp_lambda": 0.0, "n_critic": 7}

@@ -44,7 +44,7 @@ ROUNDS, EVERY = 60, 20
 
 @dataclass(frozen=True)
 class Searched:
-    """A search that has ended: as its files and MLflow had it then."""
+    """A search that has ended, with its files and MLflow runs at that moment."""
 
     experiment: SearchExperiment
     folder: RunFolder
@@ -53,7 +53,7 @@ class Searched:
     best: dict
     parent: Run
     children: dict[str, Run] = field(default_factory=dict)
-    """By the trial's id."""
+    """The trials' runs by trial id."""
 
 
 def searched(experiment: SearchExperiment, folder: RunFolder) -> Searched:
@@ -75,7 +75,7 @@ def client(storage) -> MlflowClient:
 
 @pytest.fixture(scope="module")
 def found(ray_cluster, storage) -> Searched:
-    """Four trials; those of `gan` are lost before their first evaluation."""
+    """Four trials; those of `gan` fail before their first evaluation."""
     experiment = small_search(
         storage,
         ["gan", "wgan"],
@@ -233,7 +233,7 @@ def test_what_is_in_mlflow_besides(found, client):
         assert listing(client, run) == (["experiment.yaml"] if lost else ["checkpoint", "experiment.yaml", "images"])
 
 
-# Going on
+# Resuming
 
 
 @pytest.fixture(scope="module")
@@ -251,7 +251,7 @@ def test_an_extended_search_has_more_trials_of_the_same_search(found, extended):
 
 
 def test_a_finished_search_that_is_resumed_stays_as_it_is(extended, storage):
-    """Tune then has no step to take, and so tells its callbacks of no trial until the end."""
+    """Tune then takes no step, so its callbacks get no trial until the end."""
     UntrackedNote(extended.folder).write("as if MLflow had been away")
     again = searched(*resumed("search", "hunt", storage))
     assert f"tracking     sqlite:///{storage}/mlflow.db has all of hunt now: what it lacked is brought" in again.screen
@@ -278,7 +278,7 @@ def test_old_trials_stay_as_they_were(found, extended, client):
 
 
 def test_a_run_that_had_ended_keeps_its_end(found, extended):
-    """Else MLflow shows each trial as lasting to the last resumption of its search."""
+    """Otherwise MLflow shows each trial as lasting until its search was last resumed."""
     for trial, before in found.children.items():
         assert extended.children[trial].info.end_time == before.info.end_time
 
@@ -304,7 +304,7 @@ def test_ctrl_c_while_pictures_are_drawn_leaves_no_run_open(extended, storage, c
 
 
 def test_a_search_that_was_moved_is_gone_on_with(extended, storage, tmp_path):
-    """The last test of this search: its folder is elsewhere afterwards."""
+    """This must be the last test of this search: it moves the folder."""
     kept = extended.table
     extended.folder.path.rename(tmp_path / "hunt")
     words = ["search.trials=7", f"tracking.uri=sqlite:///{storage}/mlflow.db"]

@@ -1,4 +1,4 @@
-"""Where a search's trials come from, and that after the driver's death they are the same: Ray Tune's own objects, no
+"""The trials that Ray Tune gets are the same after a driver was killed. Tune's own objects are used, without a
 cluster."""
 
 import json
@@ -53,13 +53,13 @@ class Search:
 
 
 def row(trial, step: int) -> dict:
-    """An evaluation; each trial has FIDs of its own."""
+    """The result of an evaluation. Each trial has different FIDs."""
     fid = 100.0 * trial.config["settings"]["lr"] + 1.0 / step
     return {"step": step, "fid": fid, "last_step": 30, "images_seen": 16 * step}
 
 
 def play(search: Search, moves: int) -> None:
-    """A fixed game: three at once, each evaluated at 10 and 20 and ended at 30, in turns."""
+    """A fixed schedule: three trials at once take turns, each evaluated at 10 and 20 and ended at 30."""
     for _ in range(moves):
         while search.next():
             pass
@@ -107,7 +107,7 @@ def test_a_full_disk_ends_the_search_and_none_of_its_trials(tmp_path):
 @pytest.mark.parametrize("sampler", ["random", "sobol", "tpe", "gp"])
 @pytest.mark.parametrize("moves", [1, 2, 3, 5, 7])
 def test_after_the_drivers_death_the_same_trials_follow(tmp_path, sampler, moves):
-    """`play` goes by the journal, so that the second driver makes the moves that the first would have made."""
+    """`play` depends only on the journal, so the second driver makes the moves that the first would have made."""
     whole = Search(tmp_path / "whole", sampler)
     play(whole, 9)
     cut = Search(tmp_path / "cut", sampler)
@@ -151,7 +151,7 @@ def test_a_finished_search_can_be_extended(tmp_path):
 
 
 def test_a_list_that_has_grown_is_played_where_it_was_left(tmp_path):
-    """As confirmation does it, whose names are not numbered."""
+    """A confirmation does this; its names are not numbered."""
 
     def listed(*names: str) -> tuple[Journal, Suggestions]:
         repeats = [
@@ -186,7 +186,7 @@ def test_how_a_trial_ended(tmp_path):
     search.end(collapsed, 20, **{FAILED: "collapsed: variety 0"})
     search.budget.stopped.add(spent.trial_id)
     search.end(spent, 20)
-    search.trials.on_trial_complete(waiting.trial_id)  # a scheduler ends a paused trial
+    search.trials.on_trial_complete(waiting.trial_id)  # a scheduler stops a paused trial
     records = search.journal.records
     assert [(one.state, one.reason) for one in records.values()] == [
         ("completed", ""),
@@ -201,7 +201,7 @@ def test_how_a_trial_ended(tmp_path):
 
 
 def test_what_was_lost_goes_on_with_the_search_and_no_model_learns_from_it(tmp_path, monkeypatch):
-    """Its process died again and again: no fault of its settings."""
+    """Its process died repeatedly, which says nothing about its settings."""
     search = Search(tmp_path, "tpe", wanted=2, concurrent=2)
     lost, done = search.next(), search.next()
     monkeypatch.setattr(suggestions, "_error_of", lambda trial: "its process died")  # Tune has no folder for it here
@@ -220,7 +220,7 @@ def test_what_was_lost_goes_on_with_the_search_and_no_model_learns_from_it(tmp_p
 
 
 def test_a_sampler_that_draws_otherwise_now_learns_nothing_that_was_not_played(tmp_path):
-    """Another version of its package, say."""
+    """For example, another version of the sampler's package."""
     search = Search(tmp_path, "tpe", wanted=3, concurrent=1)
     for _ in range(2):
         search.end(search.next())
@@ -257,7 +257,7 @@ def test_what_the_budget_stopped_goes_on_when_there_is_more(tmp_path):
 
 
 def test_the_sampler_keeps_away_from_what_fails(tmp_path):
-    """Half of a space fails. (Optuna leaves out of its model what it is told has failed.)"""
+    """Half of a space fails. (Optuna's model ignores trials with state FAIL.)"""
     tried = []
     search = Search(tmp_path, "tpe", wanted=60, concurrent=1)
     while trial := search.next():
