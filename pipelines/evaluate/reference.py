@@ -62,25 +62,28 @@ def prepare_reference(
         raise SettingsError(f"metrics: {error.filename}: {error.strerror}") from None
     file = cache / f"reference-{key[:32]}.safetensors"
     with alone(file, lambda: say(console, f"waiting for another process that makes {file.name}")):
-        _sync(mirror, file, fetch=True)
+        if mirror is not None:
+            _download(mirror, file)
         reference = _cached(file, dataset)
         if reference is None:
-            reference = _built(settings, dataset, console)
+            reference = _build(settings, dataset, console)
             write_atomic(file, reference.to_bytes())
-        _sync(mirror, file, fetch=False)
+        if mirror is not None:
+            _upload(mirror, file)
     counts = {"real": reference.count, "generated": settings.samples or reference.count}
     found = reference_warnings(reference.extractor, len(reference.target.mean), counts)
     return SharedReference(reference.to_bytes(), reference_tags(reference, key, settings.samples), found)
 
 
-def _sync(mirror: Mirror | None, file: Path, fetch: bool) -> None:
-    if mirror is None:
-        return
+def _download(mirror: Mirror, file: Path) -> None:
     with mirror.as_settings_error():
-        if not fetch:
-            mirror.upload([file])
-        elif mirror.about(file.name) is not None:
+        if mirror.about(file.name) is not None:
             mirror.download([file.name])
+
+
+def _upload(mirror: Mirror, file: Path) -> None:
+    with mirror.as_settings_error():
+        mirror.upload([file])
 
 
 def best_device() -> str:
@@ -123,7 +126,7 @@ def _cached(file: Path, dataset: Dataset) -> Reference | None:
         return None
 
 
-def _built(settings: Metrics, dataset: Dataset, console: Console) -> Reference:
+def _build(settings: Metrics, dataset: Dataset, console: Console) -> Reference:
     try:
         return Reference.build(
             settings, dataset, progress=partial(images_with_bar, console, "reference"), device=best_device()
