@@ -1,23 +1,19 @@
-"""Plays the trials of a search: its sampler, its scheduler, how many run at once."""
+"""Plays the trials of a search."""
 
 from __future__ import annotations
 
-from ray.tune.schedulers import TrialScheduler
-
 from infra.cluster import Cluster
-from pipelines.runs import RunFolder
 from pipelines.search._budget import SearchBudget
 from pipelines.search._journal import Journal
 from pipelines.search._outcome import Outcome
 from pipelines.search._parent_run import ParentRun
 from pipelines.search.report.live_table import SearchView
+from pipelines.search.trials._engines import scheduler_of, searcher_of
 from pipelines.search.trials.context import SearchContext
-from pipelines.search.trials.monitor import SearchMonitor, longest
+from pipelines.search.trials.monitor import SearchMonitor
 from pipelines.search.trials.suggestions import Suggestions
 from pipelines.search.trials.tuner import play_trials
-from pipelines.settings import SearchExperiment, concurrent_trials
-from tune_spaces.engines import IMAGES, TIME, scheduler, searcher
-from tune_spaces.searcher import FamilySearcher
+from pipelines.settings import concurrent_trials
 
 
 def play_search(
@@ -31,45 +27,7 @@ def play_search(
     # All trials of a population are alive at once. They take turns if the cluster is too small for all.
     concurrent = asked.trials if asked.scheduler == "pbt" else concurrent_trials(experiment, cluster)
     names = [f"t{number:04d}" for number in range(1, asked.trials + 1)]
-    trials = Suggestions(journal, _searcher(experiment), budget, context.folder, names, concurrent)
-    play_trials(monitor, cluster, trials, _scheduler(experiment, context.folder))
+    trials = Suggestions(journal, searcher_of(experiment), budget, context.folder, names, concurrent)
+    play_trials(monitor, cluster, trials, scheduler_of(experiment, context.folder))
     outcomes = monitor.close_runs()
     return outcomes, monitor.all_ended(names)
-
-
-def _searcher(experiment: SearchExperiment) -> FamilySearcher:
-    return searcher(
-        experiment.search.sampler,
-        experiment.spaces(),
-        experiment.seed,
-        compare=experiment.search.compare,
-        points=experiment.points(),
-        defaults=experiment.defaults(),
-    )
-
-
-def _scheduler(experiment: SearchExperiment, folder: RunFolder) -> TrialScheduler:
-    unit, time = _unit(experiment)
-    return scheduler(
-        experiment.search.scheduler,
-        longest(experiment) * unit,
-        experiment.budget.eval_every * unit,
-        spaces=experiment.spaces(),
-        seed=experiment.seed,
-        compare=experiment.search.compare,
-        time=time,
-        history=lambda trial: _rows(folder.trial(trial)),
-    )
-
-
-def _rows(trial: RunFolder) -> list[dict[str, float]]:
-    trial.refresh()
-    return trial.rows()
-
-
-def _unit(experiment: SearchExperiment) -> tuple[int, str]:
-    """How much of the scheduler's time one generator update takes, and the metric that measures it.
-
-    With a budget in images, trials of different `n_critic` are compared at the same number of images.
-    """
-    return (experiment.data.batch_size, IMAGES) if experiment.budget.rounds is None else (1, TIME)

@@ -43,11 +43,11 @@ class Suggestions(SearchAlgorithm):
         concurrent: int,
     ) -> None:
         self._searcher = searcher
-        self._journal, self._spending, self._folder = journal, budget, folder
+        self._journal, self._budget, self._folder = journal, budget, folder
         self._names, self._concurrent = set(names), concurrent
         self._live: dict[str, TuneTrial] = {}
         self._parser = make_parser()
-        self._strangers = _replay(searcher, journal.past)
+        self._mismatched = _replay(searcher, journal.past)
         for record in list(journal.records.values()):
             resumes = record.lost or (record.state == "stopped" and record.reason == BUDGET)
             if resumes and not budget.spent():
@@ -77,7 +77,7 @@ class Suggestions(SearchAlgorithm):
         self._spec = experiment.spec
 
     def is_finished(self) -> bool:
-        return self._finished or not (self._unfinished or self._fresh) or self._spending.spent()
+        return self._finished or not (self._unfinished or self._fresh) or self._budget.spent()
 
     def next_trial(self) -> TuneTrial | None:
         """The next trial, if fewer than `concurrent` are active. Paused trials are not: they may wait for others."""
@@ -92,7 +92,7 @@ class Suggestions(SearchAlgorithm):
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         kept = scalars(result)
         self._journal.result(trial_id, kept)
-        if trial_id not in self._strangers:
+        if trial_id not in self._mismatched:
             self._searcher.on_trial_result(trial_id, kept)
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
@@ -104,13 +104,13 @@ class Suggestions(SearchAlgorithm):
         elif result and FAILED in result:
             seen = scalars(result) if math.isfinite(result[METRIC]) else None
             self._journal.end(trial_id, "failed", result[FAILED], seen)
-        elif trial_id in self._spending.stopped:
+        elif trial_id in self._budget.stopped:
             self._journal.end(trial_id, "stopped", BUDGET, scalars(result) if result else None)
         else:  # Tune gives no result if a scheduler stops a paused trial
             last = scalars(result) if result else record.result or {}
             done = last.get("step", 0) >= last.get("last_step", math.inf)
             self._journal.end(trial_id, "completed" if done else "stopped", "" if done else EARLY, last or None)
-        if trial_id not in self._strangers:
+        if trial_id not in self._mismatched:
             _report_end(self._searcher, self._journal.records[trial_id])
 
     def _tune_trial(self, record: Record) -> TuneTrial:
@@ -148,15 +148,15 @@ def _replay(searcher: Searcher, past: Iterable[Mapping[str, Any]]) -> set[str]:
     settings that the sampler did not suggest.
     """
     results: dict[str, Any] = {}
-    strangers: set[str] = set()
+    mismatched: set[str] = set()
     for line in past:
         trial = str(line.get("trial"))
         if line["event"] == "trial":
             again = searcher.suggest(trial)
             if again != line["config"]:
                 _LOG.warning("%s was drawn as %s, is now %s", trial, line["config"], again)
-                strangers.add(trial)
-        elif trial in strangers:
+                mismatched.add(trial)
+        elif trial in mismatched:
             continue
         elif line["event"] == "result":
             results[trial] = line["result"]
@@ -164,7 +164,7 @@ def _replay(searcher: Searcher, past: Iterable[Mapping[str, Any]]) -> set[str]:
         elif line["event"] == "end":
             result = line["result"] or results.get(trial)
             _report_end(searcher, Record(trial, {}, line["state"], line["reason"], line["lost"], result))
-    return strangers
+    return mismatched
 
 
 def _error_of(trial: TuneTrial) -> str:
