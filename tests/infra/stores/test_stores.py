@@ -12,6 +12,7 @@ from pathlib import Path
 
 import boto3
 import pytest
+from botocore.exceptions import ClientError
 
 from infra.stores import open_store as opened
 from infra.stores.protocol import (
@@ -359,19 +360,48 @@ def test_an_object_that_is_replaced_while_it_is_read_is_told(remote, tmp_path):
 
 
 def test_an_upload_that_is_cut_comes_to_its_end(remote, tmp_path, cables):
-    """Two answers are lost: to the first piece, and to the last request, which makes one object of all pieces."""
+    """Two answers are lost: to a piece, and to the last request, which makes one object of all pieces."""
     source = written(tmp_path / "source", 4 * PIECE)
     cables.append(Cable(remote.server.url))
-    sent = []
+    store = remote.through(cables[0])
+    lost = []
 
-    def cut(size):
-        if not sent or sum(sent) + size == 4 * PIECE:
+    def lose(event_name: str, **_: object) -> None:
+        if event_name not in lost:
+            lost.append(event_name)
             cables[0].cut_next()
-        sent.append(size)
 
-    remote.through(cables[0]).put(source, "key", cut)
+    for request in ("UploadPart", "CompleteMultipartUpload"):
+        store._client.meta.events.register(f"before-send.s3.{request}", lose)
+    sent = []
+    store.put(source, "key", sent.append)
+    assert len(lost) == 2
     assert sum(sent) == 4 * PIECE
     assert remote.store.digest("key") == sha256(source)
+    assert remote.unfinished() == []
+
+
+@pytest.mark.parametrize("same", [True, False], ids=["this file", "another file"])
+def test_an_upload_that_a_server_does_not_know_any_more_may_be_complete(remote, tmp_path, monkeypatch, same):
+    """A server may answer so when it is asked again because its first answer was lost."""
+    source = written(tmp_path / "source", 2 * PIECE)
+    store = remote.store
+    complete = store._client.complete_multipart_upload
+
+    def complete_twice(**request: object) -> None:
+        if same:
+            complete(**request)
+        else:
+            remote.store.write("key", b"another")
+        answer = {"Error": {"Code": "NoSuchUpload"}, "ResponseMetadata": {"HTTPStatusCode": 404}}
+        raise ClientError(answer, "CompleteMultipartUpload")
+
+    monkeypatch.setattr(store._client, "complete_multipart_upload", complete_twice)
+    if same:
+        assert store.put(source, "key") == remote.store.digest("key")
+    else:
+        with pytest.raises(NotThereError, match="there is no .*key"):
+            store.put(source, "key")
     assert remote.unfinished() == []
 
 
