@@ -56,7 +56,7 @@ def test_a_game_that_is_interrupted_while_it_starts_does_so_too(group, seconds):
 class FullFolder(RunFolder):
     """A folder on a full disk."""
 
-    def keep(self, step: int | None = None) -> None:
+    def save(self, step: int | None = None) -> None:
         Path("/dev/full").write_text("a checkpoint")
 
 
