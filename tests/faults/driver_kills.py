@@ -26,7 +26,18 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 from mlflow import MlflowClient
 
 from pipelines.runs._folder import RunFolder
-from tests.pipelines.tiny import SMALL, client_of, command, environment, history, named, rows, table, timeless, tracked
+from tests.pipelines.small_runs import (
+    SMALL,
+    client_of,
+    command,
+    environment,
+    history,
+    named,
+    rows,
+    table,
+    timeless,
+    tracked,
+)
 
 ROUNDS, EVERY = 200, 20
 

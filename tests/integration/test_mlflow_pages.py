@@ -14,7 +14,7 @@ from mlflow.entities import Run
 from rich.console import Console
 
 from pipelines.search.command import search
-from tests.pipelines.tiny import created, named, small_search, tracked
+from tests.pipelines.small_runs import created, named, small_search, tracked
 from tests.servers import ROOT
 
 SECONDS = 90

@@ -15,7 +15,7 @@ import pytest
 
 from pipelines.runs._folder import RunFolder
 from tests.guide import walked
-from tests.pipelines.tiny import SMALL, command, rows
+from tests.pipelines.small_runs import SMALL, command, rows
 
 NAME, ROUNDS, EVERY = "afar", 2500, 100
 WORDS = (

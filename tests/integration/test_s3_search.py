@@ -19,7 +19,7 @@ from pipelines.runs._lookup import run_folder
 from pipelines.settings._storage import Storage
 from pipelines.settings._stores import open_store
 from tests.faults.driver_kills import differences, ended, evaluated, finish, kill_at, words
-from tests.pipelines.tiny import command, environment, table
+from tests.pipelines.small_runs import command, environment, table
 
 pytestmark = pytest.mark.usefixtures("own_cluster")
 

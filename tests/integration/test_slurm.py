@@ -16,7 +16,7 @@ from pipelines.settings._experiments import TrainExperiment
 from pipelines.train.play import play
 from tests.guide import walked
 from tests.integration.slurm_node import SlurmNode, missing, slurm_node
-from tests.pipelines.tiny import SMALL, digest, rows, timeless
+from tests.pipelines.small_runs import SMALL, digest, rows, timeless
 
 NAME, ROUNDS, EVERY = "far", 1500, 100
 WORDS = (

@@ -14,7 +14,7 @@ import pytest
 
 from pipelines.runs._folder import RunFolder
 from tests.integration.two_hosts import TwoHosts, await_text, missing, two_hosts
-from tests.pipelines.tiny import SMALL, command, digest, rows, timeless
+from tests.pipelines.small_runs import SMALL, command, digest, rows, timeless
 
 ROUNDS, EVERY = 240, 20
 ADDRESS = "10.99.0.1:6379"

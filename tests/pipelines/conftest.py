@@ -6,7 +6,7 @@ from rich.console import Console
 from gan_core.experiment import Data, Metrics
 from pipelines.evaluate.reference import prepare_reference
 from pipelines.train.play import play
-from tests.pipelines.tiny import PlayedRun, created, small_train
+from tests.pipelines.small_runs import PlayedRun, created, small_train
 
 
 @pytest.fixture(scope="session")

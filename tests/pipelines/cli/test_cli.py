@@ -16,7 +16,7 @@ from pipelines.runs._folder import RunFolder
 from pipelines.settings._experiments import SearchExperiment, TrainExperiment
 from tests.golden.commands import furnish
 from tests.golden.forks import Answer, forked, snapshot
-from tests.pipelines.tiny import environment, evaluated, ganfleet, ganfleet_here, rows, small_train
+from tests.pipelines.small_runs import environment, evaluated, ganfleet, ganfleet_here, rows, small_train
 
 WINNER = ("seed=483", "family.lr=0.00012", "family.n_critic=3", "budget.rounds=50")
 

@@ -14,7 +14,7 @@ import pytest
 from pipelines.data import transfer as packs
 from tests.gan_core.data.written_files import class_folders, pictures
 from tests.golden.forks import snapshot
-from tests.pipelines.tiny import ganfleet_here
+from tests.pipelines.small_runs import ganfleet_here
 from tests.servers import Cable, free_ports
 
 IMAGES = pictures(12, 8, 8, 3)

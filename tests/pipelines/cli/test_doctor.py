@@ -17,7 +17,7 @@ from infra.stores.protocol import RefusedError
 from infra.versions import version_of
 from pipelines.cli._doctor import Finding, _storage, same_versions
 from pipelines.settings._experiments import CommonSettings
-from tests.pipelines.tiny import ganfleet
+from tests.pipelines.small_runs import ganfleet
 
 
 def test_this_machine_is_well(tmp_path):

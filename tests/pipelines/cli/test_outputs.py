@@ -9,7 +9,7 @@ from PIL import Image
 from gan_core.settings import SettingsError
 from pipelines.cli._outputs import exported
 from pipelines.settings._storage import Storage
-from tests.pipelines.tiny import ganfleet_here
+from tests.pipelines.small_runs import ganfleet_here
 
 
 @pytest.fixture

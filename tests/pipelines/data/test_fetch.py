@@ -26,7 +26,7 @@ from pipelines.settings._storage import Storage
 from pipelines.settings._stores import open_store
 from pipelines.train.play import cached_dataset, cached_reference, play
 from tests.gan_core.data.written_files import class_folders, pictures
-from tests.pipelines.tiny import created, rows, small_train, timeless
+from tests.pipelines.small_runs import created, rows, small_train, timeless
 from tests.servers import Cable, free_ports
 
 QUIET = Console(quiet=True)

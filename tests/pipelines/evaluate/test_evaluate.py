@@ -22,7 +22,7 @@ from gan_core.settings import SettingsError
 from pipelines.evaluate.command import EvaluateOptions, evaluate_images
 from pipelines.evaluate.reference import prepare_reference
 from tests.benchmarks.evaluation_memory import peak
-from tests.pipelines.tiny import evaluated, ganfleet_here
+from tests.pipelines.small_runs import evaluated, ganfleet_here
 
 QUIET = Console(quiet=True)
 
@@ -193,7 +193,7 @@ def test_a_checkpoint_under_another_extractor(played, storage):
 def with_held_out(storage):
     """A run with a fifth of the digits held out, and the measures of its last checkpoint."""
     from pipelines.train.play import play
-    from tests.pipelines.tiny import created, small_train
+    from tests.pipelines.small_runs import created, small_train
 
     words = ("data.held_out=0.2", "budget.rounds=5", "budget.eval_every=5", "budget.checkpoint_every=5")
     experiment = small_train(storage, "wgan", "with-held-out", *words)

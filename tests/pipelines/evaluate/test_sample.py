@@ -12,7 +12,7 @@ from gan_core.metrics.scores import sample_range
 from gan_core.settings import SettingsError
 from pipelines.evaluate.pictures import grid
 from pipelines.evaluate.sample import STEPS, animate, sample, slerp
-from tests.pipelines.tiny import small_train
+from tests.pipelines.small_runs import small_train
 
 
 def saved(storage, tmp_path, family: str):

@@ -11,7 +11,7 @@ from pipelines.jobs.in_process import play_here, with_debugger
 from pipelines.launch._request import CommandLine
 from pipelines.runs._folder import RunFolder
 from pipelines.train.play import play
-from tests.pipelines.tiny import SMALL, client_of, named, rows, timeless
+from tests.pipelines.small_runs import SMALL, client_of, named, rows, timeless
 
 ROUNDS = ("budget.rounds=8", "budget.log_every=2", "budget.eval_every=4", "budget.checkpoint_every=4")
 

@@ -24,7 +24,7 @@ from pipelines.settings._storage import Storage
 from tests.golden.commands import furnish
 from tests.golden.forks import snapshot
 from tests.guide import commands, pages
-from tests.pipelines.tiny import created, environment, ganfleet, ganfleet_here, small_search, small_train
+from tests.pipelines.small_runs import created, environment, ganfleet, ganfleet_here, small_search, small_train
 from tests.servers import Cable, free_ports
 
 CONFIG = """family: wgan_gp

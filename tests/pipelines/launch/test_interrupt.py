@@ -16,7 +16,7 @@ from mlflow.entities import Run
 from pipelines.runs._folder import RunFolder
 from pipelines.settings._experiments import TrainExperiment
 from pipelines.train.play import play
-from tests.pipelines.tiny import (
+from tests.pipelines.small_runs import (
     SMALL,
     agree,
     client_of,

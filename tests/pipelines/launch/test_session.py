@@ -20,7 +20,7 @@ from pipelines.runs._disk_full import FullDiskError, as_full_disk_error
 from pipelines.runs._lookup import run_folder
 from pipelines.runs._ownership import TakenOverError
 from pipelines.settings._storage import Storage
-from tests.pipelines.tiny import created, small_train
+from tests.pipelines.small_runs import created, small_train
 
 TWICE = """
 import os, signal

@@ -12,7 +12,7 @@ from pipelines.search._outcome import Outcome
 from pipelines.search.report.tables import write_tables
 from pipelines.settings._experiments import SearchExperiment
 from pipelines.settings._storage import Storage
-from tests.pipelines.tiny import small_search, small_train
+from tests.pipelines.small_runs import small_search, small_train
 
 
 @pytest.fixture

@@ -43,7 +43,7 @@ from pipelines.train.command import train
 from pipelines.train.logged_steps import LoggedStep
 from pipelines.train.play import play, resume_checkpoint
 from tests.pipelines.search.test_exploit import Local
-from tests.pipelines.tiny import (
+from tests.pipelines.small_runs import (
     DIVERGING,
     PlayedRun,
     client_of,

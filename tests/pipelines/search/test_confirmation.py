@@ -27,7 +27,7 @@ from pipelines.settings._experiments import SearchExperiment, TrainExperiment
 from pipelines.settings._storage import Storage
 from pipelines.train.command import train
 from pipelines.train.play import play
-from tests.pipelines.tiny import (
+from tests.pipelines.small_runs import (
     SMALL,
     agree,
     client_of,

@@ -17,7 +17,18 @@ from pipelines.search.command import search
 from pipelines.settings._experiments import TrainExperiment
 from pipelines.train.play import play
 from tests.faults.driver_kills import called, descendants
-from tests.pipelines.tiny import agree, client_of, created, named, resumed, rows, small_search, table, timeless, tracked
+from tests.pipelines.small_runs import (
+    agree,
+    client_of,
+    created,
+    named,
+    resumed,
+    rows,
+    small_search,
+    table,
+    timeless,
+    tracked,
+)
 
 ROUNDS, EVERY, IMAGES = 60, 20, 16 * 60
 """Real images that one trial sees."""

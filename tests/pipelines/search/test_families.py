@@ -11,7 +11,7 @@ from pipelines.search._families import family_table
 from pipelines.search._outcome import Outcome
 from pipelines.search.confirmation.results import ConfirmedTrial, SeedResult
 from pipelines.search.report.families import print_families, write_families
-from tests.pipelines.tiny import table
+from tests.pipelines.small_runs import table
 
 
 def outcome(family: str, fid: float | None, state: str = "completed") -> Outcome:

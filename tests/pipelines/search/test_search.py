@@ -21,7 +21,7 @@ from pipelines.settings._experiments import SearchExperiment, TrainExperiment
 from pipelines.settings._storage import Storage
 from pipelines.tracking.retry import UntrackedNote
 from pipelines.train.play import play
-from tests.pipelines.tiny import (
+from tests.pipelines.small_runs import (
     DIVERGING,
     agree,
     client_of,

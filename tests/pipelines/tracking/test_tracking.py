@@ -14,7 +14,7 @@ from pipelines.jobs.in_process import play_in_process
 from pipelines.launch._resume import resumed_train
 from pipelines.tracking.retry import TrackingRetry, UntrackedNote
 from pipelines.train.command import train
-from tests.pipelines.tiny import agree, created, ganfleet, listing, named, small_train
+from tests.pipelines.small_runs import agree, created, ganfleet, listing, named, small_train
 from tests.servers import Cable
 from tests.tracking_servers import Guard
 

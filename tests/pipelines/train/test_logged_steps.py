@@ -11,7 +11,7 @@ from infra.tracker import FolderTracker
 from pipelines.runs._folder import RunFolder
 from pipelines.train.logged_steps import LoggedStep, LoggedSteps
 from pipelines.train.play import play, resume_checkpoint
-from tests.pipelines.tiny import created, rows, small_train, timeless
+from tests.pipelines.small_runs import created, rows, small_train, timeless
 
 
 @dataclass

@@ -16,7 +16,7 @@ from pipelines.evaluate.reference import prepare_reference
 from pipelines.runs._folder import RunFolder
 from pipelines.tracking.target import flat
 from pipelines.train.play import DueActions, play
-from tests.pipelines.tiny import DIVERGING, created, digest, evaluated, rows, small_train, timeless
+from tests.pipelines.small_runs import DIVERGING, created, digest, evaluated, rows, small_train, timeless
 
 
 def saved_steps(folder: RunFolder) -> list[int]:

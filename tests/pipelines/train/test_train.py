@@ -24,7 +24,7 @@ from pipelines.runs._folder import RunFolder
 from pipelines.settings._experiments import TrainExperiment
 from pipelines.train.command import train
 from pipelines.train.play import play
-from tests.pipelines.tiny import (
+from tests.pipelines.small_runs import (
     agree,
     client_of,
     created,

@@ -14,7 +14,7 @@ from pipelines.settings._capacity import worker_resources
 from pipelines.tracking.runs import prepare_tracking, run_target
 from pipelines.train.logged_steps import LoggedStep
 from pipelines.train.worker_group import GroupTask, run_group
-from tests.pipelines.tiny import created, small_train
+from tests.pipelines.small_runs import created, small_train
 
 
 @pytest.fixture
