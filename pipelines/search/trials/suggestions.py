@@ -181,9 +181,6 @@ class _EndedTrial:
     config: dict[str, Any]
     run_metadata: Any
 
-    def is_finished(self) -> bool:
-        return True
-
 
 def remind(scheduler: TrialScheduler, records: Iterable[Record]) -> None:
     """Adds the trials that ended under an earlier driver to a scheduler. Without them the first trials of this driver
