@@ -24,7 +24,7 @@ from infra.ray_private import create_trial_from_spec, make_parser
 from pipelines.runs import FullDiskError, Pointer, RunFolder, pointer_file
 from pipelines.search._budget import SearchBudget
 from pipelines.search._journal import BUDGET, EARLY, Journal, Record, scalars
-from pipelines.search.trials.trainable import FAILED, FULL_DISK
+from pipelines.search.trials._trainable import FAILED, FULL_DISK
 from tune_spaces.engines import METRIC
 
 _LOG = logging.getLogger(__name__)

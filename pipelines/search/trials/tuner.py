@@ -12,10 +12,10 @@ from ray.tune.error import TuneError
 from ray.tune.schedulers import TrialScheduler
 
 from infra.cluster import Cluster, keep_signal_handler
+from pipelines.search.trials._trainable import Trial
 from pipelines.search.trials.context import SearchContext
 from pipelines.search.trials.monitor import SearchMonitor, SpentBudget, TuneCallbacks
 from pipelines.search.trials.suggestions import Suggestions, remind
-from pipelines.search.trials.trainable import Trial
 from pipelines.settings import concurrent_trials
 
 LOST_WORKERS = 2

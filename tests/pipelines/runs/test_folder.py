@@ -9,7 +9,7 @@ from pipelines.runs._folder import RunFolder
 from pipelines.runs._lookup import find_checkpoint, find_run, run_names
 from pipelines.search._best import SearchResult
 from pipelines.search._outcome import Outcome
-from pipelines.search.report.tables import write_tables
+from pipelines.search.report._tables import write_tables
 from pipelines.settings._experiments import SearchExperiment
 from pipelines.settings._storage import Storage
 from tests.pipelines.small_runs import small_search, small_train

@@ -13,7 +13,7 @@ from pipelines.runs._folder import RunFolder
 from pipelines.search._best import SearchResult
 from pipelines.search._outcome import Outcome
 from pipelines.search.confirmation.results import ConfirmedTrial, fresh_seeds, gather_results, seed_runs, winner_of
-from pipelines.search.report.tables import print_tables, write_tables
+from pipelines.search.report._tables import print_tables, write_tables
 
 
 def trial(name: str, fid: float | None, family: str = "wgan", lr: float | None = None, state="completed") -> Outcome:

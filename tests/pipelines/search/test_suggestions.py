@@ -18,8 +18,8 @@ from pipelines.search._outcome import Outcome
 from pipelines.search.confirmation.play import SeedRunSearcher
 from pipelines.search.confirmation.results import SeedRun
 from pipelines.search.trials import suggestions
+from pipelines.search.trials._trainable import FAILED, FULL_DISK
 from pipelines.search.trials.suggestions import Suggestions, remind
-from pipelines.search.trials.trainable import FAILED, FULL_DISK
 from tests.pipelines.search.test_journal import killed
 from tune_spaces.domains import SearchedFields
 from tune_spaces.engines import scheduler, searcher

@@ -134,7 +134,7 @@ def test_yaml_round_trip_of_a_training_run():
 
 
 def test_a_best_yaml_trains_again_with_a_name_of_its_own():
-    """As `report.tables.write_tables` makes it: a trial's settings without the search's name."""
+    """As `report._tables.write_tables` makes it: a trial's settings without the search's name."""
     search = search_experiment(["wgan"], ["name=hunt", "budget.rounds=60", "family.width=4"])
     best = search.trial({"name": "wgan", "lr": 1e-3, "clip": 0.02, "n_critic": 3}).model_copy(update={"name": None})
     again = train_experiment([], ["budget.rounds=600"], best.to_yaml())
