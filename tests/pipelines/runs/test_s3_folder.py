@@ -42,19 +42,19 @@ from pipelines.settings._storage import Storage
 from pipelines.train.command import train
 from pipelines.train.logged_steps import LoggedStep
 from pipelines.train.play import play, resume_checkpoint
+from tests.golden.forks import snapshot
 from tests.pipelines.search.test_exploit import Local
 from tests.pipelines.small_runs import (
     DIVERGING,
     PlayedRun,
     client_of,
+    digest,
     rows,
     small_search,
     small_train,
-    snapshot,
     timeless,
     tracked,
 )
-from tests.pipelines.train.test_play import digest
 from tests.servers import Cable, Server, free_ports
 
 LAST = 12
