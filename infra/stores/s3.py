@@ -117,7 +117,10 @@ class S3Store:
                 progress(about.size)
                 return
             with part.open("wb") as target:
-                self._download(key, target, progress)
+                with self._asking(key):
+                    self._client.download_fileobj(
+                        **self._at(key), Fileobj=target, Callback=progress, Config=self._transfer
+                    )
                 target.flush()
                 os.fsync(target.fileno())
             try:
@@ -127,10 +130,6 @@ class S3Store:
                     raise replaced(self._where(key)) from None
                 raise
             os.replace(part, file)
-
-    def _download(self, key: str, target: IO[bytes] | _Digest, progress: Progress) -> None:
-        with self._asking(key):
-            self._client.download_fileobj(**self._at(key), Fileobj=target, Callback=progress, Config=self._transfer)
 
     def write(self, key: str, content: bytes) -> None:
         sha256 = hashlib.sha256(content).hexdigest()
@@ -172,9 +171,30 @@ class S3Store:
             raise NoPlaceError(f"there is no bucket {self._name}") from None
 
     def digest(self, key: str, progress: Progress = silent) -> str:
-        digest = _Digest()
-        self._download(key, digest, progress)
-        return digest.content.hexdigest()
+        content = hashlib.sha256()
+        with self._asking(key):
+            for chunk in self._stream(key):
+                content.update(chunk)
+                progress(len(chunk))
+        return content.hexdigest()
+
+    def _stream(self, key: str) -> Iterator[bytes]:
+        """The bytes of an object in order. If an answer breaks off, the rest is asked for."""
+        at, failures, etag = 0, 0, None
+        while True:
+            answer = self._client.get_object(**self._at(key), **({"Range": f"bytes={at}-"} if at else {}))
+            if etag not in (None, answer["ETag"]):
+                raise replaced(self._where(key))
+            etag = answer["ETag"]
+            try:
+                for chunk in answer["Body"].iter_chunks(CHUNK):
+                    at, failures = at + len(chunk), 0
+                    yield chunk
+                return
+            except BROKEN_OFF:
+                failures += 1
+                if failures >= self._options.attempts:
+                    raise
 
     def listed(self, prefix: str = "") -> Iterator[tuple[str, int]]:
         with self._asking(prefix):
@@ -235,13 +255,3 @@ class _Beginning:
 
     def close(self) -> None:
         self._file.close()
-
-
-class _Digest:
-    """A file to write to that keeps only the sha256 of its content."""
-
-    def __init__(self) -> None:
-        self.content = hashlib.sha256()
-
-    def write(self, content: bytes) -> None:
-        self.content.update(content)

@@ -140,6 +140,20 @@ def test_a_large_file_goes_in_pieces(place, tmp_path):
     assert sha256(tmp_path / "target") == digest
 
 
+@pytest.mark.parametrize("threads", [1, 4])
+def test_an_object_of_many_pieces_is_read(remote, tmp_path, cables, threads):
+    """More than s3transfer keeps in memory at once; and again after a cut."""
+    digest = remote.store.put(written(tmp_path / "source", 3 * MB), "key")
+    cables.append(Cable(remote.server.url, cuts=(2 * MB,)))
+    for url in (remote.server.url, cables[0].url):
+        store = opened(remote.url, StoreOptions(endpoint_url=url, piece=2**16, threads=threads))
+        got = []
+        assert store.digest("key", got.append) == digest
+        assert sum(got) == 3 * MB
+    store.get("key", tmp_path / "target")
+    assert sha256(tmp_path / "target") == digest
+
+
 def test_a_few_bytes(place):
     place.store.write("a/b.json", b"{}")
     place.store.write("a/b.json", b"{ }")
