@@ -152,7 +152,7 @@ def test_a_skip_is_a_failure_where_nothing_may_be_skipped(tmp_path, require_all)
     (tmp_path / "test_excused.py").write_text("import pytest\ndef test_it():\n    pytest.skip('excused: nowhere')")
     (tmp_path / "test_there.py").write_text("def test_it(require):\n    require(True, 'it is here')")
     environment = {**os.environ, "GANFLEET_REQUIRE_ALL": "1" if require_all else "", "PYTHONPATH": str(ROOT)}
-    options = ["-rs", "--continue-on-collection-errors", "--rootdir", str(tmp_path)]
+    options = ["-rs", "-W", "ignore", "--continue-on-collection-errors", "--rootdir", str(tmp_path)]
     command = [sys.executable, "-m", "pytest", *options, str(tmp_path)]
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
     reasons = done.stdout.count("no such thing here")

@@ -101,16 +101,15 @@ def _tracked(database: Path) -> dict[str, Any]:
     client = MlflowClient(f"sqlite:///{database}")
     (experiment,) = (one for one in client.search_experiments() if one.name != "Default")
     runs = client.search_runs([experiment.experiment_id], max_results=1000)
-    models = [(model.name, len(client.search_model_versions(f"name='{model.name}'"))) for model in _models(client)]
+    models = [
+        [model.name, len(client.search_model_versions(f"name='{model.name}'"))]
+        for model in client.search_registered_models()
+    ]
     return {
         "experiment": experiment.name,
         "models": models,
         "runs": {run.info.run_name: _run(client, run) for run in sorted(runs, key=lambda run: run.info.run_name)},
     }
-
-
-def _models(client: Any) -> list[Any]:
-    return list(client.search_registered_models())
 
 
 def _run(client: Any, run: Any) -> dict[str, Any]:
@@ -139,5 +138,6 @@ def _artifacts(client: Any, run: str, path: str | None = None) -> list[str]:
     found: list[str] = []
     for item in client.list_artifacts(run, path):
         found += _artifacts(client, run, item.path) if item.is_dir else [item.path]
-    stamp = re.compile(r"timestamp\W\d+\W[0-9a-f-]{36}")
-    return sorted(stamp.sub("timestamp", name) for name in found)
+    # Which trials are the best at which moment, and so the steps of a search's grids, depends on the machine.
+    stamp = re.compile(r"step\W\d+\Wtimestamp(\W\d+\W[0-9a-f-]{36})?")
+    return sorted({stamp.sub("step+N", name) for name in found})
