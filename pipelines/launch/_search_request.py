@@ -7,14 +7,7 @@ from typing import Any
 
 from gan_core.family import Family, build_family
 from gan_core.settings import SettingsError, assign, parse_yaml, paths
-from pipelines.launch._request import (
-    CommandLine,
-    Request,
-    check_family_names,
-    check_no_family,
-    folder_of,
-    with_name,
-)
+from pipelines.launch._request import CommandLine, Request, check_family_names, check_no_family, folder_of, with_name
 from pipelines.launch._resume import resumed_search
 from pipelines.settings import SearchExperiment, assign_space, check_files, read_config
 

@@ -13,14 +13,7 @@ from gan_core.family import Family, build_family
 from gan_core.settings import Settings, SettingsError, nearest
 from infra.passwords import masked
 from pipelines.settings._compute import Compute, check_equal_batches
-from pipelines.settings._search import (
-    Search,
-    SearchSpace,
-    built_points,
-    check_corners,
-    check_trials,
-    searched_fields,
-)
+from pipelines.settings._search import Search, SearchSpace, built_points, check_corners, check_trials, searched_fields
 from pipelines.settings._storage import Storage, Tracking
 from tune_spaces.domains import SearchedFields
 from tune_spaces.domains import Space as FamilySpace

@@ -7,11 +7,7 @@ import torch
 from torch import nn
 
 from gan_core import nets
-from tests.gan_core.nets.small_nets import (
-    draw,
-    layers_with_weights,
-    seeded,
-)
+from tests.gan_core.nets.small_nets import draw, layers_with_weights, seeded
 
 COLOUR = {side: (3, side, side) for side in nets.SIDES}
 

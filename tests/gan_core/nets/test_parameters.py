@@ -5,11 +5,7 @@ import torch
 from torch import nn
 
 from gan_core import nets
-from tests.gan_core.nets.small_nets import (
-    LATENT,
-    count,
-    seeded,
-)
+from tests.gan_core.nets.small_nets import LATENT, count, seeded
 
 # Names, order and bits
 

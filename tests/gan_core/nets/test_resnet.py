@@ -6,12 +6,7 @@ import torch.nn.functional as F
 from torch.testing import assert_close
 
 from gan_core import nets
-from tests.gan_core.nets.small_nets import (
-    LATENT,
-    draw,
-    seeded,
-    shaken,
-)
+from tests.gan_core.nets.small_nets import LATENT, draw, seeded, shaken
 
 
 def plain_generator(parameters, z, side, blocks):
