@@ -1,12 +1,13 @@
-"""A search's tables, as files and on the screen: trials, confirmed settings, the best settings."""
+"""A search's tables, as files and on the screen: trials, confirmed settings, the best settings, families compared."""
 
 from __future__ import annotations
 
 import csv
+import dataclasses
 import io
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from rich.console import Console
@@ -16,6 +17,7 @@ from infra.files import write_atomic
 from pipelines.console import number, say
 from pipelines.runs import RunFolder
 from pipelines.search._best import SearchResult
+from pipelines.search._families import FamilyRow, family_table
 from pipelines.search._outcome import Outcome, ranked, short
 from pipelines.search.confirmation.results import ConfirmedTrial
 from pipelines.settings import CommonSettings, SearchExperiment
@@ -27,15 +29,13 @@ def write_tables(folder: RunFolder, experiment: SearchExperiment, result: Search
 
     The confirmed winner of an earlier driver stays until this one has confirmed its own.
     """
-    written = [folder.path / "trials.csv"]
-    write_atomic(written[0], _trials(folder, result.outcomes).encode())
+    written = [_write_csv(folder.path / "trials.csv", _trials(folder, result.outcomes))]
     best = result.best
     about, picture = folder.best.with_suffix(".json"), folder.best.with_suffix(".png")
     if best is None or (best.confirmed is None and about.is_file() and "mean" in json.loads(about.read_bytes())):
         return written
     if result.confirmed:
-        written.append(folder.path / "confirmed.csv")
-        write_atomic(written[-1], _confirmed(result.confirmed).encode())
+        written.append(_write_csv(folder.path / "confirmed.csv", _confirmed(result.confirmed)))
     settings = experiment.trial(best.settings, best.seed).model_copy(update={"name": None})
     write_atomic(folder.best, settings.to_yaml().encode())
     content = {**best.about, "checkpoint": os.path.relpath(best.checkpoint, folder.path)}
@@ -48,13 +48,14 @@ def _fields(outcomes: Sequence[Outcome]) -> list[str]:
     return sorted({name for one in outcomes for name in one.settings if name != "name"})
 
 
-def _csv(rows: Sequence[Sequence[object]]) -> str:
+def _write_csv(path: Path, rows: Iterable[Iterable[object]]) -> Path:
     text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows([["" if cell is None else cell for cell in row] for row in rows])
-    return text.getvalue()
+    csv.writer(text, lineterminator="\n").writerows(rows)  # a cell that is None is empty
+    write_atomic(path, text.getvalue().encode())
+    return path
 
 
-def _trials(folder: RunFolder, outcomes: Sequence[Outcome]) -> str:
+def _trials(folder: RunFolder, outcomes: Sequence[Outcome]) -> list[list[object]]:
     fields = _fields(outcomes)
     rows: list[list[object]] = [
         ["trial", "state", "reason", "fid", "step", "images_per_second", "family", *fields, "checkpoint"],
@@ -64,10 +65,10 @@ def _trials(folder: RunFolder, outcomes: Sequence[Outcome]) -> str:
         numbers = [one.fid, one.step, one.images_per_second or None]
         kept = folder.shown(Path(one.checkpoint)) if one.checkpoint else None
         rows.append([one.trial, one.state, one.reason or None, *numbers, one.settings["name"], *values, kept])
-    return _csv(rows)
+    return rows
 
 
-def _confirmed(confirmed: Sequence[ConfirmedTrial]) -> str:
+def _confirmed(confirmed: Sequence[ConfirmedTrial]) -> list[list[object]]:
     """A row per confirmed trial, the winner first, with the final and lowest FID of each seed at its end."""
     fields = _fields([one.trial for one in confirmed])
     seeds = [run.seed for run in confirmed[0].runs]
@@ -79,7 +80,7 @@ def _confirmed(confirmed: Sequence[ConfirmedTrial]) -> str:
         each = [cell for run in one.runs for cell in (run.state, run.fid, run.best_fid)]
         summary = [one.mean, one.sd, one.lowest, one.highest, one.best_mean, one.trial.fid, len(one.lost)]
         rows.append([one.trial.trial, one.family, *values, *summary, *each])
-    return _csv(rows)
+    return rows
 
 
 def print_tables(console: Console, folder: RunFolder, result: SearchResult, experiment: CommonSettings) -> None:
@@ -110,14 +111,14 @@ def print_tables(console: Console, folder: RunFolder, result: SearchResult, expe
         say(console, f"{name:<9} {line}")
 
 
-def _table(headings: Sequence[str], rows: Sequence[Sequence[str]], words: Sequence[str]) -> Table:
-    """A table without borders. Columns named in `words` are aligned left, the others right."""
+def _print(console: Console, headings: Sequence[str], rows: Iterable[Sequence[str]], words: Sequence[str]) -> None:
+    """Prints a table without borders. Columns named in `words` are aligned left, the others right."""
     table = Table(box=None, padding=(0, 2, 0, 0))
     for heading in headings:
         table.add_column(heading, no_wrap=True, justify="left" if heading in words else "right")
     for row in rows:
         table.add_row(*row)
-    return table
+    console.print(table, soft_wrap=not console.is_terminal)
 
 
 def _print_trials(console: Console, outcomes: Sequence[Outcome]) -> None:
@@ -127,8 +128,7 @@ def _print_trials(console: Console, outcomes: Sequence[Outcome]) -> None:
         values = [short(one.settings[name]) if name in one.settings else "" for name in fields]
         step = f"{one.step}/{one.last_step}"
         rows.append([one.trial, one.settings["name"], *values, step, number(one.fid), one.ending])
-    table = _table(["trial", "family", *fields, "step", "FID", "state"], rows, ["trial", "family", "state"])
-    console.print(table, soft_wrap=not console.is_terminal)
+    _print(console, ["trial", "family", *fields, "step", "FID", "state"], rows, ["trial", "family", "state"])
 
 
 def _print_confirmed(console: Console, confirmed: Sequence[ConfirmedTrial]) -> None:
@@ -143,5 +143,38 @@ def _print_confirmed(console: Console, confirmed: Sequence[ConfirmedTrial]) -> N
             [one.trial.trial, one.trial.described, mean, ends, number(one.best_mean), number(one.trial.fid), lost]
         )
     headings = ["trial", "settings", "FID mean ± sd", "min-max", "mean of lowest", "in the search", ""]
-    console.print(_table(headings, rows, ["trial", "settings", ""]), soft_wrap=not console.is_terminal)
+    _print(console, headings, rows, ["trial", "settings", ""])
     console.print()
+
+
+def write_families(folder: RunFolder, outcomes: Sequence[Outcome], confirmed: Sequence[ConfirmedTrial]) -> list[Path]:
+    """Writes `families.csv` with all numbers, and `families.md` to be read. Returns the files."""
+    rows = family_table(outcomes, confirmed)
+    numbers = [[field.name for field in dataclasses.fields(FamilyRow)], *map(dataclasses.astuple, rows)]
+    marks = ["---", *["---:"] * (len(_HEADINGS) - 1)]
+    lines = [_HEADINGS, marks, *map(_cells, rows)]
+    files = [_write_csv(folder.path / "families.csv", numbers), folder.path / "families.md"]
+    write_atomic(files[1], "".join(f"| {' | '.join(line)} |\n" for line in lines).encode())
+    return files
+
+
+def print_families(console: Console, outcomes: Sequence[Outcome], confirmed: Sequence[ConfirmedTrial]) -> None:
+    """Prints the comparison as a table."""
+    _print(console, _HEADINGS, map(_cells, family_table(outcomes, confirmed)), ["family"])
+
+
+_HEADINGS = ("family", "trials", "completed", "stopped", "failed", "best FID", "median FID", "quartiles", "confirmed")
+
+
+def _cells(row: FamilyRow) -> list[str]:
+    """A row to be read. The confirmed FID is `mean ± sd (lowest-highest)`, with the number of lost seeds."""
+    spread = "-" if row.lower_quartile is None else f"{number(row.lower_quartile)}-{number(row.upper_quartile)}"
+    confirmed = "-" if row.mean is None else number(row.mean)
+    if row.sd is not None:
+        confirmed += f" ± {number(row.sd)}"
+    if row.mean is not None and row.lowest is not None:
+        confirmed += f" ({number(row.lowest)}-{number(row.highest)})"
+    if row.lost:
+        confirmed += f", {row.lost} lost"
+    counts = map(str, (row.trials, row.completed, row.stopped, row.failed))
+    return [row.family, *counts, number(row.best), number(row.median), spread, confirmed]

@@ -9,8 +9,7 @@ from rich.console import Console
 from pipelines.runs import RunFolder
 from pipelines.search._best import SearchResult
 from pipelines.search.plots.draw import try_to_draw
-from pipelines.search.report._families import print_families, write_families
-from pipelines.search.report._tables import print_tables, write_tables
+from pipelines.search.report._tables import print_families, print_tables, write_families, write_tables
 from pipelines.settings import SearchExperiment
 
 

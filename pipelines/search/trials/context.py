@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from infra.cluster import Cluster
 from pipelines.runs import RunFolder, lineage_tags
-from pipelines.settings import SearchExperiment, WorkerResources, check_capacity, trial_resources
+from pipelines.settings import SearchExperiment, WorkerResources
 from pipelines.tracking.target import TrackingTarget
-
-if TYPE_CHECKING:
-    from pipelines.search._parent_run import ParentRun
 
 
 @dataclass(frozen=True)
@@ -52,20 +48,3 @@ class SearchContext:
         if self.experiment.search.scheduler != "pbt":
             return {}
         return {f"hyper/{name}": value for name, value in settings.items() if isinstance(value, (int, float))}
-
-
-def search_context(
-    experiment: SearchExperiment, folder: RunFolder, reference: bytes, parent: ParentRun, cluster: Cluster
-) -> SearchContext:
-    """The context of a search on a cluster. Raises SettingsError if the cluster is too small."""
-    check_capacity(experiment, cluster)
-    return SearchContext(
-        experiment,
-        folder,
-        reference,
-        parent.uri,
-        parent.experiment_id,
-        parent.run_id,
-        parent.tags,
-        trial_resources(experiment, cluster),
-    )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -18,7 +19,6 @@ from pipelines.search._outcome import Outcome, outcome_of
 from pipelines.search._parent_run import ParentRun
 from pipelines.search.report.live_table import SearchView
 from pipelines.search.trials.context import SearchContext
-from pipelines.settings import SearchExperiment
 from pipelines.tracking.retry import TrackingRetry, UntrackedNote
 from pipelines.tracking.runs import State, catch_up, close
 
@@ -43,7 +43,9 @@ class SearchMonitor:
 
     def outcome(self, trial: str) -> Outcome:
         """The state of a trial."""
-        now = outcome_of(self.journal.records[trial], longest(self.context.experiment), self.context.folder)
+        experiment = self.context.experiment
+        longest = experiment.budget.last_round(experiment.data.batch_size)
+        now = outcome_of(self.journal.records[trial], longest, self.context.folder)
         return replace(now, state="running") if trial in self.running and not now.ended else now
 
     def show(self, trial: str) -> None:
@@ -79,11 +81,8 @@ class SearchMonitor:
             if closed:
                 self.journal.closed(trial)
         if now.ended and self._parent is not None:
-            self._add_point(self._parent)
-
-    def _add_point(self, parent: ParentRun) -> None:
-        outcomes, images = [self.outcome(trial) for trial in self.journal.records], self.journal.images
-        self._retry.attempt(lambda: parent.add_point(outcomes, images))
+            outcomes = [self.outcome(trial) for trial in self.journal.records]
+            self._retry.attempt(partial(self._parent.add_point, outcomes, self.journal.images))
 
     def _send_end(self, record: Record, now: Outcome) -> None:
         folder, experiment = self.context.folder.trial(record.trial), self.context.experiment
@@ -109,24 +108,17 @@ class SearchMonitor:
             else:
                 folder.refresh()
                 if self.context.experiment.compute.workers > 1:
-                    self._catch_up(record.trial)
+                    self._retry.attempt(partial(catch_up, self.context.target(record.trial), folder))
             now = self.outcome(record.trial)
             if now.ended:
                 folder.prune(keep=1)
             outcomes.append(now if now.ended else replace(now, state="interrupted"))
-        self._note_untracked()
-        return outcomes
-
-    def _catch_up(self, trial: str) -> None:
-        folder = self.context.folder.trial(trial)
-        self._retry.attempt(lambda: catch_up(self.context.target(trial), folder))
-
-    def _note_untracked(self) -> None:
         untracked = UntrackedNote(self.context.folder)
         if any(record.ended and not record.closed for record in self.journal.records.values()):
             untracked.write(self._retry.error)
         else:
             untracked.clear()
+        return outcomes
 
     def all_ended(self, names: Sequence[str]) -> bool:
         """Whether all trials of these names have ended. Once the budget is spent, those that never started count as
@@ -179,8 +171,3 @@ class SpentBudget(tune.Stopper):
     def stop_all(self) -> bool:
         monitor = TuneCallbacks.monitor
         return monitor.budget.spent() and all(trial.status != "RUNNING" for trial in monitor.trials)
-
-
-def longest(experiment: SearchExperiment) -> int:
-    """The generator update at which the longest trial's budget ends: that of a trial with `n_critic=1`."""
-    return experiment.budget.last_round(experiment.data.batch_size)

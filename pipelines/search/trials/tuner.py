@@ -49,7 +49,7 @@ def _tuner(context: SearchContext, cluster: Cluster, trials: Suggestions, schedu
             scheduler=scheduler,
             num_samples=trials.total_samples,
             reuse_actors=context.experiment.compute.workers == 1,
-            trial_dirname_creator=_trial_id,
+            trial_dirname_creator=lambda trial: str(trial.trial_id),
         ),
         run_config=tune.RunConfig(
             name=f"{time.time_ns()}",
@@ -74,7 +74,3 @@ def _with_resources(context: SearchContext, cluster: Cluster) -> Any:
     else:
         resources = {"CPU": context.resources.cpus_per_worker, "GPU": context.resources.gpus}
     return tune.with_resources(tune.with_parameters(Trial, context=context), resources)
-
-
-def _trial_id(trial: Any) -> str:
-    return str(trial.trial_id)

@@ -10,7 +10,7 @@ from pipelines.runs._folder import RunFolder
 from pipelines.search._families import family_table
 from pipelines.search._outcome import Outcome
 from pipelines.search.confirmation.results import ConfirmedTrial, SeedResult
-from pipelines.search.report._families import print_families, write_families
+from pipelines.search.report._tables import print_families, write_families
 from tests.pipelines.small_runs import table
 
 

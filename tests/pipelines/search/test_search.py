@@ -294,7 +294,7 @@ def test_ctrl_c_while_pictures_are_drawn_leaves_no_run_open(extended, storage, c
     def pressed(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("pipelines.search.command.try_to_draw", pressed)
+    monkeypatch.setattr("pipelines.search.report.final_report.try_to_draw", pressed)
     with pytest.raises(KeyboardInterrupt):
         search(*resumed("search", "hunt", storage), Console(quiet=True))
     parent = named(client, "hunt")
