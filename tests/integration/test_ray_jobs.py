@@ -132,5 +132,5 @@ def test_the_guides_path_for_newcomers_leads_to_a_trained_run(ray_head, tmp_path
     _, job, listed, log, evaluated = said.values()
     assert job.splitlines()[0] == "first-1"
     assert listed.splitlines()[1].split()[:3] == ["first", "ray", "first-1"]
-    assert "after 200 generator updates" in log
+    assert "after 100 generator updates" in log
     assert evaluated.startswith("fid ")

@@ -138,6 +138,6 @@ def test_the_guides_path_for_newcomers_leads_to_a_trained_run(slurm_node, tmp_pa
     assert all(line.startswith("ok ") for line in doctor.splitlines())
     assert "#SBATCH --job-name=first\n" in script
     assert listed.splitlines()[1].split()[:3] == ["first", "slurm", number.splitlines()[0]]
-    assert "after 200 generator updates" in log
+    assert "after 100 generator updates" in log
     assert evaluated.startswith("fid ")
     assert "#SBATCH --nodes=2\n" in search
