@@ -151,16 +151,11 @@ class Journal:
         self._error = error
         raise error
 
-    def _append(self, line: dict[str, Any]) -> None:
-        text = json.dumps({**line, "seconds": round(self.seconds, 2)}, default=_plain, allow_nan=False)
-        self._write(text.encode() + b"\n")
-        self._written = time.monotonic()
-        self._apply(json.loads(text))
-
-    def _write(self, line: bytes) -> None:
-        """Ray Tune takes an error here for a failure of the trial, so `check` raises it again."""
+    def _append(self, event: dict[str, Any]) -> None:
+        text = json.dumps({**event, "seconds": round(self.seconds, 2)}, default=_plain, allow_nan=False)
+        line = text.encode() + b"\n"
         self.check()
-        try:
+        try:  # Ray Tune takes an error here for a failure of the trial, so `check` raises it again
             if self._segments is not None:
                 self._segments.add(line)
             self._file.write(line)
@@ -168,6 +163,8 @@ class Journal:
             os.fsync(self._file.fileno())
         except (StoreError, OSError) as error:
             self.give_up(error)
+        self._written = time.monotonic()
+        self._apply(json.loads(text))
 
     def _read(self) -> list[dict[str, Any]]:
         """All whole lines. A last line that a crash cut off is deleted."""

@@ -171,8 +171,7 @@ def gather_results(planned: Sequence[SeedRun], outcomes: Sequence[Outcome], fold
 
 def winner_of(confirmed: Sequence[ConfirmedTrial]) -> ConfirmedTrial | None:
     """The settings with the best mean, of those whose runs have all ended."""
-    sound = [one for one in sorted(confirmed, key=_rank) if one.all_ended and one.mean is not None]
-    return sound[0] if sound else None
+    return next((one for one in sorted(confirmed, key=_rank) if one.all_ended and one.mean is not None), None)
 
 
 def _rank(one: ConfirmedTrial) -> tuple[bool, int, float, str]:

@@ -4,22 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from pipelines.runs import RunPaths
 from pipelines.search._outcome import Outcome
-
-
-@dataclass(frozen=True)
-class Moment:
-    """An evaluation of a trial, or the last row that it logged after its last evaluation."""
-
-    trial: Outcome
-    images: int
-    """Real images seen since the trial's previous moment."""
-    fid: float | None
-    at: float
-    """The time of the sample grid's file, in seconds since the epoch."""
 
 
 @dataclass(frozen=True)
@@ -34,14 +21,12 @@ class Point:
 
 def points(folder: RunPaths, outcomes: Sequence[Outcome]) -> list[Point]:
     """All evaluations of a search in order of time. Images seen after a trial's last evaluation count too."""
-    moments = sorted(
-        (moment for one in outcomes for moment in _moments(folder.trial(one.trial), one)), key=lambda moment: moment.at
-    )
+    moments = [(one, *moment) for one in outcomes for moment in _moments(folder.trial(one.trial))]
     spent, found = 0, []
-    for moment in moments:
-        spent += moment.images
-        if moment.fid is not None:
-            found.append(Point(moment.trial, spent, moment.fid))
+    for trial, _, images, fid in sorted(moments, key=lambda moment: moment[1]):
+        spent += images
+        if fid is not None:
+            found.append(Point(trial, spent, fid))
     return found
 
 
@@ -54,8 +39,9 @@ def best_so_far(points: Sequence[Point]) -> list[Point]:
     return found
 
 
-def _moments(folder: RunPaths, trial: Outcome) -> Iterator[Moment]:
-    """A trial's moments in order. Rows have no time, so an evaluation's time is that of its sample grid's file."""
+def _moments(folder: RunPaths) -> Iterator[tuple[float, int, float | None]]:
+    """A trial's evaluations in order, and the last row that it logged after them, without a FID: time in seconds since
+    the epoch, real images since the previous one, FID. Rows have no time, so that of the sample grid's file is used."""
     seen, at = 0, 0.0
     file = folder.path / "metrics.jsonl"
     if not file.is_file():
@@ -63,12 +49,9 @@ def _moments(folder: RunPaths, trial: Outcome) -> Iterator[Moment]:
     rows = folder.rows()
     for row in rows:
         if "fid" in row:
-            at = max(at, _written(folder.picture(int(row["step"])), file))
-            yield Moment(trial, max(int(row["images_seen"]) - seen, 0), row["fid"], at)
+            picture = folder.picture(int(row["step"]))
+            at = max(at, (picture if picture.is_file() else file).stat().st_mtime)
+            yield at, max(int(row["images_seen"]) - seen, 0), row["fid"]
             seen = int(row["images_seen"])
     if rows and rows[-1]["images_seen"] > seen:
-        yield Moment(trial, int(rows[-1]["images_seen"]) - seen, None, max(at, file.stat().st_mtime))
-
-
-def _written(picture: Path, otherwise: Path) -> float:
-    return (picture if picture.is_file() else otherwise).stat().st_mtime
+        yield max(at, file.stat().st_mtime), int(rows[-1]["images_seen"]) - seen, None

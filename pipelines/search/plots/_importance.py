@@ -8,16 +8,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from matplotlib.figure import Figure
+from optuna import create_study, logging
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.trial import create_trial
 
 from pipelines.search._outcome import Outcome
 from pipelines.search.plots._style import figure
 from tune_spaces.domains import Choice, Domain, Space, Whole
-
-if TYPE_CHECKING:
-    from optuna.distributions import BaseDistribution
 
 LEAST_TRIALS = 16
 """The fewest trials of one family, each with a FID, for which importance is shown. On a function of four fields, one of
@@ -31,9 +31,7 @@ def importance(outcomes: Sequence[Outcome], space: Space) -> dict[str, float]:
     The logarithm is used because a few bad trials would dominate the variance of FID itself. Empty with fewer than
     LEAST_TRIALS trials that ended with a FID, or if all FIDs or all settings are equal.
     """
-    from optuna import create_study, logging
-    from optuna.importance import FanovaImportanceEvaluator, get_param_importances
-    from optuna.trial import create_trial
+    from optuna.importance import FanovaImportanceEvaluator, get_param_importances  # imports scikit-learn: slow
 
     ended = ended_with_fid(outcomes, space)
     searched = [name for name in space if len({one.settings[name] for one in ended}) > 1]
@@ -64,8 +62,6 @@ def ended_with_fid(outcomes: Sequence[Outcome], space: Space) -> list[Outcome]:
 
 def _distribution(domain: Domain, values: Sequence[Any]) -> BaseDistribution:
     """Optuna's form of a domain, widened to these values: start points may be outside the domain."""
-    from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
-
     if isinstance(domain, Choice):
         return CategoricalDistribution(list(dict.fromkeys([*domain.values, *values])))
     low, high = min([domain.low, *values]), max([domain.high, *values])

@@ -14,10 +14,9 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Colormap, LogNorm
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from pipelines.search._outcome import Outcome
-from pipelines.search.plots._style import Scale, figure, log_ticks, plain
+from pipelines.search.plots._style import Scale, figure, mark_log_axis
 from tune_spaces.domains import Range, Space
 
 if TYPE_CHECKING:
@@ -47,9 +46,7 @@ def draw_parallel(outcomes: Sequence[Outcome], spaces: Mapping[str, Space]) -> F
         axes.set_title(family, pad=26, fontsize=12)
     about = ScalarMappable(norm, colours)
     bar = sheet.colorbar(about, ax=list(panels), label="FID (dark is best)", pad=0.02, aspect=30 * len(families))
-    bar.ax.yaxis.set_major_locator(FixedLocator(log_ticks(low, high)))
-    bar.ax.yaxis.set_minor_locator(NullLocator())
-    bar.ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: plain(value)))
+    mark_log_axis(bar.ax.yaxis, low, high)
     if any(one.state == "failed" for one in outcomes):
         sheet.legend(handles=[Line2D([], [], **_FAILED, label="failed")], loc="outside lower left")
     return sheet

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from matplotlib import rc_context
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
@@ -40,6 +39,7 @@ STYLE: dict[Any, Any] = {
     "axes.axisbelow": True,
     "legend.frameon": False,
 }
+"""Figures are filled and saved with these settings."""
 
 
 def figure(width: float, height: float) -> Figure:
@@ -47,33 +47,22 @@ def figure(width: float, height: float) -> Figure:
     return Figure(figsize=(width, height), dpi=DPI, layout=ConstrainedLayoutEngine(w_pad=0.1, h_pad=0.08))
 
 
-def styled() -> Any:
-    """A context manager that applies the style. Figures are filled and saved inside it."""
-    return rc_context(STYLE)
-
-
 def families_of(experiment: SearchExperiment) -> dict[str, str]:
     """The colour of each family, the same in all pictures."""
     return {family.name: COLOURS[index % len(COLOURS)] for index, family in enumerate(experiment.families)}
 
 
-def fid_axis(axes: Axes, values: Sequence[float], which: str = "y") -> None:
-    """Makes an axis logarithmic, with limits around these FIDs and a margin."""
-    low, high = min(values), max(values)
-    margin = max((high / low) ** 0.06, 1.03)
-    log_axis(axes, low / margin, high * margin, which)
+def fid_axis(axes: Axes, values: Sequence[float]) -> None:
+    """Makes the y axis logarithmic, with limits around these FIDs and a margin."""
+    margin = max((max(values) / min(values)) ** 0.06, 1.03)
+    low, high = min(values) / margin, max(values) * margin
+    axes.set_yscale("log")
+    axes.set_ylim(low, high)
+    mark_log_axis(axes.yaxis, low, high)
 
 
-def log_axis(axes: Axes, low: float, high: float, which: str) -> None:
-    """Makes an axis logarithmic from `low` to `high`, with three to six ticks."""
-    if which == "x":
-        axis: Axis = axes.xaxis
-        axes.set_xscale("log")
-        axes.set_xlim(low, high)
-    else:
-        axis = axes.yaxis
-        axes.set_yscale("log")
-        axes.set_ylim(low, high)
+def mark_log_axis(axis: Axis, low: float, high: float) -> None:
+    """Gives a logarithmic axis from `low` to `high` three to six ticks."""
     axis.set_major_locator(FixedLocator(log_ticks(low, high)))
     axis.set_minor_locator(NullLocator())
     axis.set_major_formatter(FuncFormatter(lambda value, _: plain(value)))
@@ -92,10 +81,8 @@ def log_ticks(low: float, high: float) -> list[float]:
 
 def plain(value: float) -> str:
     """The label of a tick: 0.01, 3e-4, 2000."""
-    return f"{value:.4g}" if 1e-3 <= abs(value) < 1000 or not value else _small_or_large(value)
-
-
-def _small_or_large(value: float) -> str:
+    if 1e-3 <= abs(value) < 1000 or not value:
+        return f"{value:.4g}"
     if abs(value) >= 1000:
         return f"{value:.0f}"
     mantissa, _, power = f"{value:.1e}".partition("e")

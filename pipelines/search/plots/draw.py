@@ -7,6 +7,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from matplotlib import rc_context
 from matplotlib.figure import Figure
 from PIL import Image
 from rich.console import Console
@@ -25,15 +26,10 @@ from pipelines.search.plots._panels import draw_panels
 from pipelines.search.plots._parallel import draw_parallel
 from pipelines.search.plots._progress import draw_progress
 from pipelines.search.plots._sheet import draw_sheet
-from pipelines.search.plots._style import families_of, styled
+from pipelines.search.plots._style import STYLE, families_of
 from pipelines.settings import SearchExperiment
 
 _LOG = logging.getLogger(__name__)
-
-
-def learned_folder(folder: RunPaths) -> Path:
-    """The folder of the pictures."""
-    return folder.path / "learned"
 
 
 def draw_learned(
@@ -51,7 +47,7 @@ def draw_learned(
     """
     spaces, colours = experiment.spaces(), families_of(experiment)
     side = None if experiment.data.name in POINTS else experiment.data.image_size
-    with styled():
+    with rc_context(STYLE):
         drawn: dict[str, Figure | Image.Image | None] = {
             "progress": draw_progress(points(folder, outcomes), colours),
             "settings": draw_panels(outcomes, spaces, colours),
@@ -67,7 +63,7 @@ def _write(folder: RunPaths, drawn: Mapping[str, Figure | Image.Image | None]) -
     """Writes each picture as `learned/NAME.png`. Deletes the file of a picture that is None."""
     written = []
     for name, picture in drawn.items():
-        path = learned_folder(folder) / f"{name}.png"
+        path = folder.path / "learned" / f"{name}.png"
         if picture is None:
             path.unlink(missing_ok=True)
             continue
