@@ -6,7 +6,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +16,7 @@ from rich.progress import (
     DownloadColumn,
     MofNCompleteColumn,
     Progress,
+    ProgressColumn,
     TextColumn,
     TimeRemainingColumn,
     TransferSpeedColumn,
@@ -28,6 +29,8 @@ PLAIN_SECONDS = 30.0
 """Seconds between two lines of a bar, where there is no terminal."""
 
 PLAIN_WIDTH = 200
+
+Bar = AbstractContextManager[Callable[[int], None]]
 
 
 @contextmanager
@@ -71,40 +74,38 @@ def duration(seconds: float) -> str:
     return f"{hours}:{minute:02d}:{second:02d}" if hours else f"{minute}:{second:02d}"
 
 
-@contextmanager
-def count_bar(console: Console, about: str, total: int) -> Iterator[Callable[[int], None]]:
+def passing_bar(console: Console, about: str, *columns: ProgressColumn) -> Progress:
+    """A bar that leaves nothing on the screen when it ends."""
+    shown = (TextColumn(about), BarColumn(), *columns, TimeRemainingColumn())
+    return Progress(*shown, console=console, transient=True, redirect_stdout=False, redirect_stderr=False)
+
+
+def count_bar(console: Console, about: str, total: int) -> Bar:
     """A bar that counts to `total`. Yields the function that moves it. Without a terminal it is a line now and then."""
-    began = printed = time.monotonic()
-    done = 0
-    columns = (TextColumn(about), BarColumn(), MofNCompleteColumn(), TextColumn("ETA"), TimeRemainingColumn())
-    progress = Progress(*columns, console=console, transient=True, redirect_stdout=False, redirect_stderr=False)
-    task = progress.add_task(about, total=total)
 
-    def tick(more: int) -> None:
-        nonlocal done, printed
-        done += more
-        progress.update(task, completed=done)
-        now = time.monotonic()
-        if not console.is_terminal and now - printed > PLAIN_SECONDS:
-            printed = now
-            left = duration((now - began) / done * (total - done))
-            say(console, f"{about}: {done} of {total}, {left} left")
+    def line(done: float, seconds: float) -> str:
+        return f"{done:.0f} of {total}, {duration(seconds / done * (total - done))} left"
 
-    if not console.is_terminal:
-        yield tick
-        return
-    with progress:
-        yield tick
+    return _bar(console, passing_bar(console, about, MofNCompleteColumn(), TextColumn("ETA")), about, total, line)
 
 
-@contextmanager
-def byte_bar(console: Console, about: str, total: int) -> Iterator[Callable[[int], None]]:
+def byte_bar(console: Console, about: str, total: int) -> Bar:
     """A bar of `total` bytes. Yields the function that moves it, which any thread may call. Without a terminal it is a
     line now and then."""
-    columns = (TextColumn(about), BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
-    progress = Progress(*columns, console=console, transient=True, redirect_stdout=False, redirect_stderr=False)
+
+    def line(done: float, _: float) -> str:
+        return f"{done / 1e6:.0f} of {total / 1e6:.0f} MB"
+
+    return _bar(console, passing_bar(console, about, DownloadColumn(), TransferSpeedColumn()), about, total, line)
+
+
+@contextmanager
+def _bar(
+    console: Console, progress: Progress, about: str, total: int, line: Callable[[float, float], str]
+) -> Iterator[Callable[[int], None]]:
+    """`line`: what is printed without a terminal, from the number that is done and the seconds that it took."""
+    began = printed = time.monotonic()
     task = progress.add_task(about, total=total)
-    printed = time.monotonic()
 
     def move(more: int) -> None:
         nonlocal printed
@@ -112,12 +113,9 @@ def byte_bar(console: Console, about: str, total: int) -> Iterator[Callable[[int
         now = time.monotonic()
         if not console.is_terminal and now - printed > PLAIN_SECONDS:
             printed = now
-            say(console, f"{about}: {progress.tasks[0].completed / 1e6:.0f} of {total / 1e6:.0f} MB")
+            say(console, f"{about}: {line(progress.tasks[0].completed, now - began)}")
 
-    if not console.is_terminal:
-        yield move
-        return
-    with progress:
+    with progress if console.is_terminal else nullcontext():
         yield move
 
 

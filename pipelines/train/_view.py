@@ -5,10 +5,10 @@ from __future__ import annotations
 import time
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import MofNCompleteColumn, TextColumn
 
 from gan_core.health.signs import Sign
-from pipelines.console import PLAIN_SECONDS, duration, number, say
+from pipelines.console import PLAIN_SECONDS, duration, number, passing_bar, say
 
 
 class TrainView:
@@ -18,18 +18,8 @@ class TrainView:
         self.console, self.name = console, name
         self.fid: float | None = None
         self.began, self.first_step, self.printed = time.monotonic(), None, 0.0  # type: float, int | None, float
-        self.progress = Progress(
-            TextColumn(name),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[about]}"),
-            TextColumn("ETA"),
-            TimeRemainingColumn(),
-            console=console,
-            transient=True,
-            redirect_stdout=False,
-            redirect_stderr=False,
-        )
+        columns = (MofNCompleteColumn(), TextColumn("{task.fields[about]}"), TextColumn("ETA"))
+        self.progress = passing_bar(console, name, *columns)
         self.task = self.progress.add_task(name, total=None, about="starting")
 
     def __enter__(self) -> TrainView:
