@@ -2,8 +2,20 @@
 
 import os
 import uuid
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+
+
+@contextmanager
+def hidden_name(path: Path) -> Iterator[Path]:
+    """A hidden name next to a file, to write to and then rename. A file that still has it in the end is deleted."""
+    aside = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
+    try:
+        yield aside
+    finally:
+        with suppress(OSError):
+            aside.unlink()
 
 
 def write_atomic(path: Path | str, data: bytes) -> None:
@@ -14,15 +26,9 @@ def write_atomic(path: Path | str, data: bytes) -> None:
     Raises:
         OSError: the folder does not exist or cannot be written.
     """
-    path = Path(path)
-    aside = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
-    try:
+    with hidden_name(Path(path)) as aside:
         with aside.open("xb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
         os.replace(aside, path)
-    except BaseException:
-        with suppress(OSError):
-            aside.unlink()
-        raise

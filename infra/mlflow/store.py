@@ -4,7 +4,6 @@ import logging
 import os
 import sqlite3
 import tempfile
-import uuid
 from contextlib import closing, suppress
 from functools import cache
 from pathlib import Path
@@ -25,7 +24,7 @@ from mlflow.utils.credentials import get_default_host_creds
 from mlflow.utils.rest_utils import http_request
 from sqlalchemy.exc import SQLAlchemyError
 
-from infra.files import write_atomic
+from infra.files import hidden_name, write_atomic
 from infra.passwords import masked
 
 PROBE_SECONDS = 5.0
@@ -116,16 +115,14 @@ def _open_sqlite(uri: str, file: Path, schemas: Path | None) -> None:
 def _create_sqlite(file: Path, schemas: Path | None) -> None:
     # MLflow migrates a new file in place and without a lock: two processes at once, or a crash, leave a file that can
     # never be opened. So the schema is made elsewhere, and the first process that links it to the name wins.
-    aside = file.with_name(f".{file.name}.{uuid.uuid4().hex}.tmp")
-    try:
-        aside.write_bytes(_made_schema() if schemas is None else _kept_schema(schemas))
-        os.link(aside, file)
-    except FileExistsError:
-        pass
-    except OSError:
-        aside.replace(file)  # the file system has no hard links
-    finally:
-        aside.unlink(missing_ok=True)
+    with hidden_name(file) as aside:
+        try:
+            aside.write_bytes(_made_schema() if schemas is None else _kept_schema(schemas))
+            os.link(aside, file)
+        except FileExistsError:
+            pass
+        except OSError:
+            aside.replace(file)  # the file system has no hard links
 
 
 def _made_schema() -> bytes:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import hashlib
 import io
 import os
-import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
+from infra.files import hidden_name
 from infra.stores.protocol import (
     CHUNK,
     About,
@@ -53,7 +53,7 @@ class LocalStore:
     def _put(self, source: IO[bytes], key: str, progress: Progress) -> str:
         target = self._file(key)
         target.parent.mkdir(parents=True, exist_ok=True)
-        with _aside(target) as aside:
+        with hidden_name(target) as aside:
             sha256 = _copied(source, aside, progress)
             with suppress(OSError):
                 os.setxattr(aside, _ATTRIBUTE, sha256.encode())
@@ -67,7 +67,7 @@ class LocalStore:
                 progress(size)
                 return
             file.parent.mkdir(parents=True, exist_ok=True)
-            with _aside(file) as aside:
+            with hidden_name(file) as aside:
                 check_digest(f"{self.url}/{key}", _copied(source, aside, progress), wanted)
                 os.replace(aside, file)
 
@@ -125,16 +125,6 @@ class LocalStore:
             raise RefusedError(f"{error.filename or self._folder / key}: {error.strerror}") from None
         except OSError as error:
             raise StoreError(f"{error.filename or self._folder / key}: {error.strerror or error}") from None
-
-
-@contextmanager
-def _aside(target: Path) -> Iterator[Path]:
-    """A hidden name next to a file, to write to and then rename. A file that still has it in the end is deleted."""
-    aside = target.with_name(f".{target.name}.{uuid.uuid4().hex}.tmp")
-    try:
-        yield aside
-    finally:
-        aside.unlink(missing_ok=True)
 
 
 def _copied(source: IO[bytes], target: Path, progress: Progress) -> str:
