@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -47,9 +46,12 @@ class FeatureStatistics:
         return FeatureStatistics(tally.moments.gaussian.to("cpu"), tally.count, tally.features())
 
 
-def cached_statistics(file: Path, console: Console, measure: Callable[[], Tally]) -> FeatureStatistics:
-    """Statistics from a file of the cache. If it is missing or damaged, one process measures and writes the file, and
-    other processes wait for it."""
+def cached_statistics(
+    storage: Path, console: Console, digest: str, extractor: Extractor, batches: Iterable[Tensor], count: int
+) -> FeatureStatistics:
+    """Statistics of `count` real images with this digest, from a file of the cache. If it is missing or damaged, one
+    process measures the images and writes the file, and other processes wait for it."""
+    file = storage.resolve() / "cache" / f"side-{_statistics_key(digest, extractor)}.safetensors"
     file.parent.mkdir(parents=True, exist_ok=True)
     with alone(file, lambda: say(console, f"waiting for another process that makes {file.name}")):
         if file.is_file():
@@ -57,7 +59,7 @@ def cached_statistics(file: Path, console: Console, measure: Callable[[], Tally]
                 return _from_bytes(file.read_bytes())
             except (safetensors.SafetensorError, KeyError, ValueError):
                 file.unlink()
-        statistics = FeatureStatistics.of(measure())
+        statistics = FeatureStatistics.of(measure_images(console, "real", extractor, batches, count))
         write_atomic(file, _to_bytes(statistics))
         return statistics
 
@@ -78,11 +80,10 @@ def _from_bytes(content: bytes) -> FeatureStatistics:
     return FeatureStatistics(Gaussian(found["mean"], found["covariance"]), int(found["count"]), found["features"])
 
 
-def statistics_key(content: str, extractor: Extractor) -> str:
-    """The key of the cache for images with the digest `content`. It changes with an image, the resize, the weights and
-    the code."""
+def _statistics_key(digest: str, extractor: Extractor) -> str:
+    """It changes with an image, the resize, the weights and the code."""
     about = sorted({**extractor.about(), "weights": extractor.digest}.items())
-    return hashlib.sha256(repr((content, about, CODE, KEPT)).encode()).hexdigest()[:32]
+    return hashlib.sha256(repr((digest, about, CODE, KEPT)).encode()).hexdigest()[:32]
 
 
 def measure_images(
@@ -136,11 +137,10 @@ def _interval(console: Console, real: Gaussian, features: Tensor) -> dict[str, f
     """The 95% interval of FID over resamples of the generated images. It is shifted by the bias of the resamples."""
     resamples = RESAMPLES if features.shape[1] <= NARROW else WIDE_RESAMPLES
     with count_bar(console, "bootstrap", resamples + 1) as tick:
-        statistic = partial(_resampled_fid, real, features, tick)
+
+        def statistic(counts: Tensor) -> float:
+            tick(1)
+            return frechet_distance(real, weighted_moments(features, counts).gaussian)
+
         low, high = bootstrap(statistic, len(features), resamples).centred()
     return {"fid_low": max(low, 0.0), "fid_high": high}
-
-
-def _resampled_fid(real: Gaussian, features: Tensor, tick: Callable[[int], None], counts: Tensor) -> float:
-    tick(1)
-    return frechet_distance(real, weighted_moments(features, counts).gaussian)

@@ -39,7 +39,7 @@ from gan_core.metrics.statistics.tally import KEPT
 from gan_core.settings import SettingsError
 from infra.files import write_atomic
 from pipelines.data.fetch import local_data
-from pipelines.evaluate._comparison import FeatureStatistics, cached_statistics, compare, measure_images, statistics_key
+from pipelines.evaluate._comparison import FeatureStatistics, cached_statistics, compare, measure_images
 from pipelines.evaluate.pictures import pairs_picture, png
 from pipelines.evaluate.reference import best_device, prepare_reference, reference_warnings, with_weights
 from pipelines.runs import shared_cache
@@ -118,9 +118,8 @@ def evaluate_images(fake: Path, real: Path, settings: Metrics, options: Evaluate
     width, wanted = len(tally.moments.mean), len(real_statistics.gaussian.mean)
     if width != wanted:
         raise SettingsError(f"{fake} gives {width} features an image, {real} {wanted}", nearest="images of one size")
-    result = compare(options.console, real_statistics, tally, options.resampled)
     return {
-        **result,
+        **compare(options.console, real_statistics, tally, options.resampled),
         "samples": len(files),
         "generated": str(fake),
         "real": str(real),
@@ -154,25 +153,17 @@ def _real_statistics(
         return FeatureStatistics(reference.target.to("cpu"), reference.count)
     assert reference.count is not None
     count = reference.count
-    key = statistics_key(f"{dataset.digest()} {count}", reference.extractor)
-    return cached_statistics(
-        options.storage.resolve() / "cache" / f"side-{key}.safetensors",
-        options.console,
-        lambda: measure_images(options.console, "real", reference.extractor, real_batches(dataset, count), count),
-    )
+    digest, batches = f"{dataset.digest()} {count}", real_batches(dataset, count)
+    return cached_statistics(options.storage, options.console, digest, reference.extractor, batches, count)
 
 
 def _measure_folder(folder: Path, extractor: Extractor, options: EvaluateOptions) -> FeatureStatistics:
     files = _at_least_two(folder)
-    key = statistics_key(files_digest(folder, files), extractor)
-    real_statistics = cached_statistics(
-        options.storage.resolve() / "cache" / f"side-{key}.safetensors",
-        options.console,
-        lambda: measure_images(options.console, "real", extractor, _read(files, extractor), len(files)),
-    )
+    digest, batches = files_digest(folder, files), _read(files, extractor)
+    statistics = cached_statistics(options.storage, options.console, digest, extractor, batches, len(files))
     if options.statistics is not None:
-        _write_statistics(options.statistics, real_statistics.gaussian, extractor, real_statistics.count)
-    return real_statistics
+        _write_statistics(options.statistics, statistics.gaussian, extractor, statistics.count)
+    return statistics
 
 
 def _at_least_two(folder: Path) -> list[Path]:

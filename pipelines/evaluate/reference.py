@@ -30,8 +30,8 @@ def reference_tags(reference: Reference, key: str, samples: int | None) -> dict[
         **reference.extractor.about(),
         "reference": key[:16],
         "reference_samples": str(reference.count or "unknown"),
+        "samples": str(sample_count(samples, reference)),
     }
-    about["samples"] = str(sample_count(samples, reference))
     return {f"ganfleet.fid.{name}": value for name, value in about.items()}
 
 
@@ -63,27 +63,19 @@ def prepare_reference(
     file = cache / f"reference-{key[:32]}.safetensors"
     with alone(file, lambda: say(console, f"waiting for another process that makes {file.name}")):
         if mirror is not None:
-            _download(mirror, file)
+            with mirror.as_settings_error():
+                if mirror.about(file.name) is not None:
+                    mirror.download([file.name])
         reference = _cached(file, dataset)
         if reference is None:
             reference = _build(settings, dataset, console)
             write_atomic(file, reference.to_bytes())
         if mirror is not None:
-            _upload(mirror, file)
+            with mirror.as_settings_error():
+                mirror.upload([file])
     counts = {"real": reference.count, "generated": settings.samples or reference.count}
     found = reference_warnings(reference.extractor, len(reference.target.mean), counts)
     return SharedReference(reference.to_bytes(), reference_tags(reference, key, settings.samples), found)
-
-
-def _download(mirror: Mirror, file: Path) -> None:
-    with mirror.as_settings_error():
-        if mirror.about(file.name) is not None:
-            mirror.download([file.name])
-
-
-def _upload(mirror: Mirror, file: Path) -> None:
-    with mirror.as_settings_error():
-        mirror.upload([file])
 
 
 def best_device() -> str:
@@ -91,27 +83,23 @@ def best_device() -> str:
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
-class _DownloadProgress:
-    """Prints the progress of a download every ten megabytes."""
-
-    def __init__(self, console: Console) -> None:
-        self._console, self._printed = console, 0
-
-    def __call__(self, done: int, total: int) -> None:
-        if done - self._printed >= 10_000_000 or done == total:
-            self._printed = done
-            say(self._console, f"{PUBLISHED_NAME}: {done / 1e6:.0f} of {total / 1e6:.0f} MB")
-
-
 def with_weights(settings: Metrics, cache: Path, console: Console) -> Metrics:
     """The settings with a file of Inception's weights, downloaded with `metrics.download`. Raises SettingsError."""
     if not settings.download or settings.weights is not None:
         return settings
+    printed = 0
+
+    def show(done: int, total: int) -> None:
+        nonlocal printed
+        if done - printed >= 10_000_000 or done == total:
+            printed = done
+            say(console, f"{PUBLISHED_NAME}: {done / 1e6:.0f} of {total / 1e6:.0f} MB")
+
     with alone(
         cache / PUBLISHED_NAME, lambda: say(console, f"waiting for another process that fetches {PUBLISHED_NAME}")
     ):
         try:
-            return settings.model_copy(update={"weights": fetch_weights(cache, progress=_DownloadProgress(console))})
+            return settings.model_copy(update={"weights": fetch_weights(cache, progress=show)})
         except ValueError as error:
             raise SettingsError(f"metrics.download=true: {error}") from None
 
@@ -142,10 +130,6 @@ def _build(settings: Metrics, dataset: Dataset, console: Console) -> Reference:
         raise SettingsError(f"{named}: {error}", nearest=None if "nearest" in str(error) else without) from None
 
 
-def _or_kid(extractor: Extractor) -> str:
-    return "" if isinstance(extractor.net, PixelFeatures | Classifier) else ", or KID, which has no such bias"
-
-
 def print_reference(console: Console, shared_reference: SharedReference) -> None:
     """Prints what FID is measured with, and the warnings."""
     about = {key.removeprefix("ganfleet.fid."): value for key, value in shared_reference.tags.items()}
@@ -166,11 +150,12 @@ def reference_warnings(extractor: Extractor, width: int, counts: dict[str, int |
     `counts`: how many real and generated images there are, None if unknown.
     """
     found = []
+    or_kid = "" if isinstance(extractor.net, PixelFeatures | Classifier) else ", or KID, which has no such bias"
     for kind, count in counts.items():
         if count is not None and count <= width:
             found.append(
                 f"{count} {kind} images for {width} features: the covariance is rank-deficient and FID biased upwards;"
-                f" nearest: {width + 1} {kind} images or more{_or_kid(extractor)}"
+                f" nearest: {width + 1} {kind} images or more{or_kid}"
             )
     if isinstance(extractor.net, InceptionV3) and not is_published(extractor.digest):
         found.append(
