@@ -6,7 +6,7 @@ import io
 import logging
 import math
 import os
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -60,7 +60,8 @@ def _fetched(data: Data, storage: Storage, console: Console | None) -> Path:
     cache = BoundedFolder(cache_folder() / "packs", round(storage.cache_gb * 1e9))
 
     def make(folder: Path) -> None:
-        with as_settings_error(setting), _progress(console, f"fetching {data.path}", manifest.size) as progress:
+        bar = nullcontext(silent) if console is None else byte_bar(console, f"fetching {data.path}", manifest.size)
+        with as_settings_error(setting), bar as progress:
             _make(store, manifest, folder, progress)
 
     try:
@@ -82,10 +83,6 @@ def _fetched(data: Data, storage: Storage, console: Console | None) -> Path:
         raise SettingsError(
             f"the cache {cache.root} cannot be written: {error.strerror or error}", nearest="GANFLEET_CACHE=FOLDER"
         ) from None
-
-
-def _progress(console: Console | None, about: str, total: int) -> AbstractContextManager[Progress]:
-    return nullcontext(silent) if console is None else byte_bar(console, about, total)
 
 
 def _print(console: Console | None, line: str) -> None:

@@ -40,7 +40,6 @@ def plan_pack(source: Data, shard_bytes: int) -> PackPlan:
     rows = max(1, shard_bytes // images[0].nbytes)
     parts = [images[at : at + rows] for at in range(0, len(images), rows)]
     shards = [_shard("images", number, part) for number, part in enumerate(parts)]
-    of_labels = _shard("labels", 0, labels)
     count, channels, size, _ = images.shape
     manifest = Manifest(
         name=dataset.name,
@@ -50,7 +49,7 @@ def plan_pack(source: Data, shard_bytes: int) -> PackPlan:
         image_size=size,
         values=images.dtype.name,
         shards=tuple(shards),
-        labels=of_labels,
+        labels=_shard("labels", 0, labels),
     )
     arrays = {shard.name: part for shard, part in zip(manifest.files, [*parts, labels], strict=True)}
     return PackPlan(manifest, arrays)
@@ -64,7 +63,12 @@ def write_pack(plan: PackPlan, store: Store, setting: str, progress: Progress) -
     manifest = plan.manifest
     with as_settings_error(setting), TemporaryDirectory(prefix="ganfleet-pack-") as aside:
         complete = _has_manifest(store, manifest)
-        missing = _damaged(store, setting, manifest, progress) if complete else _absent(store, manifest, progress)
+        if complete:
+            damaged = find_damage(store, setting, manifest, progress)
+            missing = [file for file in manifest.files if file.name in damaged]
+        else:
+            missing = [file for file in manifest.files if not _is_there(store, file)]
+            progress(manifest.size - sum(file.size for file in missing))
         for file in missing:
             path = Path(aside, file.name)
             with path.open("wb") as opened:
@@ -103,19 +107,6 @@ def _shard(stem: str, number: int, values: np.ndarray) -> Shard:
     _write(file, values)
     sha256 = file.sha256.hexdigest()
     return Shard(name=f"{stem}-{number:05d}-{sha256[:12]}.npy", sha256=sha256, size=file.size, images=len(values))
-
-
-def _damaged(store: Store, setting: str, manifest: Manifest, progress: Progress) -> list[Shard]:
-    """The damaged files of a pack whose manifest is there. All files are read."""
-    found = find_damage(store, setting, manifest, progress)
-    return [file for file in manifest.files if file.name in found]
-
-
-def _absent(store: Store, manifest: Manifest, progress: Progress) -> list[Shard]:
-    """The files that an interrupted call did not write."""
-    missing = [file for file in manifest.files if not _is_there(store, file)]
-    progress(manifest.size - sum(file.size for file in missing))
-    return missing
 
 
 def _is_there(store: Store, file: Shard) -> bool:

@@ -15,7 +15,6 @@ from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from gan_core.loop import Game
 from gan_core.metrics.scores import scores
-from infra.stores.protocol import StoreError
 from pipelines.data.fetch import worker_data
 from pipelines.settings import TrainExperiment
 from pipelines.train.play import cached_dataset, cached_reference
@@ -34,10 +33,8 @@ class RemoteEvaluation:
         try:
             return ray.get(self.task)
         except ray.exceptions.RayTaskError as error:
-            if isinstance(error.cause, StoreError):
+            if isinstance(error.cause, ValueError):  # a StoreError too
                 raise error.cause from None
-            if isinstance(error.cause, ValueError):
-                raise ValueError(str(error.cause)) from None
             raise
 
 

@@ -37,12 +37,10 @@ class Evaluation(Protocol):
 
     def ready(self) -> bool:
         """Whether it has ended, so that `result` does not wait."""
-        ...
 
     def result(self) -> dict[str, float]:
         """Waits for the metrics, `fid` among them. Raises ValueError if a feature is not finite, StoreError if the data
         cannot be reached."""
-        ...
 
 
 class Evaluator(Protocol):
@@ -50,7 +48,6 @@ class Evaluator(Protocol):
 
     def begin(self, game: Game) -> Evaluation:
         """Evaluates the game as it is now. Raises DivergedError if the evaluation fails at once."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -108,12 +105,11 @@ class LoggedSteps:
             self.tracker.metrics(logged.step, metrics)
             signs = self._sign_detector.see(logged.step, metrics)
             if signs and ranks.rank() == 0:
-                self._report(logged.step, signs)
+                self.tracker.tags(
+                    {f"ganfleet.sign.{sign.name}": f"step {logged.step}: {sign.seen}; {sign.advice}" for sign in signs}
+                )
+                for sign in signs:
+                    _LOG.warning("step %d: %s", logged.step, sign)
             if "fid" in metrics:
                 self.tracker.flush()
             yield replace(logged, metrics=metrics, signs=signs)
-
-    def _report(self, step: int, signs: tuple[Sign, ...]) -> None:
-        self.tracker.tags({f"ganfleet.sign.{sign.name}": f"step {step}: {sign.seen}; {sign.advice}" for sign in signs})
-        for sign in signs:
-            _LOG.warning("step %d: %s", step, sign)

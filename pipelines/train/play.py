@@ -107,11 +107,13 @@ def _play_rounds(
             yield from logged_steps.log(wait=True)
         evaluation = evaluator.begin(game) if due.evaluation and evaluator is not None else None
         if due.evaluation and ranks.rank() == 0:
-            logged_steps.tracker.picture(played.step, _picture(game, dataset))
+            logged_steps.tracker.picture(played.step, png(game_picture(game, dataset)))
         saved = None
         if due.checkpoint:  # all earlier rows are logged first, so that a run resumed from it misses none
             yield from logged_steps.log(wait=True)
-            saved = _save(game, folder)
+            saved = str(folder.checkpoint(game.step))
+            if ranks.rank() == 0:
+                checkpoint.save(game, Path(saved))
         logged_steps.add(LoggedStep(played.step, game.last_round, played.images_seen, metrics, saved), evaluation)
         yield from logged_steps.log(wait=False)
         meter.restart()
@@ -173,17 +175,6 @@ def _tracker(experiment: TrainExperiment, folder: RunFolder, target: TrackingTar
     if target is not None:
         trackers.append(target.follower(experiment, folder))
     return Trackers(trackers)
-
-
-def _save(game: Game, folder: RunFolder) -> str:
-    path = folder.checkpoint(game.step)
-    if ranks.rank() == 0:
-        checkpoint.save(game, path)
-    return str(path)
-
-
-def _picture(game: Game, dataset: Dataset) -> bytes:
-    return png(game_picture(game, dataset))
 
 
 @lru_cache(maxsize=2)
