@@ -12,6 +12,7 @@ import uuid
 from typing import Any
 
 from infra.stores.protocol import DamagedError, Store, StoreError
+from infra.versions import version_of
 
 SECONDS = 60
 """Within which a Ray cluster must answer."""
@@ -70,8 +71,6 @@ def check_store(store: Store) -> str:
 
 def check_server(uri: str) -> str:
     """Checks that the MLflow server at http(s)://... has the major version of the client here."""
-    from infra.versions import version_of
-
     ours = version_of("mlflow")
     try:
         with urllib.request.urlopen(f"{uri.rstrip('/')}/version", timeout=30) as reply:

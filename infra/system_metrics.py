@@ -56,17 +56,12 @@ class SystemMetrics:
             return {}
         self._due = time.monotonic() + self._interval
         if not self._monitors:
-            self._monitors = _monitors()
+            self._monitors = [CPUMonitor(), DiskMonitor(), NetworkMonitor()]
+            with suppress(RuntimeError):  # without a driver there is no GPU
+                self._monitors.append(GPUMonitor())
         found: dict[str, float] = {}
         for monitor in self._monitors:
             monitor.collect_metrics()
             found |= {SYSTEM + name: float(value) for name, value in monitor.aggregate_metrics().items()}
             monitor.clear_metrics()
         return found
-
-
-def _monitors() -> list[BaseMetricsMonitor]:
-    monitors: list[BaseMetricsMonitor] = [CPUMonitor(), DiskMonitor(), NetworkMonitor()]
-    with suppress(RuntimeError):  # without a driver there is no GPU
-        monitors.append(GPUMonitor())
-    return monitors

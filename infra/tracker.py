@@ -131,8 +131,6 @@ class Trackers:
 
 
 def _trimmed_last_step(rows: Path) -> int:
-    if not rows.exists():
-        return -1
     data = rows.read_bytes()
     complete = data[: data.rfind(b"\n") + 1]
     if len(complete) < len(data):

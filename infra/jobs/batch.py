@@ -11,6 +11,15 @@ from typing import Literal, Protocol
 State = Literal["waiting", "running", "done", "failed", "stopped", "ended"]
 """`ended`: it has ended, but the place does not know how."""
 
+RAY_STATES: dict[str, State] = {
+    "PENDING": "waiting",
+    "RUNNING": "running",
+    "STOPPED": "stopped",
+    "SUCCEEDED": "done",
+    "FAILED": "failed",
+}
+"""By the names of Ray Jobs, which KubeRay repeats."""
+
 ACTIVE: tuple[State, ...] = ("waiting", "running")
 POLL_SECONDS = 1.0
 

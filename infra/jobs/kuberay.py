@@ -12,18 +12,10 @@ from typing import Any
 
 import yaml
 
-from infra.jobs.batch import BatchError, State, find_program, run_program
+from infra.jobs.batch import RAY_STATES, BatchError, State, find_program, run_program
 
 TEMPLATE = Path(__file__).parents[1] / "deploy" / "rayjob.yaml"
 _HINT = "install kubectl, or leave out --apply to see the RayJob"
-_STATES: dict[str, State] = {
-    "": "waiting",
-    "PENDING": "waiting",
-    "RUNNING": "running",
-    "SUCCEEDED": "done",
-    "STOPPED": "stopped",
-    "FAILED": "failed",
-}
 
 
 @dataclass(frozen=True)
@@ -140,7 +132,7 @@ class KubeRay:
         status = json.loads(reply).get("status", {})
         if status.get("jobDeploymentStatus") == "Failed":
             return "failed"
-        return _STATES.get(status.get("jobStatus", ""), "waiting")
+        return RAY_STATES.get(status.get("jobStatus", ""), "waiting")
 
     def follow(self, job: str) -> Iterator[str]:
         """The output of the pod that submits the job, which is the driver's output."""

@@ -11,7 +11,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any, TypeVar
 
-from infra.jobs.batch import POLL_SECONDS, BatchError, State
+from infra.jobs.batch import POLL_SECONDS, RAY_STATES, BatchError, State
 
 ADDRESSES = ("RAY_API_SERVER_ADDRESS", "RAY_DASHBOARD_ADDRESS", "RAY_ADDRESS")
 """Environment variables that may hold the address, in the order of preference."""
@@ -22,13 +22,6 @@ STOP_SECONDS = "60"
 START_SECONDS = 30
 """A cluster that has just started may take so long until it accepts jobs."""
 
-_STATES: dict[str, State] = {
-    "PENDING": "waiting",
-    "RUNNING": "running",
-    "STOPPED": "stopped",
-    "SUCCEEDED": "done",
-    "FAILED": "failed",
-}
 _Answer = TypeVar("_Answer")
 
 
@@ -66,7 +59,7 @@ class RayJobs:
             if "does not exist" in str(error) or "not found" in str(error):  # another cluster has the address now
                 return "ended"
             raise
-        return _STATES.get(str(status.value), "ended")
+        return RAY_STATES.get(str(status.value), "ended")
 
     def follow(self, job: str) -> Iterator[str]:
         """The driver's output as it comes."""

@@ -16,19 +16,8 @@ _HINT = "a login node of the cluster, or leave out --apply to see the script"
 _STATES: dict[str, State] = {
     "COMPLETED": "done",
     "CANCELLED": "stopped",
-    "PENDING": "waiting",
-    "CONFIGURING": "waiting",
-    "PREEMPTED": "waiting",
-    "REQUEUED": "waiting",
-    "REQUEUE_HOLD": "waiting",
-    "SPECIAL_EXIT": "waiting",
-    "RUNNING": "running",
-    "COMPLETING": "running",
-    "RESIZING": "running",
-    "SIGNALING": "running",
-    "STAGE_OUT": "running",
-    "STOPPED": "running",
-    "SUSPENDED": "running",
+    **dict.fromkeys(("PENDING", "CONFIGURING", "PREEMPTED", "REQUEUED", "REQUEUE_HOLD", "SPECIAL_EXIT"), "waiting"),
+    **dict.fromkeys(("RUNNING", "COMPLETING", "RESIZING", "SIGNALING", "STAGE_OUT", "STOPPED", "SUSPENDED"), "running"),
 }
 
 

@@ -9,7 +9,7 @@ import tempfile
 import time
 import uuid
 from collections import Counter
-from collections.abc import ItemsView, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from io import BytesIO
 from pathlib import Path
@@ -88,7 +88,11 @@ class MlflowTracker:
         assert all(self._marker in row.values for row in new), f"a row without {self._marker}"
         counted = [replace(row, step=step) for step, row in enumerate(samples, start=self._samples)]
         for batch in _batches([*counted, *new]):
-            metrics = [Metric(name, value, row.time, row.step) for row in batch for name, value in _finite(row)]
+            metrics = [
+                Metric(name, value, row.time, row.step)
+                for row in batch
+                for name, value in finite_row(row.step, row.values).items()
+            ]
             self._client.log_batch(self.run_id, metrics=metrics, synchronous=True)
             self._last_step = max([self._last_step, *(row.step for row in batch if self._marker in row.values)])
             self._samples += sum(self._marker not in row.values for row in batch)
@@ -98,7 +102,8 @@ class MlflowTracker:
             self._pictures = self._known_pictures()
         if step in self._pictures.whole:
             return
-        stem = self._pictures.halves.setdefault(step, _stem(step))  # the next call uses it too if this one fails
+        made = f"{PICTURES}+step+{step}+timestamp+{now()}+{uuid.uuid4()}"
+        stem = self._pictures.halves.setdefault(step, made)  # the next call uses it too if this one fails
         self._log_under(stem, png)
         self._pictures.whole.add(step)
 
@@ -151,10 +156,6 @@ class _Pictures:
         return _Pictures(whole, {step: stem for step, stem in stems if step not in whole})
 
 
-def _finite(row: Row) -> ItemsView[str, float]:
-    return finite_row(row.step, row.values).items()
-
-
 def _batches(rows: Sequence[Row]) -> Iterator[list[Row]]:
     """Batches of whole rows, each as large as MLflow takes in one call."""
     batch: list[Row] = []
@@ -165,10 +166,6 @@ def _batches(rows: Sequence[Row]) -> Iterator[list[Row]]:
         batch.append(row)
     if batch:
         yield batch
-
-
-def _stem(step: int) -> str:
-    return f"{PICTURES}+step+{step}+timestamp+{now()}+{uuid.uuid4()}"
 
 
 def now() -> int:
