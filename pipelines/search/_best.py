@@ -64,15 +64,11 @@ class SearchResult:
     def best(self) -> BestRun | None:
         """The confirmed winner. Without one, or until all confirmation runs have ended, the trial of the lowest FID."""
         winner = winner_of(self.confirmed) if all(one.all_ended for one in self.confirmed) else None
-        if winner is not None:
-            run = winner.typical
-            assert run.fid is not None
-            assert run.checkpoint is not None
-            trial = winner.trial
-            return BestRun(trial.trial, trial.settings, run.fid, run.step, Path(run.checkpoint), run.seed, winner)
-        best = best_of(self.outcomes)
-        if best is None:
+        trial = winner.trial if winner else best_of(self.outcomes)
+        if trial is None:
             return None
-        assert best.fid is not None
-        assert best.checkpoint is not None
-        return BestRun(best.trial, best.settings, best.fid, best.step, Path(best.checkpoint))
+        run = winner.typical if winner else trial
+        assert run.fid is not None
+        assert run.checkpoint is not None
+        seed = winner.typical.seed if winner else None
+        return BestRun(trial.trial, trial.settings, run.fid, run.step, Path(run.checkpoint), seed, winner)

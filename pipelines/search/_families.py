@@ -50,14 +50,14 @@ def fids_of(outcomes: Sequence[Outcome], family: str) -> list[float]:
 
 def _row(family: str, outcomes: Sequence[Outcome], confirmed: Sequence[ConfirmedTrial]) -> FamilyRow:
     fids = fids_of(outcomes, family)
-    lower, upper = _quartiles(fids)
+    lower, median, upper = _quartiles(fids)
     best = next((one for one in confirmed if one.family == family and one.all_ended and one.mean is not None), None)
     return FamilyRow(
         family,
         trials=len(outcomes),
         **{state: sum(one.state == state for one in outcomes) for state in ("completed", "stopped", "failed")},
         best=min(fids, default=None),
-        median=statistics.median(fids) if fids else None,
+        median=median,
         lower_quartile=lower,
         upper_quartile=upper,
         mean=best.mean if best else None,
@@ -68,14 +68,12 @@ def _row(family: str, outcomes: Sequence[Outcome], confirmed: Sequence[Confirmed
     )
 
 
-def _quartiles(values: Sequence[float]) -> tuple[float | None, float | None]:
-    """The quartiles, interpolated between values as NumPy's percentiles are. A single value is both."""
-    if not values:
-        return None, None
-    if len(values) == 1:
-        return values[0], values[0]
-    lower, _, upper = statistics.quantiles(values, n=4, method="inclusive")
-    return lower, upper
+def _quartiles(values: Sequence[float]) -> Sequence[float | None]:
+    """Lower quartile, median and upper quartile, interpolated between values as NumPy's percentiles are. A single value
+    is all three."""
+    if len(values) < 2:
+        return [values[0] if values else None] * 3
+    return statistics.quantiles(values, n=4, method="inclusive")
 
 
 def _rank(row: FamilyRow) -> tuple[object, ...]:

@@ -36,17 +36,13 @@ class ParentRun:
         self.experiment_id = prepare_tracking(experiment)
         self.tags = {**version_tags(), **tags}
         """Shared by the runs of all trials."""
-        self.run_id = self._opened()
-        self._curve: MlflowTracker | None = None
-        self._shown = ""
-
-    def _opened(self) -> str:
-        """The id of the run, which is made unless it exists."""
-        params = self._experiment.model_dump(mode="json", include={"seed", "data", "budget", "search", "compute"})
-        name, identity = self._folder.path.name, {"ganfleet.id": self._folder.id}
+        params = experiment.model_dump(mode="json", include={"seed", "data", "budget", "search", "compute"})
+        name, identity = folder.path.name, {"ganfleet.id": folder.id}
         own = {"ganfleet.kind": "search", **self.tags}
         run = opened_run(self.uri, self.experiment_id, identity, name, None, flat(params), own)
-        return str(run.info.run_id)
+        self.run_id = str(run.info.run_id)
+        self._curve: MlflowTracker | None = None
+        self._shown = ""
 
     @property
     def incomplete(self) -> bool:

@@ -7,7 +7,7 @@ result.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
 from ray.tune.schedulers import FIFOScheduler
@@ -37,9 +37,8 @@ class ConfirmContext(SearchContext):
     def target(self, trial_id: str) -> TrackingTarget:
         """The run of one trial's settings with one seed in MLflow."""
         trial, _, seed = trial_id.rpartition("-")
-        return self.child(
-            "confirm", self.search, f"confirm/{trial_id}", {"ganfleet.trial": trial, "ganfleet.seed": seed}
-        )
+        own = {"ganfleet.trial": trial, "ganfleet.seed": seed}
+        return self.child("confirm", self.search, f"confirm/{trial_id}", own)
 
     def constants(self, settings: dict[str, Any]) -> dict[str, float]:
         """None: a confirmation run never changes its settings."""
@@ -75,8 +74,7 @@ def confirm(
         runs = seed_runs(experiment, outcomes, begun)
         names = [one.id for one in runs]
         view.confirm(len({one.trial.trial for one in runs}), experiment.search.confirm_seeds)
-        shared = {field.name: getattr(context, field.name) for field in fields(SearchContext)}
-        confirm_context = ConfirmContext(**{**shared, "folder": folder}, search=context.folder)
+        confirm_context = ConfirmContext(**{**vars(context), "folder": folder}, search=context.folder)
         budget = SearchBudget(journal)
         monitor = SearchMonitor(confirm_context, journal, budget, view)
         concurrent = concurrent_trials(experiment, cluster)

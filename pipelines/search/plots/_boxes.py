@@ -6,12 +6,11 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 
 from pipelines.search._families import FamilyRow, family_table, fids_of
 from pipelines.search._outcome import Outcome
 from pipelines.search.confirmation.results import ConfirmedTrial
-from pipelines.search.plots._style import fid_axis, figure
+from pipelines.search.plots._style import fid_axis, figure, handle
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -48,10 +47,8 @@ def draw_boxes(
     axes.set_ylabel("FID")
     axes.set_title("FID of each family's trials")
     if means:
-        about = "mean of the best settings over fresh seeds"
-        sheet.legend(
-            handles=[Line2D([], [], marker="D", color=_MEAN, linestyle="", label=about)], loc="outside lower center"
-        )
+        diamond = handle("mean of the best settings over fresh seeds", _MEAN, "D")
+        sheet.legend(handles=[diamond], loc="outside lower center")
     return sheet
 
 

@@ -10,7 +10,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from pipelines.console import number
 from pipelines.search.plots._history import Point, best_so_far
-from pipelines.search.plots._style import MARKERS, family_handles, fid_axis, figure, images_text
+from pipelines.search.plots._style import MARKERS, family_handles, fid_axis, figure, handle, images_text
 
 _LINE = "#222222"
 
@@ -43,6 +43,6 @@ def draw_progress(points: Sequence[Point], colours: dict[str, str]) -> Figure | 
     axes.set_title(f"Lowest FID of any evaluation: {number(y[-1])}, after {found}")
     handles = [Line2D([], [], color=_LINE, marker="o", markersize=5, label="best so far"), *family_handles(colours)]
     if any(point.trial.state == "failed" for point in points):
-        handles.append(Line2D([], [], color="#666666", marker="x", linestyle="", label="of a failed trial"))
+        handles.append(handle("of a failed trial", "#666666", "x"))
     sheet.legend(handles=handles, loc="outside right upper")
     return sheet

@@ -99,16 +99,18 @@ def images_text(value: float) -> str:
 
 def state_handles(states: Sequence[str], colours: dict[str, str] | None = None) -> list[Line2D]:
     """Legend entries for the markers of trial states."""
-    return [
-        Line2D([], [], color=(colours or {}).get(state, "#666666"), marker=MARKERS[state], linestyle="", label=state)
-        for state in MARKERS
-        if state in states
-    ]
+    shown = [(state, marker) for state, marker in MARKERS.items() if state in states]
+    return [handle(state, (colours or {}).get(state, "#666666"), marker) for state, marker in shown]
 
 
 def family_handles(colours: dict[str, str]) -> list[Line2D]:
     """Legend entries for the colours of families."""
-    return [Line2D([], [], color=colour, marker="o", linestyle="", label=name) for name, colour in colours.items()]
+    return [handle(name, colour, "o") for name, colour in colours.items()]
+
+
+def handle(label: str, colour: str, marker: str) -> Line2D:
+    """A legend entry of a marker without a line."""
+    return Line2D([], [], color=colour, marker=marker, linestyle="", label=label)
 
 
 @dataclass(frozen=True)

@@ -43,6 +43,7 @@ class SearchView:
         self.before: dict[str, Outcome] = {}
         """The trials of a resumed search as they were at the start: their work was done by earlier drivers."""
         self.total, self.scheduler, self.about = self.search.trials, self.search.scheduler, ""
+        self.most_hours, self.most_images = self.search.hours, self.search.images
         self.images, self.earlier = 0, 0.0
         self.began = self.said = clock()
         self.explained = False
@@ -84,6 +85,7 @@ class SearchView:
         self.total, self.scheduler, self.rows, self.before = settings * seeds, "none", {}, {}
         self.began = self.said = self.clock()
         self.earlier, self.ladder = 0.0, replace(self.ladder, rungs=())
+        self.most_hours = self.most_images = None
         if not self.console.is_terminal:
             say(self.console, self.about.removesuffix(": "))
 
@@ -110,7 +112,8 @@ class SearchView:
         notes = [f"{one.trial}  {_note(one)}" for one in noted] if self._narrow else []
         more = len(notes) - _MOST_NOTES
         notes = notes[:_MOST_NOTES] + [f"more with notes: {more}"] * (more > 0)
-        free = self.console.height - self._lines(head) - 2  # the column headings and the cursor's line
+        head_lines = sum(-(-len(line) // self.console.width) for line in head)
+        free = self.console.height - head_lines - 2  # the column headings and the cursor's line
         if free < 12:
             notes = []
         height = max(free - len(notes) - (_FOOT if free >= 12 else 0), 1)
@@ -122,9 +125,6 @@ class SearchView:
     @property
     def _narrow(self) -> bool:
         return self.console.width < _NARROW
-
-    def _lines(self, head: Sequence[str]) -> int:
-        return sum(-(-len(line) // self.console.width) for line in head)
 
     def _rows(self, rows: Sequence[Outcome]) -> tuple[Table, Shortening]:
         """The table, and how its settings are shortened to fit."""
@@ -175,21 +175,15 @@ class SearchView:
         best = best_of(list(self.rows.values()))
         return f"best FID {number(best.fid)} (trial {best.trial}, {best.described})" if best else "no FID yet"
 
-    @property
-    def _hours(self) -> float | None:
-        return None if self.about else self.search.hours
-
-    @property
-    def _images(self) -> int | None:
-        return None if self.about else self.search.images
-
     def _times(self) -> str:
         left = self.seconds_left()
-        of = "" if self._hours is None else f" of {self._hours:g} h"
+        of = "" if self.most_hours is None else f" of {self.most_hours:g} h"
         parts = [f"{duration(self.earlier + self.clock() - self.began)}{of} elapsed"]
-        if self._images is not None:
-            parts.append(f"{self.images:,} of {self._images:,} images")
-        return ", ".join([*parts, *([] if left is None else [f"ETA {duration(left)}"])])
+        if self.most_images is not None:
+            parts.append(f"{self.images:,} of {self.most_images:,} images")
+        if left is not None:
+            parts.append(f"ETA {duration(left)}")
+        return ", ".join(parts)
 
     def seconds_left(self) -> float | None:
         """At the pace of this driver, and no longer than the budgets last. None until some work is done."""
@@ -198,10 +192,10 @@ class SearchView:
         if done <= 0 or elapsed <= 0:
             return None
         left = trials_left(rows, self.total, self.scheduler, self.ladder) * elapsed / done
-        if self._hours is not None:
-            left = min(left, max(self._hours * 3600 - self.earlier - elapsed, 0.0))
-        if self._images is not None and self.images:
-            unspent = max(self._images - self.images, 0) / self.images
+        if self.most_hours is not None:
+            left = min(left, max(self.most_hours * 3600 - self.earlier - elapsed, 0.0))
+        if self.most_images is not None and self.images:
+            unspent = max(self.most_images - self.images, 0) / self.images
             left = min(left, unspent * work_done(rows) * elapsed / done)
         return left
 

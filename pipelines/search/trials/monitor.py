@@ -154,8 +154,7 @@ class TuneCallbacks(tune.Callback):
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         self.monitor.trial_ended(trial.trial_id)
 
-    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        self.monitor.trial_ended(trial.trial_id)
+    on_trial_error = on_trial_complete
 
 
 class SpentBudget(tune.Stopper):
