@@ -10,11 +10,11 @@ from rich.console import Console
 
 from gan_core.data.manifest import Manifest
 from gan_core.experiment import DATA_NAMES, Data
-from gan_core.settings import Settings, SettingsError, nearest
+from gan_core.settings import SettingsError, nearest
 from pipelines.cli._usage import VerbGroup
 from pipelines.console import byte_bar
 from pipelines.data.transfer import find_damage, find_packs, pull_pack
-from pipelines.settings import Storage, open_store, read_manifest, restricted_settings
+from pipelines.settings import CommonSettings, open_store, read_manifest, restricted_settings
 
 DAMAGED = 1
 SHARD_MB = 64.0
@@ -27,13 +27,7 @@ Source = Annotated[str, typer.Argument(metavar="FOLDER|s3://BUCKET/PREFIX", show
 Assignments = Annotated[list[str] | None, typer.Argument(metavar="[storage.endpoint_url=URL]", show_default=False)]
 
 
-class _ReadSettings(Settings):
-    """The settings of a command that reads packs."""
-
-    storage: Storage = Storage()
-
-
-class _PackSettings(_ReadSettings):
+class _PackSettings(CommonSettings):
     """The settings of a command that makes packs."""
 
     data: Data = Data()
@@ -70,7 +64,7 @@ def pull_(source: Source, dest: Path, assignments: Assignments = None) -> None:
     """Bring a pack to a folder; goes on where an earlier pull ended."""
     if str(dest).startswith("s3:"):
         raise SettingsError(f"{dest} is no folder", nearest=f"ganfleet data pack SOURCE {dest}")
-    store = open_store(source, restricted_settings(_ReadSettings, assignments, "storage").storage)
+    store = open_store(source, restricted_settings(CommonSettings, assignments, "storage").storage)
     manifest = read_manifest(store, source)
     with byte_bar(Console(stderr=True), f"pulling {source}", manifest.size) as progress:
         pull_pack(store, dest.absolute(), source, manifest, progress)
@@ -80,7 +74,7 @@ def pull_(source: Source, dest: Path, assignments: Assignments = None) -> None:
 @app.command()
 def ls(source: Source, assignments: Assignments = None) -> None:
     """List the packs in a place."""
-    store = open_store(source, restricted_settings(_ReadSettings, assignments, "storage").storage)
+    store = open_store(source, restricted_settings(CommonSettings, assignments, "storage").storage)
     for name, manifest in find_packs(store, source):
         _describe(f"{source.rstrip('/')}/{name}".rstrip("/"), manifest)
 
@@ -88,7 +82,7 @@ def ls(source: Source, assignments: Assignments = None) -> None:
 @app.command()
 def verify(source: Source, assignments: Assignments = None) -> None:
     """Read all of a pack and name each damaged or missing shard; the exit code is 1 if there is one."""
-    store = open_store(source, restricted_settings(_ReadSettings, assignments, "storage").storage)
+    store = open_store(source, restricted_settings(CommonSettings, assignments, "storage").storage)
     manifest = read_manifest(store, source)
     with byte_bar(Console(stderr=True), f"verifying {source}", manifest.size) as progress:
         found = find_damage(store, source, manifest, progress)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated, Any
@@ -20,14 +21,15 @@ from infra.files import write_atomic
 from pipelines.cli import _data as data_cli
 from pipelines.cli import _jobs as commands
 from pipelines.cli._outputs import exported
-from pipelines.cli._targets import as_trained, checked_targets, drawing_file, packs_of, sample_grids
+from pipelines.cli._targets import as_trained, checked_targets, drawing_file, packs_of
 from pipelines.cli._usage import VerbGroup, usage_error
 from pipelines.errors import ends_as_interrupted
-from pipelines.launch import FAILED, INPUT, INTERRUPTED, CommandLine, begin, run, search_request, train_request
-from pipelines.runs import find_checkpoint
+from pipelines.launch import FAILED, INPUT, INTERRUPTED, CommandLine, Request, begin, run, search_request, train_request
+from pipelines.runs import RunPaths, find_checkpoint
 from pipelines.settings import (
     CommonSettings,
     EvaluateSettings,
+    SearchExperiment,
     check_files,
     check_tracking,
     preset_names,
@@ -68,36 +70,40 @@ def train(
 ) -> None:
     """Train one family: ganfleet train wgan_gp family.lr=3e-4 budget.rounds=2000."""
     request = train_request(CommandLine.of(words, config, resume, from_search))
-    experiment, folder = request.experiment, request.folder
-    if dry_run:
-        typer.echo(experiment.to_yaml(), nl=False)
-        return
-    undo = begin(request)
 
     def play(console: Console) -> None:
         from pipelines.train.command import train
 
-        train(experiment, folder, console)
+        train(request.experiment, request.folder, console)
 
-    run("train", experiment.storage, folder, undo, play)
+    _start("train", request, play, dry_run)
 
 
 @app.command()
 def search(words: Words = None, config: Config = None, dry_run: DryRun = False, resume: Resume = None) -> None:
     """Search one family or several: ganfleet search wgan wgan_gp search.trials=32."""
     request = search_request(CommandLine.of(words, config, resume))
-    experiment, folder = request.experiment, request.folder
-    if dry_run:
-        typer.echo(experiment.to_yaml() + _space(experiment), nl=False)
-        return
-    undo = begin(request)
 
     def play(console: Console) -> None:
         from pipelines.search.command import search
 
-        search(experiment, folder, console)
+        search(request.experiment, request.folder, console)
 
-    run("search", experiment.storage, folder, undo, play)
+    _start("search", request, play, dry_run)
+
+
+def _start(verb: str, request: Request[Any], play: Callable[[Console], None], dry_run: bool) -> None:
+    """Plays what is requested; prints its settings instead if it is a dry run."""
+    experiment = request.experiment
+    if not dry_run:
+        run(verb, experiment.storage, request.folder, begin(request), play)
+        return
+    typer.echo(experiment.to_yaml(), nl=False)
+    if isinstance(experiment, SearchExperiment):
+        typer.echo("# searched:")
+        for name, space in experiment.spaces().items():
+            for field, domain in space.items():
+                typer.echo(f"#   {name}.{field}: {domain}")
 
 
 @app.command()
@@ -126,7 +132,24 @@ def evaluate(
         exported("--json", json_file, settings.storage) if json_file else nullcontext() as found_file,
         exported("--save-stats", save_stats, settings.storage) if save_stats else nullcontext() as stats_file,
     ):
-        result = _evaluated(targets, assignments, settings, saved, bootstrap, stats_file)
+        from pipelines.evaluate.command import (
+            EvaluateOptions,
+            evaluate_checkpoint,
+            evaluate_images,
+            write_folder_statistics,
+        )
+
+        packs = settings.storage if saved is None else packs_of(saved, settings.storage)
+        options = EvaluateOptions(settings.storage.folder, Console(stderr=True), bootstrap, stats_file, packs)
+        try:
+            if saved is not None:
+                result = evaluate_checkpoint(saved, as_trained(saved, assignments), options)
+            elif len(targets) == 2:
+                result = evaluate_images(Path(targets[0]), Path(targets[1]), settings.metrics, options)
+            else:
+                result = write_folder_statistics(Path(targets[0]), settings.metrics, options)
+        except ValueError as error:  # the images, weights or statistics it was given are wrong
+            raise SettingsError(str(error)) from None
         _print(result)
         if found_file is not None:
             write_atomic(found_file, json.dumps(result, indent=1).encode())
@@ -137,33 +160,6 @@ def _check_file(option: str, file: Path) -> None:
         raise SettingsError(f"{option} {file}: there is no such folder", nearest=f"{option} {file.name}")
     if file.is_dir():
         raise SettingsError(f"{option} {file} is a folder", nearest=f"{option} {file / 'found'}")
-
-
-def _evaluated(
-    targets: list[str],
-    assignments: list[str],
-    settings: EvaluateSettings,
-    saved: Path | None,
-    bootstrap: bool,
-    save_stats: Path | None,
-) -> dict[str, Any]:
-    from pipelines.evaluate.command import (
-        EvaluateOptions,
-        evaluate_checkpoint,
-        evaluate_images,
-        write_folder_statistics,
-    )
-
-    packs = settings.storage if saved is None else packs_of(saved, settings.storage)
-    options = EvaluateOptions(settings.storage.folder, Console(stderr=True), bootstrap, save_stats, packs)
-    try:
-        if saved is not None:
-            return evaluate_checkpoint(saved, as_trained(saved, assignments), options)
-        if len(targets) == 2:
-            return evaluate_images(Path(targets[0]), Path(targets[1]), settings.metrics, options)
-        return write_folder_statistics(Path(targets[0]), settings.metrics, options)
-    except ValueError as error:  # the images, weights or statistics it was given are wrong
-        raise SettingsError(str(error)) from None
 
 
 def _written(value: object) -> str:
@@ -203,7 +199,7 @@ def sample(
 
     with exported("--out", out, storage) as file:
         if animated:
-            animate(sample_grids(folder), file)
+            animate(RunPaths(folder.parent.parent).pictures(), file)
         else:
             sample(
                 folder,
@@ -237,13 +233,6 @@ def ui(
 
 
 commands.register(app)
-
-
-def _space(experiment: Any) -> str:
-    lines = ["# searched:"]
-    for name, space in experiment.spaces().items():
-        lines += [f"#   {name}.{field}: {domain}" for field, domain in space.items()]
-    return "\n".join(lines) + "\n"
 
 
 def main() -> None:

@@ -19,16 +19,19 @@ def checked_targets(targets: Sequence[str], settings: EvaluateSettings, save_sta
             f"evaluate takes one or two targets, not {len(targets)}",
             nearest="evaluate RUN, or evaluate FAKE_FOLDER REAL_FOLDER",
         )
-    if len(targets) == 1 and (save_stats is None or not _of_images(Path(targets[0]))):
-        if _of_images(Path(targets[0])):
+    images = Path(targets[0]).is_dir() and not _of_run(Path(targets[0]))
+    if len(targets) == 1 and not (images and save_stats is not None):
+        if images:
             raise SettingsError(
                 f"{targets[0]} is a folder of images: against what?"
                 f" nearest: evaluate {targets[0]} REAL_FOLDER|STATS.npz"
             )
         return find_checkpoint(targets[0], settings.storage)
-    _check_metrics_of_folders(settings.metrics)
+    for name, value in settings.metrics.chosen().items():  # all images of both folders are measured
+        if name in ("samples", "reference_samples", "statistics", "async"):
+            raise SettingsError(f"metrics.{name}={value} has no meaning for folders of images", nearest="leave it out")
     for target in targets:
-        if (Path(target) / "experiment.yaml").is_file() or (Path(target) / "checkpoint.json").is_file():
+        if _of_run(Path(target)):
             raise SettingsError(f"{target} is a run, no folder of images", nearest=f"evaluate {target}")
         if not Path(target).is_dir() and not (target == targets[-1] and Path(target).suffix == ".npz"):
             known = [str(path) for path in Path(target).absolute().parent.glob("*") if path.is_dir()]
@@ -39,16 +42,9 @@ def checked_targets(targets: Sequence[str], settings: EvaluateSettings, save_sta
     return None
 
 
-def _check_metrics_of_folders(metrics: Metrics) -> None:
-    """Refuses settings that choose samples or a reference: all images of both folders are measured."""
-    for name, value in metrics.chosen().items():
-        if name in ("samples", "reference_samples", "statistics", "async"):
-            raise SettingsError(f"metrics.{name}={value} has no meaning for folders of images", nearest="leave it out")
-
-
-def _of_images(path: Path) -> bool:
-    """Whether a path is a folder that is neither a run nor a checkpoint."""
-    return path.is_dir() and not any((path / name).is_file() for name in ("experiment.yaml", "checkpoint.json"))
+def _of_run(folder: Path) -> bool:
+    """Whether a folder is a run or a checkpoint."""
+    return (folder / "experiment.yaml").is_file() or (folder / "checkpoint.json").is_file()
 
 
 def as_trained(checkpoint: Path, assignments: Sequence[str]) -> Metrics:
@@ -87,8 +83,3 @@ def drawing_file(out: str | None, kinds: dict[str, bool], label: int | None) -> 
         stem = out.removesuffix(Path(out).suffix)
         raise SettingsError(f"--out={out} is not {kind} file", nearest=f"--out {stem}{suffix}")
     return out
-
-
-def sample_grids(checkpoint: Path) -> list[Path]:
-    """The sample grids of the run that a checkpoint belongs to, oldest first."""
-    return RunPaths(checkpoint.parent.parent).pictures()

@@ -51,9 +51,7 @@ class SlurmPlace(Settings):
 
     def allocation(self) -> Allocation:
         """These options, as the batch script takes them."""
-        return Allocation(
-            self.nodes, self.cpus, self.gpus, self.memory, self.time, self.partition, self.account, self.qos
-        )
+        return Allocation(**self.model_dump())
 
 
 class KuberayPlace(Settings):
@@ -117,18 +115,8 @@ class KuberayPlace(Settings):
     def pods(self) -> Pods:
         """These options, as the manifest takes them."""
         low, high = self.bounds
-        return Pods(
-            self.image,
-            self.workers,
-            low,
-            high,
-            self.cpus,
-            self.gpus,
-            self.memory,
-            self.retries,
-            self.secret,
-            self.claim,
-        )
+        bounds = {"min_workers": low, "max_workers": high}
+        return Pods(**{**self.model_dump(exclude={"namespace"}), **bounds})
 
 
 class PlaceOptions(Settings):

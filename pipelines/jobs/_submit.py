@@ -107,7 +107,14 @@ def slurm_log(submission: Submission) -> str:
 def next_job(submission: Submission, address: str | None) -> Job:
     """The job that a submission creates, with the number of the attempt. Raises SettingsError if a job of the run waits
     or runs, or if the address of the Ray cluster is unknown."""
-    where = _where(submission, address)
+    if submission.place == "slurm":
+        where: str | None = slurm_log(submission)
+    elif submission.place == "kuberay":
+        where = submission.options.kuberay.namespace
+    else:
+        where = address_from(address)
+    if where is None:
+        raise SettingsError("--to ray needs a cluster", nearest="--address http://HOST:8265, or RAY_ADDRESS")
     before = Job.read(submission.folder)
     attempt = before.attempt + 1 if before else 1
     if before is not None and before.active():
@@ -141,14 +148,3 @@ def send(submission: Submission, job: Job) -> Job:
             nearest="storage.path=runs",
         ) from None
     return job
-
-
-def _where(submission: Submission, address: str | None) -> str:
-    if submission.place == "slurm":
-        return slurm_log(submission)
-    if submission.place == "kuberay":
-        return submission.options.kuberay.namespace
-    found = address_from(address)
-    if found is None:
-        raise SettingsError("--to ray needs a cluster", nearest="--address http://HOST:8265, or RAY_ADDRESS")
-    return found

@@ -9,9 +9,8 @@ from __future__ import annotations
 import pdb
 import sys
 import traceback
-from collections.abc import Callable, Generator, Iterator
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import Callable, Generator
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -29,8 +28,11 @@ if TYPE_CHECKING:
 def play_here(verb: str, request: Request[Any]) -> None:
     """Plays a new or resumed run to its end. Exits as `train` and `search` do."""
     experiment, folder = request.experiment, request.folder
-    _check_asynchronous(experiment)
-    undo = begin(request)
+    if experiment.metrics.asynchronous and experiment.compute.workers == 1:
+        raise SettingsError(
+            "metrics.async=true has no meaning with --to here, where there is no process beside this one",
+            nearest="metrics.async=false",
+        )
 
     def play(console: Console) -> None:
         if verb == "search":
@@ -42,7 +44,7 @@ def play_here(verb: str, request: Request[Any]) -> None:
 
             train(experiment, folder, console, play_in_process if experiment.compute.workers == 1 else play_on_cluster)
 
-    run(verb, experiment.storage, folder, undo, with_debugger(play), _open_screen)
+    run(verb, experiment.storage, folder, begin(request), with_debugger(play), lambda _: nullcontext(Console()))
 
 
 def play_in_process(
@@ -77,16 +79,3 @@ def with_debugger(play: Callable[[Console], None]) -> Callable[[Console], None]:
             raise
 
     return shown
-
-
-@contextmanager
-def _open_screen(log: Path) -> Iterator[Console]:
-    yield Console()
-
-
-def _check_asynchronous(experiment: Any) -> None:
-    if experiment.metrics.asynchronous and experiment.compute.workers == 1:
-        raise SettingsError(
-            "metrics.async=true has no meaning with --to here, where there is no process beside this one",
-            nearest="metrics.async=false",
-        )

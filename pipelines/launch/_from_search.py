@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import yaml
@@ -17,33 +16,13 @@ _PLACES = ("storage.path=", "storage.endpoint_url=", "tracking.uri=")
 """Settings that say where to look for the search."""
 
 
-@dataclass(frozen=True)
-class Origin:
-    """The search and its trial that settings come from."""
-
-    search: str
-    trial: str
-
-    @property
-    def tags(self) -> dict[str, str]:
-        """For the MLflow run that uses the settings."""
-        return {"ganfleet.search": self.search, "ganfleet.trial": self.trial}
-
-
-@dataclass(frozen=True)
-class BestSettings:
-    """The best settings of a search, as input of a training run."""
-
-    yaml: str
-    origin: Origin
-    assignments: list[str]
-    """What the command line changes in them."""
-
-
 def best_settings(
     name: str, families: Sequence[str], assignments: Sequence[str], config: Path | None, resume: str | None
-) -> BestSettings:
-    """Finds the search by its name; the other arguments are those of the command line. Raises SettingsError."""
+) -> tuple[str, list[str], dict[str, str]]:
+    """The YAML of a search's best settings, what the command line changes in them, and tags that name their trial.
+
+    Arguments after the name are those of the command line. Raises SettingsError.
+    """
     right = f"ganfleet train --from-search {name}"
     if resume is not None:
         raise SettingsError(
@@ -56,22 +35,21 @@ def best_settings(
         raise SettingsError(f"--from-search {name} knows its family", nearest=f"leave out '{families[0]}': {right}")
     given = [word for word in assignments if word.startswith(_PLACES)]
     common = CommonSettings().override(*given)
-    text, origin, found_in = _settings(name, common)
+    text, tags, found_in = _settings(name, common)
     values = parse_yaml(text)
     values |= {"name": None, "storage": {**(values.get("storage") or {}), "path": found_in}}
     if common.tracking.uri is not None:
         values["tracking"] = {"uri": common.tracking.uri}
     changes = [word for word in assignments if word not in given or word.startswith("storage.endpoint_url=")]
-    return BestSettings(yaml.safe_dump(values), origin, changes)
+    return yaml.safe_dump(values), changes, tags
 
 
-def _settings(name: str, common: CommonSettings) -> tuple[str, Origin, str]:
-    """The YAML of the best settings, where they come from, and the storage path to train in."""
+def _settings(name: str, common: CommonSettings) -> tuple[str, dict[str, str], str]:
+    """The YAML of the best settings, tags that name their trial, and the storage path to train in."""
     storage = str(common.storage.path)
     folder = _find(name, common)
     if folder is None:
-        text, origin = _registered(name, common)
-        return text, origin, storage
+        return *_registered(name, common), storage
     if not folder.of_search:
         raise SettingsError(
             f"'{name}' is a training run", nearest=f"ganfleet train --resume {name}, or --from-search of a search"
@@ -83,7 +61,8 @@ def _settings(name: str, common: CommonSettings) -> tuple[str, Origin, str]:
         )
     trial = json.loads(folder.best.with_suffix(".json").read_text())["trial"]
     inside = folder.home == common.storage.location
-    return folder.best.read_text(), Origin(folder.path.name, trial), storage if inside else folder.home
+    tags = {"ganfleet.search": folder.path.name, "ganfleet.trial": trial}
+    return folder.best.read_text(), tags, storage if inside else folder.home
 
 
 def _find(name: str, common: CommonSettings) -> RunFolder | None:
@@ -95,9 +74,8 @@ def _find(name: str, common: CommonSettings) -> RunFolder | None:
         return None
 
 
-def _registered(name: str, common: CommonSettings) -> tuple[str, Origin]:
-    """The YAML of the best settings and their origin, from the model registry. MLflow is imported only if there is a
-    tracking store to ask."""
+def _registered(name: str, common: CommonSettings) -> tuple[str, dict[str, str]]:
+    """The YAML and the tags, from the model registry. MLflow is imported only if there is a tracking store to ask."""
     folders = _search_names(common)
     if common.tracking.uri is None and not (common.storage.folder / "mlflow.db").is_file():
         raise _unknown(name, folders, common)
@@ -114,7 +92,7 @@ def _registered(name: str, common: CommonSettings) -> tuple[str, Origin]:
         text = read_text(uri, found, "experiment.yaml")
     except NoRegistryError as error:
         raise SettingsError(f"no search named '{name}' in {common.storage.location}, and {error}") from None
-    return text, Origin(found.tags["ganfleet.search"], found.tags["ganfleet.trial"])
+    return text, {tag: found.tags[tag] for tag in ("ganfleet.search", "ganfleet.trial")}
 
 
 def _search_names(common: CommonSettings) -> list[str]:

@@ -6,10 +6,10 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
 from gan_core.family import build_family, family_names
-from gan_core.settings import Settings, SettingsError, assign, nearest, parse_yaml, paths, unknown
+from gan_core.settings import SettingsError, assign, nearest, parse_yaml, paths, unknown
 from pipelines.launch._from_search import best_settings
 from pipelines.launch._resume import resumed_train
 from pipelines.runs import RunFolder, run_folder
@@ -59,14 +59,25 @@ class Request(Generic[Requested]):
 def train_request(line: CommandLine) -> Request[TrainExperiment]:
     """Raises SettingsError that names everything that is wrong with the line."""
     if line.from_search is not None:
-        best = best_settings(line.from_search, line.families, line.assignments, line.config, line.resume)
-        experiment = train_experiment([], best.assignments, best.yaml)
-        return Request(experiment, folder_of(experiment), False, best.origin.tags)
+        config, assignments, origin = best_settings(
+            line.from_search, line.families, line.assignments, line.config, line.resume
+        )
+        experiment = train_experiment([], assignments, config)
+        return Request(experiment, folder_of(experiment), False, origin)
+    return request_of(line, resumed_train, train_experiment)
+
+
+def request_of(
+    line: CommandLine,
+    resume: Callable[[str, Sequence[str]], tuple[Requested, RunFolder]],
+    build: Callable[[Sequence[str], Sequence[str], str], Requested],
+) -> Request[Requested]:
+    """Resumes the run that the line names, or builds the experiment of a new one. Raises SettingsError."""
     if line.resume is not None:
-        check_no_family(line, line.resume)
-        experiment, folder = resumed_train(line.resume, line.assignments)
-        return Request(experiment, folder, True)
-    experiment = train_experiment(line.families, line.assignments, read_config(line.config))
+        if line.families:
+            raise SettingsError(f"--resume {line.resume} knows its family", nearest=f"leave out '{line.families[0]}'")
+        return Request(*resume(line.resume, line.assignments), True)
+    experiment = build(line.families, line.assignments, read_config(line.config))
     return Request(experiment, folder_of(experiment), False)
 
 
@@ -77,30 +88,17 @@ def train_experiment(families: Sequence[str], assignments: Sequence[str], config
     if len(families) > 1:
         raise SettingsError(f"train plays one family, not {len(families)}", nearest=f"train {families[0]}")
     if families:
-        values["family"] = {**_settings_of_family(values.get("family"), families[0]), "name": families[0]}
+        given = values.get("family")
+        of_this = isinstance(given, dict) and given.get("name") == families[0]  # a file may be about another family
+        values["family"] = given if of_this else {"name": families[0]}
     if "family" not in values:
         raise SettingsError("train needs a family, e.g. `ganfleet train wgan_gp`")
-    _check_sections(values, TrainExperiment)
+    for key in values.keys() - TrainExperiment.model_fields.keys():
+        raise SettingsError(f"unknown setting '{key}'", nearest=nearest(key, TrainExperiment.model_fields))
     known = paths(TrainExperiment.load({"family": {"name": build_family(values["family"]).name}}))
     experiment = TrainExperiment.load(assign(values, assignments, known))
     check_files(experiment.metrics)
     return with_name(experiment, experiment.family.name)
-
-
-def _settings_of_family(given: Any, name: str) -> dict[str, Any]:
-    """The family's settings in a config file; none if the file is about another family than the command line."""
-    return dict(given) if isinstance(given, dict) and given.get("name") == name else {}
-
-
-def _check_sections(values: dict[str, Any], model: type[Settings]) -> None:
-    for key in values.keys() - model.model_fields.keys():
-        raise SettingsError(f"unknown setting '{key}'", nearest=nearest(key, model.model_fields))
-
-
-def check_no_family(line: CommandLine, resume: str) -> None:
-    """Raises SettingsError if the line names a family and resumes a run, which has one already."""
-    if line.families:
-        raise SettingsError(f"--resume {resume} knows its family", nearest=f"leave out '{line.families[0]}'")
 
 
 def check_family_names(families: Sequence[str], build: Callable[[Sequence[str]], object]) -> None:

@@ -7,9 +7,9 @@ from typing import Any
 
 from gan_core.family import Family, build_family
 from gan_core.settings import SettingsError, assign, parse_yaml, paths
-from pipelines.launch._request import CommandLine, Request, check_family_names, check_no_family, folder_of, with_name
+from pipelines.launch._request import CommandLine, Request, check_family_names, request_of, with_name
 from pipelines.launch._resume import resumed_search
-from pipelines.settings import SearchExperiment, assign_space, check_files, read_config
+from pipelines.settings import SearchExperiment, assign_space, check_files
 
 
 def search_request(line: CommandLine) -> Request[SearchExperiment]:
@@ -19,12 +19,7 @@ def search_request(line: CommandLine) -> Request[SearchExperiment]:
             f"--from-search {line.from_search} trains its best settings",
             nearest=f"train --from-search {line.from_search}, or search --resume {line.from_search}",
         )
-    if line.resume is not None:
-        check_no_family(line, line.resume)
-        experiment, folder = resumed_search(line.resume, line.assignments)
-        return Request(experiment, folder, True)
-    experiment = search_experiment(line.families, line.assignments, read_config(line.config))
-    return Request(experiment, folder_of(experiment), False)
+    return request_of(line, resumed_search, search_experiment)
 
 
 def search_experiment(families: Sequence[str], assignments: Sequence[str], config: str = "") -> SearchExperiment:

@@ -40,11 +40,10 @@ def begin(request: Request[Any]) -> Callable[[], None]:
         else:
             folder.create(experiment.to_yaml(), request.origin)
     except OSError as error:
-        place = f"storage.path={experiment.storage.path} cannot be written to: {error.strerror}"
+        place, right = f"storage.path={experiment.storage.path}", "storage.path=runs"
         if experiment.storage.remote:
-            place = f"the cache {folder.path.parent} cannot be written to: {error.strerror}"
-        right = "GANFLEET_CACHE=FOLDER" if experiment.storage.remote else "storage.path=runs"
-        raise SettingsError(place, nearest=right) from None
+            place, right = f"the cache {folder.path.parent}", "GANFLEET_CACHE=FOLDER"
+        raise SettingsError(f"{place} cannot be written to: {error.strerror}", nearest=right) from None
     typer.echo(f"{folder.path.name}: {folder.where}   log: {folder.log}")
     return (lambda: folder.change(before)) if request.resumed else folder.withdraw
 

@@ -55,12 +55,6 @@ class RunFolder(RunPaths):
     def _taken_names(self) -> set[str]:
         return {path.name for path in self.path.parent.iterdir()}
 
-    def below(self, inside: str) -> RunFolder:
-        return RunFolder(self.path / inside)
-
-    def trial(self, trial_id: str) -> RunFolder:
-        return self.below(f"trials/{trial_id}")
-
     # Life: create, change, withdraw
 
     def exists(self) -> bool:

@@ -34,10 +34,8 @@ def _candidates(name: str, storage: Storage) -> list[RunFolder]:
         place, _, last = name.rstrip("/").rpartition("/")
         return [run_folder(storage.override(f"path={place}"), last)]
     path = Path(name)
-    local = [RunFolder(path.resolve())]
-    return (
-        local if storage.remote and (path.is_absolute() or ".." in path.parts) else [run_folder(storage, name), *local]
-    )
+    only_local = storage.remote and (path.is_absolute() or ".." in path.parts)
+    return [*([] if only_local else [run_folder(storage, name)]), RunFolder(path.resolve())]
 
 
 def find_checkpoint(target: str, storage: Storage) -> Path:

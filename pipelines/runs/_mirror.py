@@ -18,7 +18,7 @@ from infra.threads import each
 from pipelines.settings import Storage, as_settings_error, open_store
 
 THREADS = 8
-_uploaded: dict[Path, tuple[int, int]] = {}
+_uploaded: dict[Path, tuple[int, int] | None] = {}
 """The modification time and size of each file that this process knows to be equal to the one in the store."""
 
 
@@ -56,8 +56,7 @@ class Mirror:
     def _upload_one(self, file: Path) -> None:
         state = _state(file)
         self.store.put(file, self._key(file.relative_to(self.path).as_posix()))
-        if state is not None:
-            _uploaded[file] = state
+        _uploaded[file] = state
 
     def download(self, names: Iterable[str]) -> None:
         """Makes these files of the copy equal to those in the store; a file that the store lacks is deleted."""
@@ -85,9 +84,7 @@ class Mirror:
 
     def mark_same(self, file: Path) -> None:
         """Remembers that the file is equal to the one in the store."""
-        state = _state(file)
-        if state is not None:
-            _uploaded[file] = state
+        _uploaded[file] = _state(file)
 
     def read(self, name: str) -> bytes | None:
         """The bytes of a small file in the store; None if the store has no such file."""

@@ -6,7 +6,17 @@ import json
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
+
+
+class _Inside:
+    """The path of a file in a folder, as an attribute of the folder."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def __get__(self, folder: RunPaths, owner: type[RunPaths]) -> Path:
+        return folder.path / self.name
 
 
 @dataclass(frozen=True)
@@ -18,55 +28,26 @@ class RunPaths:
 
     path: Path
 
-    @property
-    def experiment(self) -> Path:
-        """The settings as they run."""
-        return self.path / "experiment.yaml"
-
-    @property
-    def identity(self) -> Path:
-        """The file with `id` and `origin`. It exists once the run has started."""
-        return self.path / "id.json"
-
-    @property
-    def log(self) -> Path:
-        """The output of Ray, MLflow and the workers."""
-        return self.path / "run.log"
-
-    @property
-    def metrics(self) -> Path:
-        """The logged rows."""
-        return self.path / "metrics.jsonl"
-
-    @property
-    def journal(self) -> Path:
-        """What a search did, in order."""
-        return self.path / "journal.jsonl"
-
-    @property
-    def best(self) -> Path:
-        """A search's best settings, ready to train again. best.json (FID, checkpoint) and best.png lie next to it."""
-        return self.path / "best.yaml"
-
-    @property
-    def lineage(self) -> Path:
-        """From which trials a trial of population-based training copied its weights, and when."""
-        return self.path / "lineage.json"
-
-    @property
-    def writer(self) -> Path:
-        """The file that the one process that writes to this folder holds locked (`infra.locks.alone`)."""
-        return self.path / "writer"
-
-    @property
-    def job(self) -> Path:
-        """What is known of the batch job that runs it (`pipelines.jobs._registry.Job`)."""
-        return self.path / "job.json"
-
-    @property
-    def untracked(self) -> Path:
-        """Exists while the tracking store lacks a part of the run (`pipelines.tracking.retry.UntrackedNote`)."""
-        return self.path / "untracked"
+    experiment = _Inside("experiment.yaml")
+    """The settings as they run."""
+    identity = _Inside("id.json")
+    """The file with `id` and `origin`. It exists once the run has started."""
+    log = _Inside("run.log")
+    """The output of Ray, MLflow and the workers."""
+    metrics = _Inside("metrics.jsonl")
+    """The logged rows."""
+    journal = _Inside("journal.jsonl")
+    """What a search did, in order."""
+    best = _Inside("best.yaml")
+    """A search's best settings, ready to train again. best.json (FID, checkpoint) and best.png lie next to it."""
+    lineage = _Inside("lineage.json")
+    """From which trials a trial of population-based training copied its weights, and when."""
+    writer = _Inside("writer")
+    """The file that the one process that writes to this folder holds locked (`infra.locks.alone`)."""
+    job = _Inside("job.json")
+    """What is known of the batch job that runs it (`pipelines.jobs._registry.Job`)."""
+    untracked = _Inside("untracked")
+    """Exists while the tracking store lacks a part of the run (`pipelines.tracking.retry.UntrackedNote`)."""
 
     @property
     def of_search(self) -> bool:
@@ -86,11 +67,11 @@ class RunPaths:
     def _identity(self) -> dict[str, Any]:
         return json.loads(self.identity.read_text())
 
-    def below(self, inside: str) -> RunPaths:
+    def below(self, inside: str) -> Self:
         """A folder inside this one, by its relative path."""
-        return RunPaths(self.path / inside)
+        return type(self)(self.path / inside)
 
-    def trial(self, trial_id: str) -> RunPaths:
+    def trial(self, trial_id: str) -> Self:
         """The folder of one trial of a search."""
         return self.below(f"trials/{trial_id}")
 

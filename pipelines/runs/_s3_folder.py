@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from gan_core.settings import SettingsError
 from infra.locks import alone
@@ -44,12 +44,12 @@ class S3RunFolder(RunFolder):
     ownership: Ownership = field(compare=False)
     """Of the run or search that this folder is, or lies in."""
 
-    @staticmethod
-    def at(storage: Storage, inside: str, ownership: Ownership | None = None) -> S3RunFolder:
+    @classmethod
+    def at(cls, storage: Storage, inside: str, ownership: Ownership | None = None) -> Self:
         """The folder at a relative path below the storage path. `ownership`: that of the run that the folder lies in;
         None: the folder is a run's own."""
         mirror = Mirror(storage, inside)
-        return S3RunFolder(mirror.path, mirror, ownership or Ownership(mirror))
+        return cls(mirror.path, mirror, ownership or Ownership(mirror))
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Unpickled on another machine, the folder is that machine's copy."""
@@ -66,8 +66,8 @@ class S3RunFolder(RunFolder):
     def shown(self, path: Path) -> str:
         return f"{self.mirror.url}/{path.relative_to(self.path).as_posix()}"
 
-    def below(self, inside: str) -> S3RunFolder:
-        return S3RunFolder.at(self.mirror.storage, f"{self.mirror.inside}/{inside}", self.ownership)
+    def below(self, inside: str) -> Self:
+        return self.at(self.mirror.storage, f"{self.mirror.inside}/{inside}", self.ownership)
 
     def _taken_names(self) -> set[str]:
         return set(self.mirror.store.folders())
@@ -192,7 +192,8 @@ class S3RunFolder(RunFolder):
             raise FileNotFoundError(str(error)) from None
 
     def local_checkpoint(self, checkpoint: Path) -> Path:
-        run = S3RunFolder.at(self.mirror.storage, self._inside(checkpoint.parent.parent))
+        inside = checkpoint.parent.parent.relative_to(self.mirror.storage.folder).as_posix()
+        run = S3RunFolder.at(self.mirror.storage, inside)
         with self.mirror.as_settings_error():
             run.refresh(step_of(checkpoint))
         if not checkpoint.is_dir():
@@ -201,9 +202,6 @@ class S3RunFolder(RunFolder):
                 nearest=f"--resume {self.path.name}, which goes on from an older one",
             )
         return checkpoint
-
-    def _inside(self, path: Path) -> str:
-        return path.relative_to(self.mirror.storage.folder).as_posix()
 
     def discard_after(self, step: int) -> list[Path]:
         self._discard(found for found in self.steps() if found > step)

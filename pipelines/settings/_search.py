@@ -189,34 +189,27 @@ def built_points(
 ) -> list[dict[str, Any]]:
     """Points as settings of trials, `{"name": family, field: value}`. A searched field that a point leaves out has the
     family's own value. Raises SettingsError."""
-    return [_built_point(index, point, families, spaces, fixed) for index, point in enumerate(points)]
-
-
-def _built_point(
-    index: int,
-    point: Mapping[str, Any],
-    families: Sequence[Family],
-    spaces: Mapping[str, Space],
-    fixed: Sequence[str],
-) -> dict[str, Any]:
-    setting, names = f"search.points[{index}]", [family.name for family in families]
-    given = {key: value for key, value in point.items() if key not in ("family", "name")}
-    name = str(point.get("family", point.get("name", names[0] if len(names) == 1 else "")))
-    if name not in names:
-        right = f"family: {nearest(name, names)}"
-        raise SettingsError(f"{setting}: family '{name}' is none of the search's", nearest=right)
-    base = next(family for family in families if family.name == name)
-    for key in [str(key) for key, value in given.items() if ":" in str(key) and value is None]:
-        raise SettingsError(f"{setting}: '{key}' lacks a space", nearest=key.replace(":", ": "))
-    for field in given.keys() & type(base).model_fields.keys():
-        if {field, f"{name}.{field}"} & set(fixed):
-            raise SettingsError(
-                f"{setting}: {field} is fixed by family.{field}={getattr(base, field)}",
-                nearest="leave it out of the point",
-            )
-    try:
-        family = build_family({**base.chosen(), **given})
-    except SettingsError as error:
-        raise SettingsError(f"{setting}: {error}") from None
-    fields = [*spaces[name], *(field for field in given if field not in spaces[name])]
-    return {"name": name, **{field: getattr(family, field) for field in fields}}
+    names, built = [family.name for family in families], []
+    for index, point in enumerate(points):
+        setting = f"search.points[{index}]"
+        given = {key: value for key, value in point.items() if key not in ("family", "name")}
+        name = str(point.get("family", point.get("name", names[0] if len(names) == 1 else "")))
+        if name not in names:
+            right = f"family: {nearest(name, names)}"
+            raise SettingsError(f"{setting}: family '{name}' is none of the search's", nearest=right)
+        base = next(family for family in families if family.name == name)
+        for key in [str(key) for key, value in given.items() if ":" in str(key) and value is None]:
+            raise SettingsError(f"{setting}: '{key}' lacks a space", nearest=key.replace(":", ": "))
+        for field in given.keys() & type(base).model_fields.keys():
+            if {field, f"{name}.{field}"} & set(fixed):
+                raise SettingsError(
+                    f"{setting}: {field} is fixed by family.{field}={getattr(base, field)}",
+                    nearest="leave it out of the point",
+                )
+        try:
+            family = build_family({**base.chosen(), **given})
+        except SettingsError as error:
+            raise SettingsError(f"{setting}: {error}") from None
+        fields = [*spaces[name], *(field for field in given if field not in spaces[name])]
+        built.append({"name": name, **{field: getattr(family, field) for field in fields}})
+    return built
