@@ -98,7 +98,7 @@ def place(server, machine) -> Storage:
 
 def started(place: Storage, played: PlayedRun, name: str = "run") -> tuple[TrainExperiment, RunFolder]:
     """The experiment of `played`, as a new run in S3."""
-    experiment = played.experiment.override(f"name={name}", *place.words, "tracking.uri=sqlite:////tmp/none.db")
+    experiment = played.experiment.override(f"name={name}", *place.assignments, "tracking.uri=sqlite:////tmp/none.db")
     folder = folder_of(experiment)
     folder.create(experiment.to_yaml(), {"ganfleet.search": "hunt"})
     return experiment, folder
@@ -353,7 +353,9 @@ def test_what_comes_after_a_step_that_was_reported_is_forgotten_everywhere(place
 
 def test_a_run_that_diverges_leaves_its_rows(place, machine, storage, reference):
     words = [*DIVERGING, "budget.rounds=80", "budget.log_every=4", "budget.eval_every=80", "metrics.extractor=pixels"]
-    experiment = small_train(storage, "gan", "ends-badly", *words).override(*place.words, "tracking.uri=sqlite:////x")
+    experiment = small_train(storage, "gan", "ends-badly", *words).override(
+        *place.assignments, "tracking.uri=sqlite:////x"
+    )
     folder = folder_of(experiment)
     folder.create(experiment.to_yaml())
     content = prepare_reference(experiment.metrics, experiment.data, storage, Console(quiet=True)).content
