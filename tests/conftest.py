@@ -42,14 +42,26 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     Tests that share the suite's cluster run in one process of pytest-xdist, and those that start their own in one.
     """
     for item in items:
-        fixtures = set(getattr(item, "fixturenames", ()))
+        fixtures = set(getattr(item, "fixturenames", ())) | _named_by_parameters(item)
         if "ray_cluster" in fixtures:
             item.add_marker(pytest.mark.xdist_group("cluster"))
         elif fixtures & OWN_CLUSTERS:
             item.add_marker(pytest.mark.xdist_group("own clusters"))
-        if any(item.get_closest_marker(tier) for tier in ("quick", "full", "system")):
+        if item.get_closest_marker("quick") or item.get_closest_marker("system"):
             continue
-        item.add_marker("system" if fixtures & SYSTEM else "full" if fixtures & FULL else "quick")
+        if fixtures & SYSTEM:
+            item.add_marker("system")
+        elif not item.get_closest_marker("full"):
+            item.add_marker("full" if fixtures & FULL else "quick")
+
+
+def _named_by_parameters(item: pytest.Item) -> set[str]:
+    """Servers that a fixture starts by the name in its parameter: `moto`, or `moto_server`."""
+    parameters = (
+        item.callspec.params.values() if isinstance(item, pytest.Function) and hasattr(item, "callspec") else ()
+    )
+    named = {value.removesuffix("_server") for value in parameters if isinstance(value, str)}
+    return {f"{value}_server" for value in named}
 
 
 @pytest.fixture(scope="session")

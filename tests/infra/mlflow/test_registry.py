@@ -50,7 +50,7 @@ def server(tmp_path_factory):
         process.wait()
 
 
-@pytest.fixture(params=["sqlite", "server"])
+@pytest.fixture(params=["sqlite", pytest.param("server", marks=pytest.mark.full)])
 def tracked(request, tmp_path) -> tuple[str, str]:
     """A store's uri, and an experiment in it."""
     uri = request.getfixturevalue("store" if request.param == "sqlite" else "server")

@@ -57,6 +57,8 @@ from tests.pipelines.small_runs import (
 )
 from tests.servers import Cable, Server, free_ports
 
+pytestmark = pytest.mark.full
+
 LAST = 12
 """The last round of `played`."""
 
