@@ -50,7 +50,7 @@ test: $(INSTALLED)  ## the quick tests, some minutes
 	$(RUN_TESTS) -m quick
 
 test-all: $(INSTALLED)  ## all tests that need no root
-	$(RUN_TESTS) -m "quick or full"
+	$(RUN_TESTS) -m "not system"
 
 test-system: $(INSTALLED)  ## tests on Slurm, two hosts, Swift, PostgreSQL and Chromium: needs root
 	$(RUN_TESTS) -m system
