@@ -53,6 +53,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker("system")
         elif not item.get_closest_marker("full"):
             item.add_marker("full" if fixtures & FULL else "quick")
+    # The groups take longest, so they go first: no process is left alone with one in the end.
+    items.sort(key=lambda item: item.get_closest_marker("xdist_group") is None)
 
 
 def _named_by_parameters(item: pytest.Item) -> set[str]:
