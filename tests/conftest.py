@@ -36,6 +36,7 @@ OWN_CLUSTERS = {"own_cluster", "ray_head", "slurm_node", "two_hosts"}
 """Fixtures whose tests start Ray in processes of their own."""
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist looks for groups, and pytest for tiers
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Sets each test's tier from its fixtures, so that none is forgotten. A test may name its tier itself.
 

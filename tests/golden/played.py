@@ -28,7 +28,6 @@ LINES = (
         *("search.confirm_seeds=2", "search.sampler=random", "search.scheduler=none"),
     ),
     ("search", "--resume", "hunt", "search.trials=5"),
-    ("train", "--from-search", "hunt", "name=winner", "budget.rounds=2"),
     ("evaluate", "run", "--json", "fid.json"),
     ("sample", "hunt"),
 )
@@ -68,7 +67,7 @@ def left_behind(folder: Path) -> dict[str, Any]:
     """What is recorded of the folder after `play`."""
     return {
         "files": sorted({_named(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()} - {""}),
-        "rows": {name: _columns(folder / "runs" / name / "metrics.jsonl") for name in ("run", "winner")},
+        "rows": {name: _columns(folder / "runs" / name / "metrics.jsonl") for name in ("run",)},
         "tables": {path.name: _header(path) for path in sorted((folder / "runs" / "hunt").glob("*.csv"))},
         "best": sorted(json.loads((folder / "runs" / "hunt" / "best.json").read_text())),
         "evaluation": sorted(json.loads((folder / "fid.json").read_text())),
@@ -79,7 +78,7 @@ def left_behind(folder: Path) -> dict[str, Any]:
 def _named(path: Path) -> str:
     """A file's path; what names itself at random, or is Ray's own, is told by its folder."""
     text = path.as_posix()
-    if re.match(r"runs/(run/ray|winner/ray|hunt/(confirm/)?tune|mlartifacts)/", text):
+    if re.match(r"runs/(run/ray|hunt/(confirm/)?tune|mlartifacts)/", text):
         return ""
     return re.sub(r"-[0-9a-f]{32}\b", "-DIGEST", _RANDOM.sub("RANDOM", text))
 
