@@ -13,7 +13,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import IO, Any
@@ -137,7 +137,7 @@ class S3Store:
             self._client.put_object(**self._at(key), Body=content, Metadata={SHA256: sha256})
 
     def read(self, key: str) -> bytes:
-        with self._asking(key):
+        with self._looking_for(key):
             content, sha256 = self._read(key)
         check_digest(self._where(key), hashlib.sha256(content).hexdigest(), sha256)
         return content
@@ -155,24 +155,28 @@ class S3Store:
                     raise
 
     def about(self, key: str) -> About:
-        try:
-            with self._asking(key):
-                answer = self._client.head_object(**self._at(key))
-        except NotThereError as error:
-            self._check_bucket()  # the answer to a HEAD request does not say which of the two is missing
-            raise error from None
+        with self._looking_for(key):
+            answer = self._client.head_object(**self._at(key))
         return About(answer["ContentLength"], answer["Metadata"].get(SHA256), answer["LastModified"].timestamp())
 
-    def _check_bucket(self) -> None:
+    @contextmanager
+    def _looking_for(self, key: str) -> Iterator[None]:
+        """As `_asking`. Raises NoPlaceError if there is no bucket either: an answer without S3's own text, to a HEAD
+        request or from another kind of server, does not say which of the two is missing."""
         try:
-            with self._asking(""):
-                self._client.head_bucket(Bucket=self._name)
-        except NotThereError:
-            raise NoPlaceError(f"there is no bucket {self._name}") from None
+            with self._asking(key):
+                yield
+        except NotThereError as missing:
+            try:
+                with self._asking(""):
+                    self._client.head_bucket(Bucket=self._name)
+            except NotThereError:
+                raise NoPlaceError(f"there is no bucket {self._name}") from None
+            raise missing from None
 
     def digest(self, key: str, progress: Progress = silent) -> str:
         content = hashlib.sha256()
-        with self._asking(key):
+        with self._looking_for(key):
             for chunk in self._stream(key):
                 content.update(chunk)
                 progress(len(chunk))
