@@ -43,6 +43,7 @@ def save(game: Game, folder: Path) -> Path:
             "images_seen": game.images_seen,
             "shape": list(game.shape),
             "classes": game.classes,
+            "class_names": list(game.class_names),
             "experiment": _core(game.experiment),
             "sha256": hashlib.sha256(content).hexdigest(),
             "torch": torch.__version__,
@@ -108,7 +109,8 @@ def open_game(folder: Path, device: torch.device | str = "cpu") -> Game:
     """The game of a checkpoint, rebuilt from the experiment that it holds. Raises CheckpointError."""
     about = describe(folder)
     try:
-        game = Game(Experiment.load(about["experiment"]), tuple(about["shape"]), device, about.get("classes", 1))
+        of_data = tuple(about["shape"]), device, about.get("classes", 1), about.get("class_names", ())
+        game = Game(Experiment.load(about["experiment"]), *of_data)
     except SettingsError as error:
         raise CheckpointError(f"{folder} cannot be rebuilt: {error}") from None
     load(game, folder)

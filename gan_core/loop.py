@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from gan_core import ranks, streams
-from gan_core.experiment import Experiment
+from gan_core.experiment import Data, Experiment
+from gan_core.family import Family
 from gan_core.recipe import Player, Shape
 from gan_core.settings import SettingsError
 
@@ -49,15 +50,22 @@ class Game:
     """The state of an experiment in training: players, optimisers, running averages, step."""
 
     def __init__(
-        self, experiment: Experiment, shape: Shape, device: torch.device | str = "cpu", classes: int = 1
+        self,
+        experiment: Experiment,
+        shape: Shape,
+        device: torch.device | str = "cpu",
+        classes: int = 1,
+        class_names: Sequence[str] = (),
     ) -> None:
         """Builds the networks, from the seed alone, for samples of `shape` in `classes` classes (1: unlabelled).
 
+        `class_names`: what the user calls the classes, in their order; empty if they have no names.
         Raises SettingsError if family, data and workers do not fit together.
         """
         self.experiment = experiment
         self.shape = shape
         self.classes = classes
+        self.class_names = tuple(class_names)
         self.device = torch.device(device)
         self.dtype = DTYPES[experiment.compute.precision]
         self.step = 0
@@ -150,10 +158,24 @@ def _check_fits(experiment: Experiment, classes: int) -> None:
             f"data.batch_size={settings.batch_size} cannot be shared by {workers} workers",
             nearest=f"data.batch_size={right}",
         )
-    if family.needs_labels and classes < 2:
-        raise SettingsError(
-            f"{family.name} needs labels, data.name={settings.name} has one class only", nearest="data.name=digits"
-        )
+    check_classes(family, settings, classes)
+
+
+def check_classes(family: Family, data: Data, classes: int) -> None:
+    """Raises SettingsError if the family needs labels and the data have one class only."""
+    if not family.needs_labels or classes > 1:
+        return
+    right = {"folder": f"a folder for each class in {data.path}", "npz": f"an array 'labels' in {data.path}"}
+    source = f"data.name={data.name}" if data.path is None else f"data.path={data.path}"
+    raise SettingsError(
+        f"{family.name} needs labels, {source} has one class only", nearest=right.get(data.name, "data.name=digits")
+    )
+
+
+def check_labelled(labelled: int | None, images: int) -> None:
+    """Raises SettingsError if a family is to see more labels than there are images. None: it sees all, or none."""
+    if labelled is not None and labelled > images:
+        raise SettingsError(f"family.labelled={labelled} of {images} images", nearest=f"family.labelled={images}")
 
 
 def _floats(net: nn.Module) -> list[Tensor]:
@@ -185,10 +207,7 @@ def _visible_labels(game: Game, labels: Tensor) -> Tensor:
     """The labels, those that the family hides replaced by -1."""
     if game.labelled is None:
         return labels
-    if game.labelled > len(labels):
-        raise SettingsError(
-            f"family.labelled={game.labelled} of {len(labels)} images", nearest=f"family.labelled={len(labels)}"
-        )
+    check_labelled(game.labelled, len(labels))
     return streams.hide_labels(game.experiment.seed, labels, game.labelled)
 
 

@@ -33,7 +33,7 @@ def _digits(settings: Data) -> Dataset:
     size = settings.image_size
     if size != 8:
         images = F.interpolate(images, (size, size), mode="bilinear", align_corners=False)
-    return Dataset("digits", images, labels.long(), classes=10)
+    return Dataset("digits", images, labels.long(), 10, class_names=tuple("0123456789"))
 
 
 def _ring8(settings: Data) -> Dataset:

@@ -37,6 +37,12 @@ class Dataset:
     """Real samples (H, *shape) that are never trained on; None if there are none."""
     held_out_labels: Tensor | None = None
     """Their labels (H,)."""
+    class_names: tuple[str, ...] = ()
+    """What the user calls the classes, in their order; empty if they have no names."""
+    content: str = ""
+    """A digest of the files that it was read from; empty if it was read from none. It costs less than `digest`."""
+    notes: tuple[str, ...] = ()
+    """Lines that a user should read once: what was left out or converted."""
 
     @property
     def shape(self) -> Shape:
@@ -47,6 +53,26 @@ class Dataset:
     def is_images(self) -> bool:
         """Whether samples are images rather than points."""
         return self.images.dim() == 4
+
+    @property
+    def all_equal(self) -> bool:
+        """Whether the train set is one image again and again. It stops at the first that differs."""
+        return all(bool((some[:] == self.images[0]).all()) for some in self.images.split(256))
+
+    def oddities(self, batch_size: int) -> list[str]:
+        """What is unusual about the train set, so that a game on it may disappoint: a line each."""
+        count, found = len(self.images), []
+        if self.all_equal:
+            found.append(f"all {count} images are equal: there is only one to learn")
+        if count < batch_size:
+            found.append(f"data.batch_size={batch_size} is more than the {count} images: a batch holds some twice")
+        sizes = self.labels.bincount(minlength=self.classes).tolist() if self.classes > 1 else []
+        names = self.class_names or tuple(map(str, range(self.classes)))
+        for size, said in ((0, "no image to train on"), (1, "one image to train on")):
+            few = [name for name, found_size in zip(names, sizes, strict=True) if found_size == size] if sizes else []
+            if few:
+                found.append(f"{len(few)} of {self.classes} classes have {said}: {', '.join(few[:5])}")
+        return found
 
     def to(self, device: torch.device | str, dtype: torch.dtype) -> Dataset:
         """The same set on a device, images in `dtype`."""

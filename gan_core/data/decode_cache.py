@@ -6,14 +6,14 @@ import hashlib
 import json
 import os
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO
 
 import numpy as np
 import torch
 
-from gan_core.data import image_files, sources, torchvision_sets
+from gan_core.data import file_set, image_files, sources, torchvision_sets
 from gan_core.data.image_files import in_order
 from gan_core.data.sources import ImageReader, ImageSource
 from gan_core.settings import SettingsError
@@ -34,39 +34,54 @@ class DecodedImages:
     classes: int
     bad: list[str]
     """A line for each image that could not be used: its name and the reason."""
+    class_names: tuple[str, ...] = ()
+    grey: int = 0
+    """How many images were grey while others were in colour."""
+    content: str = ""
+    """A digest of the files that the images were read from."""
 
 
 def decoded_images(source: ImageSource, name: str, size: int, cache: Path) -> DecodedImages:
     """The source's images in size x size, from `cache`. If they are missing, one process decodes them; others wait.
 
-    An entry depends on source, size and code, so a change makes a new one. A damaged entry is replaced. Raises
-    SettingsError if the cache cannot be written.
+    An entry depends on the files' contents, size and code, so a change makes a new one. A damaged entry is replaced.
+    Raises SettingsError if the cache cannot be written, or if files change while they are decoded.
     """
     from filelock import FileLock
 
-    key = hashlib.sha256("/".join([name, str(size), source.identity, _code()]).encode()).hexdigest()[:32]
+    stamp = source.files.stamp()
+    content = source.files.content(stamp, cache / "contents")
+    key = hashlib.sha256("/".join([name, str(size), content, _code()]).encode()).hexdigest()[:32]
+    cache = cache / "decoded"
     folder = cache / f"{name}-{size}-{key}"
     found = _open(folder)
     if found is not None:
-        return found
+        return replace(found, content=content)
     try:
         cache.mkdir(parents=True, exist_ok=True)
         with FileLock(cache / f".{folder.name}.lock"):
             found = _open(folder)
             if found is None:
                 _make(source.open(), name, size, folder)
+                if source.files.stamp() != stamp:  # what was decoded may be neither the old nor the new content
+                    shutil.rmtree(folder)
+                    raise SettingsError(
+                        f"data.path={source.files.root}: files changed while they were read",
+                        nearest="the same command, once nothing writes there",
+                    )
     except OSError as error:
         raise SettingsError(f"the cache {cache} cannot be written: {error}", nearest="GANFLEET_CACHE=FOLDER") from None
     found = found or _open(folder)
     assert found is not None, folder
-    return found
+    return replace(found, content=content)
 
 
 def _code() -> str:
     """A digest of all code that decides how an image is decoded, Pillow's version included."""
     import PIL
 
-    files = [Path(str(module.__file__)) for module in (image_files, sources, torchvision_sets)] + [Path(__file__)]
+    modules = (file_set, image_files, sources, torchvision_sets)
+    files = [Path(str(module.__file__)) for module in modules] + [Path(__file__)]
     return PIL.__version__ + hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
 
 
@@ -74,8 +89,10 @@ def _open(folder: Path) -> DecodedImages | None:
     try:
         about = json.loads((folder / ABOUT).read_text())
         pixels = np.load(folder / IMAGES, mmap_mode="c")  # copy-on-write: torch wants writable memory
-        return DecodedImages(pixels, np.load(folder / LABELS), about["classes"], about["bad"])
-    except (OSError, ValueError, EOFError):
+        labels = np.load(folder / LABELS)
+        names = tuple(about["class_names"])
+        return DecodedImages(pixels, labels, about["classes"], about["bad"], names, about["grey"])
+    except (OSError, ValueError, EOFError, KeyError):
         return None
 
 
@@ -89,7 +106,13 @@ def _make(opened: ImageReader, name: str, size: int, folder: Path) -> None:
         with (aside / IMAGES).open("wb") as file:
             labels, bad = _decode(opened, name, size, file)
         np.save(aside / LABELS, np.array(labels, dtype=np.int64))
-        (aside / ABOUT).write_text(json.dumps({"classes": opened.classes, "bad": sorted(bad)}))
+        about = {
+            "classes": opened.classes,
+            "class_names": opened.class_names,
+            "bad": sorted(bad),
+            "grey": opened.grey,
+        }
+        (aside / ABOUT).write_text(json.dumps(about))
         os.replace(aside, folder)
     except BaseException:
         shutil.rmtree(aside, ignore_errors=True)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, TypeVar
+from typing import IO, TYPE_CHECKING, NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -33,10 +33,11 @@ _CHUNK = 2**20
 def image_files(folder: Path) -> list[Path]:
     """All images below `folder`, sorted by relative POSIX name, without hidden files and folders.
 
-    Links to folders are followed. Raises ValueError if there is no such folder, or no image in it.
+    Links to folders are followed. A link to nothing with an image's name is listed; reading it fails. Raises ValueError
+    if there is no such folder, no image in it, or if a part of it cannot be listed.
     """
-    if not folder.is_dir():
-        raise ValueError(f"{folder} is no folder; nearest: {_nearest_folder(folder)}")
+    if not os.path.isdir(folder):
+        raise ValueError(f"{folder} is no folder that can be read; nearest: {_nearest_folder(folder)}")
     names = sorted(name for name in _walk(folder) if name.lower().endswith(IMAGE_SUFFIXES))
     if not names:
         raise ValueError(f"no image in {folder}; nearest: files that end in {' '.join(IMAGE_SUFFIXES)}")
@@ -44,8 +45,8 @@ def image_files(folder: Path) -> list[Path]:
 
 
 def _walk(folder: Path) -> Iterator[str]:
-    """Relative POSIX names of all files that are not hidden."""
-    for place, folders, names in os.walk(folder, followlinks=True):
+    """Relative POSIX names of all files that are not hidden. Raises ValueError for what cannot be listed."""
+    for place, folders, names in os.walk(folder, onerror=_unlisted, followlinks=True):
         below = "" if Path(place) == folder else Path(place).relative_to(folder).as_posix() + "/"
         here = os.path.join(os.path.realpath(place), "")
         folders[:] = [
@@ -53,11 +54,24 @@ def _walk(folder: Path) -> Iterator[str]:
             for name in folders
             if not name.startswith(".") and not here.startswith(os.path.join(os.path.realpath(Path(place, name)), ""))
         ]  # a link to a folder around it would be followed for ever
-        yield from (below + name for name in names if not name.startswith("."))
+        for name in names:
+            if name.startswith("."):
+                continue
+            whole = os.path.join(place, name)
+            if not name.lower().endswith(IMAGE_SUFFIXES) and not os.path.exists(whole):
+                raise ValueError(  # it may have been a folder of images
+                    f"{whole} is a link to {os.readlink(whole)}, which is not there; nearest: rm {whole}"
+                )
+            yield below + name
+
+
+def _unlisted(error: OSError) -> None:
+    why = f"{error.filename} cannot be listed: {error.strerror}"
+    raise ValueError(f"{why}; nearest: chmod u+rx {error.filename}") from None
 
 
 def _nearest_folder(folder: Path) -> Path:
-    place = next(parent for parent in folder.absolute().parents if parent.is_dir())
+    place = next(parent for parent in folder.absolute().parents if os.access(parent, os.R_OK | os.X_OK))
     siblings = [child.name for child in place.iterdir() if child.is_dir() and not child.name.startswith(".")]
     if place != folder.absolute().parent or not siblings:
         return place
@@ -91,15 +105,37 @@ def read_image(file: Path | IO[bytes], *, name: str = "", over_white: bool = Fal
         raise ValueError(f"{name or file} is no image that can be read: {' '.join(str(error).split())}") from None
 
 
-def is_grey(path: Path) -> bool:
-    """Whether a file's header says that it is grey. A file that cannot be read counts as grey."""
+class Colours(NamedTuple):
+    """How many files of a set are grey and in colour, by their headers. Files that cannot be read are neither."""
+
+    grey: int
+    colour: int
+
+    @property
+    def channels(self) -> int:
+        """Of the whole set: 3 if any file is in colour, and then grey files have three equal ones; else 1."""
+        return 3 if self.colour else 1
+
+    @property
+    def mixed(self) -> int:
+        """How many files are grey while others are in colour."""
+        return self.grey if self.colour else 0
+
+
+def colours(files: Iterable[Path]) -> Colours:
+    """Opens each file, but decodes none."""
+    found = list(in_order(_is_grey, files, ahead=THREADS**2))
+    return Colours(found.count(True), found.count(False))
+
+
+def _is_grey(path: Path) -> bool | None:
     from PIL import Image
 
     try:
         with Image.open(path) as image:
             return image.mode in GREY_MODES
     except Exception:  # as in read_image, which reports it
-        return True
+        return None
 
 
 def eight_bits(image: Image.Image, *, over_white: bool = False) -> Image.Image:
@@ -123,14 +159,13 @@ def eight_bits(image: Image.Image, *, over_white: bool = False) -> Image.Image:
     return image.convert(wanted)
 
 
-def image_batches(files: Iterable[Path], batch: int, channels: int | None = None) -> Iterator[Tensor]:
+def image_batches(files: Iterable[Path], batch: int, channels: int) -> Iterator[Tensor]:
     """The files' pixels in order, uint8 (n, C, H, W), with n = `batch` except for the last batch.
 
-    `channels` 1 or 3 converts every file (by ITU-R 601 luma, or by repetition). None takes the first file's: 3 if it is
-    in colour; 1 if it is grey, and then a colour file is an error. A few threads decode at most one batch ahead.
-    Raises ValueError that names the first file that cannot be read, or that differs in size from the first.
+    `channels` 1 or 3 converts every file (by ITU-R 601 luma, or by repetition). A few threads decode at most one batch
+    ahead. Raises ValueError that names the first file that cannot be read, or that differs in size from the first.
     """
-    if batch < 1 or channels not in (None, 1, 3):
+    if batch < 1 or channels not in (1, 3):
         raise ValueError(f"batch={batch}, channels={channels}; nearest: batch={max(batch, 1)}, channels=3")
     first: tuple[Path, Image.Image] | None = None
     pixels: list[np.ndarray] = []
@@ -141,10 +176,7 @@ def image_batches(files: Iterable[Path], batch: int, channels: int | None = None
                 f"{path} has {_size(image)} pixels, {first[0]} has {_size(first[1])}; "
                 f"nearest: all images in {_size(first[1])}"
             )
-        if channels is None and image.mode != "L" and first[1].mode == "L":
-            raise ValueError(f"{path} is in colour, {first[0]} is grey; nearest: channels=3")
-        mode = {None: first[1].mode, 1: "L", 3: "RGB"}[channels]
-        pixels.append(np.atleast_3d(np.asarray(image.convert(mode))))  # (H, W, C)
+        pixels.append(np.atleast_3d(np.asarray(image.convert("L" if channels == 1 else "RGB"))))  # (H, W, C)
         if len(pixels) == batch:
             yield _stacked(pixels)
             pixels = []

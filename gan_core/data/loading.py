@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -31,7 +32,8 @@ def load(settings: Data, cache: Path | None = None) -> Dataset:
     of several processes decodes, the others wait, and all share the same pages. Images are in random order, the same at
     every load. A pack must be on this machine.
 
-    Raises SettingsError if files are missing, or if more than `settings.max_bad` of them cannot be used.
+    Raises SettingsError if files are missing, if more than `settings.max_bad` of them cannot be used, or if less than
+    two images are left to train on.
     """
     if settings.name in BUILT_IN:
         found = BUILT_IN[settings.name](settings)
@@ -42,7 +44,7 @@ def load(settings: Data, cache: Path | None = None) -> Dataset:
         return _unpacked(settings)
     cache = cache or cache_folder()
     source = {**SOURCES, **TORCHVISION_SETS}[settings.name](settings, Path(settings.path or cache / "downloads"))
-    decoded = decoded_images(source, settings.name, settings.image_size, cache / "decoded")
+    decoded = decoded_images(source, settings.name, settings.image_size, cache)
     _check_bad(settings, decoded)
     return _dataset(settings, settings.name, decoded)
 
@@ -52,13 +54,20 @@ def _unpacked(settings: Data) -> Dataset:
     name, rows = packed(settings)
     if rows.images.dtype == np.uint8:
         return _dataset(settings, name, rows)
-    whole = Dataset(name, torch.from_numpy(rows.images), torch.from_numpy(rows.labels), rows.classes)
+    images, labels = torch.from_numpy(rows.images), torch.from_numpy(rows.labels)
+    whole = Dataset(name, images, labels, rows.classes, class_names=rows.class_names, content=rows.content)
     return _withheld(whole, _count(settings, len(whole.images))) if settings.held_out else whole
 
 
 def _count(settings: Data, whole: int) -> int:
-    """How many of `whole` samples to withhold."""
-    return max(round(settings.held_out * whole), 1) if settings.held_out else 0
+    """How many of `whole` samples to withhold. Raises SettingsError if less than two are left."""
+    count = max(round(settings.held_out * whole), 1) if settings.held_out else 0
+    if whole - count < 2:
+        raise SettingsError(
+            f"data.held_out={settings.held_out} withholds {count} of {whole} images, and training needs two",
+            nearest=f"data.held_out={(whole - 2) / whole:.4g}" if whole > 2 else "data.held_out=0",
+        )
+    return count
 
 
 def _withheld(whole: Dataset, count: int) -> Dataset:
@@ -78,17 +87,37 @@ def _dataset(settings: Data, name: str, decoded: DecodedImages) -> Dataset:
     """A dataset of decoded images. They are in random order, so withheld images are a slice of the same mapped file."""
     images, labels = torch.from_numpy(decoded.images), torch.from_numpy(decoded.labels)
     count = _count(settings, len(images))
-    train = Dataset(name, ByteImages(images[count:]), labels[count:], decoded.classes)
+    train = Dataset(
+        name,
+        ByteImages(images[count:]),
+        labels[count:],
+        decoded.classes,
+        class_names=decoded.class_names,
+        content=decoded.content,
+        notes=tuple(_notes(decoded)),
+    )
     if count == 0:
         return train
     return replace(train, held_out=ByteImages(images[:count]), held_out_labels=labels[:count])
+
+
+def _notes(decoded: DecodedImages) -> Iterator[str]:
+    whole = len(decoded.images)
+    if decoded.grey:
+        yield f"{decoded.grey} of {whole + len(decoded.bad)} images are grey: they have three equal channels here"
+    if decoded.bad:
+        yield f"left out, for they cannot be used: {_named(decoded.bad)}"
+
+
+def _named(bad: Sequence[str]) -> str:
+    return "; ".join(bad[:3]) + (f"; and {len(bad) - 3} more" if len(bad) > 3 else "")
 
 
 def _check_bad(settings: Data, decoded: DecodedImages) -> None:
     bad, good = decoded.bad, len(decoded.images)
     if len(bad) <= settings.max_bad and good >= 2:
         return
-    named = "; ".join(bad[:3]) + (f"; and {len(bad) - 3} more" if len(bad) > 3 else "")
+    named = _named(bad)
     if good < 2:
         raise SettingsError(f"data.path={settings.path} holds {good} images that can be used", nearest=f"two. {named}")
     raise SettingsError(

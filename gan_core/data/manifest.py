@@ -38,6 +38,8 @@ class Manifest(BaseModel):
     """Name of the dataset that was packed."""
     images: Annotated[int, Field(ge=2)]
     classes: Annotated[int, Field(ge=1)]
+    class_names: tuple[str, ...] = ()
+    """What the user calls the classes, in their order; empty if they have no names, as in packs of earlier versions."""
     channels: Literal[1, 3]
     image_size: Annotated[int, Field(ge=1)]
     """Side in pixels."""
@@ -50,6 +52,12 @@ class Manifest(BaseModel):
     content: str = ""
     """sha256 of all fields above, the shards' digests included. Packs with equal contents have equal values."""
 
+    @model_validator(mode="after")
+    def _a_name_each(self) -> Manifest:
+        if self.class_names and len(self.class_names) != self.classes:
+            raise ValueError(f"{len(self.class_names)} names of {self.classes} classes")
+        return self
+
     @model_validator(mode="before")
     @classmethod
     def _with_content(cls, values: Any) -> Any:
@@ -60,8 +68,12 @@ class Manifest(BaseModel):
 
     def content_hash(self) -> str:
         """The value that `content` must have."""
-        rest = self.model_dump(mode="json", exclude={"content"})
+        rest = {name: value for name, value in self._values().items() if name != "content"}
         return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
+
+    def _values(self) -> dict[str, Any]:
+        """The fields as JSON has them. Names that do not exist are left out, as in packs of earlier versions."""
+        return self.model_dump(mode="json", exclude=None if self.class_names else {"class_names"})
 
     @property
     def files(self) -> tuple[Shard, ...]:
@@ -80,7 +92,7 @@ class Manifest(BaseModel):
 
     def to_json(self) -> bytes:
         """The file's content: the same bytes for the same pack."""
-        return json.dumps(self.model_dump(mode="json"), indent=1).encode() + b"\n"
+        return json.dumps(self._values(), indent=1).encode() + b"\n"
 
     @staticmethod
     def from_json(content: bytes) -> Manifest:

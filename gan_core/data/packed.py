@@ -33,7 +33,8 @@ def packed(settings: Data) -> tuple[str, DecodedImages]:
         raise _damaged(settings.path, error) from None
     if (images.shape, str(images.dtype)) != (manifest.shape, manifest.values) or len(labels) != len(images):
         raise _damaged(settings.path, f"{images.dtype} {images.shape}, {len(labels)} labels")
-    return manifest.name, DecodedImages(images, labels, manifest.classes, [])
+    found = DecodedImages(images, labels, manifest.classes, [], manifest.class_names, content=manifest.content)
+    return manifest.name, found
 
 
 def _manifest(folder: Path) -> Manifest:

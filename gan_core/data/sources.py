@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import hashlib
-import os
 import zipfile
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
-from gan_core.data.image_files import eight_bits, image_files, is_grey, read_image
+from gan_core.data.file_set import FileSet
+from gan_core.data.image_files import colours, eight_bits, image_files, read_image
 from gan_core.experiment import Data
 from gan_core.settings import SettingsError, nearest
 from gan_core.streams import seeded
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 
 PATCHES = 4096
 """Number of patches of the two photographs together."""
+_PHOTOS = ("china", "flower")
+"""The photographs' names, in the order of scikit-learn."""
 
 
 @dataclass(frozen=True)
@@ -36,24 +39,29 @@ class ImageReader:
     """1 if all images are grey, else 3."""
     read: Callable[[int], Image.Image]
     """The i-th image, grey or RGB. Raises ValueError naming it if it cannot be used."""
+    class_names: tuple[str, ...] = ()
+    """What the user calls the classes, in their order; empty if there is one class, or if they have no names."""
+    grey: int = 0
+    """How many images are grey while others are in colour."""
 
 
 @dataclass(frozen=True)
 class ImageSource:
     """Images that were found but not read yet."""
 
-    identity: str
-    """Changes if the images may have changed."""
+    files: FileSet
+    """All files that decide what the images are."""
     open: Callable[[], ImageReader]
 
 
-def files_identity(files: Iterable[Path]) -> str:
-    """A digest of the files' paths, sizes and modification times. It is quick, because no file is read."""
-    content = hashlib.sha256()
-    for path in files:
-        about = path.stat()
-        content.update(b"\0".join([os.fsencode(path), b"%d/%d\0" % (about.st_size, about.st_mtime_ns)]))
-    return content.hexdigest()
+def in_class_order(names: Iterable[str]) -> tuple[str, ...]:
+    """The names without repetition: whole numbers by value, then the others as text."""
+
+    def place(name: str) -> tuple[bool, int, str]:
+        number = name.isascii() and name.isdecimal()
+        return not number, int(name) if number else 0, name
+
+    return tuple(sorted(set(names), key=place))
 
 
 def files_below(folder: Path) -> list[Path]:
@@ -69,20 +77,28 @@ def _folder(settings: Data, root: Path) -> ImageSource:
     files = files_below(root)
     depth = len(root.parts)
     classes = [path.parts[depth] if len(path.parts) > depth + 1 else "" for path in files]
-    names = sorted(set(classes))
-    if names[0] == "" and len(names) > 1:
+    names = in_class_order(classes)
+    if "" in names and len(names) > 1:
         loose = files[classes.index("")]
+        right = next(name for name in names if name)
         raise SettingsError(
-            f"data.path={root}: {loose.name} lies beside the folders of classes", nearest=str(loose.parent / names[1])
+            f"data.path={root}: {loose.name} lies beside the folders of classes", nearest=str(loose.parent / right)
         )
     numbers = {name: number for number, name in enumerate(names)}
     labels = np.array([numbers[name] for name in classes])
 
     def opened() -> ImageReader:
-        channels = 1 if all(map(is_grey, files)) else 3
-        return ImageReader(labels, len(names), channels, lambda index: read_image(files[index], over_white=True))
+        found = colours(files)
+        return ImageReader(
+            labels,
+            len(names),
+            found.channels,
+            lambda index: read_image(files[index], over_white=True),
+            names if len(names) > 1 else (),
+            found.mixed,
+        )
 
-    return ImageSource(files_identity(files), opened)
+    return ImageSource(FileSet(root, files), opened)
 
 
 def _npz(settings: Data, root: Path) -> ImageSource:
@@ -90,7 +106,7 @@ def _npz(settings: Data, root: Path) -> ImageSource:
     if not root.is_file():
         right = next((str(path) for path in sorted(root.parent.glob("*.npz"))), "data.path=FILE.npz")
         raise SettingsError(f"data.path={root} is no file", nearest=right)
-    return ImageSource(files_identity([root]), lambda: _open_npz(root))
+    return ImageSource(FileSet(root.parent, [root]), lambda: _open_npz(root))
 
 
 def _open_npz(path: Path) -> ImageReader:
@@ -99,13 +115,16 @@ def _open_npz(path: Path) -> ImageReader:
             found = {name: arrays[name] for name in ("images", "labels") if name in arrays}
             known = list(arrays)
     except (ValueError, OSError, EOFError, AttributeError, TypeError, zipfile.BadZipFile) as error:
-        raise SettingsError(f"data.path={path} is no npz file of plain arrays: {error}", nearest="np.savez") from None
+        raise SettingsError(
+            f"data.path={path} is no npz file of plain arrays: {error}", nearest="np.savez(FILE, images=...)"
+        ) from None
     if "images" not in found:
         right = f"rename '{nearest('images', known)}'" if known else "np.savez(FILE, images=...)"
         raise SettingsError(f"data.path={path} has no array 'images' ({', '.join(known)})", nearest=right)
     images = _channels_last(path, found["images"])
-    labels, classes = _numbered(path, found.get("labels"), len(images))
-    return ImageReader(labels, classes, 1 if images.shape[3] == 1 else 3, lambda index: _from_array(images[index]))
+    labels, names = _numbered(path, found.get("labels"), len(images))
+    channels = 1 if images.shape[3] == 1 else 3
+    return ImageReader(labels, max(len(names), 1), channels, lambda index: _from_array(images[index]), names)
 
 
 def _channels_last(path: Path, images: np.ndarray) -> np.ndarray:  # (N, H, W, C)
@@ -120,16 +139,16 @@ def _channels_last(path: Path, images: np.ndarray) -> np.ndarray:  # (N, H, W, C
     return images
 
 
-def _numbered(path: Path, labels: np.ndarray | None, count: int) -> tuple[np.ndarray, int]:
-    """The labels renumbered as 0 .. K - 1, which keeps their order, and K."""
+def _numbered(path: Path, labels: np.ndarray | None, count: int) -> tuple[np.ndarray, tuple[str, ...]]:
+    """The labels renumbered as 0 .. K - 1, which keeps their order, and the K values as names; none for one class."""
     if labels is None:
-        return np.zeros(count, dtype=np.int64), 1
+        return np.zeros(count, dtype=np.int64), ()
     if labels.shape != (count,) or not np.issubdtype(labels.dtype, np.integer):
         raise SettingsError(
             f"data.path={path}: 'labels' is {labels.dtype} {labels.shape}", nearest=f"whole numbers ({count},)"
         )
-    names, numbers = np.unique(labels, return_inverse=True)
-    return numbers, len(names)
+    values, numbers = np.unique(labels, return_inverse=True)
+    return numbers, tuple(map(str, values.tolist())) if len(values) > 1 else ()
 
 
 def _from_array(pixels: np.ndarray) -> Image.Image:  # (H, W, C)
@@ -145,11 +164,18 @@ def _photos(settings: Data, root: Path) -> ImageSource:
     The side of a patch is a quarter to three quarters of the photograph's height, and at least the image's side.
     Patches overlap, so withheld ones are not independent of the others.
     """
+    spec = find_spec("sklearn")
+    if spec is None or spec.origin is None:
+        raise ModuleNotFoundError("scikit-learn, which ships the photographs, is not installed")
+    folder = Path(spec.origin).parent / "datasets" / "images"
+    return ImageSource(FileSet(folder, [folder / f"{name}.jpg" for name in _PHOTOS]), partial(_open_photos, settings))
+
+
+def _open_photos(settings: Data) -> ImageReader:
     from PIL import Image
     from sklearn.datasets import load_sample_images
 
     photos = [Image.fromarray(pixels) for pixels in load_sample_images().images]
-    content = hashlib.sha256(b"".join(photo.tobytes() for photo in photos)).hexdigest()
     labels = np.arange(PATCHES) % len(photos)
     draw = torch.rand(PATCHES, 3, generator=seeded("cpu", "photos", "patches")).tolist()
 
@@ -160,7 +186,7 @@ def _photos(settings: Data, root: Path) -> ImageSource:
         left, top = round(x * (photo.width - side)), round(y * (photo.height - side))
         return photo.crop((left, top, left + side, top + side))
 
-    return ImageSource(content, lambda: ImageReader(labels, len(photos), 3, patch))
+    return ImageReader(labels, len(photos), 3, patch, _PHOTOS)
 
 
 SOURCES: dict[str, Callable[[Data, Path], ImageSource]] = {"photos": _photos, "folder": _folder, "npz": _npz}

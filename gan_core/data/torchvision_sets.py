@@ -5,7 +5,8 @@ They are downloaded only if that is asked for.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from importlib import import_module
@@ -15,8 +16,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from gan_core.data.file_set import FileSet
 from gan_core.data.image_files import read_image
-from gan_core.data.sources import ImageReader, ImageSource, files_below, files_identity
+from gan_core.data.sources import ImageReader, ImageSource, files_below
 from gan_core.experiment import Data
 from gan_core.settings import SettingsError
 
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
 _MNIST = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
+_LSUN = "_train_lmdb"
 _CIFAR = (*(f"data_batch_{part}" for part in range(1, 6)), "test_batch", "batches.meta")
 
 
@@ -100,9 +103,14 @@ def _arrays(settings: Data, root: Path, channels: int) -> ImageSource:
                 f"data.name={settings.name}: {root / known.folder} is damaged: {' '.join(str(error).split())}",
                 nearest="delete it and data.download=true",
             ) from None
-        return ImageReader(labels, 10, channels, lambda index: Image.fromarray(pixels[index]))
+        return ImageReader(labels, 10, channels, lambda index: Image.fromarray(pixels[index]), _names(found.classes))
 
-    return ImageSource(files_identity([root / known.folder / name for name in known.files]), opened)
+    return ImageSource(FileSet(root, [root / known.folder / name for name in known.files]), opened)
+
+
+def _names(classes: Sequence[str]) -> tuple[str, ...]:
+    """torchvision's names. MNIST's are `3 - three`, of which the digit is kept."""
+    return tuple(name.partition(" - ")[0] for name in classes)
 
 
 def _celeba(settings: Data, root: Path) -> ImageSource:
@@ -110,7 +118,7 @@ def _celeba(settings: Data, root: Path) -> ImageSource:
     known = _with_files(settings, root)
     files = files_below(root / known.folder / known.files[0])
     labels = np.zeros(len(files), dtype=np.int64)
-    return ImageSource(files_identity(files), lambda: ImageReader(labels, 1, 3, lambda index: read_image(files[index])))
+    return ImageSource(FileSet(root, files), lambda: ImageReader(labels, 1, 3, lambda index: read_image(files[index])))
 
 
 def _lsun(settings: Data, root: Path) -> ImageSource:
@@ -119,10 +127,15 @@ def _lsun(settings: Data, root: Path) -> ImageSource:
     They are read from LMDB directly, because torchvision's class writes a pickle of the keys to the working directory
     and reads any pickle of that name the next time.
     """
-    folders = sorted(root.glob("*_train_lmdb"))
+    try:
+        folders = sorted(root / name for name in os.listdir(root) if name.endswith(_LSUN))
+    except OSError as error:
+        raise SettingsError(
+            f"data.name=lsun: data.path={root} cannot be listed: {error.strerror}", nearest="data.path=FOLDER"
+        ) from None
     if not folders:
         raise SettingsError(f"data.name=lsun: there is no *_train_lmdb in {root}", nearest="data.path=FOLDER of them")
-    return ImageSource(files_identity([folder / "data.mdb" for folder in folders]), lambda: _open_lsun(folders))
+    return ImageSource(FileSet(root, [folder / "data.mdb" for folder in folders]), lambda: _open_lsun(folders))
 
 
 def _open_lsun(folders: list[Path]) -> ImageReader:
@@ -144,7 +157,8 @@ def _open_lsun(folders: list[Path]) -> ImageReader:
         with tables[number].begin() as view:
             return read_image(BytesIO(view.get(key)), name=f"{folders[number].name}/{key.decode(errors='replace')}")
 
-    return ImageReader(np.array([number for number, _ in where]), len(folders), 3, read)
+    names = tuple(folder.name.removesuffix(_LSUN) for folder in folders) if len(folders) > 1 else ()
+    return ImageReader(np.array([number for number, _ in where]), len(folders), 3, read, names)
 
 
 TORCHVISION_SETS: dict[str, Callable[[Data, Path], ImageSource]] = {

@@ -89,8 +89,10 @@ class LocalStore:
     def listed(self, prefix: str = "") -> Iterator[tuple[str, int]]:
         if not self._folder.is_dir():
             raise self._absent()
-        files = [path for path in self._folder.rglob("*") if path.is_file() and not path.name.startswith(".")]
-        named = {path.relative_to(self._folder).as_posix(): path for path in files}
+        with self._as_store_error(""):
+            places = os.walk(self._folder, onerror=_raised)
+            found = [Path(place, name) for place, _, names in places for name in names if not name.startswith(".")]
+        named = {path.relative_to(self._folder).as_posix(): path for path in found if path.is_file()}
         for key in sorted(named, key=str.encode):
             if key.startswith(prefix):
                 yield key, named[key].stat().st_size
@@ -125,6 +127,12 @@ class LocalStore:
             raise RefusedError(f"{error.filename or self._folder / key}: {error.strerror}") from None
         except OSError as error:
             raise StoreError(f"{error.filename or self._folder / key}: {error.strerror or error}") from None
+
+
+def _raised(error: OSError) -> None:
+    """For `os.walk`, which passes over folders that it cannot list. Only one that was deleted may be missing."""
+    if not isinstance(error, FileNotFoundError):
+        raise error
 
 
 def _copied(source: IO[bytes], target: Path, progress: Progress) -> str:

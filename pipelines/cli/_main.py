@@ -185,7 +185,9 @@ def sample(
     assignments: Assignments = None,
     out: Annotated[str | None, typer.Option(help="The PNG file to write (GIF with --animate).")] = None,
     count: Annotated[int | None, typer.Option(min=1, max=4096, help="How many samples, pairs, or rows.")] = None,
-    label: Annotated[int | None, typer.Option(help="The class, for conditional families.")] = None,
+    label: Annotated[
+        str | None, typer.Option(metavar="CLASS", help="The class by its name, for conditional families.")
+    ] = None,
     interpolate: Annotated[bool, typer.Option("--interpolate", help="Rows from one latent point to another.")] = False,
     reconstruct: Annotated[bool, typer.Option("--reconstruct", help="Real images over their reconstructions.")] = False,
     animated: Annotated[bool, typer.Option("--animate", help="The run's sample grids, first to last.")] = False,
@@ -197,11 +199,12 @@ def sample(
 
     from pipelines.evaluate.sample import animate, sample
 
+    shown = ""
     with exported("--out", out, storage) as file:
         if animated:
             animate(RunPaths(folder.parent.parent).pictures(), file)
         else:
-            sample(
+            shown = sample(
                 folder,
                 file,
                 count,
@@ -210,6 +213,8 @@ def sample(
                 packs_of(folder, storage),
             )
     typer.echo(out)
+    if shown:
+        typer.echo(shown, err=True)
 
 
 @app.command()

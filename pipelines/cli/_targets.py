@@ -70,7 +70,7 @@ def packs_of(checkpoint: Path, given: Storage) -> Storage:
     return given.model_copy(update={"endpoint_url": url})
 
 
-def drawing_file(out: str | None, kinds: dict[str, bool], label: int | None) -> str:
+def drawing_file(out: str | None, kinds: dict[str, bool], label: str | None) -> str:
     """The file that `sample` writes. Raises SettingsError if it is of another kind, or options exclude each other."""
     options = [name for name, given in kinds.items() if given]
     if len(options) > 1:

@@ -45,6 +45,7 @@ def plan_pack(source: Data, shard_bytes: int) -> PackPlan:
         name=dataset.name,
         images=count,
         classes=dataset.classes,
+        class_names=dataset.class_names,
         channels=channels,
         image_size=size,
         values=images.dtype.name,
@@ -117,9 +118,14 @@ def _is_there(store: Store, file: Shard) -> bool:
 
 
 def _has_manifest(store: Store, manifest: Manifest) -> bool:
-    """Whether the store holds this manifest. Raises SettingsError if it holds another one."""
+    """Whether the store holds this manifest. One that only lacks the classes' names, as earlier versions wrote it, is
+    replaced. Raises SettingsError if it holds another one."""
     with suppress(NotThereError):
-        if store.read(MANIFEST) == manifest.to_json():
+        found = store.read(MANIFEST)
+        if found == manifest.to_json():
             return True
+        nameless = Manifest.model_validate({**manifest.model_dump(exclude={"content"}), "class_names": ()})
+        if found == nameless.to_json():
+            return False
         raise SettingsError(f"{store.url} holds another pack", nearest=f"{store.url}-{manifest.content[:8]}")
     return False

@@ -4,7 +4,7 @@ statistics."""
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from torch import Tensor
 
 from gan_core import checkpoint, data
 from gan_core.data.dataset import Dataset
-from gan_core.data.image_files import files_digest, image_batches, image_files
+from gan_core.data.image_files import Colours, colours, files_digest, image_batches, image_files, read_image
 from gan_core.experiment import Metrics
 from gan_core.loop import Game
 from gan_core.metrics.coverage import mode_coverage
@@ -41,8 +41,9 @@ from infra.files import write_atomic
 from pipelines.data.fetch import local_data
 from pipelines.evaluate._comparison import FeatureStatistics, cached_statistics, compare, measure_images
 from pipelines.evaluate.pictures import pairs_picture, png
+from pipelines.evaluate.real_data import data_warnings
 from pipelines.evaluate.reference import best_device, prepare_reference, reference_warnings, with_weights
-from pipelines.runs import shared_cache
+from pipelines.runs import named_classes, shared_cache
 from pipelines.settings import Storage
 
 FOLDER_BATCH = 64
@@ -70,10 +71,9 @@ def evaluate_checkpoint(folder: Path, settings: Metrics, options: EvaluateOption
     mixtures; with held-out data also memorisation and Parzen's log-likelihood. All look at the same samples.
     """
     game = checkpoint.open_game(folder, best_device())
-    source = local_data(game.experiment.data, options.packs, options.console)
-    dataset = data.load(source)
+    dataset = data.load(local_data(game.experiment.data, options.packs, options.console))
     shared_reference = prepare_reference(
-        settings, source, options.storage, options.console, shared_cache(options.packs)
+        settings, dataset, options.storage, options.console, shared_cache(options.packs)
     )
     reference = Reference.from_bytes(shared_reference.content, dataset).to(best_device())
     extractor = reference.extractor
@@ -92,52 +92,65 @@ def evaluate_checkpoint(folder: Path, settings: Metrics, options: EvaluateOption
         "images_seen": game.images_seen,
         "family": game.experiment.family.name,
         "data": game.experiment.data.name,
+        **({"classes": named_classes(dataset.class_names)} if dataset.class_names else {}),
         "checkpoint": str(folder),
         **{key.removeprefix("ganfleet."): value for key, value in shared_reference.tags.items()},
-        "warnings": reference_warnings(
-            extractor, len(reference.target.mean), {"real": reference.count, "generated": count}
-        ),
+        "warnings": [
+            *dataset.notes,
+            *data_warnings(folder, dataset),
+            *reference_warnings(extractor, len(reference.target.mean), {"real": reference.count, "generated": count}),
+        ],
     }
 
 
 def evaluate_images(fake: Path, real: Path, settings: Metrics, options: EvaluateOptions) -> dict[str, Any]:
     """Compares a folder of images with another folder, or with an npz file of published statistics.
 
-    Raises ValueError for a folder with fewer than two images, for images of several sizes, and for statistics that do
-    not fit the extractor.
+    If any image of both folders is in colour, grey ones are measured with three equal channels. Raises ValueError for a
+    folder with fewer than two images, for images of several sizes, and for statistics that do not fit the extractor.
     """
     extractor = _extractor(settings, options)
-    files = _at_least_two(fake)
+    folders = [_Folder.of(place) for place in ([fake] if real.is_file() else [fake, real])]
+    generated, channels = folders[0], max(folder.colours.channels for folder in folders)
     if real.is_file():
         real_statistics = FeatureStatistics(*published(real, extractor))
     else:
-        real_statistics = _measure_folder(real, extractor, options)
-    keep = len(files) if options.resampled else KEPT
-    tally = measure_images(options.console, "generated", extractor, _read(files, extractor), len(files), keep)
+        real_statistics = _measure_folder(folders[1], channels, extractor, options)
+    count = len(generated.files)
+    keep = count if options.resampled else KEPT
+    batches = _read(generated.files, channels, extractor)
+    tally = measure_images(options.console, "generated", extractor, batches, count, keep)
     assert tally.moments is not None
     width, wanted = len(tally.moments.mean), len(real_statistics.gaussian.mean)
     if width != wanted:
-        raise SettingsError(f"{fake} gives {width} features an image, {real} {wanted}", nearest="images of one size")
+        raise _other_width(folders, width, real, wanted, extractor)
     return {
         **compare(options.console, real_statistics, tally, options.resampled),
-        "samples": len(files),
+        "samples": count,
         "generated": str(fake),
         "real": str(real),
         **{f"fid.{name}": value for name, value in extractor.about().items()},
         "fid.reference_samples": real_statistics.count if real_statistics.count is not None else "unknown",
-        "warnings": reference_warnings(extractor, width, {"real": real_statistics.count, "generated": len(files)}),
+        "warnings": [
+            *_grey_notes(folders, channels),
+            *reference_warnings(extractor, width, {"real": real_statistics.count, "generated": count}),
+        ],
     }
 
 
 def write_folder_statistics(folder: Path, settings: Metrics, options: EvaluateOptions) -> dict[str, Any]:
     """Measures the images of a folder and writes their statistics to `options.statistics`."""
     extractor = _extractor(settings, options)
-    real_statistics = _measure_folder(folder, extractor, options)
+    real = _Folder.of(folder)
+    real_statistics = _measure_folder(real, real.colours.channels, extractor, options)
     return {
         "statistics": str(options.statistics),
         "samples": real_statistics.count,
         **{f"fid.{name}": value for name, value in extractor.about().items()},
-        "warnings": reference_warnings(extractor, len(real_statistics.gaussian.mean), {"real": real_statistics.count}),
+        "warnings": [
+            *_grey_notes([real], real.colours.channels),
+            *reference_warnings(extractor, len(real_statistics.gaussian.mean), {"real": real_statistics.count}),
+        ],
     }
 
 
@@ -157,25 +170,63 @@ def _real_statistics(
     return cached_statistics(options.storage, options.console, digest, reference.extractor, batches, count)
 
 
-def _measure_folder(folder: Path, extractor: Extractor, options: EvaluateOptions) -> FeatureStatistics:
-    files = _at_least_two(folder)
-    digest, batches = files_digest(folder, files), _read(files, extractor)
-    statistics = cached_statistics(options.storage, options.console, digest, extractor, batches, len(files))
+@dataclass(frozen=True)
+class _Folder:
+    """A folder of images to measure."""
+
+    place: Path
+    files: list[Path]
+    colours: Colours
+
+    @staticmethod
+    def of(place: Path) -> _Folder:
+        """Raises ValueError if there are fewer than two images."""
+        files = image_files(place)
+        if len(files) < 2:
+            raise SettingsError(f"{place} holds {len(files)} image", nearest="2, of which a covariance can be had")
+        return _Folder(place, files, colours(files))
+
+
+def _grey_notes(folders: Sequence[_Folder], channels: int) -> Iterator[str]:
+    for folder in folders:
+        if channels == 3 and folder.colours.grey and any(one.colours.colour for one in folders):
+            yield (
+                f"{folder.colours.grey} of {len(folder.files)} images of {folder.place} are grey: they are measured"
+                " with three equal channels"
+            )
+
+
+def _other_width(
+    folders: Sequence[_Folder], width: int, real: Path, wanted: int, extractor: Extractor
+) -> SettingsError:
+    """The error for two sides whose features differ in number."""
+    name = extractor.net.name
+    if len(folders) == 2:
+        one, other = ("{}x{}".format(*read_image(folder.files[0]).size) for folder in folders)
+        wrong = f"{folders[0].place} holds images of {one} pixels, {real} of {other}: {width} and {wanted} features"
+        right = f"images of {other} in both, or metrics.extractor={InceptionV3.name}, which resizes them"
+    else:
+        wrong = f"{real} is of {wanted} features an image, {name} gives {width} of {folders[0].place}"
+        right = f"metrics.extractor={InceptionV3.name}"
+        if wanted != InceptionV3.width or name == InceptionV3.name:
+            right = f"ganfleet evaluate REAL_FOLDER metrics.extractor={name} --save-stats FILE.npz"
+    return SettingsError(wrong, nearest=right)
+
+
+def _measure_folder(
+    folder: _Folder, channels: int, extractor: Extractor, options: EvaluateOptions
+) -> FeatureStatistics:
+    digest = f"{files_digest(folder.place, folder.files)} {channels}"
+    batches, count = _read(folder.files, channels, extractor), len(folder.files)
+    statistics = cached_statistics(options.storage, options.console, digest, extractor, batches, count)
     if options.statistics is not None:
         _write_statistics(options.statistics, statistics.gaussian, extractor, statistics.count)
     return statistics
 
 
-def _at_least_two(folder: Path) -> list[Path]:
-    files = image_files(folder)
-    if len(files) < 2:
-        raise SettingsError(f"{folder} holds {len(files)} image", nearest="2, of which a covariance can be had")
-    return files
-
-
-def _read(files: list[Path], extractor: Extractor) -> Iterator[Tensor]:
-    """Batches (N, C, H, W) of uint8. For Inception they are colour images."""
-    for images in image_batches(files, FOLDER_BATCH, 3 if isinstance(extractor.net, InceptionV3) else None):
+def _read(files: list[Path], channels: int, extractor: Extractor) -> Iterator[Tensor]:
+    """Batches (N, C, H, W) of uint8."""
+    for images in image_batches(files, FOLDER_BATCH, channels):
         width = math.prod(images.shape[1:])
         if isinstance(extractor.net, PixelFeatures) and width > WIDEST:
             raise too_wide(width)

@@ -3,16 +3,15 @@ hash of everything they depend on."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
 import torch
 from rich.console import Console
 
-from gan_core import data
 from gan_core.data.dataset import Dataset
-from gan_core.experiment import Data, Metrics
+from gan_core.experiment import Metrics
 from gan_core.metrics.extractors.extractor import Classifier, Extractor, PixelFeatures
 from gan_core.metrics.extractors.inception import PUBLISHED_NAME, InceptionV3, fetch_weights, is_published
 from gan_core.metrics.scores import sample_count
@@ -45,14 +44,13 @@ class SharedReference:
 
 
 def prepare_reference(
-    settings: Metrics, source: Data, storage: Path, console: Console, mirror: Mirror | None = None
+    settings: Metrics, dataset: Dataset, storage: Path, console: Console, mirror: Mirror | None = None
 ) -> SharedReference:
     """The reference statistics from `<storage>/cache`. If the file is missing or damaged, they are built.
 
     One process builds, and other processes wait for it. `mirror`: the copy of the cache in S3. Statistics that another
     machine has put there are used, because those built here might differ in their last bits. Raises SettingsError.
     """
-    dataset = data.load(source)
     cache = storage.resolve() / "cache"
     cache.mkdir(parents=True, exist_ok=True)
     settings = with_weights(settings, cache, console)
@@ -75,7 +73,8 @@ def prepare_reference(
                 mirror.upload([file])
     counts = {"real": reference.count, "generated": settings.samples or reference.count}
     found = reference_warnings(reference.extractor, len(reference.target.mean), counts)
-    return SharedReference(reference.to_bytes(), reference_tags(reference, key, settings.samples), found)
+    content = replace(reference, content=dataset.content).to_bytes()
+    return SharedReference(content, reference_tags(reference, key, settings.samples), found)
 
 
 def best_device() -> str:
@@ -157,6 +156,12 @@ def reference_warnings(extractor: Extractor, width: int, counts: dict[str, int |
                 f"{count} {kind} images for {width} features: the covariance is rank-deficient and FID biased upwards;"
                 f" nearest: {width + 1} {kind} images or more{or_kid}"
             )
+    chance = 1 / (extractor.net.classes or 1)
+    if extractor.accuracy is not None and extractor.accuracy <= chance:
+        found.append(
+            f"the classifier names {extractor.accuracy:.1%} of held-out images rightly, no more than by chance: its FID"
+            " says little; nearest: metrics.extractor=pixels"
+        )
     if isinstance(extractor.net, InceptionV3) and not is_published(extractor.digest):
         found.append(
             f"inception-v3 {extractor.digest[:16]} are not the published weights: compare with no published FID"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -13,10 +14,19 @@ from torch import Tensor
 from gan_core import checkpoint, data, streams
 from gan_core.data.dataset import Dataset
 from gan_core.loop import Game
-from gan_core.settings import SettingsError
+from gan_core.settings import SettingsError, nearest
 from infra.files import write_atomic
 from pipelines.data.fetch import local_data
-from pipelines.evaluate.pictures import PICTURED_SAMPLES, game_picture, grid, pairs_picture, png, samples_picture
+from pipelines.evaluate.pictures import (
+    MOST_COLUMNS,
+    PICTURED_SAMPLES,
+    game_picture,
+    grid,
+    pairs_picture,
+    png,
+    samples_picture,
+)
+from pipelines.runs import named_classes
 from pipelines.settings import Storage
 
 Kind = Literal["samples", "interpolations", "reconstructions"]
@@ -31,28 +41,33 @@ FRAME_MILLISECONDS, LAST_MILLISECONDS = 200, 2000
 
 
 def sample(
-    folder: Path, out: Path, count: int | None, label: int | None, kind: Kind = "samples", packs: Storage | None = None
-) -> None:
+    folder: Path, out: Path, count: int | None, label: str | None, kind: Kind = "samples", packs: Storage | None = None
+) -> str:
     """Draws a checkpoint's averaged generator as one PNG: `count` samples, rows of interpolations, or pairs of a real
-    image and its reconstruction. The real images are held-out ones if there are any.
+    image and its reconstruction. The real images are held-out ones if there are any. Returns a line that names the
+    classes in the picture; it is empty if there are none.
 
-    `packs`: how to fetch the data if it is a pack. Raises SettingsError for what the family cannot do.
+    `label`: the name of the only class to draw. `packs`: how to fetch the data if it is a pack. Raises SettingsError
+    for what the family cannot do.
     """
     game = checkpoint.open_game(folder)
     dataset = data.load(local_data(game.experiment.data, packs or Storage()))
-    if label is not None:
-        _check_label(game, label)
+    number = None if label is None else _class_of(game, label)
+    shown = "" if label is None else f"class {label}"
     if kind == "reconstructions":
         picture = _reconstructions(game, dataset, count or ROWS)
     elif kind == "interpolations":
-        picture = grid(_interpolations(game, count or ROWS, label), columns=STEPS)
-    elif label is not None:
+        picture = grid(_interpolations(game, count or ROWS, number), columns=STEPS)
+    elif number is not None:
         z = _latents(game, "picture", count or PICTURED_SAMPLES[True])
-        picture = samples_picture(game.sample(z, torch.full((len(z),), label, device=game.device)), dataset.images)
+        picture = samples_picture(game.sample(z, torch.full((len(z),), number, device=game.device)), dataset.images)
     else:
         picture = game_picture(game, dataset, count)
+        if game.conditional and dataset.is_images and game.classes <= MOST_COLUMNS:
+            shown = f"classes, a column each: {', '.join(_names(game))}"
     out.parent.mkdir(parents=True, exist_ok=True)
     write_atomic(out, png(picture))
+    return shown
 
 
 def animate(pictures: list[Path], out: Path) -> None:
@@ -105,11 +120,30 @@ def _latents(game: Game, purpose: str, count: int) -> Tensor:
     return streams.latents(experiment.seed, purpose, 0, count, experiment.family.latent, game.device, game.dtype)
 
 
-def _check_label(game: Game, label: int) -> None:
+def _names(game: Game) -> tuple[str, ...]:
+    """The names of the classes. Checkpoints of earlier versions, and some data, have numbers only."""
+    return game.class_names or tuple(map(str, range(game.classes)))
+
+
+def _class_of(game: Game, label: str) -> int:
+    """The number of the class with that name. Raises SettingsError with the nearest name."""
     if not game.conditional:
         raise SettingsError(
             f"--label={label}: {game.experiment.family.name} was not trained with labels", nearest="no --label"
         )
-    if not 0 <= label < game.classes:
-        right = min(max(label, 0), game.classes - 1)
-        raise SettingsError(f"--label={label}: classes are 0 to {game.classes - 1}", nearest=f"--label={right}")
+    names = _names(game)
+    if label in names:
+        return names.index(label)
+    known = f"0 to {game.classes - 1}" if names == tuple(map(str, range(len(names)))) else named_classes(names)
+    raise SettingsError(f"--label={label}: classes are {known}", nearest=f"--label={_nearest_class(label, names)}")
+
+
+def _nearest_class(label: str, names: Sequence[str]) -> str:
+    """The nearest number if all names are numbers; the name at that place if only the label is one."""
+    try:
+        number = int(label)
+        return min(names, key=lambda name: abs(int(name) - number))
+    except ValueError:
+        if label.isdecimal() and int(label) < len(names):
+            return names[int(label)]
+    return nearest(label, names)

@@ -2,6 +2,7 @@
 
 Nothing here imports torch or Ray."""
 
+from pipelines.runs._data_record import DataRecord, named_classes
 from pipelines.runs._disk_full import FullDiskError, as_full_disk_error
 from pipelines.runs._folder import RunFolder
 from pipelines.runs._journal_segments import JournalSegments
@@ -12,6 +13,7 @@ from pipelines.runs._ownership import TakenOverError, stop_requested
 from pipelines.runs._paths import RunPaths, step_of
 
 __all__ = [
+    "DataRecord",
     "FullDiskError",
     "JournalSegments",
     "Mirror",
@@ -25,6 +27,7 @@ __all__ = [
     "last_resumable_step",
     "lineage",
     "lineage_tags",
+    "named_classes",
     "names_with_file",
     "pointer_file",
     "run_folder",

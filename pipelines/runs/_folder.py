@@ -70,6 +70,7 @@ class RunFolder(RunPaths):
                 nearest=f"name={self.free_name()}, or --resume {self.path.name} to go on with it",
             )
         self.path.mkdir(parents=True, exist_ok=True)
+        self.data.unlink(missing_ok=True)  # of an earlier run, whose other files were deleted
         write_atomic(self.identity, json.dumps({"id": uuid.uuid4().hex, "origin": dict(origin or {})}).encode())
         write_atomic(self.experiment, experiment_yaml.encode())
 
@@ -80,7 +81,7 @@ class RunFolder(RunPaths):
     def withdraw(self) -> None:
         """Removes a run that was refused before it started, so that the corrected command can use the name. Other files
         in the folder stay."""
-        for path in (self.experiment, self.identity, self.log, self.journal, lock_of(self.writer)):
+        for path in (self.experiment, self.identity, self.data, self.log, self.journal, lock_of(self.writer)):
             path.unlink(missing_ok=True)
         with suppress(OSError):
             self.path.rmdir()

@@ -18,8 +18,8 @@ from infra.threads import each
 from pipelines.settings import Storage, as_settings_error, open_store
 
 THREADS = 8
-_uploaded: dict[Path, tuple[int, int] | None] = {}
-"""The modification time and size of each file that this process knows to be equal to the one in the store."""
+_uploaded: dict[Path, tuple[int, ...] | None] = {}
+"""Inode, size and times of each file that this process knows to be equal to the one in the store."""
 
 
 @cache
@@ -128,9 +128,9 @@ def shared_cache(storage: Storage) -> Mirror | None:
     return Mirror(storage, "cache") if storage.remote else None
 
 
-def _state(file: Path) -> tuple[int, int] | None:
+def _state(file: Path) -> tuple[int, ...] | None:
     try:
         status = file.stat()
     except FileNotFoundError:
         return None
-    return status.st_mtime_ns, status.st_size
+    return status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns

@@ -32,6 +32,8 @@ class RunPaths:
     """The settings as they run."""
     identity = _Inside("id.json")
     """The file with `id` and `origin`. It exists once the run has started."""
+    data = _Inside("data.json")
+    """What the data were when the run or search began (`pipelines.runs._data_record.DataRecord`)."""
     log = _Inside("run.log")
     """The output of Ray, MLflow and the workers."""
     metrics = _Inside("metrics.jsonl")

@@ -23,7 +23,16 @@ from pipelines.settings import Storage
 
 RESUMED_FILES = ("metrics.jsonl", "tags.json", "lineage.json")
 """What the writer resumes from in addition to a checkpoint."""
-COMMAND_FILES = ("id.json", "experiment.yaml", "job.json", "best.yaml", "best.json", "best.png", "untracked")
+COMMAND_FILES = (
+    "id.json",
+    "experiment.yaml",
+    "data.json",
+    "job.json",
+    "best.yaml",
+    "best.json",
+    "best.png",
+    "untracked",
+)
 """What commands read of a run once they have found it by its name."""
 EARLIER_FILES = ("job.json",)
 """What can lie in a run's folder before the run starts."""
@@ -109,7 +118,7 @@ class S3RunFolder(RunFolder):
         super().withdraw()
         with self.mirror.as_settings_error():
             journal = [*self.mirror.sizes("journal/"), DRIVER]
-            self.mirror.delete(["experiment.yaml", "id.json", "run.log", *journal])
+            self.mirror.delete(["experiment.yaml", "id.json", "data.json", "run.log", *journal])
 
     def _identity(self) -> dict[str, Any]:
         """A worker's machine may have no copy of the file, or one of an earlier run."""

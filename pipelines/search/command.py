@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from rich.console import Console
 
-from pipelines.data.fetch import local_data
 from pipelines.errors import InterruptedRunError
+from pipelines.evaluate.real_data import real_data
 from pipelines.evaluate.reference import prepare_reference, print_reference
 from pipelines.runs import RunFolder, shared_cache
 from pipelines.search._journal import Journal
@@ -29,12 +29,12 @@ def search(experiment: SearchExperiment, folder: RunFolder, console: Console) ->
     """
     check_tracking_server(experiment)
     with Journal(folder.journal, folder.segments()) as journal:
-        source = local_data(experiment.data, experiment.storage, console)
+        dataset, record = real_data(experiment, folder, console)
         reference = prepare_reference(
-            experiment.metrics, source, experiment.storage.folder, console, shared_cache(experiment.storage)
+            experiment.metrics, dataset, experiment.storage.folder, console, shared_cache(experiment.storage)
         )
         print_reference(console, reference)
-        parent = ParentRun(experiment, folder, reference.tags)
+        parent = ParentRun(experiment, folder, {**record.tags, **reference.tags})
         with parent.closed_on_error():
             result = play_and_confirm(experiment, folder, journal, parent, reference.content, console)
             parent.close(result, write_report(experiment, folder, result, console))

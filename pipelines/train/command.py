@@ -12,8 +12,8 @@ from gan_core.settings import SettingsError
 from infra.cluster import ClusterError, cluster
 from infra.stores.protocol import StoreError
 from pipelines.console import number, say
-from pipelines.data.fetch import local_data
 from pipelines.errors import InterruptedRunError
+from pipelines.evaluate.real_data import real_data
 from pipelines.evaluate.reference import prepare_reference, print_reference
 from pipelines.runs import RunFolder, TakenOverError, as_full_disk_error, shared_cache
 from pipelines.settings import TrainExperiment, check_capacity, worker_resources
@@ -53,12 +53,14 @@ def train(
         folder.restore()
     finished = _finished(experiment, folder)
     check_tracking_server(experiment)
-    source = local_data(experiment.data, experiment.storage, console)
+    dataset, record = real_data(experiment, folder, console)
     shared_reference = prepare_reference(
-        experiment.metrics, source, experiment.storage.folder, console, shared_cache(experiment.storage)
+        experiment.metrics, dataset, experiment.storage.folder, console, shared_cache(experiment.storage)
     )
     print_reference(console, shared_reference)
-    target = run_target(experiment, prepare_tracking(experiment), folder, {**shared_reference.tags, **folder.origin})
+    target = run_target(
+        experiment, prepare_tracking(experiment), folder, {**record.tags, **shared_reference.tags, **folder.origin}
+    )
     if finished:
         _complete(target, experiment, folder, console)
         return

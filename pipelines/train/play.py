@@ -19,7 +19,7 @@ from gan_core.data.dataset import Dataset
 from gan_core.experiment import Data
 from gan_core.health.signs import SignDetector, health_metrics
 from gan_core.loop import DTYPES, DivergedError, Game, rounds
-from gan_core.metrics.statistics.reference import Reference
+from gan_core.metrics.statistics.reference import Reference, check_content
 from infra.tracker import FolderTracker, Tracker, Trackers
 from pipelines.data.fetch import worker_data
 from pipelines.evaluate.pictures import game_picture, png
@@ -43,13 +43,16 @@ def play(
 
     Every rank yields each logged step. Rank 0 alone writes to the folder and to MLflow (to none without `target`). With
     `metrics.async` rank 0 evaluates with `async_evaluator`, and a step is logged and yielded when its evaluation has
-    ended. `constants` are part of each logged row. Raises DivergedError if a loss is not finite.
+    ended. `constants` are part of each logged row. Raises DivergedError if a loss is not finite, and SettingsError if
+    the data are others than the driver's.
     """
     torch.manual_seed(experiment.seed)
     device = torch.device(device)
     source = worker_data(experiment.data, experiment.storage)
-    dataset = cached_dataset(source).to(device, DTYPES[experiment.compute.precision])
-    game = Game(experiment, dataset.shape, device, dataset.classes)
+    dataset = cached_dataset(source)
+    check_content(reference, dataset)
+    dataset = dataset.to(device, DTYPES[experiment.compute.precision])
+    game = Game(experiment, dataset.shape, device, dataset.classes, dataset.class_names)
     if start is not None:
         checkpoint.load(game, start)
     evaluator = async_evaluator
@@ -177,9 +180,14 @@ def _tracker(experiment: TrainExperiment, folder: RunFolder, target: TrackingTar
     return Trackers(trackers)
 
 
-@lru_cache(maxsize=2)
 def cached_dataset(settings: Data) -> Dataset:
-    """The train set, loaded once in a process, which may play many trials. The data is on this machine."""
+    """The train set. The data is on this machine, in a cache that knows files by their content, except for what each
+    process makes itself; a process may play many trials, so it makes that once."""
+    return _made(settings) if settings.path is None else data.load(settings)
+
+
+@lru_cache(maxsize=2)
+def _made(settings: Data) -> Dataset:
     return data.load(settings)
 
 

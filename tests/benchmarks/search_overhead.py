@@ -116,7 +116,7 @@ def measured(trials: int, profiled: bool) -> dict[str, Any]:
     """Runs the search and says what it cost."""
     with tempfile.TemporaryDirectory() as storage:
         experiment = asked(storage, trials)
-        where = (experiment.metrics, experiment.data, experiment.storage.path)
+        where = (experiment.metrics, data.load(experiment.data), experiment.storage.path)
         shared_reference = prepare_reference(*where, Console(quiet=True))
         folder = RunFolder(experiment.folder)
         folder.create(experiment.to_yaml())

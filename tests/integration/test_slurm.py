@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from gan_core import data
 from gan_core.experiment import Data, Metrics
 from pipelines.evaluate.reference import prepare_reference
 from pipelines.runs._folder import RunFolder
@@ -121,7 +122,9 @@ def test_nothing_is_left_behind(story):
 def test_it_has_the_bits_of_a_run_that_nobody_disturbed(story, tmp_path):
     """One that was played at one go, in this process."""
     experiment = TrainExperiment.from_yaml(story.folder.experiment.read_text())
-    content = prepare_reference(Metrics(), Data(image_size=8), story.folder.path.parent, Console(quiet=True)).content
+    content = prepare_reference(
+        Metrics(), data.load(Data(image_size=8)), story.folder.path.parent, Console(quiet=True)
+    ).content
     alone = RunFolder(tmp_path / "alone")
     alone.path.mkdir()
     list(play(experiment, alone, content, target=None))

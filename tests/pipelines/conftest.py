@@ -3,6 +3,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from gan_core import data
 from gan_core.experiment import Data, Metrics
 from pipelines.evaluate.reference import prepare_reference
 from pipelines.train.play import play
@@ -18,7 +19,7 @@ def storage(tmp_path_factory) -> Path:
 @pytest.fixture(scope="session")
 def reference(storage) -> bytes:
     """The reference statistics of 8x8 digits, which are in the cache of the storage path then."""
-    return prepare_reference(Metrics(), Data(image_size=8), storage, Console(quiet=True)).content
+    return prepare_reference(Metrics(), data.load(Data(image_size=8)), storage, Console(quiet=True)).content
 
 
 @pytest.fixture(scope="session")

@@ -198,6 +198,10 @@ def tensors_digest(tensors: dict[str, Tensor]) -> str:
     return content.hexdigest()
 
 
+SMALLEST_LABELLED = 5
+"""Images that a classifier needs: four to be trained on, one to be tested on."""
+
+
 def train_classifier(data: Dataset, epochs: int = 15) -> tuple[Classifier, float]:
     """A classifier, trained on four fifths of `data` from a fixed seed, and its accuracy on the rest."""
     order = torch.randperm(len(data.images), generator=seeded("cpu", "classifier split"))

@@ -20,6 +20,7 @@ from gan_core.experiment import Metrics
 from gan_core.metrics.extractors.custom_extractor import custom_extractor, custom_net
 from gan_core.metrics.extractors.extractor import (
     CODE,
+    SMALLEST_LABELLED,
     Classifier,
     Extractor,
     FeatureNet,
@@ -78,11 +79,32 @@ def build_extractor(settings: Metrics, name: str, data: Dataset | None) -> Extra
     if name != Classifier.name:
         return custom_extractor(name, weights, quantise)
     if data is None:
-        raise SettingsError("metrics.extractor=classifier needs a data set with labels", nearest="inception-v3")
+        raise SettingsError(
+            "metrics.extractor=classifier needs a data set with labels, not folders of images",
+            nearest="metrics.extractor=pixels, or inception-v3 with metrics.download=true or metrics.weights=FILE",
+        )
     if weights is not None:
         return replace(Reference.from_bytes(weights.read_bytes(), data).extractor, quantise=quantise)
+    _check_labelled(settings, data)
     net, accuracy = train_classifier(data)
+    if not bool(net.scale.isfinite()):
+        raise SettingsError(
+            f"metrics.extractor={settings.extractor}: the features of all {len(data.images)} images are equal",
+            nearest="metrics.extractor=pixels",
+        )
     return Extractor(net, quantise=quantise, accuracy=accuracy)
+
+
+def _check_labelled(settings: Metrics, data: Dataset) -> None:
+    """Raises SettingsError if a classifier of the data's labels would tell nothing about images."""
+    count, setting = len(data.images), f"metrics.extractor={settings.extractor}"
+    wrong = ""
+    if count < SMALLEST_LABELLED:
+        wrong = f"{setting} trains a classifier, which takes {SMALLEST_LABELLED} labelled images, not {count}"
+    elif data.all_equal:
+        wrong = f"{setting} trains a classifier, and all {count} labelled images are equal"
+    if wrong:
+        raise SettingsError(wrong, nearest="metrics.extractor=pixels")
 
 
 def batch_of(shape: Shape) -> int:
@@ -110,6 +132,8 @@ class Reference:
     modes: Modes | None
     weights: Path | None = None
     """File of Inception's weights, which are too large for `to_bytes`."""
+    content: str = ""
+    """`Dataset.content` of the data that a driver gave it to its workers for."""
 
     @staticmethod
     def key(settings: Metrics, data: Dataset) -> str:
@@ -155,6 +179,7 @@ class Reference:
             "accuracy": json.dumps(self.extractor.accuracy),
             "count": json.dumps(self.count),
             "shape": json.dumps([*self.shape, self.classes]),
+            **({"content": self.content} if self.content else {}),
         }
         return safetensors.torch.save(tensors, {**about, "digest": _digest(about, tensors)})
 
@@ -163,8 +188,7 @@ class Reference:
         """Reads what `to_bytes` wrote, for data of that shape. Raises ValueError if it is damaged or does not fit."""
         try:
             tensors = safetensors.torch.load(content)
-            size = int.from_bytes(content[:8], "little")
-            about = json.loads(content[8 : 8 + size])["__metadata__"]
+            about = _about(content)
             if about.pop("digest") != _digest(about, tensors):
                 raise ValueError("its digest does not match")
             if json.loads(about["shape"]) != [*data.shape, data.classes]:
@@ -186,6 +210,20 @@ class Reference:
     def to(self, device: torch.device | str) -> Reference:
         """The same on a device."""
         return replace(self, extractor=self.extractor.to(device), target=self.target.to(device))
+
+
+def check_content(reference: bytes, data: Dataset) -> None:
+    """Raises SettingsError if a worker's data were read from other files than those of the driver that made the bytes.
+
+    Files may have changed since, or another machine may have others.
+    """
+    wanted = _about(reference).get("content", "")
+    if wanted and data.content != wanted:
+        raise SettingsError(
+            f"the files of data.name={data.name} are others in this process than when the run was started:"
+            f" {data.content[:12]}, not {wanted[:12]}",
+            nearest="the same files on all machines, as long as the run or search lasts",
+        )
 
 
 def too_wide(width: int) -> SettingsError:
@@ -231,6 +269,13 @@ def _net(name: str, tensors: dict[str, Tensor], weights: Path | None, data: Data
         net = custom_net(name)
     net.load_state_dict({key[10:]: value for key, value in tensors.items() if key.startswith("extractor.")})
     return net.requires_grad_(False).eval()
+
+
+def _about(content: bytes) -> dict[str, str]:
+    """The metadata of a safetensors file."""
+    size = int.from_bytes(content[:8], "little")
+    about: dict[str, str] = json.loads(content[8 : 8 + size])["__metadata__"]
+    return about
 
 
 def _digest(about: dict[str, str], tensors: dict[str, Tensor]) -> str:

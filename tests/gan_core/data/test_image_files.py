@@ -1,6 +1,8 @@
 """Folders of images, against PIL and numpy on the same files."""
 
+import errno
 import hashlib
+import os
 import re
 from pathlib import Path
 
@@ -9,7 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
-from gan_core.data.image_files import IMAGE_SUFFIXES, files_digest, image_batches, image_files, read_image
+from gan_core.data.image_files import IMAGE_SUFFIXES, colours, files_digest, image_batches, image_files, read_image
 
 COLOURS = np.random.default_rng(1).integers(0, 256, (5, 6, 7, 3), dtype=np.uint8)  # (N, H, W, C)
 GREYS = COLOURS[..., 0]
@@ -27,8 +29,8 @@ def colour_folder(folder: Path) -> list[Path]:
 
 
 def only(path: Path, channels: int | None = None) -> np.ndarray:
-    """The pixels (H, W, C) of a single file."""
-    (batch,) = image_batches([path], 1, channels)
+    """The pixels (H, W, C) of a single file, with its own channels unless others are wanted."""
+    (batch,) = image_batches([path], 1, channels or colours([path]).channels)
     return batch[0].permute(1, 2, 0).numpy()
 
 
@@ -61,6 +63,43 @@ def test_a_folder_that_is_not_there_is_named_with_the_nearest_one(tmp_path):
         with pytest.raises(ValueError, match=re.escape(str(tmp_path / wrong))) as caught:
             image_files(tmp_path / wrong)
         assert str(caught.value).endswith(f"nearest: {tmp_path / right}")
+
+
+@pytest.fixture
+def unreadable(tmp_path):
+    """`unreadable(path)` makes the system refuse to list a folder. Rights do not do that if root runs the tests."""
+    taken: list[Path] = []
+    with pytest.MonkeyPatch.context() as patch:
+        scandir = os.scandir
+
+        def refusing(path=".", *rest):
+            if Path(path) in taken:
+                raise PermissionError(errno.EACCES, "Permission denied", str(path))
+            return scandir(path, *rest)
+
+        patch.setattr(os, "scandir", refusing)
+        yield taken.append
+
+
+@pytest.mark.parametrize("part", ["", "cats", "cats/old"])
+def test_a_folder_that_cannot_be_listed_is_named(tmp_path, unreadable, part):
+    for name in ("cats/0.png", "cats/old/1.png", "dogs/0.png"):
+        written(tmp_path / "set" / name, COLOURS[0])
+    unreadable(tmp_path / "set" / part)
+    with pytest.raises(ValueError, match="Permission denied; nearest: chmod u\\+rx") as caught:
+        image_files(tmp_path / "set")
+    assert f"{tmp_path / 'set' / part} cannot be listed" in str(caught.value)
+
+
+def test_a_link_to_a_file_that_is_gone_is_listed_and_one_to_a_folder_is_refused(tmp_path):
+    written(tmp_path / "set" / "cats" / "0.png", COLOURS[0])
+    (tmp_path / "set" / "cats" / "1.png").symlink_to(tmp_path / "gone.png")
+    assert [path.name for path in image_files(tmp_path / "set")] == ["0.png", "1.png"]
+    with pytest.raises(ValueError, match="1.png is no image that can be read: .*No such file"):
+        read_image(tmp_path / "set" / "cats" / "1.png")
+    (tmp_path / "set" / "dogs").symlink_to(tmp_path / "moved away")
+    with pytest.raises(ValueError, match=f"{tmp_path / 'set' / 'dogs'} is a link to {tmp_path / 'moved away'}"):
+        image_files(tmp_path / "set")
 
 
 def test_a_folder_without_images_is_told_what_an_image_is(tmp_path):
@@ -114,7 +153,7 @@ def test_a_file_larger_than_what_is_read_at_once_is_digested_whole(tmp_path):
 
 @pytest.mark.parametrize("batch", [1, 2, 5, 64])
 def test_batches_hold_every_file_in_order(tmp_path, batch):
-    batches = list(image_batches(colour_folder(tmp_path), batch))
+    batches = list(image_batches(colour_folder(tmp_path), batch, 3))
     assert [len(part) for part in batches] == [len(part) for part in torch.arange(5).split(batch)]
     pixels = torch.cat(batches)
     assert pixels.dtype == torch.uint8
@@ -143,10 +182,18 @@ def test_colour_becomes_grey_only_where_that_is_wanted(tmp_path):
     path = written(tmp_path / "0.png", COLOURS[0])
     luma = COLOURS[0] @ np.array([0.299, 0.587, 0.114])
     assert np.abs(only(path, 1)[..., 0] - luma).max() <= 1
-    grey = written(tmp_path / "first.png", GREYS[0])
-    with pytest.raises(ValueError, match=f"{path}.*colour.*channels=3"):
-        list(image_batches([grey, path], 8))
-    assert [tuple(part.shape) for part in image_batches([path, grey], 8)] == [(2, 3, 6, 7)]
+
+
+def test_a_set_has_one_channel_only_if_all_files_are_grey_whatever_their_order(tmp_path):
+    grey = [written(tmp_path / f"grey{index}.png", pixels) for index, pixels in enumerate(GREYS[:3])]
+    colour = [written(tmp_path / f"colour{index}.png", pixels) for index, pixels in enumerate(COLOURS[:2])]
+    broken = tmp_path / "broken.png"
+    broken.write_bytes(b"")
+    assert (colours(grey).channels, colours(grey).mixed) == (1, 0)
+    assert (colours(colour).channels, colours(colour).mixed) == (3, 0)
+    for files in ([*grey, *colour], [*colour, *grey], [broken, *grey, colour[0]]):
+        assert (colours(files).channels, colours(files).mixed) == (3, 3)
+    assert colours([broken]) == (0, 0)
 
 
 def test_transparency_is_dropped_or_laid_over_white(tmp_path):
@@ -211,7 +258,7 @@ def test_the_first_file_of_another_size_is_named(tmp_path):
     files = colour_folder(tmp_path)
     written(files[2], COLOURS[2][:, :5])
     written(files[4], COLOURS[4][:3])
-    batches = image_batches(files, 2)
+    batches = image_batches(files, 2, 3)
     assert len(next(batches)) == 2
     with pytest.raises(ValueError, match=f"^{files[2]} has 5x6 pixels, {files[0]} has 7x6; nearest: "):
         next(batches)
@@ -225,16 +272,16 @@ def test_a_damaged_file_is_named(tmp_path, damage):
     parts = {"truncated": whole[: len(whole) // 2], "empty": b"", "text": b"not an image\n" * 9, "bare": whole[:12]}
     files[3].write_bytes({**parts, "scrambled": scrambled}[damage])
     with pytest.raises(ValueError, match=f"^{files[3]} is no image that can be read"):
-        list(image_batches(files, 2))
+        list(image_batches(files, 2, 3))
 
 
 def test_pixels_without_a_known_range_are_refused(tmp_path):
     path = written(tmp_path / "0.tif", GREYS[0].astype(np.float32))
     with pytest.raises(ValueError, match=f"{path}.*mode F.*nearest: 8 or 16 bits"):
-        list(image_batches([path], 2))
+        list(image_batches([path], 2, 1))
 
 
-@pytest.mark.parametrize(("batch", "channels"), [(0, None), (4, 2), (4, 4)])
+@pytest.mark.parametrize(("batch", "channels"), [(0, 3), (4, 2), (4, 4)])
 def test_batches_of_nothing_and_strange_channels_are_refused(tmp_path, batch, channels):
     with pytest.raises(ValueError, match=f"batch={batch}, channels={channels}; nearest: batch="):
         next(image_batches(colour_folder(tmp_path), batch, channels))
@@ -251,7 +298,7 @@ def test_files_are_read_at_most_a_batch_ahead(tmp_path):
             taken += 1
             yield path
 
-    batches = image_batches(many(), 8)
+    batches = image_batches(many(), 8, 3)
     for done in range(1, 5):
         next(batches)
         assert taken <= 8 * done + 8

@@ -1,6 +1,7 @@
 """Datasets of a user's own files, and scikit-learn's photographs."""
 
 import re
+import shutil
 
 import numpy as np
 import pytest
@@ -100,7 +101,48 @@ def test_a_folder_that_is_not_there_is_told(load, tmp_path):
     refused(load, "no image", str(tmp_path / "faces"), ".png", name="folder", path=tmp_path / "faces")
 
 
+def test_numbers_are_classes_in_their_own_order_and_words_follow(load, tmp_path):
+    names = ["11", "2", "0", "b", "10", "a", "1"]
+    images = pictures(2 * len(names), 8, 8)
+    root = class_folders(tmp_path / "set", **{name: images[2 * at : 2 * at + 2] for at, name in enumerate(names)})
+    loaded = load(name="folder", path=root)
+    assert loaded.class_names == ("0", "1", "2", "10", "11", "a", "b")
+    assert found(loaded) == wanted(images, np.repeat([4, 2, 0, 6, 3, 5, 1], 2))
+
+
+def test_images_without_folders_have_no_class_names(load, tmp_path):
+    class_folders(tmp_path, faces=pictures(4, 8, 8, 3), one=pictures(2, 8, 8))
+    assert load(name="folder", path=tmp_path / "faces").class_names == ()
+    shutil.rmtree(tmp_path / "faces")
+    assert load(name="folder", path=tmp_path).class_names == ()  # one class is none
+
+
+@pytest.mark.parametrize("first", ["grey", "colour"])
+def test_grey_files_among_colour_are_noted_whichever_comes_first(load, tmp_path, first):
+    names = {"grey": "a" if first == "grey" else "z", "colour": "m"}
+    greys, colours = pictures(1, 8, 8), pictures(2, 8, 8, 3)
+    written(tmp_path / "set" / f"{names['grey']}.png", greys[0])
+    for index, pixels in enumerate(colours):
+        written(tmp_path / "set" / f"{names['colour']}{index}.png", pixels)
+    loaded = load(name="folder", path=tmp_path / "set")
+    assert loaded.notes == ("1 of 3 images are grey: they have three equal channels here",)
+    assert found(loaded) == wanted(np.concatenate([np.repeat(greys[..., None], 3, axis=3), colours]), [0] * 3)
+    again = load(name="folder", path=tmp_path / "set")  # from the cache
+    assert (again.notes, again.shape) == (loaded.notes, (3, 8, 8))
+
+
 # Damaged files
+
+
+def test_a_link_to_nothing_is_a_damaged_file(load, tmp_path):
+    root = class_folders(tmp_path / "set", a=pictures(3, 8, 8), b=pictures(3, 8, 8))
+    (root / "b" / "9.png").symlink_to(tmp_path / "gone.png")
+    refused(load, "1 of 7", "b/9.png", "nearest: data.max_bad=1", name="folder", path=root)
+    loaded = load(name="folder", path=root, max_bad=1)
+    assert len(loaded.images) == 6
+    (note,) = loaded.notes
+    assert note.startswith("left out")
+    assert "b/9.png" in note
 
 
 @pytest.fixture
@@ -154,6 +196,16 @@ def test_what_is_withheld_is_drawn_from_all_classes(load, tmp_path):
     assert (load(name="folder", path=root, held_out=0.5).held_out_labels.bincount() >= 7).all()
 
 
+@pytest.mark.parametrize(
+    ("count", "share", "right"), [(2, 0.5, "data.held_out=0"), (2, 0.01, "data.held_out=0"), (3, 0.5, "0.3333")]
+)
+def test_a_share_that_leaves_less_than_two_images_is_refused(load, tmp_path, count, share, right):
+    np.savez(tmp_path / "set.npz", images=pictures(count, 8, 8))
+    settings = {"name": "npz", "path": tmp_path / "set.npz"}
+    refused(load, f"data.held_out={share}", f"of {count} images", right, **settings, held_out=share)
+    load(**settings, held_out=float(right.rpartition("=")[2]))
+
+
 # npz
 
 COLOURS = pictures(6, 8, 8, 3)
@@ -179,7 +231,7 @@ def test_arrays_in_every_form(load, tmp_path, save, form):
 def test_labels_are_numbered_from_zero_in_their_own_order(load, tmp_path):
     np.savez(tmp_path / "set.npz", images=COLOURS, labels=np.array([7, -2, 7, 40, -2, 7], dtype=np.int16))
     loaded = load(name="npz", path=tmp_path / "set.npz")
-    assert loaded.classes == 3
+    assert (loaded.classes, loaded.class_names) == (3, ("-2", "7", "40"))
     assert found(loaded) == wanted(COLOURS, [1, 0, 1, 2, 0, 1])
 
 
@@ -239,7 +291,7 @@ def test_photographs_are_colour_patches_of_two_classes(load, size):
     photos = load(name="photos", image_size=size, held_out=0.1)
     assert photos.shape == (3, size, size)
     assert len(photos.images) + len(photos.held_out) >= 4000
-    assert photos.classes == 2
+    assert (photos.classes, photos.class_names) == (2, ("china", "flower"))
     counts = photos.labels.bincount() + photos.held_out_labels.bincount()
     assert counts[0] == counts[1]
     assert -1 <= photos.images.min() < -0.9

@@ -1,5 +1,6 @@
 """One contract of all stores: a folder, moto's server, OpenStack Swift."""
 
+import errno
 import hashlib
 import os
 import signal
@@ -563,3 +564,18 @@ def test_nobody_listens(remote, tmp_path):
 def test_a_url_that_means_nothing(url):
     with pytest.raises(StoreError, match="s3://bucket/prefix"):
         opened(url)
+
+
+def test_a_folder_that_cannot_be_listed_is_no_empty_one(tmp_path, monkeypatch):
+    """Rights are not taken away, because they do not bind root."""
+    written(tmp_path / "place" / "closed" / "key", 1)
+    scandir = os.scandir
+
+    def refusing(place):
+        if Path(place).name == "closed":
+            raise PermissionError(errno.EACCES, "Permission denied", str(place))
+        return scandir(place)
+
+    monkeypatch.setattr(os, "scandir", refusing)
+    with pytest.raises(RefusedError, match=f"{tmp_path / 'place' / 'closed'}: Permission denied"):
+        list(opened(str(tmp_path / "place"), StoreOptions()).listed())

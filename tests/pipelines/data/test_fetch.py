@@ -24,7 +24,7 @@ from pipelines.evaluate.reference import prepare_reference
 from pipelines.evaluate.sample import sample
 from pipelines.settings._storage import Storage
 from pipelines.settings._stores import open_store
-from pipelines.train.play import cached_dataset, cached_reference, play
+from pipelines.train.play import cached_reference, play
 from tests.gan_core.data.written_files import class_folders, pictures
 from tests.pipelines.small_runs import created, rows, small_train, timeless
 from tests.servers import Cable, free_ports
@@ -35,7 +35,6 @@ QUIET = Console(quiet=True)
 def forget() -> None:
     """Makes this process like one that has just started."""
     fetch._found.clear()
-    cached_dataset.cache_clear()
     cached_reference.cache_clear()
     release_all()
 
@@ -66,7 +65,7 @@ def played(storage: Path, name: str, *assignments: str):
     short = ("budget.rounds=6", "budget.log_every=2", "budget.eval_every=3", "budget.checkpoint_every=6")
     experiment = small_train(storage, "wgan_gp", name, "metrics.extractor=pixels", *short, *assignments)
     source = local_data(experiment.data, experiment.storage)
-    content = prepare_reference(experiment.metrics, source, storage, QUIET).content
+    content = prepare_reference(experiment.metrics, data.load(source), storage, QUIET).content
     folder = created(experiment)
     list(play(experiment, folder, content, target=None))
     return [timeless(row) for row in rows(folder.path)], folder.checkpoints()[-1]

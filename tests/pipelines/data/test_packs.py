@@ -1,5 +1,6 @@
 """A pack in a folder: it loads like its source, and an error says what is wrong with it."""
 
+import hashlib
 import json
 
 import numpy as np
@@ -17,6 +18,8 @@ from pipelines.data.write import plan_pack, write_pack
 from tests.gan_core.data.written_files import class_folders, pictures
 
 IMAGES = pictures(12, 8, 8, 3)
+NEW = ("class_names", "content")
+"""Fields that a manifest of an earlier version does not have, or has with another value."""
 
 
 @pytest.fixture(autouse=True)
@@ -51,6 +54,23 @@ def test_a_pack_is_loaded_as_its_source(source, tmp_path, name, shard_bytes, hel
             assert torch.equal(one[:], other[:])
     assert torch.equal(found.labels, wanted.labels)
     assert found.digest() == wanted.digest()
+    assert found.class_names == wanted.class_names
+    assert len(found.class_names) == found.classes
+
+
+def test_a_pack_of_an_earlier_version_has_no_names_and_gets_them(source, tmp_path):
+    manifest = packed(source, tmp_path / "pack")
+    file = tmp_path / "pack" / MANIFEST
+    earlier = {name: value for name, value in json.loads(file.read_text()).items() if name not in NEW}
+    content = hashlib.sha256(json.dumps(earlier, sort_keys=True).encode()).hexdigest()
+    file.unlink()  # with its digest
+    file.write_bytes(json.dumps({**earlier, "content": content}, indent=1).encode() + b"\n")
+    settings = Data(name="packed", path=tmp_path / "pack", image_size=8)
+    assert data.load(settings).class_names == ()
+    assert Manifest.from_json(file.read_bytes()).to_json() == file.read_bytes()
+    assert write_pack(plan_pack(source, 10**6), LocalStore(tmp_path / "pack"), "here", silent) == 1
+    assert Manifest.from_json(file.read_bytes()) == manifest
+    assert data.load(settings).class_names == ("a", "b")
 
 
 def test_a_shard_is_plain_numpy(source, tmp_path):

@@ -127,6 +127,32 @@ def test_too_few_samples_are_said(folders, pixels, tmp_path):
     assert "rank-deficient" in found["warnings"][0]
 
 
+@pytest.mark.parametrize("first", ["grey", "colour"])
+def test_grey_and_coloured_images_are_measured_alike_whichever_comes_first(pixels, tmp_path, first):
+    """Within a folder, and between two: as RGB, which torch-fidelity and pytorch-fid make of every file."""
+    tinted = np.stack([pixels[:300], pixels[:300] // 2, 255 - pixels[:300]], axis=3)
+    grey_real = write_images(tmp_path / "grey", pixels[300:600])
+    mixed = tmp_path / "mixed"
+    mixed.mkdir()
+    for index in range(300):
+        grey = index < 100 if first == "grey" else index >= 200
+        Image.fromarray(pixels[index] if grey else tinted[index]).save(mixed / f"{index:03d}.png")
+    rgb = [np.asarray(Image.open(file).convert("RGB")) for file in sorted(mixed.iterdir())]
+    wanted = fid_statistics_to_metric(
+        statistics_of(np.stack(rgb)), statistics_of(np.repeat(pixels[300:600, ..., None], 3, axis=3)), verbose=False
+    )["frechet_inception_distance"]
+    options = EvaluateOptions(tmp_path, QUIET)
+    found = evaluate_images(mixed, grey_real, Metrics(extractor="pixels"), options)
+    assert found["fid"] == pytest.approx(wanted, rel=1e-5)
+    assert [line.partition(": ")[0] for line in found["warnings"][:2]] == [
+        f"100 of 300 images of {mixed} are grey",
+        f"300 of 300 images of {grey_real} are grey",
+    ]
+    alone = evaluate_images(grey_real, grey_real, Metrics(extractor="pixels"), options)  # another reference
+    assert alone["fid"] == pytest.approx(0, abs=1e-6)
+    assert alone["warnings"] == []
+
+
 def test_what_cannot_be_measured_gives_an_error_and_no_number(folders, pixels, tmp_path, ganfleet):
     (tmp_path / "empty").mkdir()
     write_images(tmp_path / "one", pixels[:1])
@@ -135,16 +161,18 @@ def test_what_cannot_be_measured_gives_an_error_and_no_number(folders, pixels, t
     write_images(tmp_path / "broken", pixels[:3])
     (tmp_path / "broken" / "0001.png").write_bytes(b"\x89PNG")
     np.savez(tmp_path / "short.npz", mu=np.zeros(3), sigma=np.eye(3))
+    np.savez(tmp_path / "broad.npz", mu=np.zeros(2048), sigma=np.eye(2048))
     np.savez(tmp_path / "nan.npz", mu=np.zeros(64), sigma=np.full((64, 64), np.nan))
     real = folders[1]
     for words, said in {
         ("empty", real): ["no image in"],
         (real, "empty"): ["no image in"],
         ("one", real): ["1 image", "nearest: 2"],
-        ("wide", real): ["72 features", "64", "nearest"],
+        ("wide", real): ["9x8 pixels", "8x8", "72 and 64 features", "nearest: images of 8x8 in both"],
         ("large", "large"): ["4225", "nearest: metrics.extractor=inception-v3"],
         ("broken", real): ["0001.png"],
-        (real, "short.npz"): ["64", "3"],
+        (real, "short.npz"): ["64", "3", "nearest: ganfleet evaluate REAL_FOLDER metrics.extractor=pixels --save"],
+        (real, "broad.npz"): ["2048 features", "nearest: metrics.extractor=inception-v3"],
         (real, "nan.npz"): ["nan.npz"],
         (real, "absent.npz"): ["absent.npz", "no such file"],
         (real, "absent"): ["absent", "no folder of images"],
@@ -167,7 +195,7 @@ def test_what_cannot_be_measured_gives_an_error_and_no_number(folders, pixels, t
         (["metrics.extractor=inception-v3"], "nearest: metrics.download=true"),
         (["metrics.extractor=inception-v3", "metrics.weights=nowhere.pth"], "metrics.weights="),
         ([], "nearest: metrics.extractor=inception-v3"),
-        (["metrics.extractor=classifier"], "nearest: inception-v3"),
+        (["metrics.extractor=classifier"], "nearest: metrics.extractor=pixels, or inception-v3 with"),
         (["metrics.extractor=pixel"], "nearest: pixels"),
     ],
 )
@@ -198,7 +226,7 @@ def with_held_out(storage):
     words = ("data.held_out=0.2", "budget.rounds=5", "budget.eval_every=5", "budget.checkpoint_every=5")
     experiment = small_train(storage, "wgan", "with-held-out", *words)
     folder = created(experiment)
-    content = prepare_reference(experiment.metrics, experiment.data, storage, QUIET).content
+    content = prepare_reference(experiment.metrics, data.load(experiment.data), storage, QUIET).content
     list(play(experiment, folder, content, target=None))
     return folder, evaluated(folder.checkpoint(5), storage)
 
@@ -239,7 +267,7 @@ def _ask(storage: Path, barrier, answers) -> None:
     build = Reference.build
     Reference.build = lambda *args, **kwargs: built.append(1) or build(*args, **kwargs)
     barrier.wait()
-    shared_reference = prepare_reference(Metrics(), Data(image_size=8), storage, QUIET)
+    shared_reference = prepare_reference(Metrics(), data.load(Data(image_size=8)), storage, QUIET)
     answers.put((len(built), shared_reference.tags["ganfleet.fid.weights"]))
 
 
@@ -291,4 +319,4 @@ def test_more_samples_take_no_more_memory():
 
 def test_asking_for_a_net_of_points_is_told_before_anything_is_made(tmp_path):
     with pytest.raises(SettingsError, match="nearest: metrics.extractor=pixels"):
-        prepare_reference(Metrics(extractor="classifier"), Data(name="ring8"), tmp_path, QUIET)
+        prepare_reference(Metrics(extractor="classifier"), data.load(Data(name="ring8")), tmp_path, QUIET)

@@ -1,6 +1,7 @@
 """`ganfleet sample`: classes, interpolations, reconstructions, and a run's history."""
 
 import math
+from collections.abc import Sequence
 
 import pytest
 import torch
@@ -15,10 +16,10 @@ from pipelines.evaluate.sample import STEPS, animate, sample, slerp
 from tests.pipelines.small_runs import small_train
 
 
-def saved(storage, tmp_path, family: str):
+def saved(storage, tmp_path, family: str, names: Sequence[str] = ()):
     """An untrained game of 8x8 digits."""
     experiment = small_train(storage, family, f"draw-{family}")
-    game = Game(experiment, (1, 8, 8), classes=10)
+    game = Game(experiment, (1, 8, 8), classes=10, class_names=names)
     return game, checkpoint.save(game, tmp_path / "checkpoint")
 
 
@@ -34,19 +35,53 @@ def test_slerp_goes_along_a_great_circle():
 
 def test_a_class_is_drawn(storage, tmp_path):
     game, folder = saved(storage, tmp_path, "cgan")
-    sample(folder, tmp_path / "seven.png", 9, 7)
+    assert sample(folder, tmp_path / "seven.png", 9, "7") == "class 7"
     from gan_core import streams
 
     z = streams.latents(0, "picture", 0, 9, 8, game.device, game.dtype)
     wanted = grid(game.sample(z, torch.full((9,), 7)))
     assert Image.open(tmp_path / "seven.png").tobytes() == wanted.tobytes()
-    with pytest.raises(SettingsError, match="--label=10: classes are 0 to 9; nearest: --label=9"):
-        sample(folder, tmp_path / "ten.png", 9, 10)
+    for wrong, right in {"10": "9", "-3": "0", "seven": "0"}.items():
+        with pytest.raises(SettingsError, match=f"--label={wrong}: classes are 0 to 9; nearest: --label={right}"):
+            sample(folder, tmp_path / "ten.png", 9, wrong)
+
+
+@pytest.mark.parametrize(
+    ("names", "label", "place"),
+    [
+        (["ant", "bee", "cat", "dog", "eel", "fox", "gnu", "hen", "ibis", "jay"], "fox", 5),
+        (["0", "1", "2", "3", "5", "8", "13", "21", "34", "55"], "5", 4),
+        (["1", "2", "3", "4", "5", "6", "7", "8", "9", "ten"], "1", 0),
+    ],
+)
+def test_a_class_is_drawn_by_its_name(storage, tmp_path, names, label, place):
+    _, folder = saved(storage, tmp_path, "cgan", names)
+    assert sample(folder, tmp_path / "named.png", 4, label) == f"class {label}"
+    _, nameless = saved(storage, tmp_path, "cgan")
+    sample(nameless, tmp_path / "numbered.png", 4, str(place))
+    assert (tmp_path / "named.png").read_bytes() == (tmp_path / "numbered.png").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("names", "wrong", "right"),
+    [
+        (["ant", "bee", "cat", "dog", "eel", "fox", "gnu", "hen", "ibis", "jay"], "dogs", "dog"),
+        (["ant", "bee", "cat", "dog", "eel", "fox", "gnu", "hen", "ibis", "jay"], "2", "cat"),
+        (["0", "1", "2", "3", "5", "8", "13", "21", "34", "55"], "9", "8"),
+        (["00", "01", "02", "03", "04", "05", "06", "07", "08", "09"], "7", "07"),
+    ],
+)
+def test_a_name_that_no_class_has_is_told_with_the_nearest(storage, tmp_path, names, wrong, right):
+    _, folder = saved(storage, tmp_path, "cgan", names)
+    with pytest.raises(SettingsError) as caught:
+        sample(folder, tmp_path / "none.png", 4, wrong)
+    assert str(caught.value) == f"--label={wrong}: classes are {', '.join(names)}; nearest: --label={right}"
 
 
 def test_without_a_class_a_column_shows_each(storage, tmp_path):
-    game, folder = saved(storage, tmp_path, "cgan")
-    sample(folder, tmp_path / "all.png", None, None)
+    names = [f"kind {number}" for number in range(10)]
+    game, folder = saved(storage, tmp_path, "cgan", names)
+    assert sample(folder, tmp_path / "all.png", None, None) == f"classes, a column each: {', '.join(names)}"
     assert Image.open(tmp_path / "all.png").tobytes() == grid(sample_range(game, 0, 80, "picture"), 10).tobytes()
 
 

@@ -18,6 +18,7 @@ import boto3
 import pytest
 from rich.console import Console
 
+from gan_core import data
 from gan_core.loop import DivergedError
 from gan_core.settings import SettingsError
 from infra.mlflow.tracker import opened_run, prepare
@@ -360,7 +361,7 @@ def test_a_run_that_diverges_leaves_its_rows(place, machine, storage, reference)
     )
     folder = folder_of(experiment)
     folder.create(experiment.to_yaml())
-    content = prepare_reference(experiment.metrics, experiment.data, storage, Console(quiet=True)).content
+    content = prepare_reference(experiment.metrics, data.load(experiment.data), storage, Console(quiet=True)).content
     with pytest.raises(DivergedError):
         list(play(experiment, folder, content, target=None))
     assert mirror_of(folder).read("metrics.jsonl") == (folder.path / "metrics.jsonl").read_bytes() != b""

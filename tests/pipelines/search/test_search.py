@@ -12,6 +12,7 @@ from mlflow.entities import Run
 from PIL import Image
 from rich.console import Console
 
+from gan_core import data
 from pipelines.evaluate.reference import prepare_reference
 from pipelines.launch._request import train_experiment
 from pipelines.runs._folder import RunFolder
@@ -157,7 +158,7 @@ def test_the_best_settings_train_again_to_the_same_game(found, storage, tmp_path
     experiment = train_experiment([], ["name=again", f"storage.path={tmp_path}"], found.folder.best.read_text())
     assert experiment.family.lr == 1.0
     folder = created(experiment)
-    content = prepare_reference(experiment.metrics, experiment.data, storage, Console(quiet=True)).content
+    content = prepare_reference(experiment.metrics, data.load(experiment.data), storage, Console(quiet=True)).content
     list(play(experiment, folder, content, target=None))
     again = {row["step"]: timeless(row) for row in rows(folder.path)}
     for row in rows(found.folder.trial(found.best["trial"]).path):

@@ -141,7 +141,7 @@ def test_other_games_are_played_to_their_end(storage, tmp_path, family, words):
     words = ["budget.rounds=4", "budget.log_every=3", "budget.eval_every=2", *words]
     experiment = small_train(tmp_path, family, name, *words)
     folder = created(experiment)
-    content = prepare_reference(experiment.metrics, experiment.data, storage, Console(quiet=True)).content
+    content = prepare_reference(experiment.metrics, data.load(experiment.data), storage, Console(quiet=True)).content
     steps = list(play(experiment, folder, content, target=None))
     assert [logged.step for logged in steps] == [2, 3, 4]
     assert [logged.step for logged in steps if "fid" in logged.metrics] == [2, 4]
@@ -164,7 +164,7 @@ def test_settings_that_diverge_end_the_game_at_the_logged_step(storage, tmp_path
     words = [*DIVERGING, "budget.rounds=80", "budget.log_every=4", "budget.eval_every=4"]
     experiment = small_train(tmp_path, "gan", "diverges", *words)
     folder = created(experiment)
-    content = prepare_reference(experiment.metrics, experiment.data, storage, Console(quiet=True)).content
+    content = prepare_reference(experiment.metrics, data.load(experiment.data), storage, Console(quiet=True)).content
     with pytest.raises(DivergedError) as caught:
         list(play(experiment, folder, content, target=None))
     logged = rows(folder.path)

@@ -1,0 +1,103 @@
+"""Files that a dataset is read from, and the digest of their contents: all that is made of them is known by it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import time
+import uuid
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+from gan_core.data.image_files import in_order
+
+_AHEAD = 64
+_SETTLED = 2 * 10**9
+"""Nanoseconds. A file that changed more recently may change again without another time: file systems count time in
+steps of up to two seconds."""
+
+
+class Stamp(NamedTuple):
+    """What the file system says of files without reading them. Equal digests mean equal contents, because each write
+    changes a file's ctime, which no program can set."""
+
+    digest: str
+    """Of the files' names, inodes, sizes and times."""
+    newest: int
+    """When a file changed last, in nanoseconds since 1970."""
+
+
+@dataclass(frozen=True)
+class FileSet:
+    """Files below a folder, in order."""
+
+    root: Path
+    files: Sequence[Path]
+
+    def stamp(self) -> Stamp:
+        """Reads no file."""
+        whole, newest = hashlib.sha256(), 0
+        for path in self.files:
+            status = _status(path)
+            about: tuple[int, ...] = ()
+            if status is not None:
+                newest = max(newest, status.st_ctime_ns)
+                about = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+            whole.update(repr((self._name(path), about)).encode())
+        return Stamp(whole.hexdigest(), newest)
+
+    def content(self, stamp: Stamp, cache: Path) -> str:
+        """A digest of the files' names relative to `root`, and of their contents. The place and the times of the files
+        do not matter. A file that cannot be read counts as one without content.
+
+        `cache` keeps it with the stamp, so that files are read again only if one of them may have changed.
+        """
+        began = time.time_ns()
+        memo = cache / f"{hashlib.sha256(os.fsencode(self.root)).hexdigest()[:32]}.json"
+        with suppress(OSError, ValueError, TypeError, KeyError):
+            known = json.loads(memo.read_bytes())
+            if known["stamp"] == stamp.digest:
+                return str(known["content"])
+        whole, all_read = hashlib.sha256(), True
+        for path, digest in zip(self.files, in_order(_content, self.files, _AHEAD), strict=True):
+            all_read &= digest is not None
+            whole.update(repr((self._name(path), digest)).encode())
+        if all_read and stamp.newest + _SETTLED < began:
+            _keep(memo, {"stamp": stamp.digest, "content": whole.hexdigest()})
+        return whole.hexdigest()
+
+    def _name(self, path: Path) -> bytes:
+        return os.fsencode(path.relative_to(self.root).as_posix())
+
+
+def _status(path: Path) -> os.stat_result | None:
+    """None if there is no such file, or if it is a link to nothing."""
+    try:
+        return path.stat()
+    except OSError:
+        return None
+
+
+def _content(path: Path) -> str | None:
+    """The digest of one file; None if it cannot be read."""
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError:
+        return None
+
+
+def _keep(memo: Path, about: dict[str, str]) -> None:
+    """Replaces the file atomically. A cache that cannot be written costs time only."""
+    aside = memo.with_name(f".{memo.name}.{uuid.uuid4().hex}.tmp")
+    with suppress(OSError):
+        memo.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            aside.write_text(json.dumps(about))
+            os.replace(aside, memo)
+        finally:
+            aside.unlink(missing_ok=True)

@@ -1,0 +1,63 @@
+"""The real images of a run or search, checked before anything is played on them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from rich.console import Console
+
+from gan_core import data
+from gan_core.data.dataset import Dataset
+from gan_core.loop import check_classes, check_labelled
+from pipelines.console import say
+from pipelines.data.fetch import local_data
+from pipelines.runs import DataRecord, RunFolder, RunPaths
+from pipelines.settings import SearchExperiment, TrainExperiment
+
+
+def real_data(
+    experiment: TrainExperiment | SearchExperiment, folder: RunFolder, console: Console
+) -> tuple[Dataset, DataRecord]:
+    """Loads the data on this machine, and prints what they are. A new run's folder gets their record.
+
+    Raises SettingsError if a run is resumed on other data than it began with, or if a family cannot be played on them.
+    """
+    dataset = data.load(local_data(experiment.data, experiment.storage, console))
+    families = experiment.families if isinstance(experiment, SearchExperiment) else [experiment.family]
+    for family in families:
+        check_classes(family, experiment.data, dataset.classes)
+        check_labelled(getattr(family, "labelled", None), len(dataset.images))
+    record = DataRecord.of(dataset, _files(experiment))
+    source = experiment.data
+    name = f"data.name={source.name}" if source.path is None else f"data.path={source.path}"
+    record.keep(folder, name, _anew(experiment, folder))
+    say(console, f"data: {source.name}, {record}")
+    for note in [*dataset.notes, *dataset.oddities(source.batch_size)]:
+        say(console, f"note: {note}")
+    return dataset, record
+
+
+def _files(experiment: TrainExperiment | SearchExperiment) -> dict[str, Path | None]:
+    metrics = experiment.metrics
+    return {"metrics.weights": metrics.weights, "metrics.statistics": metrics.statistics}
+
+
+def _anew(experiment: TrainExperiment | SearchExperiment, folder: RunFolder) -> str:
+    """How to begin with other data."""
+    if isinstance(experiment, SearchExperiment):
+        return f"a search of another name: ganfleet search name={folder.free_name()} ..."
+    return (
+        f"a run of another name from these weights: ganfleet train {experiment.family.name} --init-from"
+        f" {folder.path.name} ..."
+    )
+
+
+def data_warnings(checkpoint: Path, dataset: Dataset) -> list[str]:
+    """What a reader of a checkpoint's measures must know if the data are others than its run began with."""
+    for place in list(checkpoint.parents)[1:5]:  # of a run, a search's trial, or a confirmation's
+        before = DataRecord.read(RunPaths(place))
+        if before is not None:
+            changed = before.changes(DataRecord.of(dataset, {}))
+            changed = [line for line in changed if not line.startswith("metrics.")]
+            return [f"the data are others than the run began with: {', '.join(changed)}"] if changed else []
+    return []

@@ -1,0 +1,189 @@
+"""A run's data are checked and shown before anything is played on them."""
+
+import io
+import json
+import shutil
+
+import numpy as np
+import pytest
+import torch
+from rich.console import Console
+
+from gan_core import data
+from gan_core.data.dataset import Dataset
+from gan_core.experiment import Data, Metrics
+from gan_core.settings import SettingsError
+from pipelines.evaluate.real_data import data_warnings, real_data
+from pipelines.evaluate.reference import prepare_reference
+from pipelines.runs._folder import RunFolder
+from pipelines.train.play import play
+from tests.gan_core.data.written_files import class_folders, pictures, written
+from tests.pipelines.small_runs import created, small_search, small_train
+
+QUIET = Console(quiet=True)
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("GANFLEET_CACHE", str(tmp_path / "cache"))
+
+
+@pytest.fixture
+def pets(tmp_path):
+    return class_folders(tmp_path / "pets", cat=pictures(5, 8, 8), dog=pictures(4, 8, 8))
+
+
+def begun(tmp_path, kind: str, source, *more: str) -> tuple:
+    words = (f"data.name={'npz' if source.suffix else 'folder'}", f"data.path={source}", *more)
+    experiment = (
+        small_train(tmp_path / "runs", "cgan", "first", *words)
+        if kind == "train"
+        else small_search(tmp_path / "runs", ["cgan", "cwgan_gp"], "first", *words)
+    )
+    return experiment, created(experiment)
+
+
+def printed(experiment, folder) -> list[str]:
+    screen = io.StringIO()
+    real_data(experiment, folder, Console(file=screen, width=200))
+    return [line.strip() for line in screen.getvalue().splitlines()]
+
+
+def test_the_classes_and_what_is_odd_are_shown(tmp_path, pets):
+    written(pets / "cat" / "9.png", pictures(1, 8, 8, 3)[0])
+    lines = printed(*begun(tmp_path, "train", pets, "data.batch_size=4"))
+    assert [line.partition("data: ")[2] for line in lines[:1]] == ["folder, 10 images of 3x8x8 in 2 classes: cat, dog"]
+    assert [line.partition("note: ")[2] for line in lines[1:]] == [
+        "9 of 10 images are grey: they have three equal channels here"
+    ]
+
+
+@pytest.mark.parametrize("kind", ["train", "search"])
+def test_a_run_goes_on_with_its_data_wherever_they_lie_and_with_no_others(tmp_path, pets, kind):
+    experiment, folder = begun(tmp_path, kind, pets)
+    printed(experiment, folder)
+    moved = shutil.move(pets, tmp_path / "moved")
+    printed(experiment.override(f"data.path={moved}"), folder)
+    (moved / "dog" / "3.png").unlink()
+    (moved / "dog").rename(moved / "wolf")
+    with pytest.raises(SettingsError) as caught:
+        printed(experiment.override(f"data.path={moved}"), folder)
+    line = str(caught.value)
+    assert line.startswith(f"data.path={moved}: 'first' began with other data: images 9 -> 8, classes cat, dog -> cat")
+    right = "ganfleet train cgan --init-from first" if kind == "train" else "ganfleet search name=first-2"
+    assert right in line.partition("nearest: the data of before, or ")[2]
+
+
+def test_data_that_ganfleet_makes_have_a_record_too(tmp_path):
+    for name in ("ring8", "digits"):
+        experiment = small_train(tmp_path / "runs", "gan", name, f"data.name={name}")
+        folder = created(experiment)
+        (line,) = printed(experiment, folder)
+        before = json.loads(folder.data.read_text())
+        assert before["digest"] == data.load(experiment.data).digest()
+        assert before["class_names"] == (list("0123456789") if name == "digits" else [])
+        assert ("in 10 classes" in line) == (name == "digits")
+        folder.data.write_text(json.dumps({**before, "digest": "0" * 64}))
+        with pytest.raises(SettingsError, match=f"data.name={name}: '{name}' began with other data: digest 0000"):
+            printed(experiment, folder)
+
+
+def test_published_statistics_are_part_of_the_data(tmp_path, pets):
+    file = tmp_path / "published.npz"
+    words = ("metrics.extractor=pixels", f"metrics.statistics={file}")
+    file.write_bytes(b"one")
+    experiment, folder = begun(tmp_path, "train", pets, *words)
+    printed(experiment, folder)
+    file.write_bytes(b"two")
+    with pytest.raises(SettingsError, match="other data: metrics.statistics .* -> "):
+        printed(experiment, folder)
+
+
+def test_what_a_family_lacks_is_told_before_anything_starts(tmp_path):
+    class_folders(tmp_path, faces=pictures(6, 8, 8))
+    np.savez(tmp_path / "faces.npz", images=pictures(6, 8, 8))
+    for source, right in (
+        (tmp_path / "faces", "a folder for each class in"),
+        (tmp_path / "faces.npz", "an array 'lab"),
+    ):
+        experiment, folder = begun(tmp_path, "search", source)
+        with pytest.raises(SettingsError, match=f"cgan needs labels, data.path={source} has one .*nearest: {right}"):
+            printed(experiment, folder)
+        folder.withdraw()
+    labelled = class_folders(tmp_path / "set", a=pictures(3, 8, 8), b=pictures(3, 8, 8))
+    experiment = small_train(tmp_path / "runs", "sgan", "few", "data.name=folder", f"data.path={labelled}")
+    with pytest.raises(SettingsError, match="family.labelled=100 of 6 images; nearest: family.labelled=6"):
+        printed(experiment, created(experiment))
+
+
+def test_a_worker_plays_on_the_files_of_its_driver_only(tmp_path, pets):
+    experiment, folder = begun(tmp_path, "train", pets, "metrics.extractor=pixels", "budget.rounds=1")
+    reference = prepare_reference(experiment.metrics, data.load(experiment.data), tmp_path / "runs", QUIET).content
+    moved = shutil.copytree(pets, tmp_path / "on another machine")
+    assert list(play(experiment.override(f"data.path={moved}"), folder, reference, None))
+    written(moved / "cat" / "0.png", pictures(1, 8, 8)[0])
+    with pytest.raises(SettingsError, match="the files of data.name=folder are others in this process"):
+        list(play(experiment.override(f"data.path={moved}"), folder, reference, None))
+
+
+def test_measures_on_other_data_than_a_run_had_come_with_a_warning(tmp_path, pets):
+    experiment, folder = begun(tmp_path, "train", pets)
+    printed(experiment, folder)
+    before = data.load(experiment.data)
+    written(pets / "cat" / "0.png", pictures(1, 8, 8)[0])
+    after = data.load(experiment.data)
+    for run in (folder, folder.trial("t0001"), folder.below("confirm").trial("t0001-1")):
+        assert data_warnings(run.checkpoint(4), before) == []
+        (line,) = data_warnings(run.checkpoint(4), after)
+        assert line.startswith("the data are others than the run began with: digest")
+    assert data_warnings(RunFolder(tmp_path / "none").checkpoint(4), after) == []
+
+
+# Degenerate data
+
+
+def labelled(count: int, classes: int = 2, image: torch.Tensor | None = None) -> Dataset:
+    draw = torch.Generator().manual_seed(3)
+    images = torch.rand(count, 1, 8, 8, generator=draw) * 2 - 1 if image is None else image.expand(count, 1, 8, 8)
+    return Dataset("made", images, torch.arange(count) % classes, classes)
+
+
+@pytest.mark.parametrize(
+    ("dataset", "said"),
+    [
+        (labelled(4), "takes 5 labelled images, not 4"),
+        (labelled(2), "takes 5 labelled images, not 2"),
+        (labelled(30, image=torch.full((1, 8, 8), -1.0)), "all 30 labelled images are equal"),
+        (labelled(30, image=torch.linspace(-1, 1, 64).reshape(1, 8, 8)), "all 30 labelled images are equal"),
+    ],
+)
+@pytest.mark.filterwarnings("error")
+def test_labelled_images_that_no_classifier_learns_from_are_refused(tmp_path, dataset, said):
+    with pytest.raises(SettingsError, match=f"metrics.extractor=auto.*{said}; nearest: metrics.extractor=pixels"):
+        prepare_reference(Metrics(), dataset, tmp_path, QUIET)
+    prepare_reference(Metrics(extractor="pixels"), dataset, tmp_path, QUIET)
+
+
+def test_a_classifier_no_better_than_chance_is_said(tmp_path):
+    found = prepare_reference(Metrics(), labelled(30, classes=30), tmp_path, QUIET)
+    assert any("no more than by chance" in line and "pixels" in line for line in found.warnings)
+
+
+@pytest.mark.parametrize(
+    ("dataset", "wanted"),
+    [
+        (labelled(30), []),
+        (labelled(6), ["data.batch_size=16 is more than the 6 images: a batch holds some twice"]),
+        (labelled(20, image=torch.zeros(1, 8, 8)), ["all 20 images are equal: there is only one to learn"]),
+        (labelled(17, classes=9), ["1 of 9 classes have one image to train on: 8"]),
+        (labelled(17, classes=20), ["3 of 20 classes have no image to train on: 17, 18, 19", "17 of 20 classes have"]),
+    ],
+)
+def test_what_is_odd_about_data_is_a_line_each(dataset, wanted):
+    found = dataset.oddities(16)
+    assert len(found) == len(wanted)
+    assert all(line.startswith(start) for line, start in zip(found, wanted, strict=True))
+
+
+def test_points_are_not_odd():
+    assert data.load(Data(name="ring8")).oddities(64) == []
