@@ -14,6 +14,7 @@ from gan_core.settings import SettingsError, nearest
 from pipelines.cli._usage import VerbGroup
 from pipelines.console import byte_bar
 from pipelines.data.transfer import find_damage, find_packs, pull_pack
+from pipelines.runs import named_classes
 from pipelines.settings import CommonSettings, open_store, read_manifest, restricted_settings
 
 DAMAGED = 1
@@ -52,6 +53,8 @@ def pack(
     from pipelines.data.write import plan_pack, write_pack
 
     plan = plan_pack(settings.data, round(shard_mb * 1e6))
+    for note in plan.notes:
+        typer.echo(f"note: {note}", err=True)
     with byte_bar(console, f"packing to {dest}", plan.manifest.size) as progress:
         written = write_pack(plan, store, dest, progress)
     _describe(dest, plan.manifest)
@@ -119,8 +122,9 @@ def _source(source: str, assignments: list[str]) -> list[str]:
 
 
 def _describe(location: str, manifest: Manifest) -> None:
+    names = f" ({named_classes(manifest.class_names)})" if manifest.class_names else ""
     typer.echo(
         f"{location}: {manifest.name}, {manifest.images} images of {manifest.image_size}x{manifest.image_size}x"
-        f"{manifest.channels} ({manifest.values}), {manifest.classes} classes, {len(manifest.shards)} shards,"
+        f"{manifest.channels} ({manifest.values}), {manifest.classes} classes{names}, {len(manifest.shards)} shards,"
         f" {manifest.size / 1e6:.1f} MB, content {manifest.content[:16]}"
     )

@@ -29,6 +29,8 @@ class PackPlan:
     manifest: Manifest
     arrays: dict[str, np.ndarray]
     """The content of the files, by their names."""
+    notes: tuple[str, ...] = ()
+    """Lines that a user should read once: what was left out or converted."""
 
 
 def plan_pack(source: Data, shard_bytes: int) -> PackPlan:
@@ -53,7 +55,7 @@ def plan_pack(source: Data, shard_bytes: int) -> PackPlan:
         labels=_shard("labels", 0, labels),
     )
     arrays = {shard.name: part for shard, part in zip(manifest.files, [*parts, labels], strict=True)}
-    return PackPlan(manifest, arrays)
+    return PackPlan(manifest, arrays, dataset.notes)
 
 
 def write_pack(plan: PackPlan, store: Store, setting: str, progress: Progress) -> int:

@@ -81,7 +81,7 @@ def dest(request, tmp_path) -> list[str]:
 def test_a_pack_goes_there_and_back(ganfleet, source, dest, tmp_path):
     packed = ganfleet("data", "pack", source, *dest, *SMALL)
     assert (packed.code, packed.err) == (0, "")
-    assert packed.out.startswith(f"{dest[0]}: folder, 12 images of 8x8x3 (uint8), 2 classes, 3 shards, ")
+    assert packed.out.startswith(f"{dest[0]}: folder, 12 images of 8x8x3 (uint8), 2 classes (a, b), 3 shards, ")
     assert ganfleet("data", "ls", *dest).out == packed.out
     whole = ganfleet("data", "verify", *dest)
     assert (whole.code, whole.out) == (0, f"{dest[0]}: 4 files are whole\n")
