@@ -119,7 +119,9 @@ def _check_bad(settings: Data, decoded: DecodedImages) -> None:
         return
     named = _named(bad)
     if good < 2:
-        raise SettingsError(f"data.path={settings.path} holds {good} images that can be used", nearest=f"two. {named}")
+        place = f"data.name={settings.name}" if settings.path is None else f"data.path={settings.path}"
+        why = f": {named}" if bad else ""
+        raise SettingsError(f"{place} holds {good} images that can be used{why}", nearest="two or more")
     raise SettingsError(
         f"data.max_bad={settings.max_bad}, but {len(bad)} of {len(bad) + good} images cannot be used: {named}",
         nearest=f"data.max_bad={len(bad)}",

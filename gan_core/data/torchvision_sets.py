@@ -129,6 +129,8 @@ def _lsun(settings: Data, root: Path) -> ImageSource:
     """
     try:
         folders = sorted(root / name for name in os.listdir(root) if name.endswith(_LSUN))
+    except FileNotFoundError:
+        folders = []
     except OSError as error:
         raise SettingsError(
             f"data.name=lsun: data.path={root} cannot be listed: {error.strerror}", nearest="data.path=FOLDER"

@@ -109,7 +109,8 @@ def _interpolations(game: Game, rows: int, label: int | None) -> Tensor:
 
 def _reconstructions(game: Game, dataset: Dataset, count: int) -> Image.Image:
     if "encoder" not in game.averages:
-        raise SettingsError(f"--reconstruct needs an encoder, {game.experiment.family.name} has none", nearest="vae")
+        name = game.experiment.family.name
+        raise SettingsError(f"--reconstruct needs an encoder, {name} has none", nearest="a run of vae or bigan")
     source = dataset.images if dataset.held_out is None else dataset.held_out
     real = source[:count].to(game.device, game.dtype)
     return pairs_picture(real, game.sample(game.encode(real)))

@@ -69,6 +69,8 @@ def test_mnist_is_its_train_part(load, tmp_path, name):
         (raw / file).write_bytes(content)
     loaded = load(name, image_size=28)
     assert (loaded.name, loaded.shape, loaded.classes) == (name, (1, 28, 28), 10)
+    clothes = "T-shirt/top,Trouser,Pullover,Dress,Coat,Sandal,Shirt,Sneaker,Bag,Ankle boot"
+    assert loaded.class_names == tuple("0123456789" if name == "mnist" else clothes.split(","))
     assert found(loaded) == wanted(images, LABELS)
     assert load(name, image_size=32).shape == (1, 32, 32)
 
@@ -219,6 +221,7 @@ def lsun(tmp_path, monkeypatch) -> np.ndarray:
 def test_lsun_is_the_categories_that_lie_there(load, lsun):
     loaded = load("lsun", image_size=32)
     assert (loaded.shape, loaded.classes) == ((3, 32, 32), 2)
+    assert loaded.class_names == ("bedroom", "tower")
     assert found(loaded) == wanted(lsun, [0] * 4 + [1] * 2)
 
 
@@ -290,6 +293,7 @@ def test_fetching_puts_the_files_where_they_are_looked_for(load, tmp_path, monke
 
     class Downloads:
         data, targets = torch.zeros(20, 28, 28, dtype=torch.uint8), torch.tensor(LABELS)
+        classes = datasets.MNIST.classes
 
         def __init__(self, root, download, **options):
             asked.append((root, download, options))

@@ -568,6 +568,7 @@ def test_a_url_that_means_nothing(url):
 
 def test_a_folder_that_cannot_be_listed_is_no_empty_one(tmp_path, monkeypatch):
     """Rights are not taken away, because they do not bind root."""
+    (tmp_path / "place" / "closed").mkdir(parents=True)
     written(tmp_path / "place" / "closed" / "key", 1)
     scandir = os.scandir
 

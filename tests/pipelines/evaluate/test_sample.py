@@ -98,7 +98,7 @@ def test_reconstructions_are_below_what_they_are_of(storage, tmp_path):
     sample(folder, tmp_path / "pairs.png", 5, None, "reconstructions")
     assert Image.open(tmp_path / "pairs.png").size == (5 * 50 + 2, 2 * 50 + 2)
     _, other = saved(storage, tmp_path, "dcgan")
-    with pytest.raises(SettingsError, match="dcgan has none; nearest: vae"):
+    with pytest.raises(SettingsError, match="dcgan has none; nearest: a run of vae"):
         sample(other, tmp_path / "pairs.png", 5, None, "reconstructions")
 
 
