@@ -1,5 +1,6 @@
 """Files that are either old or new, never half written."""
 
+import errno
 import os
 import uuid
 from collections.abc import Iterator
@@ -18,6 +19,35 @@ def hidden_name(path: Path) -> Iterator[Path]:
             aside.unlink()
 
 
+def write_new(path: Path, data: bytes) -> bool:
+    """As `write_atomic`, unless the file exists. Of several processes that call it at once, one returns True.
+
+    Raises:
+        OSError: the folder does not exist or cannot be written.
+    """
+    with hidden_name(path) as aside:
+        _write(aside, data)
+        try:
+            os.link(aside, path)
+        except FileExistsError:
+            return os.stat(aside).st_nlink == 2  # NFS may have lost its answer to a link that it made
+        except OSError as error:
+            if error.errno not in (errno.EPERM, errno.ENOTSUP, errno.ENOSYS):
+                raise
+            return _write_without_links(path, aside)
+    return True
+
+
+def _write_without_links(path: Path, aside: Path) -> bool:
+    """`write_new` on a file system that has no hard links: a process that is killed here leaves an empty file."""
+    try:
+        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644))
+    except FileExistsError:
+        return False
+    os.replace(aside, path)
+    return True
+
+
 def write_atomic(path: Path | str, data: bytes) -> None:
     """Writes `data` to a hidden file next to `path`, flushes it to the disk and renames it to `path`.
 
@@ -27,8 +57,12 @@ def write_atomic(path: Path | str, data: bytes) -> None:
         OSError: the folder does not exist or cannot be written.
     """
     with hidden_name(Path(path)) as aside:
-        with aside.open("xb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
+        _write(aside, data)
         os.replace(aside, path)
+
+
+def _write(file: Path, data: bytes) -> None:
+    with file.open("xb") as opened:
+        opened.write(data)
+        opened.flush()
+        os.fsync(opened.fileno())

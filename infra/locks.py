@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import socket
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -15,6 +16,8 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 _POLL_SECONDS = 0.05
+_LOOK_SECONDS = 0.5
+"""For which `held` waits: `is_held` has a lock for a moment."""
 
 
 def lock_of(path: Path) -> Path:
@@ -38,6 +41,50 @@ def alone(path: Path, waiting: Callable[[], None]) -> Iterator[None]:
         yield
     finally:
         lock.release()
+
+
+class HeldError(Exception):
+    """Another process holds the lock. The message says which one."""
+
+
+@contextmanager
+def held(path: Path) -> Iterator[None]:
+    """Holds the lock of `path`, which need not exist; its folder must. Raises HeldError if another process holds it.
+
+    The lock file names the process. It may be deleted meanwhile.
+    """
+    file = lock_of(path)
+    descriptor = _locked(file, _LOOK_SECONDS)
+    if descriptor is None:
+        raise HeldError(_holder(file))
+    try:
+        os.truncate(descriptor, 0)
+        os.pwrite(descriptor, f"process {os.getpid()} on {socket.gethostname()}".encode(), 0)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _holder(file: Path) -> str:
+    with suppress(OSError, UnicodeDecodeError):
+        return file.read_text() or "another process"
+    return "another process"
+
+
+def is_held(path: Path) -> bool:
+    """Whether a process holds the lock of `path`. It sees processes of other machines only where the file system's
+    locks do."""
+    try:
+        descriptor = os.open(lock_of(path), os.O_RDONLY)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
 
 
 def lock_at_once(descriptor: int) -> bool:
@@ -86,6 +133,7 @@ def temporary(path: Path) -> Iterator[None]:
     Waits for another process that fills it. A killed process leaves its file to the next one.
     """
     descriptor = _locked(path)
+    assert descriptor is not None
     try:
         yield
     finally:
@@ -94,10 +142,15 @@ def temporary(path: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
-def _locked(path: Path) -> int:
+def _locked(path: Path, seconds: float | None = None) -> int | None:
+    """Opens and locks the file at `path`. Waits for the process that has it; None: for longer than `seconds`."""
     while True:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        if seconds is None:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        elif not lock_within(descriptor, seconds):
+            os.close(descriptor)
+            return None
         if _is_at(descriptor, path):
             return descriptor
         os.close(descriptor)  # its last holder has moved or deleted it

@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
-from infra.files import hidden_name
+from infra.files import hidden_name, write_new
 from infra.stores.protocol import (
     CHUNK,
     About,
@@ -49,6 +49,11 @@ class LocalStore:
     def write(self, key: str, content: bytes) -> None:
         with self._as_store_error(key):
             self._put(io.BytesIO(content), key, silent)
+
+    def create(self, key: str, content: bytes) -> bool:
+        with self._as_store_error(key):
+            self._file(key).parent.mkdir(parents=True, exist_ok=True)
+            return write_new(self._file(key), content)
 
     def _put(self, source: IO[bytes], key: str, progress: Progress) -> str:
         target = self._file(key)

@@ -76,6 +76,10 @@ class Store(Protocol):
     def write(self, key: str, content: bytes) -> None:
         """Puts a few bytes under a key."""
 
+    def create(self, key: str, content: bytes) -> bool:
+        """Puts a few bytes under a new key; returns False if the key is there. Of several writers at once one returns
+        True, if the store knows conditional requests; of one that does not, each may."""
+
     def read(self, key: str) -> bytes:
         """The bytes of a small file. Raises DamagedError."""
 

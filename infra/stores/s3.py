@@ -1,7 +1,7 @@
 """S3 through boto3, whose transfer manager moves files by several requests at a time.
 
-Endpoint, region, addressing and credentials come from AWS's usual environment variables and profiles. Nothing relies
-on conditional requests, which not every S3 has.
+Endpoint, region, addressing and credentials come from AWS's usual environment variables and profiles. Only `create`
+makes a conditional request, which not every S3 knows: such a store writes without the condition.
 
 A request that breaks off is sent again; a transfer that fails is begun again by the next call. An upload that fails is
 aborted, so it leaves no parts in the bucket. A process that is killed leaves the parts it had sent: a lifecycle rule of
@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import uuid
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from functools import cached_property
@@ -43,6 +44,8 @@ from infra.stores.s3_errors import BROKEN_OFF, as_store_error, code, replaced
 
 SHA256 = "sha256"
 """The object's metadata that holds its digest."""
+WRITER = "writer"
+"""The metadata of an object that `create` put: a number of that call's own."""
 
 CONNECT_SECONDS, READ_SECONDS = 5, 60
 
@@ -135,6 +138,33 @@ class S3Store:
         sha256 = hashlib.sha256(content).hexdigest()
         with self._asking(key):
             self._client.put_object(**self._at(key), Body=content, Metadata={SHA256: sha256})
+
+    def create(self, key: str, content: bytes) -> bool:
+        about = {SHA256: hashlib.sha256(content).hexdigest(), WRITER: uuid.uuid4().hex}
+        request = {**self._at(key), "Body": content, "Metadata": about}
+        with self._asking(key):
+            try:
+                self._client.put_object(**request, IfNoneMatch="*")
+            except ClientError as error:
+                if code(error) == "NotImplemented":
+                    return self._create_without_condition(key, request)
+                if code(error) not in ("PreconditionFailed", "ConditionalRequestConflict", "412"):
+                    raise
+                return self._wrote(key, about[WRITER])
+        return True
+
+    def _create_without_condition(self, key: str, request: dict[str, Any]) -> bool:
+        try:
+            self.about(key)
+            return False
+        except NotThereError:
+            self._client.put_object(**request)
+            return True
+
+    def _wrote(self, key: str, writer: str) -> bool:
+        """Whether the object is the one that this writer put: boto3 asks again if the first answer is lost."""
+        with self._asking(key):
+            return bool(self._client.head_object(**self._at(key))["Metadata"].get(WRITER) == writer)
 
     def read(self, key: str) -> bytes:
         with self._looking_for(key):

@@ -52,7 +52,7 @@ def submit(
         typer.echo(f"name={submission.name}; --apply submits it", err=True)
         typer.echo(rendered(submission, next_job(submission, address).id), nl=False)
         return
-    job = send(submission, next_job(submission, address))
+    job = send(submission, address)
     typer.echo(job.id)
     suffix = submission.request.experiment.storage.command_suffix
     typer.echo(f"{job.name}: ganfleet jobs logs {job.name}{suffix}", err=True)

@@ -10,6 +10,7 @@ import os
 import sys
 from collections.abc import Callable
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -71,7 +72,7 @@ def train(
     """Train one family: ganfleet train wgan_gp family.lr=3e-4 budget.rounds=2000."""
     request = train_request(CommandLine.of(words, config, resume, from_search))
 
-    def play(console: Console) -> None:
+    def play(request: Request[Any], console: Console) -> None:
         from pipelines.train.command import train
 
         train(request.experiment, request.folder, console)
@@ -84,7 +85,7 @@ def search(words: Words = None, config: Config = None, dry_run: DryRun = False, 
     """Search one family or several: ganfleet search wgan wgan_gp search.trials=32."""
     request = search_request(CommandLine.of(words, config, resume))
 
-    def play(console: Console) -> None:
+    def play(request: Request[Any], console: Console) -> None:
         from pipelines.search.command import search
 
         search(request.experiment, request.folder, console)
@@ -92,11 +93,12 @@ def search(words: Words = None, config: Config = None, dry_run: DryRun = False, 
     _start("search", request, play, dry_run)
 
 
-def _start(verb: str, request: Request[Any], play: Callable[[Console], None], dry_run: bool) -> None:
+def _start(verb: str, request: Request[Any], play: Callable[[Request[Any], Console], None], dry_run: bool) -> None:
     """Plays what is requested; prints its settings instead if it is a dry run."""
     experiment = request.experiment
     if not dry_run:
-        run(verb, experiment.storage, request.folder, begin(request), play)
+        with begin(request) as (claimed, undo):
+            run(verb, experiment.storage, claimed.folder, undo, partial(play, claimed))
         return
     typer.echo(experiment.to_yaml(), nl=False)
     if isinstance(experiment, SearchExperiment):

@@ -33,7 +33,7 @@ def as_resumption(verb: str, line: CommandLine, request: Request[Any]) -> tuple[
     folder, resume = request.folder, resumed_train if verb == "train" else resumed_search
     if request.resumed:
         return request, [word for word in line.assignments if not word.startswith("storage.path=")]
-    if not folder.exists():
+    if request.made_up or not folder.exists():
         return request, []
     here = request.experiment.storage.assignments
     was, wanted = _leaves(resume(folder.path.name, here)[0]), _leaves(request.experiment)
@@ -89,7 +89,7 @@ def shell_lines(verb: str, line: CommandLine, request: Request[Any], changes: li
     if request.experiment.storage.remote:  # only S3 knows whether it has started
         started, unless = f"said=$({shlex.join([*resumption, '--dry-run'])} 2>&1 > /dev/null)", _UNLESS_ABSENT
     else:
-        started, unless = f"[ -e {shlex.quote(str(folder.identity))} ]", ""
+        started, unless = f"[ -e {shlex.quote(str(folder.experiment))} ]", ""
     return f"{_IN_JOB}if {started}; then\n    exec {resume}\n{unless}fi\n{settings}exec {begin}{option}\n"
 
 

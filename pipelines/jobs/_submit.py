@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -33,6 +34,7 @@ class Submission:
     request: Request[Any]
     place: Place
     options: PlaceOptions
+    line: CommandLine
     play: str
     """Shell lines that start or resume the run."""
 
@@ -63,7 +65,7 @@ def checked(verb: str, line: CommandLine, to: str | None) -> Submission:
         check_capacity(request.experiment, cluster)
     if place == "kuberay":
         _check_volume(options.kuberay.claim, request)
-    return Submission(verb, request, place, options, shell_lines(verb, line, request, changes))
+    return Submission(verb, request, place, options, line, shell_lines(verb, line, request, changes))
 
 
 def _check_volume(claim: str | None, request: Request[Any]) -> None:
@@ -115,7 +117,7 @@ def next_job(submission: Submission, address: str | None) -> Job:
         where = address_from(address)
     if where is None:
         raise SettingsError("--to ray needs a cluster", nearest="--address http://HOST:8265, or RAY_ADDRESS")
-    before = Job.read(submission.folder)
+    before = None if submission.request.made_up else Job.read(submission.folder)
     attempt = before.attempt + 1 if before else 1
     if before is not None and before.active():
         raise SettingsError(
@@ -128,23 +130,49 @@ def next_job(submission: Submission, address: str | None) -> Job:
     return Job(name, submission.place, called, where, submission.verb, attempt, now)
 
 
-def send(submission: Submission, job: Job) -> Job:
-    """Submits the job and records it in the run's folder. Returns it with the id that the place gave it. Raises
+def send(submission: Submission, address: str | None) -> Job:
+    """Submits the next job and records it in the run's folder. Returns it with the id that the place gave it. Raises
     SettingsError."""
+    job = next_job(submission, address)
+    if submission.request.made_up:
+        submission = _reserved(submission)
+        job = next_job(submission, address)
     path = submission.folder.path
     try:
-        path.mkdir(parents=True, exist_ok=True)
-        job = replace(job, id=job.batch.submit(rendered(submission, job.id), job.id))
-        job.write(submission.folder)
+        with _as_not_writable(submission.folder):
+            path.mkdir(parents=True, exist_ok=True)
+            job = replace(job, id=job.batch.submit(rendered(submission, job.id), job.id))
+            job.write(submission.folder)
     except StoreError as error:
         raise SettingsError(f"storage.path={submission.folder.home}: {error}", nearest="ganfleet doctor") from None
     except BatchError as error:
         with suppress(OSError):
             path.rmdir()
         raise SettingsError(str(error)) from None
+    return job
+
+
+def _reserved(submission: Submission) -> Submission:
+    """Makes the folder of a run whose name was made up: no other submission gets the name at the same time."""
+    request, first = submission.request, submission.folder
+    with _as_not_writable(first):
+        while True:
+            try:
+                request.folder.path.mkdir(parents=True)
+                play = shell_lines(submission.verb, submission.line, request, [])
+                return replace(submission, request=request, play=play)
+            except FileExistsError:
+                request = request.renamed(first.free_name())
+
+
+@contextmanager
+def _as_not_writable(folder: RunFolder) -> Iterator[None]:
+    """Raises an OSError as SettingsError."""
+    try:
+        yield
     except OSError as error:
         raise SettingsError(
-            f"storage.path={path.parent} cannot be written to from here, where jobs are remembered: {error.strerror}",
+            f"storage.path={folder.path.parent} cannot be written to from here, where jobs are remembered:"
+            f" {error.strerror}",
             nearest="storage.path=runs",
         ) from None
-    return job

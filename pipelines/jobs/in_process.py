@@ -11,6 +11,7 @@ import sys
 import traceback
 from collections.abc import Callable, Generator
 from contextlib import nullcontext
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -27,14 +28,15 @@ if TYPE_CHECKING:
 
 def play_here(verb: str, request: Request[Any]) -> None:
     """Plays a new or resumed run to its end. Exits as `train` and `search` do."""
-    experiment, folder = request.experiment, request.folder
+    experiment = request.experiment
     if experiment.metrics.asynchronous and experiment.compute.workers == 1:
         raise SettingsError(
             "metrics.async=true has no meaning with --to here, where there is no process beside this one",
             nearest="metrics.async=false",
         )
 
-    def play(console: Console) -> None:
+    def play(claimed: Request[Any], console: Console) -> None:
+        experiment, folder = claimed.experiment, claimed.folder
         if verb == "search":
             from pipelines.search.command import search
 
@@ -44,7 +46,9 @@ def play_here(verb: str, request: Request[Any]) -> None:
 
             train(experiment, folder, console, play_in_process if experiment.compute.workers == 1 else play_on_cluster)
 
-    run(verb, experiment.storage, folder, begin(request), with_debugger(play), lambda _: nullcontext(Console()))
+    with begin(request) as (claimed, undo):
+        play_claimed = with_debugger(partial(play, claimed))
+        run(verb, experiment.storage, claimed.folder, undo, play_claimed, lambda _: nullcontext(Console()))
 
 
 def play_in_process(

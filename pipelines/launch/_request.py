@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Generic, TypeVar
 
@@ -54,6 +54,13 @@ class Request(Generic[Requested]):
     resumed: bool
     origin: dict[str, str] = field(default_factory=dict)
     """Tags that say where the settings come from."""
+    made_up: bool = False
+    """Whether the name is not the user's, so that the run may get another one."""
+
+    def renamed(self, name: str) -> Request[Requested]:
+        """The same request of a run with another name."""
+        experiment = self.experiment.override(f"name={name}")
+        return replace(self, experiment=experiment, folder=folder_of(experiment))
 
 
 def train_request(line: CommandLine) -> Request[TrainExperiment]:
@@ -62,8 +69,7 @@ def train_request(line: CommandLine) -> Request[TrainExperiment]:
         config, assignments, origin = best_settings(
             line.from_search, line.families, line.assignments, line.config, line.resume
         )
-        experiment = train_experiment([], assignments, config)
-        return Request(experiment, folder_of(experiment), False, origin)
+        return _new_request(train_experiment([], assignments, config), origin)
     return request_of(line, resumed_train, train_experiment)
 
 
@@ -77,8 +83,17 @@ def request_of(
         if line.families:
             raise SettingsError(f"--resume {line.resume} knows its family", nearest=f"leave out '{line.families[0]}'")
         return Request(*resume(line.resume, line.assignments), True)
-    experiment = build(line.families, line.assignments, read_config(line.config))
-    return Request(experiment, folder_of(experiment), False)
+    return _new_request(build(line.families, line.assignments, read_config(line.config)), {})
+
+
+def _new_request(experiment: Requested, origin: dict[str, str]) -> Request[Requested]:
+    """The request of a new run. If it has no name, it gets one from its families and the time."""
+    if experiment.name is not None:
+        return Request(experiment, folder_of(experiment), False, origin)
+    families = experiment.families if isinstance(experiment, SearchExperiment) else [experiment.family]
+    stem = "-".join(family.name for family in families)
+    named = experiment.override(f"name={stem}-{time.strftime('%m%d-%H%M%S')}")
+    return Request(named, folder_of(named), False, origin, made_up=True)
 
 
 def train_experiment(families: Sequence[str], assignments: Sequence[str], config: str = "") -> TrainExperiment:
@@ -98,7 +113,8 @@ def train_experiment(families: Sequence[str], assignments: Sequence[str], config
     known = paths(TrainExperiment.load({"family": {"name": build_family(values["family"]).name}}))
     experiment = TrainExperiment.load(assign(values, assignments, known))
     check_files(experiment.metrics)
-    return with_name(experiment, experiment.family.name)
+    check_tracking(experiment)
+    return experiment
 
 
 def check_family_names(families: Sequence[str], build: Callable[[Sequence[str]], object]) -> None:
@@ -115,14 +131,6 @@ def check_family_names(families: Sequence[str], build: Callable[[Sequence[str]],
     except SettingsError as error:
         mistakes.append(str(error))
     raise SettingsError("; ".join(mistakes))
-
-
-def with_name(experiment: Requested, stem: str) -> Requested:
-    """The experiment; if it has no name, it gets one from `stem` and the time. Raises SettingsError."""
-    check_tracking(experiment)
-    if experiment.name is not None:
-        return experiment
-    return experiment.override(f"name={stem}-{time.strftime('%m%d-%H%M%S')}")
 
 
 def folder_of(experiment: TrainExperiment | SearchExperiment) -> RunFolder:

@@ -7,9 +7,9 @@ from typing import Any
 
 from gan_core.family import Family, build_family
 from gan_core.settings import SettingsError, assign, parse_yaml, paths
-from pipelines.launch._request import CommandLine, Request, check_family_names, request_of, with_name
+from pipelines.launch._request import CommandLine, Request, check_family_names, request_of
 from pipelines.launch._resume import resumed_search
-from pipelines.settings import SearchExperiment, assign_space, check_files
+from pipelines.settings import SearchExperiment, assign_space, check_files, check_tracking
 
 
 def search_request(line: CommandLine) -> Request[SearchExperiment]:
@@ -54,7 +54,8 @@ def search_experiment(families: Sequence[str], assignments: Sequence[str], confi
     values["fixed"] = sorted({*fields, *fixed_in_one})
     experiment = SearchExperiment.load(values)
     check_files(experiment.metrics)
-    return with_name(experiment, "-".join(family.name for family in experiment.families))
+    check_tracking(experiment)
+    return experiment
 
 
 def _with_fields(built: Sequence[Family], fields: dict[str, Any]) -> list[dict[str, Any]]:

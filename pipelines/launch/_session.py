@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import signal
 import traceback
-from collections.abc import Callable
-from contextlib import AbstractContextManager, suppress
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,32 +20,56 @@ from infra.cluster import ClusterError
 from infra.stores.protocol import StoreError
 from pipelines.errors import ends_as_interrupted
 from pipelines.launch._request import Request
-from pipelines.runs import FullDiskError, RunFolder, TakenOverError, as_full_disk_error, stop_requested
+from pipelines.runs import FullDiskError, NameTakenError, RunFolder, TakenOverError, as_full_disk_error, stop_requested
 from pipelines.settings import Storage, check_capacity
 
 DONE, INPUT, INTERRUPTED, FAILED = 0, 2, 75, 1
 
 
-def begin(request: Request[Any]) -> Callable[[], None]:
-    """Writes the settings of a new or resumed run, and where those of a new one come from. Raises SettingsError.
+@contextmanager
+def begin(request: Request[Any]) -> Iterator[tuple[Request[Any], Callable[[], None]]]:
+    """Holds a run's folder for this driver, and writes the settings of a new or resumed run. Raises SettingsError.
 
-    Returns a function that undoes this if the run is refused later.
+    Gives the request, whose run has the next free name if the one that was made up for it is taken, and a function that
+    undoes what was written if the run is refused later.
     """
-    experiment, folder = request.experiment, request.folder
-    check_capacity(experiment)
-    try:
-        if request.resumed:
-            before = folder.experiment.read_bytes()
-            folder.change(experiment.to_yaml().encode())
-        else:
-            folder.create(experiment.to_yaml(), request.origin)
-    except OSError as error:
-        place, right = f"storage.path={experiment.storage.path}", "storage.path=runs"
-        if experiment.storage.remote:
-            place, right = f"the cache {folder.path.parent}", "GANFLEET_CACHE=FOLDER"
-        raise SettingsError(f"{place} cannot be written to: {error.strerror}", nearest=right) from None
-    typer.echo(f"{folder.path.name}: {folder.where}   log: {folder.log}")
-    return (lambda: folder.change(before)) if request.resumed else folder.withdraw
+    check_capacity(request.experiment)
+    with ExitStack() as driver:
+        try:
+            request, undo = _claimed(request, driver)
+        except OSError as error:
+            raise _not_writable(request, error) from None
+        typer.echo(f"{request.folder.path.name}: {request.folder.where}   log: {request.folder.log}")
+        yield request, undo
+
+
+def _claimed(request: Request[Any], driver: ExitStack) -> tuple[Request[Any], Callable[[], None]]:
+    """Holds the folder until `driver` is closed, and writes the settings."""
+    first = request.folder
+    if request.resumed:
+        driver.enter_context(first.sole_driver())
+        before = first.experiment.read_bytes()
+        first.change(request.experiment.to_yaml().encode())
+        return request, lambda: first.change(before)
+    while True:
+        folder = request.folder
+        try:
+            folder.check_free()
+            driver.enter_context(folder.sole_driver())
+            folder.create(request.experiment.to_yaml(), request.origin)
+            return request, folder.withdraw
+        except NameTakenError:
+            driver.close()
+            if not request.made_up:
+                raise
+            request = request.renamed(first.free_name())
+
+
+def _not_writable(request: Request[Any], error: OSError) -> SettingsError:
+    place, right = f"storage.path={request.experiment.storage.path}", "storage.path=runs"
+    if request.experiment.storage.remote:
+        place, right = f"the cache {request.folder.path.parent}", "GANFLEET_CACHE=FOLDER"
+    return SettingsError(f"{place} cannot be written to: {error.strerror}", nearest=right)
 
 
 def run(

@@ -4,7 +4,7 @@ Nothing here imports torch or Ray."""
 
 from pipelines.runs._data_record import DataRecord, named_classes
 from pipelines.runs._disk_full import FullDiskError, as_full_disk_error
-from pipelines.runs._folder import RunFolder
+from pipelines.runs._folder import NameTakenError, RunFolder
 from pipelines.runs._journal_segments import JournalSegments
 from pipelines.runs._lineage import Pointer, last_resumable_step, lineage, lineage_tags, pointer_file
 from pipelines.runs._lookup import find_checkpoint, find_run, names_with_file, run_folder, run_names
@@ -17,6 +17,7 @@ __all__ = [
     "FullDiskError",
     "JournalSegments",
     "Mirror",
+    "NameTakenError",
     "Pointer",
     "RunFolder",
     "RunPaths",

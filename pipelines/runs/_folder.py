@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gan_core.settings import SettingsError
-from infra.files import write_atomic
-from infra.locks import alone, lock_of
+from infra.files import write_atomic, write_new
+from infra.locks import HeldError, alone, held, is_held, lock_of
 from pipelines.runs._paths import RunPaths, step_of
 
 if TYPE_CHECKING:
@@ -23,6 +23,10 @@ if TYPE_CHECKING:
 KEPT_CHECKPOINTS = 3
 
 _LOG = logging.getLogger(__name__)
+
+
+class NameTakenError(SettingsError):
+    """The name is that of another run, or another driver plays the run."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +57,7 @@ class RunFolder(RunPaths):
         return next(name for n in range(2, len(taken) + 3) if (name := f"{self.path.name}-{n}") not in taken)
 
     def _taken_names(self) -> set[str]:
-        return {path.name for path in self.path.parent.iterdir()}
+        return {path.name for path in self.path.parent.glob("*")}
 
     # Life: create, change, withdraw
 
@@ -62,29 +66,64 @@ class RunFolder(RunPaths):
         return self.experiment.is_file()
 
     def create(self, experiment_yaml: str, origin: Mapping[str, str] | None = None) -> None:
-        """Makes the folder of a new run; `origin`: tags that say where its settings come from. Raises SettingsError if
-        the name is taken."""
-        if self.experiment.exists():
-            raise SettingsError(
-                f"name={self.path.name} exists in {self.home}",
-                nearest=f"name={self.free_name()}, or --resume {self.path.name} to go on with it",
-            )
+        """Makes the folder of a new run, which may hold the record of its job already; `origin`: tags that say where
+        its settings come from.
+
+        Of several processes that call it at once, one gets the name. Raises NameTakenError.
+        """
+        self.check_free()
         self.path.mkdir(parents=True, exist_ok=True)
+        if not write_new(self.experiment, experiment_yaml.encode()):
+            raise self._taken()
         self.data.unlink(missing_ok=True)  # of an earlier run, whose other files were deleted
-        write_atomic(self.identity, json.dumps({"id": uuid.uuid4().hex, "origin": dict(origin or {})}).encode())
-        write_atomic(self.experiment, experiment_yaml.encode())
+        self._write_identity(origin or {})
+
+    def check_free(self) -> None:
+        """Raises NameTakenError if the run has started. Writes nothing."""
+        if self.exists():
+            raise self._taken()
+
+    def _taken(self) -> NameTakenError:
+        return NameTakenError(
+            f"name={self.path.name} exists in {self.home}",
+            nearest=f"name={self.free_name()}, or --resume {self.path.name} to go on with it",
+        )
+
+    def _write_identity(self, origin: Mapping[str, str]) -> None:
+        write_atomic(self.identity, json.dumps({"id": uuid.uuid4().hex, "origin": dict(origin)}).encode())
 
     def change(self, experiment_yaml: bytes) -> None:
         """Writes the changed settings of a run that is resumed."""
         write_atomic(self.experiment, experiment_yaml)
+        if not self.identity.is_file():  # the driver that created the run was killed between the two files
+            self._write_identity({})
 
     def withdraw(self) -> None:
         """Removes a run that was refused before it started, so that the corrected command can use the name. Other files
         in the folder stay."""
-        for path in (self.experiment, self.identity, self.data, self.log, self.journal, lock_of(self.writer)):
+        locks = (lock_of(self.writer), lock_of(self.driver))
+        for path in (self.identity, self.data, self.log, self.journal, self.experiment, *locks):  # the name last
             path.unlink(missing_ok=True)
         with suppress(OSError):
             self.path.rmdir()
+
+    @contextmanager
+    def sole_driver(self) -> Iterator[None]:
+        """Holds the folder for the driver of the run, which has it for its whole life. A driver that is killed loses it
+        at once. Raises NameTakenError if another driver has it."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        try:
+            with held(self.driver):
+                yield
+        except HeldError as error:
+            raise NameTakenError(
+                f"'{self.path.name}' is being played by {error}",
+                nearest=f"wait for its end, or name={self.free_name()} for a new one",
+            ) from None
+
+    def driven(self) -> bool:
+        """Whether a driver that lives plays the run. For a run in S3 it knows the drivers of this machine only."""
+        return is_held(self.driver)
 
     @contextmanager
     def sole_writer(self, waiting: Callable[[str], None] = _LOG.warning) -> Iterator[None]:

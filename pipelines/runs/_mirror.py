@@ -97,6 +97,10 @@ class Mirror:
         """Writes a small file to the store, without a copy on this machine."""
         self.store.write(self._key(name), content)
 
+    def create(self, name: str, content: bytes) -> bool:
+        """Writes a small file that the store lacks. Returns False if the store has one."""
+        return self.store.create(self._key(name), content)
+
     def about(self, name: str) -> About | None:
         """Size, time and digest of a file in the store; None if the store has no such file."""
         try:

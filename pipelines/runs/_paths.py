@@ -29,9 +29,9 @@ class RunPaths:
     path: Path
 
     experiment = _Inside("experiment.yaml")
-    """The settings as they run."""
+    """The settings as they run. The run has started, and its name is taken, once this file exists."""
     identity = _Inside("id.json")
-    """The file with `id` and `origin`. It exists once the run has started."""
+    """The file with `id` and `origin`."""
     data = _Inside("data.json")
     """What the data were when the run or search began (`pipelines.runs._data_record.DataRecord`)."""
     log = _Inside("run.log")
@@ -44,6 +44,8 @@ class RunPaths:
     """A search's best settings, ready to train again. best.json (FID, checkpoint) and best.png lie next to it."""
     lineage = _Inside("lineage.json")
     """From which trials a trial of population-based training copied its weights, and when."""
+    driver = _Inside("driver")
+    """The file that the driver holds locked while it lives (`RunFolder.sole_driver`)."""
     writer = _Inside("writer")
     """The file that the one process that writes to this folder holds locked (`infra.locks.alone`)."""
     job = _Inside("job.json")

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from gan_core.settings import SettingsError
+from infra.files import write_atomic
 from infra.locks import alone
 from infra.stores.protocol import DamagedError, NotThereError
 from pipelines.runs._folder import KEPT_CHECKPOINTS, RunFolder
@@ -79,14 +80,14 @@ class S3RunFolder(RunFolder):
         return self.at(self.mirror.storage, f"{self.mirror.inside}/{inside}", self.ownership)
 
     def _taken_names(self) -> set[str]:
-        return set(self.mirror.store.folders())
+        return {*self.mirror.store.folders(), *super()._taken_names()}
 
     def exists(self) -> bool:
         """If the run exists, this downloads the files that commands read, and deletes a copy of another run of the same
         name."""
         with self.mirror.as_settings_error():
             identity = self.mirror.read("id.json")
-            if identity is None or self.mirror.about("experiment.yaml") is None:
+            if self.mirror.about("experiment.yaml") is None:
                 return False
             if not self.identity.is_file() or self.identity.read_bytes() != identity:
                 self._clear_copy()
@@ -95,30 +96,33 @@ class S3RunFolder(RunFolder):
 
     def create(self, experiment_yaml: str, origin: Mapping[str, str] | None = None) -> None:
         with self.mirror.as_settings_error():
-            if not self.exists():
-                self._clear_copy()
-            super().create(experiment_yaml, origin)
-            self.upload(self.identity)
-            self.upload(self.experiment)
+            self.check_free()
+            self._clear_copy()
+            self.path.mkdir(parents=True, exist_ok=True)
+            if not self.mirror.create(self.experiment.name, experiment_yaml.encode()):
+                raise self._taken()
+            write_atomic(self.experiment, experiment_yaml.encode())
+            self._write_identity(origin or {})
+            self.upload(self.identity, self.experiment)
 
     def _clear_copy(self) -> None:
         """Deletes this machine's copy of another run of the same name."""
         for path in self.path.iterdir() if self.path.is_dir() else ():
             if path.is_dir():
                 shutil.rmtree(path, ignore_errors=True)
-            elif path.name not in EARLIER_FILES:
+            elif path.name not in EARLIER_FILES and path.suffix != ".lock":
                 path.unlink()
 
     def change(self, experiment_yaml: bytes) -> None:
         super().change(experiment_yaml)
         with self.mirror.as_settings_error():
-            self.upload(self.experiment)
+            self.upload(self.experiment, self.identity)
 
     def withdraw(self) -> None:
         super().withdraw()
         with self.mirror.as_settings_error():
             journal = [*self.mirror.sizes("journal/"), DRIVER]
-            self.mirror.delete(["experiment.yaml", "id.json", "data.json", "run.log", *journal])
+            self.mirror.delete(["id.json", "data.json", "run.log", *journal, "experiment.yaml"])
 
     def _identity(self) -> dict[str, Any]:
         """A worker's machine may have no copy of the file, or one of an earlier run."""

@@ -184,7 +184,7 @@ def disturb(storage: Path, kills: int, trials: int, seed: int, *settings: str) -
     resume = ["search", "--resume", "disturbed", f"storage.path={storage}"]
     hit, outlived = 0, []
     while hit < kills:
-        begin = resume if (disturbed / "id.json").is_file() else words("disturbed", storage, trials, *settings)
+        begin = resume if (disturbed / "experiment.yaml").is_file() else words("disturbed", storage, trials, *settings)
         if hit % 4 == 3:  # while Ray starts, or before
             when = (0, draw.uniform(0, starting))
         else:  # by the journal, not by the clock: a machine may be busier or less so than before

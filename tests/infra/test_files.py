@@ -1,6 +1,11 @@
+import errno
+import os
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
+
 import pytest
 
-from infra.files import write_atomic
+from infra.files import write_atomic, write_new
 
 
 def test_new_bytes_replace_old_ones_and_nothing_else_stays(tmp_path):
@@ -30,3 +35,40 @@ def test_a_target_that_cannot_be_replaced_leaves_nothing_beside_it(tmp_path):
 def test_the_folder_must_exist(tmp_path):
     with pytest.raises(FileNotFoundError):
         write_atomic(tmp_path / "nowhere" / "file", b"x")
+
+
+def no_links(*_: object) -> None:
+    raise OSError(errno.EPERM, os.strerror(errno.EPERM))
+
+
+@pytest.mark.parametrize("link", [os.link, no_links])
+def test_of_several_that_make_a_file_one_does(tmp_path, monkeypatch, link):
+    """Also on a file system without hard links."""
+    monkeypatch.setattr("os.link", link)
+    count, path = 8, tmp_path / "experiment.yaml"
+    gate = Barrier(count)
+
+    def make(number: int) -> bool:
+        gate.wait()
+        return write_new(path, f"seed: {number}".encode())
+
+    with ThreadPoolExecutor(count) as pool:
+        made = list(pool.map(make, range(count)))
+    assert made.count(True) == 1
+    assert path.read_text() == f"seed: {made.index(True)}"
+    assert not write_new(path, b"later")
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_link_whose_answer_was_lost_was_made(tmp_path, monkeypatch):
+    """An NFS client asks again, and is told that the file exists."""
+    link = os.link
+
+    def twice(*where: object) -> None:
+        link(*where)
+        link(*where)
+
+    monkeypatch.setattr("os.link", twice)
+    assert write_new(tmp_path / "file", b"ours")
+    assert not write_new(tmp_path / "file", b"theirs")
+    assert (tmp_path / "file").read_bytes() == b"ours"

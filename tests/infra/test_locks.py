@@ -1,13 +1,27 @@
 """Locks between processes: who waits, who does not, what files stay. Two open files stand for two processes."""
 
 import os
+import signal
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
 
 import pytest
 
-from infra.locks import alone, lock_at_once, lock_of, lock_shared, lock_within, temporary, unless_shared
+from infra.locks import (
+    HeldError,
+    alone,
+    held,
+    is_held,
+    lock_at_once,
+    lock_of,
+    lock_shared,
+    lock_within,
+    temporary,
+    unless_shared,
+)
 
 
 @pytest.fixture
@@ -54,6 +68,47 @@ def test_who_waits_for_a_path_is_told_once(tmp_path):
     thread.join()
     assert waiting == [1, 2]
     assert list(tmp_path.iterdir()) == [lock_of(tmp_path / "run")]
+
+
+def test_a_lock_that_is_held_is_refused_with_its_holder(tmp_path):
+    assert not is_held(tmp_path / "driver")
+    with held(tmp_path / "driver"):
+        assert is_held(tmp_path / "driver")
+        with pytest.raises(HeldError, match=f"process {os.getpid()} on "), held(tmp_path / "driver"):
+            pass
+    assert not is_held(tmp_path / "driver")
+    with held(tmp_path / "driver"):
+        pass
+
+
+HOLDS = """
+import sys, time
+from pathlib import Path
+from infra.locks import held
+
+with held(Path(sys.argv[1])):
+    print("held", flush=True)
+    time.sleep(600)
+"""
+
+
+def test_a_process_that_is_killed_holds_nothing(tmp_path):
+    with subprocess.Popen([sys.executable, "-c", HOLDS, tmp_path / "driver"], stdout=subprocess.PIPE) as process:
+        process.stdout.readline()
+        with pytest.raises(HeldError, match=f"process {process.pid} on "), held(tmp_path / "driver"):
+            pass
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    with held(tmp_path / "driver"):
+        pass
+
+
+def test_a_lock_whose_file_was_deleted_is_had_by_one(tmp_path):
+    """The holder deletes its folder with all that is in it; who comes then makes a new one."""
+    with held(tmp_path / "driver"):
+        lock_of(tmp_path / "driver").unlink()
+        with held(tmp_path / "driver"), pytest.raises(HeldError), held(tmp_path / "driver"):
+            pass
 
 
 def test_what_is_shared_is_not_had_alone(tmp_path):

@@ -164,6 +164,22 @@ def test_a_few_bytes(place):
     assert place.store.about("a/b.json").sha256 == hashlib.sha256(b"{ }").hexdigest()
 
 
+def test_a_key_is_made_once(place):
+    assert place.store.create("runs/x/experiment.yaml", b"first")
+    assert not place.store.create("runs/x/experiment.yaml", b"second")
+    assert place.store.read("runs/x/experiment.yaml") == b"first"
+
+
+def test_a_key_whose_answer_was_lost_is_made(remote, cables):
+    """The request is sent again, and by then the key is there."""
+    cables.append(Cable(remote.server.url))
+    through = remote.through(cables[0])
+    assert through.create("warm", b"")
+    cables[0].cut_next()
+    assert through.create("key", b"ours")
+    assert not through.create("key", b"ours")
+
+
 def test_unusual_keys(place, tmp_path):
     source = written(tmp_path / "source", 1000)
     place.store.put(source, UNUSUAL)

@@ -88,6 +88,16 @@ def test_what_is_printed_is_not_remembered_and_its_name_is_told(place):
     assert snapshot(place) == before
 
 
+def test_names_made_up_for_jobs_in_one_second_differ(place, monkeypatch):
+    program(place, "sbatch", "cat >/dev/null; echo 17")
+    program(place, "squeue", "echo PENDING")
+    monkeypatch.setattr("time.strftime", lambda _: "1128-171100")
+    jobs = [sent(place, "train wgan") for _ in range(3)]
+    assert [job.name for job in jobs] == ["wgan-1128-171100", "wgan-1128-171100-2", "wgan-1128-171100-3"]
+    assert [job.id for job in jobs] == ["17"] * 3
+    assert [job.where for job in jobs] == [f"{place}/runs/{job.name}/slurm.log" for job in jobs]
+
+
 def test_the_script_asks_for_what_was_asked_for_and_bash_reads_it(place):
     words = "search wgan name=x slurm.nodes=3 slurm.cpus=8 slurm.gpus=2 slurm.time=2-12:00:00 slurm.partition=gpu"
     script = rendered(asked(words), "x-1")
@@ -305,7 +315,7 @@ def test_a_store_that_is_away_is_one_line_that_names_the_setting(place, moto_ser
 
 def sent(place: Path, words: str, to: str = "slurm") -> Job:
     submission = asked(words, to)
-    return send(submission, next_job(submission, None))
+    return send(submission, None)
 
 
 def test_a_job_is_remembered_listed_followed_and_stopped(place):

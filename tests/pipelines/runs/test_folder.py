@@ -1,11 +1,13 @@
 """Folders of runs: names, checkpoints, and how a word on the command line finds them."""
 
 import json
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
 
 import pytest
 
 from gan_core.settings import SettingsError
-from pipelines.runs._folder import RunFolder
+from pipelines.runs._folder import NameTakenError, RunFolder
 from pipelines.runs._lookup import find_checkpoint, find_run, run_names
 from pipelines.search._best import SearchResult
 from pipelines.search._outcome import Outcome
@@ -80,6 +82,63 @@ def test_a_taken_name_is_refused_with_the_next_free_one(runs):
     assert "name=hunt-3" in refusal(taken.create, "seed: 1")
 
 
+@pytest.mark.parametrize("earlier", [None, "job.json", "slurm.log"])
+def test_of_several_that_begin_at_once_one_gets_the_name(tmp_path, earlier):
+    """Whatever lies in the folder before the run starts."""
+    count, rounds = 6, 10
+    gate = Barrier(count)
+
+    def begin(number: int) -> list[bool]:
+        won = []
+        for n in range(rounds):
+            folder = RunFolder(tmp_path / f"run-{n}")
+            gate.wait()
+            try:
+                folder.create(f"seed: {number}\n", {"by": str(number)})
+                won.append(True)
+            except NameTakenError:
+                won.append(False)
+        return won
+
+    if earlier is not None:
+        for n in range(rounds):
+            (tmp_path / f"run-{n}").mkdir()
+            (tmp_path / f"run-{n}" / earlier).write_text("{}")
+    with ThreadPoolExecutor(count) as pool:
+        won = list(pool.map(begin, range(count)))
+    for n in range(rounds):
+        (winner,) = (number for number in range(count) if won[number][n])
+        folder = RunFolder(tmp_path / f"run-{n}")
+        assert folder.experiment.read_text() == f"seed: {winner}\n"
+        assert folder.origin == {"by": str(winner)}
+        assert {path.name for path in folder.path.iterdir()} - {earlier} == {"experiment.yaml", "id.json"}
+
+
+def test_a_run_whose_driver_was_killed_while_it_began_is_resumed(tmp_path, monkeypatch):
+    folder = RunFolder(tmp_path / "run")
+    monkeypatch.setattr(RunFolder, "_write_identity", lambda *_: None)
+    folder.create("seed: 1\n")
+    monkeypatch.undo()
+    with pytest.raises(NameTakenError, match="--resume run"):
+        folder.create("seed: 2\n")
+    assert find_run("run", Storage(path=tmp_path)) == folder
+    folder.change(b"seed: 1\n")
+    assert folder.id
+    assert folder.origin == {}
+
+
+def test_a_run_has_one_driver(runs):
+    folder = RunFolder(runs / "hunt")
+    assert not folder.driven()
+    with folder.sole_driver():
+        assert folder.driven()
+        with pytest.raises(NameTakenError, match=r"'hunt' is being played by process \d+ on ") as refused:
+            folder.sole_driver().__enter__()
+        assert "\n" not in str(refused.value)
+    assert not folder.driven()
+    assert not RunFolder(runs / "nobody").driven()
+
+
 def test_each_run_has_an_identity_of_its_own_that_stays(runs):
     folders = [RunFolder(runs / name) for name in run_names(Storage(path=runs))]
     assert len({folder.id for folder in folders}) == 3
@@ -89,9 +148,10 @@ def test_each_run_has_an_identity_of_its_own_that_stays(runs):
 def test_a_run_that_was_looked_at_and_is_taken_back_leaves_nothing(runs):
     """By the driver, which makes sure first that no other process plays it."""
     folder = RunFolder(runs / "ring-gan")
-    with folder.sole_writer():
-        pass
-    folder.withdraw()
+    with folder.sole_driver():
+        with folder.sole_writer():
+            pass
+        folder.withdraw()
     assert not folder.path.exists()
 
 

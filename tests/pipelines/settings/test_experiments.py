@@ -6,8 +6,8 @@ import pytest
 
 from gan_core.family import build_family, family_class
 from gan_core.settings import SettingsError
-from pipelines.launch._request import train_experiment
-from pipelines.launch._search_request import search_experiment
+from pipelines.launch._request import CommandLine, train_experiment, train_request
+from pipelines.launch._search_request import search_experiment, search_request
 from pipelines.settings._experiments import SearchExperiment, TrainExperiment
 
 
@@ -24,7 +24,7 @@ def refusal(make, *args) -> str:
 
 
 def test_a_family_alone_is_the_papers_game_with_a_name_made_up():
-    experiment = train_experiment(["dcgan"], [])
+    experiment = train_request(CommandLine(["dcgan"], [])).experiment
     assert experiment.family == family_class("dcgan")()
     assert experiment.name.startswith("dcgan-")
     assert (experiment.budget.rounds, experiment.data.batch_size, experiment.compute.workers) == (1000, 64, 1)
@@ -157,7 +157,7 @@ def test_a_search_of_two_families_with_what_is_fixed():
     assert set(experiment.fixed) == {"latent", "clip"}
     assert (experiment.search.trials, experiment.seed) == (5, 9)
     assert (experiment.search.sampler, experiment.search.scheduler) == ("tpe", "asha")
-    assert search_experiment(["wgan", "gan"], []).name.startswith("wgan-gan-")
+    assert search_request(CommandLine(["wgan", "gan"], [])).experiment.name.startswith("wgan-gan-")
     assert search_experiment(["wgan"], []).fixed == ()
 
 
