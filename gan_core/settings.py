@@ -7,8 +7,11 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable, Mapping
-from typing import Any, Self, get_args
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
+from pathlib import Path
+from types import NoneType, UnionType
+from typing import Annotated, Any, Literal, Self, Union, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -44,14 +47,14 @@ class Settings(BaseModel):
     def load(cls, values: Mapping[str, Any], prefix: str = "") -> Self:
         """Builds and checks the tree. Raises SettingsError that names each wrong setting, with `prefix` before it."""
         try:
-            return cls.model_validate(values)
+            return cls.model_validate(_by_field(cls, values))
         except ValidationError as error:
             raise SettingsError("; ".join(str(_explain(item, cls, prefix)) for item in error.errors())) from None
 
     @classmethod
     def from_yaml(cls, text: str) -> Self:
         """Reads what `to_yaml` or a person wrote. Raises SettingsError."""
-        return cls.load(parse_yaml(text))
+        return cls.load(parse_settings(text))
 
     def to_yaml(self) -> str:
         """The whole tree, defaults included."""
@@ -66,10 +69,45 @@ class Settings(BaseModel):
         return self.model_dump(exclude_unset=True)
 
 
+class Written(str):
+    """A word as the user wrote it. Its field decides whether it is text: a run may have the name 1e3."""
+
+    meaning: Callable[[], Any]
+    """What the word means where it is not text."""
+
+    def __new__(cls, text: str, meaning: Callable[[], Any]) -> Self:
+        """A word with its meaning."""
+        word = super().__new__(cls, text)
+        word.meaning = meaning
+        return word
+
+
+class _WrittenLoader(yaml.SafeLoader):
+    """YAML whose unquoted numbers, truths and dates are `Written`."""
+
+
+def _written_scalar(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> Any:
+    value = yaml.SafeLoader.yaml_constructors[node.tag](loader, node)
+    return value if node.style else Written(node.value, lambda: value)
+
+
+for _kind in ("int", "float", "bool", "timestamp"):
+    _WrittenLoader.add_constructor(f"tag:yaml.org,2002:{_kind}", _written_scalar)
+
+
+def parse_settings(text: str) -> dict[str, Any]:
+    """As `parse_yaml`, for `Settings.load`: what looks like a number, a truth or a date is `Written`."""
+    return _mapping(text, _WrittenLoader)
+
+
 def parse_yaml(text: str) -> dict[str, Any]:
     """The mapping that a YAML text holds. Raises SettingsError, with the line, for anything else."""
+    return _mapping(text, yaml.SafeLoader)
+
+
+def _mapping(text: str, loader: type[yaml.SafeLoader]) -> dict[str, Any]:
     try:
-        values = yaml.safe_load(text) or {}
+        values = yaml.load(text, loader) or {}
     except yaml.YAMLError as error:
         raise SettingsError(f"not YAML: {' '.join(str(error).split())}") from None
     if not isinstance(values, dict):
@@ -95,7 +133,7 @@ def assign(values: dict[str, Any], assignments: Iterable[str], known: Iterable[s
         node = values
         for part in filter(None, parent.split(".")):
             node[part] = node = _node(node.get(part))
-        node[leaf] = _scalar(text)
+        node[leaf] = Written(text, partial(_scalar, text))
     return values
 
 
@@ -116,6 +154,47 @@ def paths(node: BaseModel | type[BaseModel], prefix: str = "") -> list[str]:
         else:
             found.append(prefix + name)
     return found
+
+
+def _by_field(model: type[BaseModel], values: Any) -> Any:
+    """The values of a tree, each `Written` one as its field takes it. Those of unknown fields are left."""
+    if not isinstance(values, Mapping):
+        return values
+    fields = {field.alias or name: field for name, field in model.model_fields.items()}
+    return {str(key): _of_field(fields[key], value) if key in fields else value for key, value in values.items()}
+
+
+def _of_field(field: FieldInfo, value: Any) -> Any:
+    kinds = _kinds(field.annotation)
+    if isinstance(value, Written) and (str in kinds or Path in kinds):
+        return None if value == "null" and NoneType in kinds else str(value)
+    nodes = [kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel)]
+    if not nodes or isinstance(value, Written):
+        value = _meaning(value)
+    return _by_field(nodes[0], value) if nodes else value
+
+
+def _kinds(annotation: Any) -> set[Any]:
+    """The types that an annotation names, `str` for a choice of words, and the items' types of a tuple of trees."""
+    origin, given = get_origin(annotation), get_args(annotation)
+    if origin is Literal:
+        return {type(choice) for choice in given}
+    if origin is Annotated:
+        return _kinds(given[0])
+    if origin in (Union, UnionType):
+        return set().union(*map(_kinds, given))
+    if origin is tuple:
+        return {kind for one in given for kind in _kinds(one) if isinstance(kind, type) and issubclass(kind, BaseModel)}
+    return {annotation}
+
+
+def _meaning(value: Any) -> Any:
+    """A value outside of text fields, without `Written` words."""
+    if isinstance(value, Written):
+        return value.meaning()
+    if isinstance(value, Mapping):
+        return {str(key): _meaning(one) for key, one in value.items()}
+    return [_meaning(one) for one in value] if isinstance(value, list) else value
 
 
 def _scalar(text: str) -> Any:

@@ -15,6 +15,8 @@ import yaml
 from infra.jobs.batch import RAY_STATES, BatchError, State, find_program, run_program
 
 TEMPLATE = Path(__file__).parents[1] / "deploy" / "rayjob.yaml"
+_NO_TEXT_IN_GO = r"[yYnN]|[-+]?[\d.]+[eE][-+]?\d+|0o[0-7]+"
+"""What Kubernetes reads as a truth or a number where Python reads text."""
 _HINT = "install kubectl, or leave out --apply to see the RayJob"
 
 
@@ -107,7 +109,8 @@ class _Dumper(yaml.SafeDumper):
 
 
 def _text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
-    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style="|" if "\n" in text else None)
+    style = "|" if "\n" in text else "'" if re.fullmatch(_NO_TEXT_IN_GO, text) else None
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
 
 
 _Dumper.add_representer(str, _text)

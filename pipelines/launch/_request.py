@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Generic, TypeVar
 
 from gan_core.family import build_family, family_names
-from gan_core.settings import SettingsError, assign, nearest, parse_yaml, paths, unknown
+from gan_core.settings import SettingsError, assign, nearest, parse_settings, paths, unknown
 from pipelines.launch._from_search import best_settings
 from pipelines.launch._resume import resumed_train
 from pipelines.runs import RunFolder, run_folder
@@ -98,7 +98,7 @@ def _new_request(experiment: Requested, origin: dict[str, str]) -> Request[Reque
 
 def train_experiment(families: Sequence[str], assignments: Sequence[str], config: str = "") -> TrainExperiment:
     """The training run that a command line asks for; `config` is the text of its YAML file. Raises SettingsError."""
-    values = parse_yaml(config)
+    values = parse_settings(config)
     check_family_names(families, lambda known: train_experiment(known, assignments, config))
     if len(families) > 1:
         raise SettingsError(f"train plays one family, not {len(families)}", nearest=f"train {families[0]}")

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from gan_core.family import Family, build_family
-from gan_core.settings import SettingsError, assign, parse_yaml, paths
+from gan_core.settings import SettingsError, assign, parse_settings, paths
 from pipelines.launch._request import CommandLine, Request, check_family_names, request_of
 from pipelines.launch._resume import resumed_search
 from pipelines.settings import SearchExperiment, assign_space, check_files, check_tracking
@@ -27,7 +27,7 @@ def search_experiment(families: Sequence[str], assignments: Sequence[str], confi
 
     `config` is the text of its YAML file.
     """
-    values = parse_yaml(config)
+    values = parse_settings(config)
     check_family_names(families, lambda known: search_experiment(known, assignments, config))
     given = values.pop("family", None) or {}
     if not isinstance(given, dict):

@@ -96,6 +96,14 @@ def test_scientific_notation_is_a_number_everywhere(text):
     assert Experiment.load({"family": {"name": "wgan_gp", "lr": text}}).family.lr == 1e-4
 
 
+@pytest.mark.parametrize("text", ["1e-3", "on", "2026-11-28"])
+def test_what_a_mistake_looked_like_is_told_as_it_was_typed(text):
+    message = refusal(experiment("wgan").override, f"family.net={text}")
+    assert message.startswith(f"unknown family.net '{text}'; nearest: ")
+    message = refusal(Experiment.from_yaml, f"{{family: wgan, data: {{name: {text}}}}}")
+    assert message.startswith(f"unknown data.name '{text}'; nearest: ")
+
+
 def test_a_family_in_yaml_may_be_its_name_alone():
     assert Experiment.from_yaml("family: wgan") == experiment("wgan")
 
@@ -197,7 +205,7 @@ def test_a_mistake_is_told_in_one_line_with_the_nearest_right_setting(family, as
         ("family: {name: wgan, lr: fast}", ["family.lr='fast'", "nearest: family.lr=5e-05"]),
         ("family: wgan\nseed: 1.5", ["seed=1.5", "whole number", "nearest: seed=0"]),
         ("family: wgan\nseed: [1]", ["seed=[1]", "whole number", "nearest: seed=0"]),
-        ("family: wgan\ndata: {name: on}", ["data.name=True", "string"]),
+        ("family: wgan\ndata: {name: on}", ["unknown data.name 'on'"]),
         ("family: wgan\ndata: digits", ["data='digits'"]),
         ("family: wgan\nseed: -1\ndata: {image_size: 9}", ["seed=-1", "data.image_size=9", "nearest: seed=0"]),
         (

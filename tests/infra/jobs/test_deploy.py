@@ -56,6 +56,13 @@ def test_a_rendered_job_is_what_kuberay_takes(crds, pods):
     assert mistakes(rendered(pods)) == []
 
 
+@pytest.mark.parametrize("name", ["7e10", "1E-3", "y", "N", "0o17", "0x10", "2026-11-28", "off", "1_000", "null"])
+def test_a_name_is_text_to_kubernetes_whatever_it_looks_like(name):
+    """Kubernetes reads YAML 1.2's numbers and YAML 1.1's truths, Python's YAML only the latter."""
+    text = to_yaml({"metadata": {"annotations": {"ganfleet/name": name}}})
+    assert text.splitlines()[-1] == f"    ganfleet/name: '{name}'"
+
+
 POD = "spec/rayClusterSpec/workerGroupSpecs/0/template/spec/containers/0"
 TYPOS = {
     "spec/entryPoint": "ganfleet",

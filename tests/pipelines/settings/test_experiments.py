@@ -58,6 +58,55 @@ def test_where_the_curves_are_is_where_it_is_tracked(words, shown):
     assert train_experiment(["wgan_gp"], words).curves == shown
 
 
+LOOKS_LIKE_MORE = ["3e2", "0x1F", "2_024", "off", "2026-01-31", "1.50", "010"]
+"""Words that YAML, or Python, takes for a number, a truth or a date."""
+
+
+@pytest.mark.parametrize("word", LOOKS_LIKE_MORE)
+def test_a_text_is_what_was_typed_whatever_it_looks_like(word):
+    typed = train_experiment(
+        ["wgan"], [f"name={word}", f"storage.path={word}", "data.name=folder", f"data.path={word}"]
+    )
+    config = f"{{family: wgan, name: {word}, storage: {{path: {word}}}, data: {{name: folder, path: {word}}}}}"
+    read = train_experiment([], [], config)
+    assert (typed.name, typed.storage.path, typed.data.path) == (word, Path(word), Path.cwd() / word)
+    assert read == typed
+    assert train_experiment([], [], typed.to_yaml()) == typed
+
+
+@pytest.mark.parametrize("word", ["[a] b", "{x}", "{", "null", "3e2"])
+def test_a_folder_may_have_any_name(word):
+    experiment = train_experiment(["wgan"], [f"storage.path={word}", "data.name=folder", f"data.path=./{word}"])
+    assert experiment.storage.path == Path(word)
+    assert experiment.data.path == Path.cwd() / word
+
+
+def test_the_home_folder_is_a_path(monkeypatch):
+    monkeypatch.setenv("HOME", "/somebody")
+    words = ["data.name=folder", "data.path=~", "metrics.weights=null", "tracking.uri=null", "name=null"]
+    experiment = train_experiment(["wgan"], words)
+    assert experiment.data.path == Path("/somebody")
+    assert (experiment.metrics.weights, experiment.tracking.uri, experiment.name) == (None, None, None)
+
+
+@pytest.mark.parametrize(
+    ("words", "config"),
+    [
+        (["budget.images=2e5", "data.download=on", "seed=2_000", "search.max_concurrent=~"], ""),
+        ([], "{budget: {images: 200_000}, data: {download: on}, seed: 0x7d0, search: {max_concurrent: ~}}"),
+    ],
+)
+def test_numbers_truths_and_lists_are_read_as_before(words, config):
+    points = "[{lr: 0.5e-3, n_critic: 0x2}, {lr: 1.e-3}]"
+    words = [*words, "data.name=mnist", f"search.points={points}"]
+    experiment = search_experiment(["wgan"], words, config)
+    assert (experiment.budget.images, experiment.data.download, experiment.seed) == (200_000, True, 2000)
+    assert experiment.search.max_concurrent is None
+    assert [point["n_critic"] for point in experiment.search.points if "n_critic" in point] == [2]
+    same = search_experiment(["wgan"], ["data.name=mnist", *words[:-1]], f"search: {{points: {points}}}")
+    assert same.search.points == experiment.search.points
+
+
 @pytest.mark.parametrize("path", ["S3://bkt/runs", "S3:/bkt/runs", "s3:bkt/runs", "GS://bkt/runs", "s3+x://bkt/runs"])
 def test_what_has_a_scheme_is_no_folder(path):
     line = refusal(train_experiment, ["wgan_gp"], [f"storage.path={path}"])
