@@ -22,6 +22,8 @@ from rich.progress import (
     TransferSpeedColumn,
 )
 
+from infra.passwords import masked
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -58,8 +60,8 @@ def quiet(log: Path) -> Iterator[Console]:
 
 
 def say(console: Console, line: str) -> None:
-    """Prints a line unchanged: Rich colours no numbers in it and breaks no paths."""
-    console.print(line, highlight=False, markup=False, soft_wrap=True)
+    """Prints a line unchanged, except for passwords: Rich colours no numbers in it and breaks no paths."""
+    console.print(masked(line), highlight=False, markup=False, soft_wrap=True)
 
 
 def number(value: float | None) -> str:

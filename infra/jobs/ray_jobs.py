@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any, TypeVar
 
 from infra.jobs.batch import POLL_SECONDS, RAY_STATES, BatchError, State
+from infra.passwords import bare, masked, remember
 
 ADDRESSES = ("RAY_API_SERVER_ADDRESS", "RAY_DASHBOARD_ADDRESS", "RAY_ADDRESS")
 """Environment variables that may hold the address, in the order of preference."""
@@ -26,12 +27,19 @@ _Answer = TypeVar("_Answer")
 
 
 def address_from(given: str | None) -> str | None:
-    """The given address, otherwise the environment's; None if there is none."""
-    return given or next((found for name in ADDRESSES if (found := os.environ.get(name))), None)
+    """The given address, otherwise the environment's; None if there is none. Its password stays in the environment."""
+    if given:
+        os.environ[ADDRESSES[0]] = given
+    found = next((found for name in ADDRESSES if (found := os.environ.get(name))), None)
+    if found is None:
+        return None
+    remember(found)
+    return bare(found)
 
 
 class RayJobs:
-    """The cluster at an address: http://HOST:8265, or HOST:6379 within its network."""
+    """The cluster at an address: http://HOST:8265, or HOST:6379 within its network. The address has no password: one
+    that a proxy wants is taken from the environment's address."""
 
     def __init__(self, address: str) -> None:
         self.address = address
@@ -89,12 +97,19 @@ class RayJobs:
             raise BatchError(_line(error, self.address)) from None
 
     def _connected(self) -> Any:
+        address = _with_credentials(self.address)
         # Ray prefers this variable to the address in a call.
-        os.environ["RAY_API_SERVER_ADDRESS"] = self.address
+        os.environ["RAY_API_SERVER_ADDRESS"] = address
         from ray.job_submission import JobSubmissionClient
 
         logging.getLogger("ray.dashboard.modules.job.sdk").setLevel(logging.WARNING)
-        return JobSubmissionClient(self.address)
+        return JobSubmissionClient(address)
+
+
+def _with_credentials(address: str) -> str:
+    """The address with the user and password that the environment's address of the same cluster has."""
+    known = (os.environ.get(name, "") for name in ADDRESSES)
+    return next((given for given in known if bare(given) == address), address)
 
 
 async def _next(pieces: AsyncIterator[str]) -> str | None:
@@ -102,7 +117,7 @@ async def _next(pieces: AsyncIterator[str]) -> str | None:
 
 
 def _line(error: Exception, address: str) -> str:
-    message = " ".join(str(error).split())
+    message = masked(" ".join(str(error).split()))
     if "Authentication" in message or "Unauthorized" in message or "Forbidden" in message:
         return (
             f"the Ray cluster at {address} refuses the token: {message[:200]};"

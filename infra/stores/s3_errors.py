@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from botocore import exceptions as boto
 from s3transfer import exceptions as transfer
 
+from infra.passwords import masked
 from infra.stores.protocol import NoPlaceError, NotThereError, RefusedError, StoreError, UnreachableError
 
 BROKEN_OFF = (boto.HTTPClientError, boto.ConnectionError, boto.IncompleteReadError)
@@ -35,7 +36,7 @@ def as_store_error(where: str, endpoint: str) -> Iterator[None]:
         raise RefusedError(f"{where}: {_line(error)}") from None
     except (*BROKEN_OFF, transfer.RetriesExceededError) as error:
         last = error.last_exception if isinstance(error, transfer.RetriesExceededError) else error
-        raise UnreachableError(f"{where}: no answer from {endpoint}: {_line(last)}") from None
+        raise UnreachableError(f"{where}: no answer from {masked(endpoint)}: {_line(last)}") from None
     except transfer.S3DownloadFailedError:  # a later part has another ETag than the first
         raise replaced(where) from None
     except (boto.BotoCoreError, transfer.S3ValidationError) as error:
@@ -70,4 +71,4 @@ def _of_answer(error: boto.ClientError, where: str) -> StoreError:
 
 
 def _line(error: Exception) -> str:
-    return " ".join(str(error).split())[:300]
+    return masked(" ".join(str(error).split()))[:300]

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from gan_core.settings import SettingsError, unknown
+from infra.passwords import masked
 from pipelines.jobs import checked, follow, job_table, next_job, rendered, send, stop
 from pipelines.launch import CommandLine
 from pipelines.settings import CommonSettings, restricted_settings, split_words
@@ -73,7 +74,7 @@ def jobs(
         right = "jobs list" if action == "list" else f"jobs {action} NAME"
         raise SettingsError(f"jobs {action} takes {'no' if action == 'list' else 'one'} name", nearest=right)
     if action == "list":
-        typer.echo("\n".join(job_table(storage)))
+        typer.echo(masked("\n".join(job_table(storage))))
     elif action == "logs":
         for piece in follow(names[0], storage):
             sys.stdout.write(piece)
@@ -96,7 +97,7 @@ def doctor(
 
     wrong = 0
     for finding in examine(settings):
-        typer.echo(str(finding))
+        typer.echo(masked(str(finding)))
         wrong += not finding.ok
     if wrong:
         raise SystemExit(1)

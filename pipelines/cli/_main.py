@@ -19,6 +19,7 @@ from rich.console import Console
 
 from gan_core.settings import SettingsError
 from infra.files import write_atomic
+from infra.passwords import masked, remember
 from pipelines.cli import _data as data_cli
 from pipelines.cli import _jobs as commands
 from pipelines.cli._outputs import exported
@@ -36,6 +37,7 @@ from pipelines.settings import (
     preset_names,
     restricted_settings,
     split_words,
+    word_without_credentials,
 )
 
 app = typer.Typer(
@@ -242,20 +244,31 @@ def ui(
 commands.register(app)
 
 
+def _hide_passwords() -> None:
+    """Starts the command again without the passwords in its words, which go to the environment: `ps` shows the words of
+    a process, and Ray keeps those of each driver."""
+    words = [word_without_credentials(word) for word in sys.orig_argv]
+    if words != sys.orig_argv:
+        os.execv(sys.executable, [sys.executable, *words[1:]])
+
+
 def main() -> None:
     """The console script."""
     if len(sys.argv) == 1:
         sys.argv.append("--help")
+    for word in sys.argv:
+        remember(word)
     try:
+        _hide_passwords()
         app(standalone_mode=False)
     except SettingsError as error:
-        typer.echo(f"error: {error}", err=True)
+        typer.echo(masked(f"error: {error}"), err=True)
         raise SystemExit(INTERRUPTED if ends_as_interrupted(error) else INPUT) from None
     except typer.TyperException as error:
-        typer.echo(f"error: {usage_error(error)}", err=True)
+        typer.echo(masked(f"error: {usage_error(error)}"), err=True)
         raise SystemExit(INPUT) from None
     except (KeyboardInterrupt, typer.Abort):
         raise SystemExit(INTERRUPTED) from None
     except (OSError, ValueError) as error:
-        typer.echo(f"error: {' '.join(str(error).split())}", err=True)
+        typer.echo(masked(f"error: {' '.join(str(error).split())}"), err=True)
         raise SystemExit(FAILED) from None

@@ -6,6 +6,7 @@ import shlex
 from typing import Any
 
 from gan_core.settings import SettingsError, parse_yaml
+from infra.passwords import bare
 from pipelines.errors import IN_JOB
 from pipelines.launch import SEARCH_MAY_CHANGE, TRAIN_MAY_CHANGE, CommandLine, Request, resumed_search, resumed_train
 from pipelines.runs import RunFolder
@@ -119,12 +120,12 @@ def _is_given(line: CommandLine, section: str, name: str) -> bool:
 
 def _settings(line: CommandLine) -> tuple[str, str]:
     """Lines that write the config file, and the option that names it. A preset is passed by name. A file is passed as
-    text, because it may have changed when the job starts."""
+    text, because it may have changed when the job starts, and without the passwords in its addresses."""
     if line.config is None:
         return "", ""
     if str(line.config) in preset_names() and not line.config.is_file():
         return "", f" --config {line.config}"
-    text, mark = read_config(line.config).rstrip("\n"), "SETTINGS"
+    text, mark = bare(read_config(line.config)).rstrip("\n"), "SETTINGS"
     while mark in text:
         mark += "_"
     return f"settings=$(mktemp)\ncat >\"$settings\" <<'{mark}'\n{text}\n{mark}\n", ' --config "$settings"'

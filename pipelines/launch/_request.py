@@ -21,6 +21,7 @@ from pipelines.settings import (
     expand_shorthands,
     read_config,
     split_words,
+    word_without_credentials,
 )
 
 Requested = TypeVar("Requested", TrainExperiment, SearchExperiment)
@@ -40,9 +41,10 @@ class CommandLine:
     def of(
         words: Sequence[str] | None, config: Path | None, resume: str | None, from_search: str | None = None
     ) -> CommandLine:
-        """Sorts the words: those with `=` are settings, the others are families."""
+        """Sorts the words: those with `=` are settings, the others are families. Passwords go to the environment."""
         families, assignments = split_words(words)
-        return CommandLine(families, expand_shorthands(assignments), config, resume, from_search)
+        assignments = [word_without_credentials(word) for word in expand_shorthands(assignments)]
+        return CommandLine(families, assignments, config, resume, from_search)
 
 
 @dataclass(frozen=True)

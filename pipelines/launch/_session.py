@@ -6,6 +6,7 @@ Exit codes: 0 done; 2 the user's input; 75 interrupted, can be resumed; 1 anythi
 from __future__ import annotations
 
 import signal
+import sys
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
@@ -17,6 +18,7 @@ from rich.console import Console
 
 from gan_core.settings import SettingsError
 from infra.cluster import ClusterError
+from infra.passwords import masked
 from infra.stores.protocol import StoreError
 from pipelines.errors import ends_as_interrupted
 from pipelines.launch._request import Request
@@ -120,7 +122,7 @@ def run(
     if code == DONE:
         return
     if failure:
-        typer.echo(f"error: {failure}" + (f"   (log: {folder.log})" if code != INPUT else ""), err=True)
+        typer.echo(masked(f"error: {failure}") + (f"   (log: {folder.log})" if code != INPUT else ""), err=True)
     if code == INTERRUPTED:
         resume = f"ganfleet {verb} --resume {folder.path.name}{storage.command_suffix}"
         typer.echo(f"interrupted; to go on: {resume}", err=True)
@@ -130,7 +132,7 @@ def run(
 def _log_it() -> None:
     """Writes the traceback to the log, unless the log's disk is full."""
     with suppress(OSError):
-        traceback.print_exc()
+        sys.stderr.write(masked(traceback.format_exc()))
 
 
 def handle_signals() -> None:

@@ -10,6 +10,7 @@ from pipelines.settings._capacity import (
     trial_resources,
     worker_resources,
 )
+from pipelines.settings._credentials import word_without_credentials
 from pipelines.settings._experiments import (
     CommonSettings,
     EvaluateSettings,
@@ -44,5 +45,6 @@ __all__ = [
     "restricted_settings",
     "split_words",
     "trial_resources",
+    "word_without_credentials",
     "worker_resources",
 ]

@@ -11,8 +11,8 @@ from pydantic import BeforeValidator, SerializeAsAny, field_validator, model_val
 from gan_core.experiment import Budget, Data, Experiment, Metrics, Seed, check_family_fits
 from gan_core.family import Family, build_family
 from gan_core.settings import Settings, SettingsError, nearest
-from infra.passwords import masked
 from pipelines.settings._compute import Compute, check_equal_batches
+from pipelines.settings._credentials import check_no_secrets
 from pipelines.settings._search import Search, SearchSpace, built_points, check_corners, check_trials, searched_fields
 from pipelines.settings._storage import Storage, Tracking
 from tune_spaces.domains import SearchedFields
@@ -37,6 +37,11 @@ class CommonSettings(Settings):
             raise SettingsError(f"name='{name}' is no folder name", nearest=f"name={right}")
         return name
 
+    @model_validator(mode="after")
+    def _no_secrets(self) -> CommonSettings:
+        check_no_secrets(self.model_dump(mode="json"))
+        return self
+
     @property
     def folder(self) -> Path:
         """The absolute folder of this run or search."""
@@ -54,7 +59,7 @@ class CommonSettings(Settings):
     def curves(self) -> str:
         """The address of MLflow's pages of this run, or the command that opens them."""
         if self.tracking.server:
-            return masked(self.tracking_uri)
+            return self.tracking_uri
         tracked = self.storage.command_suffix if self.tracking.uri is None else f" tracking.uri={self.tracking_uri}"
         return f"ganfleet ui{tracked}"
 

@@ -12,7 +12,8 @@ from pydantic import Field, field_validator
 
 from gan_core.caches import cache_folder
 from gan_core.settings import Settings, SettingsError
-from infra.passwords import masked
+from infra.passwords import bare, masked, remember
+from pipelines.settings._credentials import without_credentials
 
 
 class Tracking(Settings):
@@ -25,10 +26,15 @@ class Tracking(Settings):
     @field_validator("uri")
     @classmethod
     def _can_be_shared(cls, uri: str | None) -> str | None:
-        if uri is None or re.fullmatch(r"https?://[^/\s]+(/\S*)?|sqlite:////[^?]+", uri):
+        if uri is None:
+            return None
+        if re.match(r"https?://\S+$", uri):
+            uri = without_credentials("tracking.uri", uri)
+        if re.fullmatch(r"https?://[^/\s?#@]+(/[^\s?#]*)?|sqlite:////[^?]+", uri):
             return uri
+        remember(f"tracking.uri={uri}")
         why, right = _sharable(uri)
-        raise SettingsError(masked(f"tracking.uri={uri} {why}"), nearest=masked(f"tracking.uri={right}"))
+        raise SettingsError(f"tracking.uri={_shown(uri)} {why}", nearest=f"tracking.uri={right}")
 
     @property
     def server(self) -> bool:
@@ -39,7 +45,10 @@ class Tracking(Settings):
 def _sharable(uri: str) -> tuple[str, str]:
     """Why workers cannot track there, and the nearest URI where all of them can."""
     server, file = "http://HOST:PORT", "sqlite:////FOLDER/mlflow.db"
-    scheme, _, rest = uri.rpartition(":/")
+    if re.match(r"https?://[^\s/?#]+\S*[?#]", uri):
+        right = f"{re.split('[?#]', uri)[0]}, with a token in MLFLOW_TRACKING_TOKEN"
+        return "has a query, which MLflow's client cannot send", right
+    scheme, _, rest = bare(uri).rpartition(":/")
     if scheme.lower() in ("http", "https") or re.fullmatch(r"[\w.-]+:\d+(/\S*)?", uri):
         host = rest.lstrip("/") if re.fullmatch(r"/*[^/\s]\S*", rest) else "HOST:PORT"
         return "is no address", f"{scheme.lower() or 'http'}://{host}"
@@ -51,6 +60,12 @@ def _sharable(uri: str) -> tuple[str, str]:
     if re.match(r"(postgresql|mysql|mssql)\b", uri):
         return "has no folder for the runs' files", f"{server} of an MLflow server before it, or tracking.uri={file}"
     return "is no store that all workers share", f"{server}, or tracking.uri={file}"
+
+
+def _shown(uri: str) -> str:
+    """The URI without what may be a secret, also where it is no proper address."""
+    without_user = re.sub(r"^(\w[\w+.-]*:/{1,3})?.*@", r"\1***@", uri, flags=re.DOTALL)
+    return masked(re.sub(r"^(https?:[^?#]*)[?#].*", r"\1?***", without_user))
 
 
 class Storage(Settings):
@@ -76,6 +91,7 @@ class Storage(Settings):
     @field_validator("endpoint_url")
     @classmethod
     def _an_address(cls, url: str | None) -> str | None:
+        url = None if url is None else without_credentials("storage.endpoint_url", url)
         if url is not None and not re.fullmatch(r"https?://[^/\s]+(/\S*)?", url):
             right = f"http://{url.rpartition('://')[2]}"
             raise SettingsError(f"storage.endpoint_url={url} is no address", nearest=f"storage.endpoint_url={right}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,14 @@ from pipelines.settings import TrainExperiment
 if TYPE_CHECKING:
     from infra.mlflow.follower import Follower
     from infra.mlflow.tracker import MlflowTracker
+
+
+_CREDENTIALS = ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN")
+
+
+def tracking_credentials() -> dict[str, str]:
+    """MLflow's credentials in this process's environment."""
+    return {name: os.environ[name] for name in _CREDENTIALS if name in os.environ}
 
 
 @dataclass(frozen=True)
@@ -24,11 +33,15 @@ class TrackingTarget:
     name: str
     parent: str | None = None
     tags: dict[str, str] = field(default_factory=dict)
+    credentials: dict[str, str] = field(default_factory=tracking_credentials, repr=False, compare=False)
+    """The driver's. A worker on another machine has another environment."""
 
     def open(self, experiment: TrainExperiment) -> MlflowTracker:
         """Finds or makes the run. The experiment's settings are its params."""
         from infra.mlflow.tracker import MlflowTracker, opened_run
 
+        if not tracking_credentials():
+            os.environ.update(self.credentials)
         run = opened_run(
             self.uri,
             self.experiment_id,

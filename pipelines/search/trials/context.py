@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from pipelines.runs import RunFolder, lineage_tags
 from pipelines.settings import SearchExperiment, WorkerResources
-from pipelines.tracking.target import TrackingTarget
+from pipelines.tracking.target import TrackingTarget, tracking_credentials
 
 
 @dataclass(frozen=True)
@@ -24,6 +24,8 @@ class SearchContext:
     """The id of the search's own run in MLflow."""
     tags: dict[str, str]
     resources: WorkerResources
+    credentials: dict[str, str] = field(default_factory=tracking_credentials, repr=False, kw_only=True)
+    """Of the tracking store."""
 
     def target(self, trial_id: str) -> TrackingTarget:
         """A trial's run in MLflow."""
@@ -41,6 +43,7 @@ class SearchContext:
             name=f"{name}/{path}",
             parent=self.parent,
             tags={**self.tags, "ganfleet.search": name, **own},
+            credentials=self.credentials,
         )
 
     def constants(self, settings: dict[str, Any]) -> dict[str, float]:
