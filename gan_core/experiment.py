@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, SerializeAsAny, field_validator, model_validator
 
+from gan_core.caches import expanded
 from gan_core.family import Family, build_family
 from gan_core.settings import Settings, SettingsError, unknown
 
@@ -65,7 +66,7 @@ class Data(Settings):
     def _absolute(cls, path: Any) -> Any:
         if isinstance(path, str) and path.startswith("s3://"):
             return path
-        return Path(path).expanduser().absolute() if isinstance(path, str | Path) else path
+        return expanded(path).absolute() if isinstance(path, str | Path) else path
 
     @model_validator(mode="after")
     def _all_apply(self) -> Data:
@@ -151,7 +152,7 @@ class Metrics(Settings):
     @field_validator("weights", "statistics")
     @classmethod
     def _absolute(cls, file: Path | None) -> Path | None:
-        return None if file is None else file.expanduser().absolute()
+        return None if file is None else expanded(file).absolute()
 
     @model_validator(mode="after")
     def _apply(self) -> Metrics:

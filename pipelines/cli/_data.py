@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from gan_core.caches import expanded
 from gan_core.data.manifest import Manifest
 from gan_core.experiment import DATA_NAMES, Data
 from gan_core.settings import SettingsError, nearest
@@ -110,7 +111,7 @@ def _source(source: str, assignments: list[str]) -> list[str]:
     names = [name for name in DATA_NAMES if name not in ("folder", "npz", "packed")]
     if source in names:
         return [f"data.name={source}"]
-    path = Path(source).expanduser()
+    path = expanded(source)
     if path.is_file() and path.suffix == ".npz":
         return ["data.name=npz", f"data.path={path}"]
     if path.is_dir():

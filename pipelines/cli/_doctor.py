@@ -5,15 +5,19 @@ from __future__ import annotations
 import os
 import platform
 import sys
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from typing import Any
 
+from gan_core.caches import cache_folder
 from gan_core.settings import SettingsError
 from infra.cluster import expected
 from infra.health import CheckFailedError, check_server, check_store, cluster_nodes
 from pipelines.settings import CommonSettings, as_settings_error, open_store
+
+CACHE = "GANFLEET_CACHE=FOLDER, one of yours"
 
 
 @dataclass(frozen=True)
@@ -35,6 +39,7 @@ def examine(settings: CommonSettings) -> Iterator[Finding]:
     yield _found("packages", _packages)
     yield _found("torch", _torch)
     yield _found("cuda", _cuda)
+    yield _found("cache", _cache)
     yield _found("storage", lambda: _storage(settings))
     yield _found("tracking", lambda: _tracking(settings))
     yield from _cluster()
@@ -108,6 +113,19 @@ def _cuda() -> str:
             + (f"its CUDA {built} needs a newer driver" if built else "it is built for CPUs; install a CUDA build")
         )
     return "no GPU here: compute.device=cpu"
+
+
+def _cache() -> str:
+    try:
+        folder = cache_folder().absolute()
+    except SettingsError as error:
+        raise CheckFailedError(str(error)) from None
+    there = next(path for path in (folder, *folder.parents) if path.exists())
+    try:
+        tempfile.TemporaryFile(dir=there).close()
+    except OSError as error:
+        raise CheckFailedError(f"{folder} cannot be written to: {error.strerror}; nearest: {CACHE}") from None
+    return str(folder)
 
 
 def _storage(settings: CommonSettings) -> str:

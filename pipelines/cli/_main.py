@@ -9,7 +9,7 @@ import json
 import os
 import sys
 from collections.abc import Callable
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
@@ -17,9 +17,11 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
+from gan_core.caches import cache_folder
 from gan_core.settings import SettingsError
 from infra.files import write_atomic
 from infra.passwords import masked, remember
+from infra.user import name_user
 from pipelines.cli import _data as data_cli
 from pipelines.cli import _jobs as commands
 from pipelines.cli._outputs import exported
@@ -252,10 +254,20 @@ def _hide_passwords() -> None:
         os.execv(sys.executable, [sys.executable, *words[1:]])
 
 
+def _told(error: OSError) -> str:
+    """The error, and what to do if it is of a file in the cache."""
+    line = " ".join(str(error).split())
+    with suppress(SettingsError):
+        if isinstance(error.filename, str) and Path(error.filename).is_relative_to(cache_folder().absolute()):
+            return f"{line}; nearest: GANFLEET_CACHE=FOLDER, one of yours"
+    return line
+
+
 def main() -> None:
     """The console script."""
     if len(sys.argv) == 1:
         sys.argv.append("--help")
+    name_user(os.environ.get("GANFLEET_CACHE") or None)
     for word in sys.argv:
         remember(word)
     try:
@@ -269,6 +281,9 @@ def main() -> None:
         raise SystemExit(INPUT) from None
     except (KeyboardInterrupt, typer.Abort):
         raise SystemExit(INTERRUPTED) from None
-    except (OSError, ValueError) as error:
+    except OSError as error:
+        typer.echo(masked(f"error: {_told(error)}"), err=True)
+        raise SystemExit(FAILED) from None
+    except ValueError as error:
         typer.echo(masked(f"error: {' '.join(str(error).split())}"), err=True)
         raise SystemExit(FAILED) from None

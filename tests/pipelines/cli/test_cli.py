@@ -2,7 +2,9 @@
 
 `test_golden.py` compares its answers as a whole."""
 
+import getpass
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -50,6 +52,60 @@ def test_the_process_itself_ends_so(place):
         f"error: unknown family 'wgan-gp'; nearest: wgan_gp (known: {', '.join(family_names())});"
         " unknown setting 'lr'; nearest: family.lr\n"
     )
+
+
+@pytest.fixture
+def nobody(monkeypatch):
+    """A user without a name, a home folder, and an entry in the system's list of users."""
+
+    def unknown(uid: int) -> None:
+        raise KeyError(f"getpwuid(): uid not found: {uid}")
+
+    monkeypatch.setattr("pwd.getpwuid", unknown)
+    for name in ("LOGNAME", "USER", "LNAME", "USERNAME", "HOME", "GANFLEET_CACHE"):
+        monkeypatch.setenv(name, "")
+        os.environ.pop(name)
+
+
+NO_HOME = "there is no home folder for the cache; nearest: GANFLEET_CACHE=FOLDER"
+
+
+def test_a_user_without_a_home_is_told_where_the_cache_may_be(place, nobody, monkeypatch, capsys):
+    monkeypatch.chdir(place)
+    done = ganfleet_here(monkeypatch, capsys, "doctor")
+    assert done.returncode == 1
+    (wrong,) = (line for line in done.stdout.splitlines() if line.startswith("WRONG"))
+    assert wrong.split(maxsplit=2)[1:] == ["cache", NO_HOME]
+    for words in (
+        ["train", "wgan", "name=new"],
+        ["train", "wgan", "storage.path=s3://b/runs", "tracking.uri=http://host:5000"],
+        ["data", "pack", "~/photos", "there"],
+        ["train", "wgan", "data.name=folder", "data.path=~/photos"],
+    ):
+        done = ganfleet_here(monkeypatch, capsys, *words)
+        assert (done.returncode, done.stdout.partition(":")[0]) in ((2, ""), (2, "new")), done.stdout
+        assert len(done.stderr.splitlines()) == 1
+        assert done.stderr.endswith(f"{NO_HOME}\n") or "there is no such home folder; nearest: " in done.stderr
+    assert not (place / "runs" / "new").exists()
+
+
+def test_a_user_without_a_home_needs_none_with_a_cache(place, nobody, monkeypatch, capsys):
+    """Libraries ask for the user's name and home."""
+    monkeypatch.chdir(place)
+    monkeypatch.setenv("GANFLEET_CACHE", "cache")
+    assert ganfleet_here(monkeypatch, capsys, "doctor").returncode == 0
+    assert getpass.getuser() == f"user-{os.getuid()}"
+    assert Path.home() == place / "cache"
+
+
+def test_a_cache_that_cannot_be_written_is_told(place, monkeypatch, capsys):
+    monkeypatch.chdir(place)
+    monkeypatch.setenv("GANFLEET_CACHE", "/proc/none")
+    done = ganfleet_here(monkeypatch, capsys, "doctor")
+    (wrong,) = (line for line in done.stdout.splitlines() if line.startswith("WRONG"))
+    assert wrong.split(maxsplit=2)[1] == "cache"
+    assert "/proc/none cannot be written to: " in wrong
+    assert "nearest: GANFLEET_CACHE=FOLDER" in wrong
 
 
 @pytest.mark.parametrize(

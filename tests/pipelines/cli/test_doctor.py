@@ -26,7 +26,7 @@ def test_this_machine_is_well(tmp_path):
     assert done.returncode == 0, done.stdout + done.stderr
     assert all(line.startswith("ok ") for line in lines)
     about = [line.split()[1] for line in lines]
-    assert about == ["python", "packages", "torch", "cuda", "storage", "tracking", "ray"]
+    assert about == ["python", "packages", "torch", "cuda", "cache", "storage", "tracking", "ray"]
 
 
 def test_what_is_wrong_is_told_and_the_exit_code_says_so(tmp_path):
