@@ -34,7 +34,7 @@ def as_resumption(verb: str, line: CommandLine, request: Request[Any]) -> tuple[
     folder, resume = request.folder, resumed_train if verb == "train" else resumed_search
     if request.resumed:
         return request, [word for word in line.assignments if not word.startswith("storage.path=")]
-    if request.made_up or not folder.exists():
+    if not folder.exists() or request.made_up:
         return request, []
     here = request.experiment.storage.assignments
     was, wanted = _leaves(resume(folder.path.name, here)[0]), _leaves(request.experiment)

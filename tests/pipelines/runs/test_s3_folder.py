@@ -26,7 +26,7 @@ from infra.stores.protocol import StoreError, UnreachableError
 from pipelines.evaluate.reference import prepare_reference
 from pipelines.launch._request import folder_of
 from pipelines.runs import _journal_segments, _mirror, _ownership
-from pipelines.runs._folder import RunFolder
+from pipelines.runs._folder import NameTakenError, RunFolder
 from pipelines.runs._lineage import lineage
 from pipelines.runs._lookup import find_checkpoint, find_run, names_with_file, run_folder, run_names
 from pipelines.runs._mirror import Mirror
@@ -484,6 +484,40 @@ def test_a_name_is_taken_once_it_is_in_the_store(place, machine, played):
         find_run("takn", place)
     elsewhere = Storage(endpoint_url=place.endpoint_url)
     assert find_run(f"{place.path}/taken", elsewhere).where == f"{place.path}/taken"
+
+
+def test_of_two_machines_that_begin_at_once_one_gets_the_name(place, machine, played, monkeypatch):
+    """Both found the name free."""
+    monkeypatch.setattr(RunFolder, "check_free", lambda _: None)
+    experiment, folder = started(place, played)
+    kept = content(place)
+    machine.another()
+    with pytest.raises(NameTakenError, match="nearest: name=run-2, or --resume run"):
+        started(place, played)
+    assert content(place) == kept
+    machine.another()
+    assert folder_of(experiment).exists()
+    assert folder_of(experiment).id == json.loads(folder.identity.read_bytes())["id"]
+
+
+def test_a_run_whose_driver_was_killed_while_it_began_is_resumed(place, machine, played):
+    experiment, folder = started(place, played)
+    mirror_of(folder).delete(["id.json"])
+    machine.another()
+    with pytest.raises(NameTakenError):
+        started(place, played)
+    again = find_run("run", place)
+    again.change(experiment.to_yaml().encode())
+    machine.another()
+    assert find_run("run", place).id == again.id
+
+
+def test_the_lock_of_a_driver_outlives_the_copy_of_an_earlier_run(place, machine, played):
+    experiment, folder = started(place, played)
+    with folder.sole_driver():
+        mirror_of(folder).delete(list(mirror_of(folder).sizes()))
+        folder.create(experiment.to_yaml())
+        assert folder.driven()
 
 
 def test_what_is_taken_back_leaves_nothing(place, machine, played):
