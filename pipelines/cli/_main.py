@@ -21,10 +21,10 @@ from gan_core.caches import cache_folder
 from gan_core.settings import SettingsError
 from infra.files import write_atomic
 from infra.passwords import masked, remember
-from infra.user import name_user
 from pipelines.cli import _data as data_cli
 from pipelines.cli import _jobs as commands
 from pipelines.cli._outputs import exported
+from pipelines.cli._process import hide_passwords, name_user
 from pipelines.cli._targets import as_trained, checked_targets, drawing_file, packs_of
 from pipelines.cli._usage import VerbGroup, usage_error
 from pipelines.errors import ends_as_interrupted
@@ -39,7 +39,6 @@ from pipelines.settings import (
     preset_names,
     restricted_settings,
     split_words,
-    word_without_credentials,
 )
 
 app = typer.Typer(
@@ -246,14 +245,6 @@ def ui(
 commands.register(app)
 
 
-def _hide_passwords() -> None:
-    """Starts the command again without the passwords in its words, which go to the environment: `ps` shows the words of
-    a process, and Ray keeps those of each driver."""
-    words = [word_without_credentials(word) for word in sys.orig_argv]
-    if words != sys.orig_argv:
-        os.execv(sys.executable, [sys.executable, *words[1:]])
-
-
 def _told(error: OSError) -> str:
     """The error, and what to do if it is of a file in the cache."""
     line = " ".join(str(error).split())
@@ -267,11 +258,11 @@ def main() -> None:
     """The console script."""
     if len(sys.argv) == 1:
         sys.argv.append("--help")
-    name_user(os.environ.get("GANFLEET_CACHE") or None)
+    name_user()
     for word in sys.argv:
         remember(word)
     try:
-        _hide_passwords()
+        hide_passwords()
         app(standalone_mode=False)
     except SettingsError as error:
         typer.echo(masked(f"error: {error}"), err=True)
