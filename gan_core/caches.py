@@ -9,14 +9,17 @@ from gan_core.settings import SettingsError
 
 
 def cache_folder() -> Path:
-    """`$GANFLEET_CACHE`, by default ~/.cache/ganfleet. Raises SettingsError if the user has no home folder."""
+    """`$GANFLEET_CACHE`, by default ~/.cache/ganfleet. Raises SettingsError if the user has no home folder for it."""
     given = os.environ.get("GANFLEET_CACHE")
     if given:
         return Path(given)
-    try:
-        return Path.home() / ".cache" / "ganfleet"
-    except RuntimeError:
-        raise SettingsError("there is no home folder for the cache", nearest="GANFLEET_CACHE=FOLDER") from None
+    home = Path(os.path.expanduser("~"))
+    folder = home / ".cache" / "ganfleet"
+    if not home.is_absolute():
+        raise SettingsError("there is no home folder for the cache", nearest="GANFLEET_CACHE=FOLDER")
+    if not folder.exists() and not os.access(home, os.W_OK):
+        raise SettingsError(f"the home folder {home} cannot hold the cache", nearest="GANFLEET_CACHE=FOLDER")
+    return folder
 
 
 def expanded(path: str | Path) -> Path:

@@ -139,6 +139,7 @@ def _storage(settings: CommonSettings) -> str:
 
 def _tracking(settings: CommonSettings) -> str:
     try:
+        cache_folder()  # MLflow cannot even be imported where there is no home folder
         uri = settings.tracking_uri
     except SettingsError as error:
         raise CheckFailedError(str(error)) from None

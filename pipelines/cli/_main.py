@@ -236,6 +236,7 @@ def ui(
     check_tracking(settings)
     if settings.tracking.uri is None and not database.is_file():
         raise SettingsError(f"storage.path={settings.storage.path} has no runs yet", nearest="ganfleet train wgan_gp")
+    cache_folder()  # MLflow does not start where there is no home folder
     typer.echo(f"MLflow on http://127.0.0.1:{port} (Ctrl-C ends it)")
     sys.stdout.flush()
     command = [sys.executable, "-m", "mlflow", "ui", "--host", "127.0.0.1", "--port", str(port)]

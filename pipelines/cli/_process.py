@@ -2,28 +2,27 @@
 
 from __future__ import annotations
 
-import getpass
 import os
+import pwd
 import sys
-from pathlib import Path
 
 from pipelines.settings import word_without_credentials
 
 
 def name_user() -> None:
-    """Names what torch, Ray and MLflow ask for, for this process and those that it starts: a user's name if the system
-    knows none, and the cache as the home folder if there is none. In a container (`docker run --user 1234`) neither
-    may be there."""
+    """Names what torch, Ray and MLflow ask for, to a user whom the system does not know, as in a container
+    (`docker run --user 1234`): a user's name, and the cache as the home folder if there is none to write to. Processes
+    that this one starts are told too."""
     try:
-        getpass.getuser()
-    except (KeyError, OSError):
+        pwd.getpwuid(os.getuid())
+        return
+    except KeyError:
+        pass
+    if not any(os.environ.get(name) for name in ("LOGNAME", "USER", "LNAME", "USERNAME")):
         os.environ["LOGNAME"] = f"user-{os.getuid()}"
-    try:
-        Path.home()
-    except RuntimeError:
-        cache = os.environ.get("GANFLEET_CACHE")
-        if cache:
-            os.environ["HOME"] = os.path.abspath(cache)
+    cache = os.environ.get("GANFLEET_CACHE")
+    if cache and not os.access(os.path.expanduser("~"), os.W_OK):
+        os.environ["HOME"] = os.path.abspath(cache)
 
 
 def hide_passwords() -> None:

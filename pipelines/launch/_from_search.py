@@ -8,6 +8,7 @@ from pathlib import Path
 
 import yaml
 
+from gan_core.caches import cache_folder
 from gan_core.settings import SettingsError, nearest, parse_yaml
 from pipelines.runs import RunFolder, find_run, run_folder, run_names
 from pipelines.settings import CommonSettings
@@ -79,6 +80,7 @@ def _registered(name: str, common: CommonSettings) -> tuple[str, dict[str, str]]
     folders = _search_names(common)
     if common.tracking.uri is None and not (common.storage.folder / "mlflow.db").is_file():
         raise _unknown(name, folders, common)
+    cache_folder()  # MLflow cannot even be imported where there is no home folder
     from infra.mlflow.registry import NoRegistryError, check_answers, model_names, newest_version, read_text
 
     uri = common.tracking_uri

@@ -16,6 +16,7 @@ from typing import Any
 import typer
 from rich.console import Console
 
+from gan_core.caches import cache_folder
 from gan_core.settings import SettingsError
 from infra.cluster import ClusterError
 from infra.passwords import masked
@@ -36,6 +37,7 @@ def begin(request: Request[Any]) -> Iterator[tuple[Request[Any], Callable[[], No
     undoes what was written if the run is refused later.
     """
     check_capacity(request.experiment)
+    cache_folder()  # MLflow cannot even be imported where there is no home folder
     with ExitStack() as driver:
         try:
             request, undo = _claimed(request, driver)

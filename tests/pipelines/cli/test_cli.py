@@ -74,28 +74,44 @@ def test_a_user_without_a_home_is_told_where_the_cache_may_be(place, nobody, mon
     monkeypatch.chdir(place)
     done = ganfleet_here(monkeypatch, capsys, "doctor")
     assert done.returncode == 1
-    (wrong,) = (line for line in done.stdout.splitlines() if line.startswith("WRONG"))
-    assert wrong.split(maxsplit=2)[1:] == ["cache", NO_HOME]
+    wrong = [line.split(maxsplit=2)[1:] for line in done.stdout.splitlines() if line.startswith("WRONG")]
+    assert wrong == [["cache", NO_HOME], ["tracking", NO_HOME]]
     for words in (
         ["train", "wgan", "name=new"],
         ["train", "wgan", "storage.path=s3://b/runs", "tracking.uri=http://host:5000"],
+        ["train", "--resume", "first"],
+        ["train", "--from-search", "nothing", "tracking.uri=http://host:5000"],
+        ["search", "wgan"],
+        ["ui", "tracking.uri=sqlite:////none/mlflow.db"],
         ["data", "pack", "~/photos", "there"],
         ["train", "wgan", "data.name=folder", "data.path=~/photos"],
     ):
         done = ganfleet_here(monkeypatch, capsys, *words)
-        assert (done.returncode, done.stdout.partition(":")[0]) in ((2, ""), (2, "new")), done.stdout
+        assert (done.returncode, done.stdout) == (2, "")
         assert len(done.stderr.splitlines()) == 1
         assert done.stderr.endswith(f"{NO_HOME}\n") or "there is no such home folder; nearest: " in done.stderr
     assert not (place / "runs" / "new").exists()
 
 
-def test_a_user_without_a_home_needs_none_with_a_cache(place, nobody, monkeypatch, capsys):
-    """Libraries ask for the user's name and home."""
+@pytest.mark.parametrize("home", ["", "/proc/none"])
+def test_a_user_without_a_home_needs_none_with_a_cache(place, nobody, monkeypatch, capsys, home):
+    """Libraries ask for the user's name and home. Docker says that the home is /."""
     monkeypatch.chdir(place)
+    monkeypatch.setenv("HOME", home)
+    if not home:
+        os.environ.pop("HOME")
     monkeypatch.setenv("GANFLEET_CACHE", "cache")
     assert ganfleet_here(monkeypatch, capsys, "doctor").returncode == 0
     assert getpass.getuser() == f"user-{os.getuid()}"
     assert Path.home() == place / "cache"
+
+
+def test_a_home_that_cannot_hold_the_cache_is_told(place, nobody, monkeypatch, capsys):
+    monkeypatch.chdir(place)
+    monkeypatch.setenv("HOME", "/proc/none")
+    done = ganfleet_here(monkeypatch, capsys, "train", "wgan", "name=new")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "error: the home folder /proc/none cannot hold the cache; nearest: GANFLEET_CACHE=FOLDER\n"
 
 
 def test_a_cache_that_cannot_be_written_is_told(place, monkeypatch, capsys):
