@@ -79,14 +79,18 @@ def _nearest_folder(folder: Path) -> Path:
 
 
 def files_digest(folder: Path, files: Iterable[Path]) -> str:
-    """sha256 of the files' order, contents and names relative to `folder`."""
+    """sha256 of the files' order, contents and names relative to `folder`. Raises ValueError for one that cannot be
+    read."""
     content = hashlib.sha256()
     for path in files:
-        with path.open("rb") as file:
-            size = os.fstat(file.fileno()).st_size
-            content.update(repr((path.relative_to(folder).as_posix(), size)).encode())
-            while chunk := file.read(_CHUNK):
-                content.update(chunk)
+        try:
+            with path.open("rb") as file:
+                size = os.fstat(file.fileno()).st_size
+                content.update(repr((path.relative_to(folder).as_posix(), size)).encode())
+                while chunk := file.read(_CHUNK):
+                    content.update(chunk)
+        except OSError as error:
+            raise ValueError(f"{path} is no image that can be read: {error.strerror}") from None
     return content.hexdigest()
 
 

@@ -115,6 +115,10 @@ def _open_npz(path: Path) -> ImageReader:
             found = {name: arrays[name] for name in ("images", "labels") if name in arrays}
             known = list(arrays)
     except (ValueError, OSError, EOFError, AttributeError, TypeError, zipfile.BadZipFile) as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise SettingsError(
+                f"data.path={path} cannot be read: {error.strerror}", nearest=f"chmod u+r {path}"
+            ) from None
         raise SettingsError(
             f"data.path={path} is no npz file of plain arrays: {error}", nearest="np.savez(FILE, images=...)"
         ) from None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -19,7 +20,7 @@ def checked_targets(targets: Sequence[str], settings: EvaluateSettings, save_sta
             f"evaluate takes one or two targets, not {len(targets)}",
             nearest="evaluate RUN, or evaluate FAKE_FOLDER REAL_FOLDER",
         )
-    images = Path(targets[0]).is_dir() and not _of_run(Path(targets[0]))
+    images = os.path.isdir(targets[0]) and not _of_run(Path(targets[0]))
     if len(targets) == 1 and not (images and save_stats is not None):
         if images:
             raise SettingsError(
@@ -33,18 +34,18 @@ def checked_targets(targets: Sequence[str], settings: EvaluateSettings, save_sta
     for target in targets:
         if _of_run(Path(target)):
             raise SettingsError(f"{target} is a run, no folder of images", nearest=f"evaluate {target}")
-        if not Path(target).is_dir() and not (target == targets[-1] and Path(target).suffix == ".npz"):
-            known = [str(path) for path in Path(target).absolute().parent.glob("*") if path.is_dir()]
+        if not os.path.isdir(target) and not (target == targets[-1] and Path(target).suffix == ".npz"):
+            known = [str(path) for path in Path(target).absolute().parent.glob("*") if os.path.isdir(path)]
             right = nearest(target, known) if known else None
             raise SettingsError(f"{target} is no folder of images", nearest=right)
-    if not Path(targets[-1]).exists():
+    if not os.path.exists(targets[-1]):
         raise SettingsError(f"{targets[-1]}: no such file", nearest="a folder of real images")
     return None
 
 
 def _of_run(folder: Path) -> bool:
     """Whether a folder is a run or a checkpoint."""
-    return (folder / "experiment.yaml").is_file() or (folder / "checkpoint.json").is_file()
+    return any(os.path.isfile(folder / name) for name in ("experiment.yaml", "checkpoint.json"))
 
 
 def as_trained(checkpoint: Path, assignments: Sequence[str]) -> Metrics:

@@ -138,6 +138,12 @@ def test_the_bytes_between_two_files_belong_to_one_of_them(tmp_path):
     assert files_digest(tmp_path, files) != before
 
 
+def test_a_link_to_nothing_has_no_digest(tmp_path):
+    (tmp_path / "0.png").symlink_to(tmp_path / "gone")
+    with pytest.raises(ValueError, match=f"{tmp_path / '0.png'} is no image that can be read: No such file"):
+        files_digest(tmp_path, [tmp_path / "0.png"])
+
+
 def test_a_file_larger_than_what_is_read_at_once_is_digested_whole(tmp_path):
     path = tmp_path / "large.png"
     digests = set()

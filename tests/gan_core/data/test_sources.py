@@ -1,5 +1,6 @@
 """Datasets of a user's own files, and scikit-learn's photographs."""
 
+import errno
 import re
 import shutil
 
@@ -269,6 +270,16 @@ def test_a_file_that_is_no_npz_is_told(load, tmp_path, content):
     path = tmp_path / "set.npz"
     path.write_bytes(content)
     refused(load, f"data.path={path} is no npz file", "nearest: np.savez", name="npz", path=path)
+
+
+def test_a_npz_that_cannot_be_read_is_told(load, tmp_path, monkeypatch):
+    def refusing(*args, **options):
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    np.savez(tmp_path / "set.npz", images=COLOURS)
+    monkeypatch.setattr(np, "load", refusing)
+    path = tmp_path / "set.npz"
+    refused(load, f"data.path={path} cannot be read: Permission denied", f"chmod u+r {path}", name="npz", path=path)
 
 
 def test_a_npz_that_is_an_npy_is_told(load, tmp_path):

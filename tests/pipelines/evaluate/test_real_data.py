@@ -16,6 +16,7 @@ from gan_core.settings import SettingsError
 from pipelines.evaluate.real_data import data_warnings, real_data
 from pipelines.evaluate.reference import prepare_reference
 from pipelines.runs._folder import RunFolder
+from pipelines.search.command import search
 from pipelines.train.play import play
 from tests.gan_core.data.written_files import class_folders, pictures, written
 from tests.pipelines.small_runs import created, small_search, small_train
@@ -72,6 +73,16 @@ def test_a_run_goes_on_with_its_data_wherever_they_lie_and_with_no_others(tmp_pa
     assert line.startswith(f"data.path={moved}: 'first' began with other data: images 9 -> 8, classes cat, dog -> cat")
     right = "ganfleet train cgan --init-from first" if kind == "train" else "ganfleet search name=first-2"
     assert right in line.partition("nearest: the data of before, or ")[2]
+
+
+def test_a_search_on_other_data_plays_no_trial(tmp_path, pets, monkeypatch):
+    experiment, folder = begun(tmp_path, "search", pets)
+    printed(experiment, folder)
+    written(pets / "cat" / "0.png", pictures(1, 8, 8)[0])
+    monkeypatch.setattr("pipelines.search._play.cluster", lambda: pytest.fail("a cluster was asked for"))
+    with pytest.raises(SettingsError, match=f"data.path={pets}: 'first' began with other data: digest "):
+        search(experiment, folder, QUIET)
+    assert not (folder.path / "trials").exists()
 
 
 def test_data_that_ganfleet_makes_have_a_record_too(tmp_path):

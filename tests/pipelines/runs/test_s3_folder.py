@@ -23,6 +23,7 @@ from gan_core.loop import DivergedError
 from gan_core.settings import SettingsError
 from infra.mlflow.tracker import opened_run, prepare
 from infra.stores.protocol import StoreError, UnreachableError
+from pipelines.evaluate.real_data import real_data
 from pipelines.evaluate.reference import prepare_reference
 from pipelines.launch._request import folder_of
 from pipelines.runs import _journal_segments, _mirror, _ownership
@@ -529,6 +530,22 @@ def test_what_is_taken_back_leaves_nothing(place, machine, played):
     folder.withdraw()
     assert list(mirror_of(folder).sizes()) == []
     started(place, played)
+
+
+def test_what_a_runs_data_were_is_in_the_store(place, machine, played):
+    experiment, folder = started(place, played)
+    quiet = Console(quiet=True)
+    real_data(experiment, folder, quiet)
+    kept = mirror_of(folder).read("data.json")
+    machine.another()
+    found = find_run("run", place)
+    assert found.data.read_bytes() == kept
+    real_data(experiment, found, quiet)
+    with pytest.raises(SettingsError, match="data.name=digits: 'run' began with other data: shape 1x8x8 -> 1x16x16"):
+        real_data(experiment.override("data.image_size=16"), found, quiet)
+    assert mirror_of(found).read("data.json") == kept
+    found.withdraw()
+    assert mirror_of(found).sizes() == {}
 
 
 def test_a_new_run_has_nothing_of_an_earlier_one_of_its_name(place, machine, played, reference):
