@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
+from typing import Any
 
+import torch
 from rich.console import Console
 
 from gan_core import data
 from gan_core.data.dataset import Dataset
 from gan_core.loop import check_classes, check_labelled
+from gan_core.settings import SettingsError
 from pipelines.console import say
 from pipelines.data.fetch import local_data
 from pipelines.runs import DataRecord, RunFolder, RunPaths
 from pipelines.settings import SearchExperiment, TrainExperiment
+
+_LOG = logging.getLogger(__name__)
 
 
 def real_data(
@@ -23,10 +29,7 @@ def real_data(
     Raises SettingsError if a run is resumed on other data than it began with, or if a family cannot be played on them.
     """
     dataset = data.load(local_data(experiment.data, experiment.storage, console))
-    families = experiment.families if isinstance(experiment, SearchExperiment) else [experiment.family]
-    for family in families:
-        check_classes(family, experiment.data, dataset.classes)
-        check_labelled(getattr(family, "labelled", None), len(dataset.images))
+    _check_families(experiment, dataset)
     record = DataRecord.of(dataset, _files(experiment))
     source = experiment.data
     name = f"data.name={source.name}" if source.path is None else f"data.path={source.path}"
@@ -35,6 +38,26 @@ def real_data(
     for note in [*dataset.notes, *dataset.oddities(source.batch_size)]:
         say(console, f"note: {note}")
     return dataset, record
+
+
+def _check_families(experiment: TrainExperiment | SearchExperiment, dataset: Dataset) -> None:
+    """Raises SettingsError if a family cannot be played on the data, whatever a search draws for it."""
+    searched: dict[str, Any] = {}
+    families = [experiment.family] if isinstance(experiment, TrainExperiment) else experiment.families
+    if isinstance(experiment, SearchExperiment):
+        searched = dict(experiment.spaces())
+    for family in families:
+        check_classes(family, experiment.data, dataset.classes)
+        if "labelled" not in searched.get(family.name, ()):
+            check_labelled(getattr(family, "labelled", None), len(dataset.images))
+    if isinstance(experiment, TrainExperiment):
+        try:
+            with torch.random.fork_rng(devices=[]), torch.device("meta"):  # networks without memory
+                experiment.family.recipe(dataset.shape, dataset.classes)
+        except SettingsError:
+            raise
+        except Exception:  # a family of one's own may need memory; the game builds it again
+            _LOG.debug("no networks without memory", exc_info=True)
 
 
 def _files(experiment: TrainExperiment | SearchExperiment) -> dict[str, Path | None]:

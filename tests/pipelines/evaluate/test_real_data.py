@@ -125,6 +125,16 @@ def test_what_a_family_lacks_is_told_before_anything_starts(tmp_path):
     experiment = small_train(tmp_path / "runs", "sgan", "few", "data.name=folder", f"data.path={labelled}")
     with pytest.raises(SettingsError, match="family.labelled=100 of 6 images; nearest: family.labelled=6"):
         printed(experiment, created(experiment))
+    space = ("data.name=folder", f"data.path={labelled}", "space.sgan.labelled=randint(2,6)")
+    experiment = small_search(tmp_path / "runs", ["sgan"], "searched", *space)
+    printed(experiment, created(experiment))
+
+
+def test_networks_that_cannot_be_built_are_told_before_anything_starts(tmp_path):
+    np.savez(tmp_path / "set.npz", images=pictures(120, 8, 8), labels=np.arange(120) % 101)
+    experiment = small_train(tmp_path / "runs", "sgan", "many", "data.name=npz", f"data.path={tmp_path / 'set.npz'}")
+    with pytest.raises(SettingsError, match="family.labelled=100 leaves some of 101 classes .*family.labelled=101"):
+        printed(experiment, created(experiment))
 
 
 def test_a_worker_plays_on_the_files_of_its_driver_only(tmp_path, pets):
