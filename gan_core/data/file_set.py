@@ -41,7 +41,7 @@ class FileSet:
     def stamp(self) -> Stamp:
         """Reads no file."""
         whole, newest = hashlib.sha256(), 0
-        for path in self.files:
+        for path in self.files:  # there may be a million
             status = _status(path)
             about: tuple[int, ...] = ()
             if status is not None:
@@ -56,12 +56,20 @@ class FileSet:
 
         `cache` keeps it with the stamp, so that files are read again only if one of them may have changed.
         """
-        began = time.time_ns()
+        from filelock import FileLock
+
         memo = cache / f"{hashlib.sha256(os.fsencode(self.root)).hexdigest()[:32]}.json"
-        with suppress(OSError, ValueError, TypeError, KeyError):
-            known = json.loads(memo.read_bytes())
-            if known["stamp"] == stamp.digest:
-                return str(known["content"])
+        known = _known(memo, stamp)
+        if known:
+            return known
+        with suppress(OSError):  # a cache that cannot be written has no lock
+            cache.mkdir(parents=True, exist_ok=True)
+            with FileLock(memo.with_suffix(".lock")):  # of the processes of a machine one reads the files
+                return _known(memo, stamp) or self._read(stamp, memo)
+        return self._read(stamp, memo)
+
+    def _read(self, stamp: Stamp, memo: Path) -> str:
+        began = time.time_ns()
         whole, all_read = hashlib.sha256(), True
         for path, digest in zip(self.files, in_order(_content, self.files, _AHEAD), strict=True):
             all_read &= digest is not None
@@ -71,7 +79,7 @@ class FileSet:
         return whole.hexdigest()
 
     def _name(self, path: Path) -> bytes:
-        return os.fsencode(path.relative_to(self.root).as_posix())
+        return os.fsencode(path)[len(os.fsencode(self.root)) :]
 
 
 def _status(path: Path) -> os.stat_result | None:
@@ -80,6 +88,15 @@ def _status(path: Path) -> os.stat_result | None:
         return path.stat()
     except OSError:
         return None
+
+
+def _known(memo: Path, stamp: Stamp) -> str:
+    """What the cache knows of files with that stamp; empty if nothing."""
+    with suppress(OSError, ValueError, TypeError, KeyError):
+        known = json.loads(memo.read_bytes())
+        if known["stamp"] == stamp.digest:
+            return str(known["content"])
+    return ""
 
 
 def _content(path: Path) -> str | None:

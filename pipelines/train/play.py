@@ -20,6 +20,7 @@ from gan_core.experiment import Data
 from gan_core.health.signs import SignDetector, health_metrics
 from gan_core.loop import DTYPES, DivergedError, Game, rounds
 from gan_core.metrics.statistics.reference import Reference, check_content
+from gan_core.settings import SettingsError
 from infra.tracker import FolderTracker, Tracker, Trackers
 from pipelines.data.fetch import worker_data
 from pipelines.evaluate.pictures import game_picture, png
@@ -49,9 +50,7 @@ def play(
     torch.manual_seed(experiment.seed)
     device = torch.device(device)
     source = worker_data(experiment.data, experiment.storage)
-    dataset = cached_dataset(source)
-    check_content(reference, dataset)
-    dataset = dataset.to(device, DTYPES[experiment.compute.precision])
+    dataset = _dataset_of_driver(source, reference).to(device, DTYPES[experiment.compute.precision])
     game = Game(experiment, dataset.shape, device, dataset.classes, dataset.class_names)
     if start is not None:
         checkpoint.load(game, start)
@@ -180,15 +179,20 @@ def _tracker(experiment: TrainExperiment, folder: RunFolder, target: TrackingTar
     return Trackers(trackers)
 
 
-def cached_dataset(settings: Data) -> Dataset:
-    """The train set. The data is on this machine, in a cache that knows files by their content, except for what each
-    process makes itself; a process may play many trials, so it makes that once."""
-    return _made(settings) if settings.path is None else data.load(settings)
-
-
 @lru_cache(maxsize=2)
-def _made(settings: Data) -> Dataset:
+def cached_dataset(settings: Data) -> Dataset:
+    """The train set, loaded once in a process, which may play many trials. The data is on this machine."""
     return data.load(settings)
+
+
+def _dataset_of_driver(settings: Data, reference: bytes) -> Dataset:
+    """The train set that the driver has. Raises SettingsError if this process has none but others."""
+    try:
+        check_content(reference, cached_dataset(settings))
+    except SettingsError:  # this process may have loaded it before the files changed and a new run began
+        cached_dataset.cache_clear()
+        check_content(reference, cached_dataset(settings))
+    return cached_dataset(settings)
 
 
 @lru_cache(maxsize=2)

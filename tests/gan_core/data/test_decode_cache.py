@@ -169,6 +169,7 @@ def test_the_cache_is_where_the_environment_says(root, monkeypatch, tmp_path):
     data.load(Data(name="folder", path=root, image_size=8))
     assert len(list((tmp_path / "elsewhere" / "decoded").glob("folder-8-*"))) == 1
     monkeypatch.delenv("GANFLEET_CACHE")
+    (tmp_path / "home").mkdir()
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     data.load(Data(name="folder", path=root, image_size=8))
     assert len(list((tmp_path / "home" / ".cache" / "ganfleet" / "decoded").glob("folder-8-*"))) == 1

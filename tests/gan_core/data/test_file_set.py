@@ -3,7 +3,9 @@
 import json
 import os
 import shutil
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -65,7 +67,7 @@ def test_files_are_read_once_as_long_as_they_are_the_same(tmp_path, monkeypatch)
     first = digest(files, cache)
     assert digest(files, cache) == first
     assert sorted(read) == ["0.png", "1.png"]
-    (memo,) = cache.iterdir()
+    (memo,) = cache.glob("*.json")
     memo.write_text("{")  # damaged
     assert digest(files, cache) == first
     assert len(read) == 4
@@ -75,9 +77,33 @@ def test_files_are_read_once_as_long_as_they_are_the_same(tmp_path, monkeypatch)
     assert len(read) == 6
 
 
+def test_of_several_that_ask_at_once_one_reads(tmp_path, monkeypatch):
+    monkeypatch.setattr(file_set, "_SETTLED", -(10**12))
+    read: list[str] = []
+    original, both = file_set._content, threading.Barrier(2)
+    files, cache = contents(tmp_path / "set", b"ab", b"c"), tmp_path / "cache"
+    stamp = files.stamp()
+    known = file_set._known
+
+    def slow(*given):
+        answer = known(*given)
+        if threading.current_thread() not in asked:  # both look before either has the lock
+            asked.append(threading.current_thread())
+            both.wait()
+        return answer
+
+    asked: list[threading.Thread] = []
+    monkeypatch.setattr(file_set, "_known", slow)
+    monkeypatch.setattr(file_set, "_content", lambda path: read.append(path.name) or original(path))
+    with ThreadPoolExecutor(2) as pool:
+        found = list(pool.map(lambda _: files.content(stamp, cache), range(2)))
+    assert len(set(found)) == 1
+    assert sorted(read) == ["0.png", "1.png"]
+
+
 def test_a_file_that_changed_just_now_is_not_taken_from_the_cache(tmp_path):
     digest(contents(tmp_path / "set", b"ab"), tmp_path / "cache")
-    assert not (tmp_path / "cache").exists()
+    assert not list((tmp_path / "cache").glob("*.json"))
 
 
 def test_files_that_cannot_be_read_are_looked_at_again(tmp_path, monkeypatch):
@@ -143,5 +169,5 @@ def test_the_record_in_the_cache_is_plain_json(tmp_path, monkeypatch):
     monkeypatch.setattr(file_set, "_SETTLED", -(10**12))
     files = contents(tmp_path / "set", b"ab")
     content = digest(files, tmp_path / "cache")
-    (memo,) = (tmp_path / "cache").iterdir()
+    (memo,) = (tmp_path / "cache").glob("*.json")
     assert json.loads(memo.read_text())["content"] == content

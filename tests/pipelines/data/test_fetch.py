@@ -24,7 +24,7 @@ from pipelines.evaluate.reference import prepare_reference
 from pipelines.evaluate.sample import sample
 from pipelines.settings._storage import Storage
 from pipelines.settings._stores import open_store
-from pipelines.train.play import cached_reference, play
+from pipelines.train.play import cached_dataset, cached_reference, play
 from tests.gan_core.data.written_files import class_folders, pictures
 from tests.pipelines.small_runs import created, rows, small_train, timeless
 from tests.servers import Cable, free_ports
@@ -35,6 +35,7 @@ QUIET = Console(quiet=True)
 def forget() -> None:
     """Makes this process like one that has just started."""
     fetch._found.clear()
+    cached_dataset.cache_clear()
     cached_reference.cache_clear()
     release_all()
 

@@ -17,7 +17,7 @@ from pipelines.evaluate.real_data import data_warnings, real_data
 from pipelines.evaluate.reference import prepare_reference
 from pipelines.runs._folder import RunFolder
 from pipelines.search.command import search
-from pipelines.train.play import play
+from pipelines.train.play import cached_dataset, play
 from tests.gan_core.data.written_files import class_folders, pictures, written
 from tests.pipelines.small_runs import created, small_search, small_train
 
@@ -143,8 +143,23 @@ def test_a_worker_plays_on_the_files_of_its_driver_only(tmp_path, pets):
     moved = shutil.copytree(pets, tmp_path / "on another machine")
     assert list(play(experiment.override(f"data.path={moved}"), folder, reference, None))
     written(moved / "cat" / "0.png", pictures(1, 8, 8)[0])
+    cached_dataset.cache_clear()  # as in a process that starts now
+    elsewhere = experiment.override(f"data.path={moved}")
     with pytest.raises(SettingsError, match="the files of data.name=folder are others in this process"):
-        list(play(experiment.override(f"data.path={moved}"), folder, reference, None))
+        list(play(elsewhere, folder, reference, None))
+    other = prepare_reference(experiment.metrics, data.load(elsewhere.data), tmp_path / "runs", QUIET).content
+    assert list(play(elsewhere, folder, other, None))
+    assert list(play(experiment, folder, reference, None))
+
+
+def test_a_process_that_loaded_other_images_before_loads_them_anew(tmp_path, pets):
+    experiment, folder = begun(tmp_path, "train", pets, "metrics.extractor=pixels", "budget.rounds=1")
+    for image in pictures(2, 8, 8):
+        written(pets / "cat" / "0.png", image)
+        dataset = data.load(experiment.data)
+        reference = prepare_reference(experiment.metrics, dataset, tmp_path / "runs", QUIET).content
+        assert list(play(experiment, folder, reference, None))
+        assert cached_dataset(experiment.data).digest() == dataset.digest()
 
 
 def test_measures_on_other_data_than_a_run_had_come_with_a_warning(tmp_path, pets):
