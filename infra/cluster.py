@@ -73,27 +73,33 @@ def cluster() -> Iterator[Cluster]:
     joined = ray.is_initialized()
     if not joined:
         _check_answers(address)
-        try:
-            with keep_signal_handler(signal.SIGTERM):
-                ray.init(
-                    address=address,
-                    num_cpus=_usable_cpus() if address == "local" else None,
-                    include_dashboard=True if address == "local" else None,
-                    log_to_driver=True,
-                    runtime_env={"env_vars": SETTINGS} if address != "local" else None,
-                )
-        except ConnectionError as error:
-            raise ClusterError(f"RAY_ADDRESS={address}: {_why(error)}") from error
-        except SystemExit:  # TERM came during ray.init, to Ray's own handler: pass it to ours
-            signal.raise_signal(signal.SIGTERM)
-            raise
     try:
+        if not joined:
+            _join(address)
         found = [node["Resources"] for node in ray.nodes() if node["Alive"]]
         sizes = autoscaler_nodes() or tuple((int(node.get("CPU", 0)), int(node.get("GPU", 0))) for node in found)
         yield Cluster(sum(cpus for cpus, _ in sizes), sum(gpus for _, gpus in sizes), address == "local", sizes)
     finally:
         if not joined:
             ray.shutdown()
+
+
+def _join(address: str) -> None:
+    import ray
+
+    from infra.ray_private import without_ray_signals
+
+    try:
+        with without_ray_signals():
+            ray.init(
+                address=address,
+                num_cpus=_usable_cpus() if address == "local" else None,
+                include_dashboard=True if address == "local" else None,
+                log_to_driver=True,
+                runtime_env={"env_vars": SETTINGS} if address != "local" else None,
+            )
+    except ConnectionError as error:
+        raise ClusterError(f"RAY_ADDRESS={address}: {_why(error)}") from error
 
 
 @contextmanager

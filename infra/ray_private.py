@@ -4,9 +4,30 @@ A new Ray may move or drop one without notice. They are imported here alone, so 
 fails with the name of what is missing.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from ray._private import utils as ray_utils
 from ray.train.v2._internal.execution.callback import ControllerCallback
 from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
 from ray.tune.experiment.config_parser import _create_trial_from_spec as create_trial_from_spec
 from ray.tune.experiment.config_parser import _make_parser as make_parser
 
-__all__ = ["ControllerCallback", "DataParallelTrainer", "create_trial_from_spec", "make_parser"]
+__all__ = [
+    "ControllerCallback",
+    "DataParallelTrainer",
+    "create_trial_from_spec",
+    "make_parser",
+    "without_ray_signals",
+]
+
+
+@contextmanager
+def without_ray_signals() -> Iterator[None]:
+    """Inside, `ray.init` leaves the handler of TERM to its owner. Ray's own would end the process with Ray's code."""
+    install = ray_utils.set_sigterm_handler
+    ray_utils.set_sigterm_handler = lambda handler: None
+    try:
+        yield
+    finally:
+        ray_utils.set_sigterm_handler = install

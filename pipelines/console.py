@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, Any, cast
 
 from rich.console import Console
 from rich.progress import (
@@ -35,24 +35,59 @@ PLAIN_WIDTH = 200
 Bar = AbstractContextManager[Callable[[int], None]]
 
 
+class Screen:
+    """A text stream that drops what it cannot write, and replaces characters that its encoding lacks: a run goes on
+    after its pipe or terminal was closed."""
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def write(self, text: str) -> int:
+        """Writes the text if that is possible."""
+        with suppress(OSError):
+            try:
+                self._stream.write(text)
+            except UnicodeEncodeError:
+                encoding = self._stream.encoding
+                self._stream.write(text.encode(encoding, "replace").decode(encoding))
+        return len(text)
+
+    def flush(self) -> None:
+        """Writes what was kept back, if that is possible."""
+        with suppress(OSError):
+            self._stream.flush()
+
+    def close(self) -> None:
+        """Closes the stream."""
+        with suppress(OSError):
+            self._stream.close()
+
+
+def screen_of(stream: Any) -> IO[str]:
+    """The stream as a screen."""
+    return cast(IO[str], stream if isinstance(stream, Screen) else Screen(stream))
+
+
 @contextmanager
 def quiet(log: Path) -> Iterator[Console]:
     """Sends to `log` all that libraries and child processes write to stdout and stderr. Yields the real screen."""
-    sys.stdout.flush()
-    sys.stderr.flush()
+    for stream in (sys.stdout, sys.stderr):
+        screen_of(stream).flush()
     kept = os.dup(1), os.dup(2)
     target = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     os.dup2(target, 1)
     os.dup2(target, 2)
     os.close(target)
-    screen = os.fdopen(os.dup(kept[0]), "w", buffering=1)
+    screen = screen_of(os.fdopen(os.dup(kept[0]), "w", buffering=1, encoding=sys.stdout.encoding))
     try:
         terminal = screen.isatty()
         yield Console(file=screen, force_terminal=terminal or None, width=None if terminal else PLAIN_WIDTH)
     finally:
         for stream in (sys.stdout, sys.stderr):
-            with suppress(OSError):  # the log's disk may be full
-                stream.flush()
+            screen_of(stream).flush()  # the log's disk may be full
         screen.close()
         for descriptor, original in enumerate(kept, start=1):
             os.dup2(original, descriptor)

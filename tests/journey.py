@@ -152,7 +152,7 @@ def travelled(storage: str) -> Journey:
     threading.setprofile(journey.watch)
     sys.setprofile(journey.watch)
     try:
-        cli.main()
+        cli.run_command()
     finally:
         sys.setprofile(None)
         threading.setprofile(None)

@@ -11,8 +11,10 @@ labelled, optimizer, net) have no domain unless the user gives one.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from random import Random
 from typing import Any, Literal, Protocol
 
 from gan_core.family import Family
@@ -55,6 +57,20 @@ class Range:
         return Range(low, high, self.log) if field.kind == "number" and low < high else None
 
     @property
+    def size(self) -> float:
+        """How many values there are."""
+        return math.inf
+
+    def draw(self, random: Random, near: float | None = None, reach: float = 1.0) -> float:
+        """Any value, uniform or log-uniform. With `near`, one that is at most a share `reach` of the domain away."""
+        low, high = (math.log(self.low), math.log(self.high)) if self.log else (self.low, self.high)
+        if near is not None:
+            middle, most = math.log(near) if self.log else near, reach * (high - low)
+            low, high = max(low, middle - most), min(high, middle + most)
+        drawn = random.uniform(low, high)
+        return min(max(math.exp(drawn), self.low), self.high) if self.log else drawn
+
+    @property
     def ends(self) -> tuple[float, float]:
         """The lowest and the highest value."""
         return self.low, self.high
@@ -88,6 +104,18 @@ class Whole:
         return Whole(low, high) if field.kind == "whole" and low < high else None
 
     @property
+    def size(self) -> int:
+        """How many values there are."""
+        return self.high - self.low + 1
+
+    def draw(self, random: Random, near: int | None = None, reach: float = 1.0) -> int:
+        """Any value, uniform. With `near`, one that is at most a share `reach` of the domain away."""
+        if near is None:
+            return random.randint(self.low, self.high)
+        most = math.ceil(reach * (self.high - self.low))
+        return random.randint(max(self.low, near - most), min(self.high, near + most))
+
+    @property
     def ends(self) -> tuple[int, int]:
         """The lowest and the highest value."""
         return self.low, self.high
@@ -118,6 +146,15 @@ class Choice:
         """The part of the domain that a field accepts; None if that leaves nothing to search."""
         values = tuple(value for value in self.values if value in field)
         return Choice(values) if len(values) > 1 else None
+
+    @property
+    def size(self) -> int:
+        """How many values there are."""
+        return len(self.values)
+
+    def draw(self, random: Random, near: Any = None, reach: float = 1.0) -> Any:
+        """Any value, uniform. With `near`, that one in all but a share `reach` of cases."""
+        return random.choice(self.values) if near is None or random.random() < reach else near
 
     @property
     def ends(self) -> tuple[int | float | str, ...]:

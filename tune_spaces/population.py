@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import math
 import random
 from collections.abc import Mapping
@@ -19,6 +18,9 @@ MUTABLE = (
 )
 """Fields that may change while weights stay. Sizes and nets would need other weights, an optimiser would need its own
 state, and n_critic would change how images seen are counted."""
+
+_TRIES = 20
+"""How often settings are drawn again that are another trial's. A few choices may be used up."""
 
 QUANTILE, RESAMPLED, FACTORS = 0.25, 0.25, (0.8, 1.2)
 
@@ -43,6 +45,8 @@ class FamilyPopulation(PopulationBasedTraining):
             log_config=False,
         )
         self._spaces, self._random = spaces, random.Random(seed)
+        # By donor and step: the settings that play on from there. Two trials with the same ones would be alike.
+        self._copies: dict[tuple[str, int], list[dict[str, Any]]] = {}
 
     def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
         """Hides the searcher from Tune, which refuses any: one with a model would not know that settings change."""
@@ -78,28 +82,24 @@ class FamilyPopulation(PopulationBasedTraining):
         return ranked[:count], ranked[len(ranked) - count :]
 
     def _get_new_config(self, trial: Any, trial_to_clone: Any) -> tuple[dict[str, Any], dict[str, Any]]:
-        settings = copy.deepcopy(trial_to_clone.config["settings"])
-        changed = {name: one for name, one in self._spaces[settings["name"]].items() if name in MUTABLE}
-        settings |= {name: perturbed(domain, settings[name], self._random) for name, domain in changed.items()}
-        step = self._trial_state[trial_to_clone].last_train_time
+        donor, step = trial_to_clone.config["settings"], self._trial_state[trial_to_clone].last_train_time
+        changed = {name: one for name, one in self._spaces[donor["name"]].items() if name in MUTABLE}
+        copies = self._copies.setdefault((trial_to_clone.trial_id, step), [donor])
+        for _ in range(_TRIES):
+            settings = donor | {name: perturbed(domain, donor[name], self._random) for name, domain in changed.items()}
+            if settings not in copies:
+                break
+        copies.append(settings)
         return {"settings": settings, "donor": {"trial": trial_to_clone.trial_id, "step": step}}, {}
 
 
 def perturbed(domain: Domain, value: Any, draw: random.Random) -> Any:
     """A value near `value` in the domain: times 0.8 or 1.2, or a neighbour among choices. In one of four cases, any
     value of the domain."""
+    if draw.random() < RESAMPLED or (isinstance(domain, Choice) and value not in domain.values):
+        return domain.draw(draw)
     if isinstance(domain, Choice):
-        if draw.random() < RESAMPLED or value not in domain.values:
-            return draw.choice(domain.values)
         index = domain.values.index(value) + draw.choice((-1, 1))
         return domain.values[min(max(index, 0), len(domain.values) - 1)]
-    if isinstance(domain, Whole):
-        if draw.random() < RESAMPLED:
-            return draw.randint(domain.low, domain.high)
-        moved = round(value * draw.choice(FACTORS))
-        return min(max(moved, domain.low), domain.high)
-    if draw.random() >= RESAMPLED:
-        return min(max(value * draw.choice(FACTORS), domain.low), domain.high)
-    if domain.log:
-        return min(max(math.exp(draw.uniform(math.log(domain.low), math.log(domain.high))), domain.low), domain.high)
-    return draw.uniform(domain.low, domain.high)
+    moved = value * draw.choice(FACTORS)
+    return min(max(round(moved) if isinstance(domain, Whole) else moved, domain.low), domain.high)

@@ -13,6 +13,7 @@ from zlib import crc32
 from ray.tune.search import Searcher
 
 from tune_spaces.domains import Space
+from tune_spaces.played import PlayedSettings
 from tune_spaces.studies import Study
 
 MODELS = ("tpe", "gp")
@@ -45,13 +46,24 @@ class FamilySearcher(Searcher):
             if sampler == "gp" and not in_turn:
                 self._chooser = Study("tpe", {name: {} for name in spaces}, seed)
         self._queue = [dict(point) for point in queue]
+        self._played = PlayedSettings(spaces, seed)
+        self.most = self._played.total(self._queue)
+        """How many trials there can be, since no settings are played twice; infinity in a continuous space."""
         self._turns = dict.fromkeys(spaces, 0)
         self._live: dict[str, Study | None] = {}  # each trial's sampler; None: none learns from it
         self._last: dict[str, float | None] = {}  # the last FID of each live trial
 
-    def suggest(self, trial_id: str) -> dict[str, Any]:
-        """`{"settings": {"name": family, field: value}}`."""
-        settings = self._point(trial_id) if self._queue else self._sampled(trial_id)
+    def suggest(self, trial_id: str) -> dict[str, Any] | None:
+        """`{"settings": {"name": family, field: value}}`, with settings that it has not suggested before. None if there
+        are no others."""
+        self._queue = [point for point in self._queue if point not in self._played]
+        if self._queue:
+            settings = self._point(trial_id)
+        elif any(map(self._played.left, self._spaces)):
+            settings = self._sampled(trial_id)
+        else:
+            return None
+        self._played.add(settings)
         self._turns[settings["name"]] += 1
         return {"settings": settings}
 
@@ -68,10 +80,20 @@ class FamilySearcher(Searcher):
         return point
 
     def _sampled(self, trial: str) -> dict[str, Any]:
-        chooser, turns = self._chooser, self._turns
-        name = chooser.ask(trial)["name"] if chooser else min(turns, key=lambda one: turns[one])
+        chooser, fewest = self._chooser, self._with_fewest_turns()
+        name = chooser.ask(trial)["name"] if chooser else fewest
+        if chooser is not None and not self._played.left(name):
+            name = chooser.replace(trial, {"name": fewest})["name"]
         self._live[trial] = sampler = self._samplers[name]
-        return sampler.ask(trial)
+        settings = sampler.ask(trial)
+        if settings in self._played:
+            name = settings["name"] if self._played.left(settings["name"]) else fewest
+            settings = sampler.replace(trial, self._played.another(name, settings))
+        return settings
+
+    def _with_fewest_turns(self) -> str:
+        """Of the families that have settings left."""
+        return min((name for name in self._spaces if self._played.left(name)), key=lambda name: self._turns[name])
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         """Keeps the trial's last FID. If Tune stops a trial while it is paused, it passes no result at its end."""

@@ -38,6 +38,11 @@ class Study:
         self._open[trial] = self._study.ask()
         return suggest(self._open[trial], self._spaces)["settings"]
 
+    def replace(self, trial: str, given: Mapping[str, Any]) -> dict[str, Any]:
+        """The trial has these settings instead of those that `ask` gave. The sampler learns from these alone."""
+        self._study.tell(self._open.pop(trial), state=TrialState.FAIL)
+        return self.ask(trial, given)
+
     def tell(self, trial: str, fid: float | None) -> None:
         """Passes the FID of a trial that ended. A trial without one counts as the worst so far: the sampler avoids its
         settings."""

@@ -1,6 +1,7 @@
 """The commands. All that a user types is checked before torch or Ray are imported.
 
-Exit codes: 0 done; 2 the user's input is wrong; 75 interrupted, can be resumed; 1 anything else.
+Exit codes: 0 done; 2 the user's input is wrong; 75 interrupted, can be resumed; 141 nobody reads the output any more;
+1 anything else.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ import json
 import os
 import sys
 from collections.abc import Callable
-from contextlib import nullcontext, suppress
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
@@ -20,15 +21,17 @@ from rich.console import Console
 from gan_core.caches import cache_folder
 from gan_core.settings import SettingsError
 from infra.files import write_atomic
-from infra.passwords import masked, remember
+from infra.passwords import remember
+from pipelines import interrupts
 from pipelines.cli import _data as data_cli
 from pipelines.cli import _jobs as commands
+from pipelines.cli._ending import ended_by
 from pipelines.cli._outputs import exported
 from pipelines.cli._process import hide_passwords, name_user
+from pipelines.cli._streams import end_output, prepare_streams
 from pipelines.cli._targets import as_trained, checked_targets, drawing_file, packs_of
-from pipelines.cli._usage import VerbGroup, usage_error
-from pipelines.errors import ends_as_interrupted
-from pipelines.launch import FAILED, INPUT, INTERRUPTED, CommandLine, Request, begin, run, search_request, train_request
+from pipelines.cli._usage import VerbGroup
+from pipelines.launch import DONE, CommandLine, Request, begin, run, search_request, train_request
 from pipelines.runs import RunPaths, find_checkpoint
 from pipelines.settings import (
     CommonSettings,
@@ -76,7 +79,8 @@ def train(
     request = train_request(CommandLine.of(words, config, resume, from_search))
 
     def play(request: Request[Any], console: Console) -> None:
-        from pipelines.train.command import train
+        with interrupts.deferred():
+            from pipelines.train.command import train
 
         train(request.experiment, request.folder, console)
 
@@ -89,7 +93,8 @@ def search(words: Words = None, config: Config = None, dry_run: DryRun = False, 
     request = search_request(CommandLine.of(words, config, resume))
 
     def play(request: Request[Any], console: Console) -> None:
-        from pipelines.search.command import search
+        with interrupts.deferred():
+            from pipelines.search.command import search
 
         search(request.experiment, request.folder, console)
 
@@ -100,7 +105,7 @@ def _start(verb: str, request: Request[Any], play: Callable[[Request[Any], Conso
     """Plays what is requested; prints its settings instead if it is a dry run."""
     experiment = request.experiment
     if not dry_run:
-        with begin(request) as (claimed, undo):
+        with interrupts.noted(), begin(request) as (claimed, undo):
             run(verb, experiment.storage, claimed.folder, undo, partial(play, claimed))
         return
     typer.echo(experiment.to_yaml(), nl=False)
@@ -137,12 +142,13 @@ def evaluate(
         exported("--json", json_file, settings.storage) if json_file else nullcontext() as found_file,
         exported("--save-stats", save_stats, settings.storage) if save_stats else nullcontext() as stats_file,
     ):
-        from pipelines.evaluate.command import (
-            EvaluateOptions,
-            evaluate_checkpoint,
-            evaluate_images,
-            write_folder_statistics,
-        )
+        with interrupts.deferred():
+            from pipelines.evaluate.command import (
+                EvaluateOptions,
+                evaluate_checkpoint,
+                evaluate_images,
+                write_folder_statistics,
+            )
 
         packs = settings.storage if saved is None else packs_of(saved, settings.storage)
         options = EvaluateOptions(settings.storage.folder, Console(stderr=True), bootstrap, stats_file, packs)
@@ -155,9 +161,9 @@ def evaluate(
                 result = write_folder_statistics(Path(targets[0]), settings.metrics, options)
         except ValueError as error:  # the images, weights or statistics it was given are wrong
             raise SettingsError(str(error)) from None
-        _print(result)
         if found_file is not None:
             write_atomic(found_file, json.dumps(result, indent=1).encode())
+    _print(result)
 
 
 def _check_file(option: str, file: Path) -> None:
@@ -202,7 +208,8 @@ def sample(
     out = drawing_file(out, {"--interpolate": interpolate, "--reconstruct": reconstruct, "--animate": animated}, label)
     folder = find_checkpoint(target, storage)
 
-    from pipelines.evaluate.sample import animate, sample
+    with interrupts.deferred():
+        from pipelines.evaluate.sample import animate, sample
 
     shown = ""
     with exported("--out", out, storage) as file:
@@ -246,36 +253,21 @@ def ui(
 commands.register(app)
 
 
-def _told(error: OSError) -> str:
-    """The error, and what to do if it is of a file in the cache."""
-    line = " ".join(str(error).split())
-    with suppress(SettingsError):
-        if isinstance(error.filename, str) and Path(error.filename).is_relative_to(cache_folder().absolute()):
-            return f"{line}; nearest: GANFLEET_CACHE=FOLDER, one of yours"
-    return line
-
-
-def main() -> None:
-    """The console script."""
+def run_command() -> int:
+    """Runs the command that the arguments name. Returns its exit code."""
+    prepare_streams()
     if len(sys.argv) == 1:
         sys.argv.append("--help")
     name_user()
     for word in sys.argv:
         remember(word)
     try:
-        hide_passwords()
-        app(standalone_mode=False)
-    except SettingsError as error:
-        typer.echo(masked(f"error: {error}"), err=True)
-        raise SystemExit(INTERRUPTED if ends_as_interrupted(error) else INPUT) from None
-    except typer.TyperException as error:
-        typer.echo(masked(f"error: {usage_error(error)}"), err=True)
-        raise SystemExit(INPUT) from None
-    except (KeyboardInterrupt, typer.Abort):
-        raise SystemExit(INTERRUPTED) from None
-    except OSError as error:
-        typer.echo(masked(f"error: {_told(error)}"), err=True)
-        raise SystemExit(FAILED) from None
-    except ValueError as error:
-        typer.echo(masked(f"error: {' '.join(str(error).split())}"), err=True)
-        raise SystemExit(FAILED) from None
+        with interrupts.raised():
+            hide_passwords()
+            with typer.main.get_command(app).make_context("ganfleet", sys.argv[1:]) as context:
+                context.command.invoke(context)  # Typer's own call would end Ctrl-C and a closed pipe in its own ways
+        code = DONE
+    except BaseException as error:
+        code = ended_by(error)
+    end_output()
+    return code

@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 
 from gan_core.settings import SettingsError
+from pipelines import interrupts
+from pipelines.console import screen_of
 from pipelines.launch import Request, begin, run
 from pipelines.runs import RunFolder
 from pipelines.settings import TrainExperiment
@@ -38,17 +40,20 @@ def play_here(verb: str, request: Request[Any]) -> None:
     def play(claimed: Request[Any], console: Console) -> None:
         experiment, folder = claimed.experiment, claimed.folder
         if verb == "search":
-            from pipelines.search.command import search
+            with interrupts.deferred():
+                from pipelines.search.command import search
 
             search(experiment, folder, console)
         else:
-            from pipelines.train.command import play_on_cluster, train
+            with interrupts.deferred():
+                from pipelines.train.command import play_on_cluster, train
 
             train(experiment, folder, console, play_in_process if experiment.compute.workers == 1 else play_on_cluster)
 
-    with begin(request) as (claimed, undo):
+    screen = Console(file=screen_of(sys.stdout))
+    with interrupts.noted(), begin(request) as (claimed, undo):
         play_claimed = with_debugger(partial(play, claimed))
-        run(verb, experiment.storage, claimed.folder, undo, play_claimed, lambda _: nullcontext(Console()))
+        run(verb, experiment.storage, claimed.folder, undo, play_claimed, lambda _: nullcontext(screen))
 
 
 def play_in_process(

@@ -5,9 +5,10 @@ Nothing here imports torch or Ray."""
 from pipelines.launch._request import CommandLine, Request, train_request
 from pipelines.launch._resume import SEARCH_MAY_CHANGE, TRAIN_MAY_CHANGE, resumed_search, resumed_train
 from pipelines.launch._search_request import search_request
-from pipelines.launch._session import FAILED, INPUT, INTERRUPTED, begin, run
+from pipelines.launch._session import DONE, FAILED, INPUT, INTERRUPTED, begin, run
 
 __all__ = [
+    "DONE",
     "FAILED",
     "INPUT",
     "INTERRUPTED",

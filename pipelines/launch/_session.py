@@ -5,7 +5,6 @@ Exit codes: 0 done; 2 the user's input; 75 interrupted, can be resumed; 1 anythi
 
 from __future__ import annotations
 
-import signal
 import sys
 import traceback
 from collections.abc import Callable, Iterator
@@ -21,9 +20,11 @@ from gan_core.settings import SettingsError
 from infra.cluster import ClusterError
 from infra.passwords import masked
 from infra.stores.protocol import StoreError
-from pipelines.errors import ends_as_interrupted
+from pipelines import interrupts
+from pipelines.console import quiet, screen_of
+from pipelines.errors import InterruptedRunError, ends_as_interrupted
 from pipelines.launch._request import Request
-from pipelines.runs import FullDiskError, NameTakenError, RunFolder, TakenOverError, as_full_disk_error, stop_requested
+from pipelines.runs import FullDiskError, NameTakenError, RunFolder, TakenOverError, as_full_disk_error
 from pipelines.settings import Storage, check_capacity
 
 DONE, INPUT, INTERRUPTED, FAILED = 0, 2, 75, 1
@@ -43,7 +44,8 @@ def begin(request: Request[Any]) -> Iterator[tuple[Request[Any], Callable[[], No
             request, undo = _claimed(request, driver)
         except OSError as error:
             raise _not_writable(request, error) from None
-        typer.echo(f"{request.folder.path.name}: {request.folder.where}   log: {request.folder.log}")
+        about = f"{request.folder.path.name}: {request.folder.where}   log: {request.folder.log}"
+        print(about, file=screen_of(sys.stdout), flush=True)
         yield request, undo
 
 
@@ -90,14 +92,11 @@ def run(
     to the log.
     """
     from gan_core.loop import DivergedError
-    from pipelines.console import quiet
-    from pipelines.errors import InterruptedRunError
 
-    handle_signals()
     failure = ""
     with (screen or quiet)(folder.log) as console:
         try:
-            with as_full_disk_error(storage):
+            with interrupts.raised(), as_full_disk_error(storage):
                 play(console)
             code = DONE
         except (InterruptedRunError, KeyboardInterrupt):
@@ -110,12 +109,16 @@ def run(
             code, failure = INTERRUPTED, str(error)
             _log_it()
         except (SettingsError, ClusterError) as error:
-            code, failure = INTERRUPTED if ends_as_interrupted(error) else INPUT, str(error)
+            away = ends_as_interrupted(error) or interrupts.stop_requested.is_set()
+            code, failure = INTERRUPTED if away else INPUT, str(error)
         except DivergedError as error:
             code, failure = FAILED, f"the game diverged: {error}; nearest: a smaller family.lr"
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             code, failure = FAILED, f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
             _log_it()
+            if interrupts.stop_requested.is_set():  # a library made this of KeyboardInterrupt
+                code, failure = INTERRUPTED, ""
+        interrupts.settle()
     if code == INPUT:
         undo()
     else:
@@ -135,23 +138,3 @@ def _log_it() -> None:
     """Writes the traceback to the log, unless the log's disk is full."""
     with suppress(OSError):
         sys.stderr.write(masked(traceback.format_exc()))
-
-
-def handle_signals() -> None:
-    """Makes Ctrl-C and TERM raise KeyboardInterrupt, or whatever a library makes of SIGINT."""
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT, signal.SIGTERM})  # Ray blocks SIGINT in its jobs
-    signal.signal(signal.SIGINT, _interrupt)  # a shell's background job starts with it ignored
-    signal.signal(signal.SIGTERM, _end_once)
-
-
-def _interrupt(*_: object) -> None:
-    stop_requested.set()
-    raise KeyboardInterrupt
-
-
-def _end_once(*_: object) -> None:
-    """Treats the first TERM as Ctrl-C and ignores the others: Slurm sends TERM to every process of a job and the script
-    passes it on, so the second one would cut short the end of the run."""
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    stop_requested.set()
-    signal.raise_signal(signal.SIGINT)

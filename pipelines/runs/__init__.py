@@ -9,7 +9,7 @@ from pipelines.runs._journal_segments import JournalSegments
 from pipelines.runs._lineage import Pointer, last_resumable_step, lineage, lineage_tags, pointer_file
 from pipelines.runs._lookup import find_checkpoint, find_run, names_with_file, run_folder, run_names
 from pipelines.runs._mirror import Mirror, shared_cache
-from pipelines.runs._ownership import TakenOverError, stop_requested
+from pipelines.runs._ownership import TakenOverError
 from pipelines.runs._paths import RunPaths, step_of
 
 __all__ = [
@@ -35,5 +35,4 @@ __all__ = [
     "run_names",
     "shared_cache",
     "step_of",
-    "stop_requested",
 ]

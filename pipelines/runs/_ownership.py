@@ -7,19 +7,17 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import threading
 import time
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from infra.stores.protocol import StoreError, UnreachableError
+from pipelines.interrupts import stop_requested
 from pipelines.runs._mirror import Mirror
 
 RETRY_SECONDS, RETRY_PAUSE = 300.0, 5.0
 """How long saving is retried while the store does not answer, and the pause between two attempts."""
-stop_requested = threading.Event()
-"""Set once this process was asked to end; from then on it does not wait for a store."""
 DRIVER = "driver"
 """The file in the store with the token of the driver that claimed the run last."""
 

@@ -12,6 +12,7 @@ from infra.mlflow.registry import NoRegistryError, register
 from infra.mlflow.store import UNAVAILABLE
 from infra.mlflow.tracker import MlflowTracker, close_run, opened_run, run_of, version_tags
 from infra.stores.protocol import StoreError
+from pipelines import interrupts
 from pipelines.console import say
 from pipelines.runs import RunFolder, TakenOverError
 from pipelines.search._best import BestRun, SearchResult
@@ -80,7 +81,8 @@ class ParentRun:
         except TakenOverError:
             raise
         except BaseException as error:
-            state: State = "interrupted" if isinstance(error, KeyboardInterrupt | StoreError) else "failed"
+            stopped = isinstance(error, KeyboardInterrupt | StoreError) or interrupts.stop_requested.is_set()
+            state: State = "interrupted" if stopped else "failed"
             TrackingRetry().attempt(
                 lambda: close_run(self.uri, self.run_id, STATUS[state], {"ganfleet.state": state}, {})
             )

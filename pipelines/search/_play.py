@@ -6,6 +6,7 @@ from ray.tune.schedulers import TrialScheduler
 from rich.console import Console
 
 from infra.cluster import Cluster, cluster
+from pipelines.console import say
 from pipelines.runs import RunFolder, as_full_disk_error
 from pipelines.search._best import SearchResult
 from pipelines.search._budget import SearchBudget
@@ -72,11 +73,16 @@ def _play_trials(
     monitor = SearchMonitor(context, journal, budget, view, parent)
     # All trials of a population are alive at once. They take turns if the cluster is too small for all.
     concurrent = asked.trials if asked.scheduler == "pbt" else concurrent_trials(experiment, joined)
+    most = int(min(asked.trials, sampler.most))
+    if most < asked.trials:
+        say(view.console, f"the space has {most} settings: {most} trials instead of search.trials={asked.trials}")
     names = [f"t{number:04d}" for number in range(1, asked.trials + 1)]
+    names = [name for number, name in enumerate(names) if number < most or name in journal.records]
+    view.total = len(names)
     trials = Suggestions(journal, sampler, budget, context.folder, names, concurrent)
-    play_trials(monitor, joined, trials, _scheduler_of(experiment, context.folder))
+    uninterrupted = play_trials(monitor, joined, trials, _scheduler_of(experiment, context.folder))
     outcomes = monitor.close_runs()
-    return outcomes, monitor.all_ended(names)
+    return outcomes, uninterrupted and monitor.all_ended(names)
 
 
 def _scheduler_of(experiment: SearchExperiment, folder: RunFolder) -> TrialScheduler:

@@ -11,6 +11,7 @@ from gan_core import checkpoint
 from gan_core.settings import SettingsError
 from infra.cluster import ClusterError, cluster
 from infra.stores.protocol import StoreError
+from pipelines import interrupts
 from pipelines.console import number, say
 from pipelines.errors import InterruptedRunError
 from pipelines.evaluate.real_data import real_data
@@ -79,8 +80,9 @@ def train(
         raise InterruptedRunError from None
     except (SettingsError, ClusterError, TakenOverError):
         raise
-    except Exception as error:
-        state: State = "interrupted" if isinstance(error, StoreError) else "failed"
+    except (Exception, SystemExit) as error:
+        stopped = isinstance(error, StoreError) or interrupts.stop_requested.is_set()
+        state: State = "interrupted" if stopped else "failed"
         TrackingRetry().attempt(lambda: close(target, experiment, folder, state, None))
         raise
     assert last is not None, "a game has at least one round"

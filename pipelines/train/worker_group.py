@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Iterator
@@ -12,7 +13,7 @@ from typing import Any
 import ray
 import ray.train
 from ray.actor import ActorHandle
-from ray.exceptions import GetTimeoutError, RayError
+from ray.exceptions import GetTimeoutError, RayActorError, RayError
 from ray.train import FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchTrainer
 from ray.util.queue import Empty, Queue
@@ -21,6 +22,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from gan_core.loop import DivergedError
 from infra.ray_private import ControllerCallback, DataParallelTrainer
 from infra.stores.protocol import StoreError
+from pipelines import interrupts
 from pipelines.runs import RunFolder, as_full_disk_error
 from pipelines.settings import TrainExperiment, WorkerResources
 from pipelines.tracking.target import TrackingTarget
@@ -32,6 +34,8 @@ GROUP_RESTARTS = 3
 _POLL_SECONDS = 0.5
 _START_SECONDS = 60.0
 _ABORT_SECONDS = 10.0
+
+_LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -66,11 +70,24 @@ def run_group(task: GroupTask) -> Iterator[LoggedStep]:
     """Plays a task on `compute.workers` workers, from the newest checkpoint of its folder. Yields the logged steps of
     rank 0.
 
-    If a worker is lost, the group restarts from the newest checkpoint, with fewer workers if `compute.min_workers`
-    allows it. Raises DivergedError or GroupError, and StoreError if the run folder cannot be saved.
+    If a worker is lost, Ray Train's controller restarts the group from the newest checkpoint, with fewer workers if
+    `compute.min_workers` allows it. If the controller or the queue is lost, this process does so. Raises DivergedError
+    or GroupError, and StoreError if the run folder cannot be saved.
     """
+    for restarts in range(GROUP_RESTARTS + 1):
+        try:
+            yield from _start(task)
+            return
+        except RayActorError as error:
+            if restarts == GROUP_RESTARTS:
+                raise GroupError(f"lost more than {GROUP_RESTARTS} times: {_last_line(error)}") from error
+            _LOG.warning("the group is started again: %s", _last_line(error))
+
+
+def _start(task: GroupTask) -> Iterator[LoggedStep]:
+    """Starts the group and yields its steps. Raises RayActorError if the controller or the queue is lost."""
     with task.folder.sole_writer():
-        pass  # the worker of an earlier driver has ended, so all ranks see the same checkpoints
+        pass  # earlier workers have ended, so all ranks see the same checkpoints
     # The queue is on the driver's node, because any other node may be lost.
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
     queue = Queue(maxsize=1, actor_options={"num_cpus": 0, "scheduling_strategy": here})
@@ -88,6 +105,7 @@ def run_group(task: GroupTask) -> Iterator[LoggedStep]:
     thread.start()
     try:
         while True:
+            interrupts.check()
             running = thread.is_alive()
             try:
                 item = queue.get(timeout=_POLL_SECONDS)
@@ -102,20 +120,29 @@ def run_group(task: GroupTask) -> Iterator[LoggedStep]:
                 raise item
             yield item
     finally:
-        _end(thread, controller, queue)
+        with interrupts.noted():
+            _end(thread, controller, queue)
+    if failure and isinstance(failure[0], RayActorError):
+        raise failure[0]
     if failure:
-        raise GroupError(str(failure[0]).strip().splitlines()[-1]) from failure[0]
+        raise GroupError(_last_line(failure[0])) from failure[0]
+
+
+def _last_line(error: BaseException) -> str:
+    return [type(error).__name__, *str(error).strip().splitlines()][-1]
 
 
 def _end(thread: threading.Thread, controller: Any, queue: Any) -> None:
     """Ends the controller, then the thread that waits for it, then the queue. It waits for a controller that is
     starting. Without this the thread would still wait when Ray shuts down, which is a segmentation fault."""
     deadline = time.monotonic() + _START_SECONDS
-    with suppress(RayError):  # the queue may be lost
+    try:
         while thread.is_alive() and controller is None and time.monotonic() < deadline:
             with suppress(Empty):
                 first = queue.get(timeout=_POLL_SECONDS)
                 controller = first if isinstance(first, ActorHandle) else None
+    except RayError:  # the queue is lost, and a controller that cannot introduce itself ends
+        thread.join(_START_SECONDS)
     if thread.is_alive() and controller is not None:
         with suppress(RayError, GetTimeoutError):
             ray.get(controller.abort.remote(), timeout=_ABORT_SECONDS)

@@ -115,7 +115,7 @@ def serve() -> None:
     that the arguments name are imported before the first fork."""
     from gan_core.family import family_class, family_names
 
-    for name in ("pipelines.cli", *sys.argv[1:]):
+    for name in ("pipelines.cli._main", *sys.argv[1:]):
         importlib.import_module(name)
     for name in family_names():  # else each fork imports its family's module
         family_class(name)

@@ -10,6 +10,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 FILE = ROOT / "infra" / "ray_private.py"
 NAMES = [
+    ("ray._private", "utils"),
     ("ray.train.v2._internal.execution.callback", "ControllerCallback"),
     ("ray.train.v2.api.data_parallel_trainer", "DataParallelTrainer"),
     ("ray.tune.experiment.config_parser", "_create_trial_from_spec"),

@@ -174,9 +174,10 @@ def ganfleet(cwd: Path, *words: object) -> subprocess.CompletedProcess[str]:
 def ganfleet_here(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *words: object
 ) -> subprocess.CompletedProcess[str]:
-    """Runs a command in this process, and restores its signal handlers."""
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    """Runs a command in this process, and restores its signal handlers and streams."""
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
     monkeypatch.setattr(sys, "argv", ["ganfleet", *map(str, words)])
+    monkeypatch.setattr(sys, "stderr", sys.stderr)
     code = 0
     try:
         main()

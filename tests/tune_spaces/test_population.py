@@ -103,6 +103,25 @@ def test_settings_change_inside_their_domain_and_sizes_are_the_donors(seed):
     build_family(settings)
 
 
+@pytest.mark.parametrize("seed", range(6))
+def test_two_trials_that_take_the_same_weights_play_on_differently(seed):
+    """A trial with the donor's weights and settings would be the donor again."""
+    spaces = {"wgan": {"beta1": Choice((0.0, 0.5)), "clip": Choice((0.01, 0.02, 0.03))}}
+    of = scheduler("pbt", 2000, 200, spaces=spaces, seed=seed)
+    engine = searcher("sobol", spaces, seed)
+    trials = [Trial("nothing", stub=True, trial_id=f"t{n}", config=engine.suggest(str(n))) for n in range(6)]
+    controller = Controller(trials)
+    for trial in trials:
+        trial.create_placement_group_factory()
+        trial.set_status(Trial.RUNNING)
+        of.on_trial_add(controller, trial)
+    *worse, donor = trials[2:]
+    of._trial_state[donor].last_train_time = 200
+    copies = [of._get_new_config(trial, donor)[0]["settings"] for trial in worse]
+    settings = [tuple(sorted(one.items())) for one in [*copies, donor.config["settings"]]]
+    assert len(set(settings)) == 4
+
+
 def test_trials_without_a_fid_are_not_compared():
     of, controller = population(2, ("wgan",))
     first, second = controller.trials

@@ -79,5 +79,6 @@ def confirm(
         monitor = SearchMonitor(confirm_context, journal, budget, view)
         concurrent = concurrent_trials(experiment, cluster)
         trials = Suggestions(journal, SeedRunSearcher(runs), budget, folder, names, concurrent)
-        play_trials(monitor, cluster, trials, FIFOScheduler())
-        return gather_results(runs, monitor.close_runs(), folder), monitor.all_ended(names)
+        uninterrupted = play_trials(monitor, cluster, trials, FIFOScheduler())
+        outcomes = monitor.close_runs()
+        return gather_results(runs, outcomes, folder), uninterrupted and monitor.all_ended(names)

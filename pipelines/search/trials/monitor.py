@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -137,6 +138,11 @@ class TuneCallbacks(tune.Callback):
     """Passes Tune's calls to the monitor of this process, which is a class variable because Tune pickles callbacks."""
 
     monitor: ClassVar[SearchMonitor]
+    sigint_handler: ClassVar[Any] = None
+    """Tune's own, while trials are played. Once it has heard Ctrl-C, Tune restores the handler before."""
+
+    def setup(self, *args: Any, **info: Any) -> None:
+        TuneCallbacks.sigint_handler = signal.getsignal(signal.SIGINT)
 
     def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
         self.monitor.trials = trials

@@ -12,6 +12,7 @@ from ray.tune.error import TuneError
 from ray.tune.schedulers import TrialScheduler
 
 from infra.cluster import Cluster, keep_signal_handler
+from pipelines import interrupts
 from pipelines.search.trials._trainable import Trial
 from pipelines.search.trials.context import SearchContext
 from pipelines.search.trials.monitor import SearchMonitor, SpentBudget, TuneCallbacks
@@ -22,18 +23,21 @@ LOST_WORKERS = 2
 """How often a trial resumes from its checkpoint after its process died, or after an error that may be temporary."""
 
 
-def play_trials(monitor: SearchMonitor, cluster: Cluster, trials: Suggestions, scheduler: TrialScheduler) -> None:
-    """Plays trials until all have ended, the budget is spent, or Ctrl-C. The journal has the results.
+def play_trials(monitor: SearchMonitor, cluster: Cluster, trials: Suggestions, scheduler: TrialScheduler) -> bool:
+    """Plays trials until all have ended, the budget is spent, or Ctrl-C. The journal has the results. Returns False
+    after Ctrl-C.
 
     Raises StoreError or OSError if the journal can no longer be written.
     """
+    interrupts.check()
     if trials.is_finished():
-        return
+        return True
     TuneCallbacks.monitor = monitor
     remind(scheduler, monitor.journal.records.values())
     try:
         with keep_signal_handler(signal.SIGINT):  # Tune's stays, and only logs a later Ctrl-C
             _tuner(monitor.context, cluster, trials, scheduler).fit()
+            return signal.getsignal(signal.SIGINT) is TuneCallbacks.sigint_handler
     except TuneError:
         monitor.journal.check()
         raise

@@ -18,17 +18,11 @@ from tests.pipelines.small_runs import SMALL, client_of, named, rows, timeless
 ROUNDS = ("budget.rounds=8", "budget.log_every=2", "budget.eval_every=4", "budget.checkpoint_every=4")
 
 
-@pytest.fixture
-def signals(monkeypatch):
-    """Keeps the signal handlers of this process."""
-    monkeypatch.setattr("pipelines.launch._session.handle_signals", lambda: None)
-
-
 def line(storage, *more: str) -> CommandLine:
     return CommandLine.of(["wgan_gp", *SMALL, "name=here", f"storage.path={storage}", *ROUNDS, *more], None, None)
 
 
-def test_a_run_is_played_here_without_ray_and_gone_on_with(storage, reference, signals, monkeypatch, capfd, tmp_path):
+def test_a_run_is_played_here_without_ray_and_gone_on_with(storage, reference, monkeypatch, capfd, tmp_path):
     monkeypatch.setattr("infra.cluster.cluster", lambda: pytest.fail("a cluster was asked for"))
     play_here("train", checked("train", line(storage), "here").request)
     folder = RunFolder(storage / "here")
@@ -47,7 +41,7 @@ def test_a_run_is_played_here_without_ray_and_gone_on_with(storage, reference, s
     assert newest[0].read_bytes() == newest[1].read_bytes()
 
 
-def test_a_run_whose_images_changed_is_refused_and_stays_as_it_was(signals, capfd, tmp_path, monkeypatch):
+def test_a_run_whose_images_changed_is_refused_and_stays_as_it_was(capfd, tmp_path, monkeypatch):
     monkeypatch.setenv("GANFLEET_CACHE", str(tmp_path / "cache"))
     images = pictures(40, 8, 8)
     root = class_folders(tmp_path / "set", a=images)

@@ -1,120 +1,33 @@
-"""Signals, stores and disks that end a run."""
+"""Stores and disks that end a run."""
 
 import errno
 import os
-import signal
-import subprocess
 import sys
 import uuid
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from pathlib import Path
-from threading import Barrier
 
 import boto3
 import pytest
-import yaml
 from rich.console import Console
 
 from infra.stores.protocol import UnreachableError
-from pipelines.launch._request import CommandLine, train_request
-from pipelines.launch._session import begin, run
-from pipelines.runs import RunFolder
+from pipelines import interrupts
+from pipelines.console import count_bar, say, screen_of
+from pipelines.launch._session import run
 from pipelines.runs._disk_full import FullDiskError, as_full_disk_error
 from pipelines.runs._lookup import run_folder
 from pipelines.runs._ownership import TakenOverError
 from pipelines.settings._storage import Storage
-from tests.pipelines.small_runs import created, ganfleet_here, small_search, small_train
-
-TWICE = """
-import os, signal
-from pipelines.launch._session import handle_signals
-
-handle_signals()
-try:
-    os.kill(os.getpid(), signal.SIGTERM)
-except KeyboardInterrupt:
-    os.kill(os.getpid(), signal.SIGTERM)
-    print("what was begun is ended well")
-"""
-
-
-def blocked() -> None:
-    """Ray starts the driver of a job with SIGINT blocked."""
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-
-
-def ignored() -> None:
-    """A shell starts a background job with SIGINT ignored."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-
-
-@pytest.mark.parametrize("started", [None, blocked, ignored])
-def test_a_second_term_does_not_cut_short_what_the_first_began(started):
-    done = subprocess.run(
-        [sys.executable, "-c", TWICE], capture_output=True, text=True, check=False, preexec_fn=started
-    )
-    assert (done.returncode, done.stdout, done.stderr) == (0, "what was begun is ended well\n", "")
-
-
-def test_names_that_are_made_up_in_one_second_differ(tmp_path, monkeypatch):
-    """As in an array of jobs. All play at once."""
-    monkeypatch.setattr("time.strftime", lambda _: "1128-171100")
-    count = 20
-    gate, storage = Barrier(count), tmp_path / "runs"
-    RunFolder(storage / "wgan-1128-171100").create("seed: 0\n")
-
-    def play(_: int) -> str:
-        request = train_request(CommandLine(["wgan"], [f"storage.path={storage}"]))
-        gate.wait()
-        with begin(request) as (claimed, _):
-            gate.wait()
-            assert claimed.experiment.name == claimed.folder.path.name
-            assert yaml.safe_load(claimed.folder.experiment.read_text())["name"] == claimed.experiment.name
-        return claimed.experiment.name
-
-    with ThreadPoolExecutor(count) as pool:
-        names = set(pool.map(play, range(count)))
-    assert names == {f"wgan-1128-171100-{n}" for n in range(2, count + 2)}
-    assert {path.name for path in storage.iterdir()} == {*names, "wgan-1128-171100"}
-
-
-@pytest.mark.parametrize("verb", ["train", "search"])
-def test_a_second_driver_is_refused_in_one_line(tmp_path, monkeypatch, capfd, verb):
-    """Whether it begins the run or resumes it. Nothing changes."""
-    small = {"train": small_train, "search": small_search}[verb]
-    families = "wgan" if verb == "train" else ["wgan"]
-    folder = created(small(tmp_path, families, "run"))
-    before = folder.experiment.read_bytes()
-    with folder.sole_driver():
-        for words in (["--resume", "run", "compute.cpus=1"], ["wgan", "name=run"]):
-            done = ganfleet_here(monkeypatch, capfd, verb, *words, f"storage.path={tmp_path}")
-            assert (done.returncode, done.stdout) == (2, "")
-            (line,) = done.stderr.splitlines()
-            assert line.startswith(("error: 'run' is being played by process ", "error: name=run exists in "))
-    assert folder.experiment.read_bytes() == before
-    with RunFolder(tmp_path / "new").sole_driver():
-        done = ganfleet_here(monkeypatch, capfd, verb, "wgan", "name=new", f"storage.path={tmp_path}")
-    assert done.stderr.startswith("error: 'new' is being played by process ")
-    assert done.stderr.endswith("; nearest: wait for its end, or name=new-2 for a new one\n")
-    assert not RunFolder(tmp_path / "new").exists()
-
-
-@pytest.fixture
-def handlers() -> Iterator[None]:
-    """Restores the signal handlers of this process."""
-    kept = {which: signal.getsignal(which) for which in (signal.SIGINT, signal.SIGTERM)}
-    yield
-    for which, handler in kept.items():
-        signal.signal(which, handler)
+from tests.pipelines.small_runs import created, small_train
 
 
 @pytest.mark.parametrize(
     ("error", "code", "again"),
     [(UnreachableError("no answer"), 75, True), (TakenOverError("another driver has taken it over"), 1, False)],
 )
-def test_only_what_nobody_else_goes_on_with_is_to_be_gone_on_with(tmp_path, capsys, handlers, error, code, again):
+def test_only_what_nobody_else_goes_on_with_is_to_be_gone_on_with(tmp_path, capsys, error, code, again):
     """After 75 a batch system would start the run again, and take it back from the other driver."""
     experiment = small_train(tmp_path, "wgan", "run")
 
@@ -132,7 +45,7 @@ def test_only_what_nobody_else_goes_on_with_is_to_be_gone_on_with(tmp_path, caps
 @pytest.mark.parametrize(
     ("taken", "end"), [(True, TakenOverError("taken over")), (True, KeyboardInterrupt()), (False, KeyboardInterrupt())]
 )
-def test_only_whose_run_it_still_is_puts_its_log(tmp_path, moto_server, monkeypatch, handlers, taken, end):
+def test_only_whose_run_it_still_is_puts_its_log(tmp_path, moto_server, monkeypatch, taken, end):
     """An interrupted driver may not know yet that another driver owns the run."""
     moto_server.be_asked(monkeypatch)
     monkeypatch.setenv("GANFLEET_CACHE", str(tmp_path))
@@ -162,7 +75,7 @@ FULL = Path("/dev/full")
 
 
 @pytest.mark.parametrize("fullest", ["storage.path", "cache"])
-def test_a_full_disk_is_one_line_that_names_what_lies_on_it(tmp_path, monkeypatch, capfd, handlers, fullest):
+def test_a_full_disk_is_one_line_that_names_what_lies_on_it(tmp_path, monkeypatch, capfd, fullest):
     """The error of a write to an open file does not name the file. The log's disk is full too."""
     cache = Path("/proc" if fullest == "cache" else tmp_path / "cache")  # where nothing is free
     monkeypatch.setenv("GANFLEET_CACHE", str(cache))
@@ -199,3 +112,53 @@ def test_a_file_whose_name_is_told_says_which_disk_it_is(tmp_path, monkeypatch, 
 def test_what_else_goes_wrong_with_a_file_stays_what_it_is(tmp_path):
     with pytest.raises(FileNotFoundError), as_full_disk_error(Storage(path=tmp_path)):
         (tmp_path / "none").read_text()
+
+
+@pytest.fixture(params=["pipe", "terminal"])
+def lost_screen(request) -> Iterator[None]:
+    """Standard output is a pipe or terminal that was closed."""
+    other, ours = os.pipe() if request.param == "pipe" else os.openpty()
+    os.close(other)
+    kept = os.dup(1)
+    os.dup2(ours, 1)
+    yield
+    os.dup2(kept, 1)
+    os.close(kept)
+    os.close(ours)
+
+
+@pytest.mark.parametrize("here", [False, True], ids=["quiet", "here"])
+def test_a_run_goes_on_though_its_screen_is_gone(tmp_path, monkeypatch, lost_screen, here):
+    """`here`: as `--to here`, where the output of libraries goes to the screen too."""
+    monkeypatch.setattr(sys, "stdout", os.fdopen(1, "w", buffering=1, closefd=False))
+    experiment = small_train(tmp_path, "wgan", "run")
+    folder, played = created(experiment), []
+
+    def play(console: Console) -> None:
+        with count_bar(console, "rounds", 3) as tick:
+            for number in range(3):
+                say(console, f"step {number}: FID 12 ± 3")
+                tick(1)
+                played.append(number)
+
+    screen = (lambda _: nullcontext(Console(file=screen_of(sys.stdout)))) if here else None
+    run("train", experiment.storage, folder, lambda: None, play, screen)
+    assert played == [0, 1, 2]
+
+
+def test_what_a_library_makes_of_ctrl_c_is_an_interruption(tmp_path, monkeypatch, capsys):
+    """Ray ends the process, imports and databases raise errors of their own."""
+    experiment = small_train(tmp_path, "wgan", "run")
+    folder = created(experiment)
+    for made in (SystemExit(0), SystemExit(15), ImportError("half of torch"), ValueError("no database")):
+
+        def play(_: Console, made: BaseException = made) -> None:
+            interrupts.stop_requested.set()
+            raise made
+
+        monkeypatch.setattr(interrupts, "stop_requested", interrupts.StopRequest())
+        with pytest.raises(SystemExit) as ended:
+            run("train", experiment.storage, folder, lambda: None, play, lambda _: nullcontext(Console()))
+        assert ended.value.code == 75
+        last = capsys.readouterr().err.splitlines()[-1]
+        assert last.startswith("interrupted; to go on: ganfleet train --resume run")

@@ -21,7 +21,7 @@ from pipelines.search.trials import suggestions
 from pipelines.search.trials._trainable import FAILED, FULL_DISK
 from pipelines.search.trials.suggestions import Suggestions, remind
 from tests.pipelines.search.test_journal import killed
-from tune_spaces.domains import SearchedFields
+from tune_spaces.domains import Choice, SearchedFields
 from tune_spaces.engines import scheduler, searcher
 
 
@@ -32,11 +32,13 @@ def never(config):
 class Search:
     """The driver's side of a search, without trials that run."""
 
-    def __init__(self, folder: Path, sampler: str = "random", wanted: int = 8, concurrent: int = 3, **budget) -> None:
+    def __init__(
+        self, folder: Path, sampler: str = "random", wanted: int = 8, concurrent: int = 3, spaces=None, **budget
+    ) -> None:
         folder.mkdir(exist_ok=True)
         self.journal = Journal(folder / "journal.jsonl")
         self.budget = SearchBudget(self.journal, **budget)
-        spaces = {name: SearchedFields().space(family_class(name)) for name in ("wgan", "wgan_gp")}
+        spaces = spaces or {name: SearchedFields().space(family_class(name)) for name in ("wgan", "wgan_gp")}
         drawing = searcher(sampler, spaces, seed=3)
         names = [f"t{number:04d}" for number in range(1, wanted + 1)]
         self.trials = Suggestions(self.journal, drawing, self.budget, RunFolder(folder), names, concurrent)
@@ -118,6 +120,20 @@ def test_after_the_drivers_death_the_same_trials_follow(tmp_path, sampler, moves
     assert settings(after) == settings(whole)
     assert len(settings(whole)) == 8
     assert {record.state for record in after.journal.records.values()} == {"completed"}
+
+
+@pytest.mark.parametrize("sampler", ["random", "sobol", "tpe", "gp"])
+@pytest.mark.parametrize("moves", [1, 2, 4])
+def test_after_the_drivers_death_nothing_is_played_twice(tmp_path, sampler, moves):
+    spaces = {"wgan": {"lr": Choice((1e-4, 2e-4, 3e-4, 4e-4)), "n_critic": Choice((1, 5))}}
+    whole, cut = (Search(tmp_path / name, sampler, spaces=spaces) for name in ("whole", "cut"))
+    play(whole, 9)
+    play(cut, moves)
+    killed(cut.journal)
+    after = Search(tmp_path / "cut", sampler, spaces=spaces)
+    play(after, 9 - moves)
+    assert settings(after) == settings(whole)
+    assert len({(one["lr"], one["n_critic"]) for one in settings(after).values()}) == 8
 
 
 def test_what_was_running_goes_on_first_and_from_where_it_was(tmp_path):
