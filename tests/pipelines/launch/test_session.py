@@ -5,22 +5,70 @@ import os
 import sys
 import uuid
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from pathlib import Path
+from threading import Barrier
 
 import boto3
 import pytest
+import yaml
 from rich.console import Console
 
 from infra.stores.protocol import UnreachableError
 from pipelines import interrupts
 from pipelines.console import count_bar, say, screen_of
-from pipelines.launch._session import run
+from pipelines.launch._request import CommandLine, train_request
+from pipelines.launch._session import begin, run
+from pipelines.runs import RunFolder
 from pipelines.runs._disk_full import FullDiskError, as_full_disk_error
 from pipelines.runs._lookup import run_folder
 from pipelines.runs._ownership import TakenOverError
 from pipelines.settings._storage import Storage
-from tests.pipelines.small_runs import created, small_train
+from tests.pipelines.small_runs import created, ganfleet_here, small_search, small_train
+
+
+def test_names_that_are_made_up_in_one_second_differ(tmp_path, monkeypatch):
+    """As in an array of jobs. All play at once."""
+    monkeypatch.setattr("time.strftime", lambda _: "1128-171100")
+    count = 20
+    gate, storage = Barrier(count), tmp_path / "runs"
+    RunFolder(storage / "wgan-1128-171100").create("seed: 0\n")
+
+    def play(_: int) -> str:
+        request = train_request(CommandLine(["wgan"], [f"storage.path={storage}"]))
+        gate.wait()
+        with begin(request) as (claimed, _):
+            gate.wait()
+            assert claimed.experiment.name == claimed.folder.path.name
+            assert yaml.safe_load(claimed.folder.experiment.read_text())["name"] == claimed.experiment.name
+        return claimed.experiment.name
+
+    with ThreadPoolExecutor(count) as pool:
+        names = set(pool.map(play, range(count)))
+    assert names == {f"wgan-1128-171100-{n}" for n in range(2, count + 2)}
+    assert {path.name for path in storage.iterdir()} == {*names, "wgan-1128-171100"}
+
+
+@pytest.mark.parametrize("verb", ["train", "search"])
+def test_a_second_driver_is_refused_in_one_line(tmp_path, monkeypatch, capfd, verb):
+    """Whether it begins the run or resumes it. Nothing changes."""
+    small = {"train": small_train, "search": small_search}[verb]
+    families = "wgan" if verb == "train" else ["wgan"]
+    folder = created(small(tmp_path, families, "run"))
+    before = folder.experiment.read_bytes()
+    with folder.sole_driver():
+        for words in (["--resume", "run", "compute.cpus=1"], ["wgan", "name=run"]):
+            done = ganfleet_here(monkeypatch, capfd, verb, *words, f"storage.path={tmp_path}")
+            assert (done.returncode, done.stdout) == (2, "")
+            (line,) = done.stderr.splitlines()
+            assert line.startswith(("error: 'run' is being played by process ", "error: name=run exists in "))
+    assert folder.experiment.read_bytes() == before
+    with RunFolder(tmp_path / "new").sole_driver():
+        done = ganfleet_here(monkeypatch, capfd, verb, "wgan", "name=new", f"storage.path={tmp_path}")
+    assert done.stderr.startswith("error: 'new' is being played by process ")
+    assert done.stderr.endswith("; nearest: wait for its end, or name=new-2 for a new one\n")
+    assert not RunFolder(tmp_path / "new").exists()
 
 
 @pytest.mark.parametrize(
