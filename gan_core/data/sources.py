@@ -64,6 +64,11 @@ def in_class_order(names: Iterable[str]) -> tuple[str, ...]:
     return tuple(sorted(set(names), key=place))
 
 
+def readable(name: str) -> str:
+    """A file's name as text of one line: what cannot be printed, or is no UTF-8, is escaped."""
+    return "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in name)
+
+
 def files_below(folder: Path) -> list[Path]:
     """The images of `data.path`. Raises SettingsError if there are none."""
     try:
@@ -94,7 +99,7 @@ def _folder(settings: Data, root: Path) -> ImageSource:
             len(names),
             found.channels,
             lambda index: read_image(files[index], over_white=True),
-            names if len(names) > 1 else (),
+            tuple(map(readable, names)) if len(names) > 1 else (),
             found.mixed,
         )
 

@@ -18,7 +18,7 @@ import numpy as np
 
 from gan_core.data.file_set import FileSet
 from gan_core.data.image_files import read_image
-from gan_core.data.sources import ImageReader, ImageSource, files_below
+from gan_core.data.sources import ImageReader, ImageSource, files_below, readable
 from gan_core.experiment import Data
 from gan_core.settings import SettingsError
 
@@ -159,7 +159,7 @@ def _open_lsun(folders: list[Path]) -> ImageReader:
         with tables[number].begin() as view:
             return read_image(BytesIO(view.get(key)), name=f"{folders[number].name}/{key.decode(errors='replace')}")
 
-    names = tuple(folder.name.removesuffix(_LSUN) for folder in folders) if len(folders) > 1 else ()
+    names = tuple(readable(folder.name.removesuffix(_LSUN)) for folder in folders) if len(folders) > 1 else ()
     return ImageReader(np.array([number for number, _ in where]), len(folders), 3, read, names)
 
 

@@ -105,7 +105,7 @@ class DataRecord:
     @property
     def tags(self) -> dict[str, str]:
         """Tags for MLflow."""
-        names = {"classes": ", ".join(self.class_names)} if self.class_names else {}
+        names = {"classes": named_classes(self.class_names)} if self.class_names else {}
         about = {"digest": self.digest[:16], "images": str(self.images), **names}
         return {f"ganfleet.data.{name}": value for name, value in about.items()}
 

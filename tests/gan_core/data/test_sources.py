@@ -1,6 +1,7 @@
 """Datasets of a user's own files, and scikit-learn's photographs."""
 
 import errno
+import os
 import re
 import shutil
 
@@ -109,6 +110,15 @@ def test_numbers_are_classes_in_their_own_order_and_words_follow(load, tmp_path)
     loaded = load(name="folder", path=root)
     assert loaded.class_names == ("0", "1", "2", "10", "11", "a", "b")
     assert found(loaded) == wanted(images, np.repeat([4, 2, 0, 6, 3, 5, 1], 2))
+
+
+def test_a_class_name_is_one_line_of_text_whatever_the_folder_is_called(load, tmp_path):
+    images = pictures(4, 8, 8)
+    for at, name in enumerate([b"caf\xe9", "cafè noir".encode(), b"two\nlines"]):
+        written(tmp_path / "set" / os.fsdecode(name) / "0.png", images[at])
+    loaded = load(name="folder", path=tmp_path / "set")
+    assert loaded.class_names == ("cafè noir", "caf\\udce9", "two\\nlines")
+    assert found(loaded) == wanted(images[:3], [1, 0, 2])
 
 
 def test_images_without_folders_have_no_class_names(load, tmp_path):
