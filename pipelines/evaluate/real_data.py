@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import shlex
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +35,7 @@ def real_data(
     record = DataRecord.of(dataset, _files(experiment))
     source = experiment.data
     name = f"data.name={source.name}" if source.path is None else f"data.path={source.path}"
-    record.keep(folder, name, _anew(experiment, folder))
+    record.keep(folder, name, partial(_anew, experiment, folder))
     say(console, f"data: {source.name}, {record}")
     for note in [*dataset.notes, *dataset.oddities(source.batch_size)]:
         say(console, f"note: {note}")
@@ -66,13 +68,13 @@ def _files(experiment: TrainExperiment | SearchExperiment) -> dict[str, Path | N
 
 
 def _anew(experiment: TrainExperiment | SearchExperiment, folder: RunFolder) -> str:
-    """How to begin with other data."""
+    """The command that begins with other data: a search of its own, or a run from these weights."""
+    name = f"name={folder.free_name()}"
     if isinstance(experiment, SearchExperiment):
-        return f"a search of another name: ganfleet search name={folder.free_name()} ..."
-    return (
-        f"a run of another name from these weights: ganfleet train {experiment.family.name} --init-from"
-        f" {folder.path.name} ..."
-    )
+        families = " ".join(family.name for family in experiment.families)
+        return f"a search of another name: ganfleet search {families} {name} ..."
+    settings = f"--config {shlex.quote(str(folder.experiment))} {name}"
+    return f"a run of another name from these weights: ganfleet train {settings} --init-from {folder.path.name}"
 
 
 def data_warnings(checkpoint: Path, dataset: Dataset) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -78,11 +78,11 @@ class DataRecord:
                 found.append(f"{setting} {before} -> {after}")
         return found
 
-    def keep(self, folder: RunFolder, name: str, anew: str) -> None:
+    def keep(self, folder: RunFolder, name: str, anew: Callable[[], str]) -> None:
         """Writes the record to a run's folder, or compares it with the one that is there.
 
-        `name`: the setting that names the data; `anew`: how to begin with other data. Raises SettingsError if the data
-        are others than the run began with.
+        `name`: the setting that names the data; `anew`: says how to begin with other data. Raises SettingsError if the
+        data are others than the run began with.
         """
         before = DataRecord.read(folder)
         if before is None:
@@ -93,7 +93,7 @@ class DataRecord:
         if changed:
             raise SettingsError(
                 f"{name}: '{folder.path.name}' began with other data: {', '.join(changed)}",
-                nearest=f"the data of before, or {anew}",
+                nearest=f"the data of before, or {anew()}",
             )
 
     def __str__(self) -> str:

@@ -2,7 +2,9 @@
 
 import io
 import json
+import shlex
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,6 +17,7 @@ from gan_core.experiment import Data, Metrics
 from gan_core.settings import SettingsError
 from pipelines.evaluate.real_data import data_warnings, real_data
 from pipelines.evaluate.reference import prepare_reference
+from pipelines.launch._request import train_experiment
 from pipelines.runs._folder import RunFolder
 from pipelines.search.command import search
 from pipelines.train.play import cached_dataset, play
@@ -71,8 +74,14 @@ def test_a_run_goes_on_with_its_data_wherever_they_lie_and_with_no_others(tmp_pa
         printed(experiment.override(f"data.path={moved}"), folder)
     line = str(caught.value)
     assert line.startswith(f"data.path={moved}: 'first' began with other data: images 9 -> 8, classes cat, dog -> cat")
-    right = "ganfleet train cgan --init-from first" if kind == "train" else "ganfleet search name=first-2"
-    assert right in line.partition("nearest: the data of before, or ")[2]
+    right = line.partition("nearest: the data of before, or ")[2].partition(f": ganfleet {kind} ")[2]
+    if kind == "search":
+        assert right == "cgan cwgan_gp name=first-2 ..."
+        return
+    config, file, *words, init_from, name = shlex.split(right)
+    assert (config, init_from, name) == ("--config", "--init-from", "first")
+    anew = train_experiment([], [*words, f"data.path={moved}"], Path(file).read_text())
+    assert anew == experiment.override("name=first-2", f"data.path={moved}")
 
 
 def test_a_search_on_other_data_plays_no_trial(tmp_path, pets, monkeypatch):

@@ -25,7 +25,7 @@ def folder(tmp_path) -> RunFolder:
 
 
 def keep(folder: RunFolder, data: Dataset, **files) -> None:
-    DataRecord.of(data, files).keep(folder, "data.path=/photos", "a run of another name")
+    DataRecord.of(data, files).keep(folder, "data.path=/photos", lambda: "a run of another name")
 
 
 def test_a_record_is_json_and_is_read_back(folder):
