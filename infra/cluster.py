@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import platform
 import re
 import signal
 import socket
@@ -10,6 +11,8 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib.metadata import version
+from importlib.util import find_spec
 
 SETTINGS = {
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",
@@ -29,6 +32,9 @@ TUNE_GLOBAL_CHECKPOINT_S turns Tune's own snapshots off: a search has its journa
 
 ANSWER_SECONDS = 10.0
 """Within which the cluster's address must answer."""
+_RIGHT = "the address that `ray start --head` printed"
+_TOKEN = "RAY_AUTH_MODE=token with the RAY_AUTH_TOKEN of that cluster"
+_UNSET = "RAY_ADDRESS unset, for a cluster of one's own"
 
 
 @dataclass(frozen=True)
@@ -69,10 +75,10 @@ def cluster() -> Iterator[Cluster]:
         os.environ.setdefault(name, value)
     import ray
 
-    address = os.environ.get("RAY_ADDRESS", "local")
+    address = os.environ.get("RAY_ADDRESS") or "local"
     joined = ray.is_initialized()
     if not joined:
-        _check_answers(address)
+        check_address()
     try:
         if not joined:
             _join(address)
@@ -98,8 +104,10 @@ def _join(address: str) -> None:
                 log_to_driver=True,
                 runtime_env={"env_vars": SETTINGS} if address != "local" else None,
             )
-    except ConnectionError as error:
-        raise ClusterError(f"RAY_ADDRESS={address}: {_why(error)}") from error
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        if address == "local":
+            raise
+        raise _why(error, address) from error
 
 
 @contextmanager
@@ -113,26 +121,111 @@ def keep_signal_handler(number: signal.Signals) -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _check_answers(address: str) -> None:
-    """Raises ClusterError if nobody answers at the address. Ray itself would try for minutes, silently."""
-    host, _, port = address.removeprefix("ray://").rpartition(":")
-    if not (host and port.isdigit()):
-        return  # as `auto`: Ray finds the address
+def check_address() -> None:
+    """Raises ClusterError unless RAY_ADDRESS is unset, or names a cluster that answers and has Ray's and Python's
+    versions of this process. Ray itself would try for minutes, and print pages."""
+    address = os.environ.get("RAY_ADDRESS", "")
+    if address in ("", "local"):
+        return
+    found = _of_this_machine() if address == "auto" else address
+    _check_answers(address, found)
+    if not found.startswith("ray://"):
+        _check_versions(address, found)
+
+
+def _refused(address: str, why: str, nearest: str = _RIGHT) -> ClusterError:
+    return ClusterError(f"RAY_ADDRESS={address}: {why}; nearest: {nearest}")
+
+
+def _check_answers(address: str, found: str) -> None:
+    """Raises ClusterError unless Ray's own protocol, HTTP/2, is spoken at `found`."""
+    host, _, port = found.removeprefix("ray://").rpartition(":")
+    if not re.fullmatch(r"[^\s/:@\[\]]+|\[[0-9a-fA-F:.]+\]", host) or not re.fullmatch(r"\d+", port):
+        raise _refused(address, "this is no address", f"HOST:PORT, {_RIGHT}, or auto")
+    if not 0 < int(port) < 65536:
+        raise _refused(address, f"{port} is out of range, 1 to 65535")
+    if found.startswith("ray://") and find_spec("grpc") is None:
+        raise _refused(address, "Ray's client is not installed", "pip install 'ray[client]'")
     try:
-        socket.create_connection((host.strip("[]"), int(port)), timeout=ANSWER_SECONDS).close()
+        with socket.create_connection((host.strip("[]"), int(port)), timeout=ANSWER_SECONDS) as connection:
+            speaks = bool(os.environ.get("RAY_USE_TLS")) or _speaks_http2(connection)
     except OSError as error:
-        raise ClusterError(
-            f"RAY_ADDRESS={address}: nobody answers there ({error.strerror or error}); nearest: the address that"
-            " `ray start --head` printed"
-        ) from None
+        raise _refused(address, f"nobody answers there ({error.strerror or error})") from None
+    if not speaks:
+        raise _refused(address, "what answers is no head of a Ray cluster")
 
 
-def _why(error: ConnectionError) -> str:
+def _speaks_http2(connection: socket.socket) -> bool:
+    """Whether the other side begins as RFC 9113 says: its first frame, of 9 bytes or more, has the type SETTINGS."""
+    connection.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\0\0\0\4\0\0\0\0\0")
+    head = b""
+    while len(head) < 9 and (more := connection.recv(9 - len(head))):
+        head += more
+    return len(head) == 9 and head[3] == 4
+
+
+def _of_this_machine() -> str:
+    """The address that `auto` stands for. Raises ClusterError."""
+    from infra.ray_private import find_bootstrap_address, find_gcs_addresses
+
+    started, running = find_bootstrap_address(None), sorted(find_gcs_addresses())
+    if started is not None and (started in running or not running):
+        return started
+    if len(running) > 1:
+        raise _refused("auto", f"{len(running)} clusters run on this machine", f"RAY_ADDRESS={running[0]}")
+    if not running:
+        raise _refused("auto", "no cluster runs on this machine", f"`ray start --head`, or {_UNSET}")
+    return running[0]
+
+
+def _check_versions(address: str, found: str) -> None:
+    from ray.exceptions import AuthenticationError, RayError
+
+    from infra.ray_private import GcsClient, get_cluster_metadata, maybe_enable_token_auth_if_token_available
+
+    if address == "auto":
+        maybe_enable_token_auth_if_token_available(warn_if_disabled=False)
+    try:
+        with _no_stderr():
+            about = get_cluster_metadata(GcsClient(address=found))
+    except AuthenticationError:
+        raise _refused(address, _unauthenticated(), _TOKEN) from None
+    except RayError as error:
+        raise _refused(address, f"no Ray cluster answers ({' '.join(str(error).split())[:200]})") from None
+    if address == "auto" and about and about.get("ray_init_cluster"):
+        raise _refused("auto", f"the cluster at {found} is another program's and ends with it", _UNSET)
+    for package, name, here in (
+        ("Ray", "ray_version", version("ray")),
+        ("Python", "python_version", platform.python_version()),
+    ):
+        there = about.get(name, here) if about else here
+        if there.split(".")[:2] != here.split(".")[:2] or (package == "Ray" and there != here):
+            raise _refused(address, f"the cluster has {package} {there}, here is {here}", "the same on all nodes")
+
+
+@contextmanager
+def _no_stderr() -> Iterator[None]:
+    """Ray's C++ writes warnings to the descriptor itself."""
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
+
+
+def _why(error: Exception, address: str) -> ClusterError:
     if "AuthenticationError" in str(error.__cause__):
-        mode = os.environ.get("RAY_AUTH_MODE", "disabled")
-        known = "refuses the token" if mode == "token" else f"wants a token, RAY_AUTH_MODE is {mode}"
-        return f"the Ray cluster {known}; nearest: RAY_AUTH_MODE=token with the RAY_AUTH_TOKEN of that cluster"
-    return f"{' '.join(str(error).split())[:200]}; nearest: the address that `ray start --head` printed"
+        return _refused(address, _unauthenticated(), _TOKEN)
+    return _refused(address, " ".join(str(error).split())[:200])
+
+
+def _unauthenticated() -> str:
+    mode = os.environ.get("RAY_AUTH_MODE", "disabled")
+    known = "refuses the token" if mode == "token" else f"wants a token, RAY_AUTH_MODE is {mode}"
+    return f"the Ray cluster {known}"
 
 
 def autoscaler_nodes() -> tuple[tuple[int, int], ...]:

@@ -7,7 +7,11 @@ fails with the name of what is missing.
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from ray._common.usage.usage_lib import get_cluster_metadata
 from ray._private import utils as ray_utils
+from ray._private.authentication.authentication_token_setup import maybe_enable_token_auth_if_token_available
+from ray._private.services import find_bootstrap_address, find_gcs_addresses
+from ray._raylet import GcsClient  # type: ignore[attr-defined]
 from ray.train.v2._internal.execution.callback import ControllerCallback
 from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
 from ray.tune.experiment.config_parser import _create_trial_from_spec as create_trial_from_spec
@@ -16,8 +20,13 @@ from ray.tune.experiment.config_parser import _make_parser as make_parser
 __all__ = [
     "ControllerCallback",
     "DataParallelTrainer",
+    "GcsClient",
     "create_trial_from_spec",
+    "find_bootstrap_address",
+    "find_gcs_addresses",
+    "get_cluster_metadata",
     "make_parser",
+    "maybe_enable_token_auth_if_token_available",
     "without_ray_signals",
 ]
 

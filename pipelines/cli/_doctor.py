@@ -13,7 +13,7 @@ from typing import Any
 
 from gan_core.caches import cache_folder
 from gan_core.settings import SettingsError
-from infra.cluster import expected
+from infra.cluster import ClusterError, check_address, expected
 from infra.health import CheckFailedError, check_server, check_store, cluster_nodes
 from pipelines.settings import CommonSettings, as_settings_error, open_store
 
@@ -161,6 +161,11 @@ def _cluster() -> Iterator[Finding]:
     machine = expected()
     if machine is not None:
         yield Finding("ray", True, f"one of our own, {machine.cpus} CPUs, {machine.gpus} GPUs (RAY_ADDRESS is not set)")
+        return
+    try:
+        check_address()
+    except ClusterError as error:
+        yield Finding("ray", False, str(error))
         return
     try:
         nodes, here = cluster_nodes()

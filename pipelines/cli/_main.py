@@ -31,7 +31,7 @@ from pipelines.cli._process import hide_passwords, name_user
 from pipelines.cli._streams import end_output, prepare_streams
 from pipelines.cli._targets import as_trained, checked_targets, drawing_file, packs_of
 from pipelines.cli._usage import VerbGroup
-from pipelines.launch import DONE, CommandLine, Request, begin, run, search_request, train_request
+from pipelines.launch import DONE, CommandLine, Request, begin, check_cluster, run, search_request, train_request
 from pipelines.runs import RunPaths, find_checkpoint
 from pipelines.settings import (
     CommonSettings,
@@ -105,6 +105,7 @@ def _start(verb: str, request: Request[Any], play: Callable[[Request[Any], Conso
     """Plays what is requested; prints its settings instead if it is a dry run."""
     experiment = request.experiment
     if not dry_run:
+        check_cluster()
         with interrupts.noted(), begin(request) as (claimed, undo):
             run(verb, experiment.storage, claimed.folder, undo, partial(play, claimed))
         return

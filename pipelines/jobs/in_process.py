@@ -19,7 +19,7 @@ from rich.console import Console
 from gan_core.settings import SettingsError
 from pipelines import interrupts
 from pipelines.console import screen_of
-from pipelines.launch import Request, begin, run
+from pipelines.launch import Request, begin, check_cluster, run
 from pipelines.runs import RunFolder
 from pipelines.settings import TrainExperiment
 
@@ -50,6 +50,8 @@ def play_here(verb: str, request: Request[Any]) -> None:
 
             train(experiment, folder, console, play_in_process if experiment.compute.workers == 1 else play_on_cluster)
 
+    if verb == "search" or experiment.compute.workers > 1:
+        check_cluster()
     screen = Console(file=screen_of(sys.stdout))
     with interrupts.noted(), begin(request) as (claimed, undo):
         play_claimed = with_debugger(partial(play, claimed))

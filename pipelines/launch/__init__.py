@@ -5,7 +5,7 @@ Nothing here imports torch or Ray."""
 from pipelines.launch._request import CommandLine, Request, train_request
 from pipelines.launch._resume import SEARCH_MAY_CHANGE, TRAIN_MAY_CHANGE, resumed_search, resumed_train
 from pipelines.launch._search_request import search_request
-from pipelines.launch._session import DONE, FAILED, INPUT, INTERRUPTED, begin, run
+from pipelines.launch._session import DONE, FAILED, INPUT, INTERRUPTED, begin, check_cluster, run
 
 __all__ = [
     "DONE",
@@ -17,6 +17,7 @@ __all__ = [
     "CommandLine",
     "Request",
     "begin",
+    "check_cluster",
     "resumed_search",
     "resumed_train",
     "run",

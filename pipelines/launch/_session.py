@@ -17,7 +17,7 @@ from rich.console import Console
 
 from gan_core.caches import cache_folder
 from gan_core.settings import SettingsError
-from infra.cluster import ClusterError
+from infra.cluster import ClusterError, check_address
 from infra.passwords import masked
 from infra.stores.protocol import StoreError
 from pipelines import interrupts
@@ -28,6 +28,14 @@ from pipelines.runs import FullDiskError, NameTakenError, RunFolder, TakenOverEr
 from pipelines.settings import Storage, check_capacity
 
 DONE, INPUT, INTERRUPTED, FAILED = 0, 2, 75, 1
+
+
+def check_cluster() -> None:
+    """Raises SettingsError if RAY_ADDRESS names no cluster that can be joined."""
+    try:
+        check_address()
+    except ClusterError as error:
+        raise SettingsError(str(error)) from None
 
 
 @contextmanager

@@ -10,6 +10,11 @@ import pytest
 ROOT = Path(__file__).parents[2]
 FILE = ROOT / "infra" / "ray_private.py"
 NAMES = [
+    ("ray._common.usage.usage_lib", "get_cluster_metadata"),
+    ("ray._private.authentication.authentication_token_setup", "maybe_enable_token_auth_if_token_available"),
+    ("ray._private.services", "find_bootstrap_address"),
+    ("ray._private.services", "find_gcs_addresses"),
+    ("ray._raylet", "GcsClient"),
     ("ray._private", "utils"),
     ("ray.train.v2._internal.execution.callback", "ControllerCallback"),
     ("ray.train.v2.api.data_parallel_trainer", "DataParallelTrainer"),

@@ -54,6 +54,19 @@ def test_the_process_itself_ends_so(place):
     )
 
 
+@pytest.mark.parametrize("verb", ["train", "search"])
+def test_an_address_of_no_cluster_is_told_before_the_name_is_taken(place, monkeypatch, capsys, verb):
+    monkeypatch.chdir(place)
+    monkeypatch.setenv("RAY_ADDRESS", "head-node")
+    before = snapshot(place)
+    for words in ([verb, "wgan", "name=new"], ["submit", "--to", "here", verb, "wgan", "compute.workers=2"]):
+        done = ganfleet_here(monkeypatch, capsys, *words)
+        assert (done.returncode, done.stdout) == (2, "")
+        (line,) = done.stderr.splitlines()
+        assert line.startswith("error: RAY_ADDRESS=head-node: this is no address; nearest: ")
+    assert snapshot(place) == before
+
+
 @pytest.fixture
 def nobody(monkeypatch):
     """A user without a name, a home folder, and an entry in the system's list of users."""
