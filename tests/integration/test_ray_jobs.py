@@ -123,7 +123,7 @@ def test_the_doctor_looks_at_every_node(ray_head):
     refused = ray_head.ganfleet("doctor", joined=True, token="0" * 64)
     assert refused.returncode == 1
     (wrong,) = [line for line in refused.stdout.splitlines() if line.startswith("WRONG")]
-    assert "set RAY_AUTH_MODE=token and the cluster's RAY_AUTH_TOKEN" in wrong
+    assert "RAY_AUTH_MODE=token with the RAY_AUTH_TOKEN of that cluster" in wrong
 
 
 def test_the_guides_path_for_newcomers_leads_to_a_trained_run(ray_head, tmp_path):
