@@ -74,6 +74,8 @@ def _anew(experiment: TrainExperiment | SearchExperiment, folder: RunFolder) -> 
         families = " ".join(family.name for family in experiment.families)
         return f"a search of another name: ganfleet search {families} {name} ..."
     settings = f"--config {shlex.quote(str(folder.experiment))} {name}"
+    if not folder.steps():
+        return f"a run of another name: ganfleet train {settings}"
     return f"a run of another name from these weights: ganfleet train {settings} --init-from {folder.path.name}"
 
 

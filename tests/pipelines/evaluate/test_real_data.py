@@ -78,8 +78,11 @@ def test_a_run_goes_on_with_its_data_wherever_they_lie_and_with_no_others(tmp_pa
     if kind == "search":
         assert right == "cgan cwgan_gp name=first-2 ..."
         return
-    config, file, *words, init_from, name = shlex.split(right)
-    assert (config, init_from, name) == ("--config", "--init-from", "first")
+    config, file, *words = shlex.split(right)
+    assert config == "--config"
+    folder.checkpoint(4).mkdir(parents=True)
+    with pytest.raises(SettingsError, match=f"from these weights: ganfleet train {right} --init-from first$"):
+        printed(experiment.override(f"data.path={moved}"), folder)
     anew = train_experiment([], [*words, f"data.path={moved}"], Path(file).read_text())
     assert anew == experiment.override("name=first-2", f"data.path={moved}")
 
