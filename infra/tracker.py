@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
@@ -55,9 +56,10 @@ def finite_row(step: int, values: Mapping[str, float]) -> dict[str, float]:
 
 
 class FolderTracker:
-    """A run in a folder: `metrics.jsonl`, `samples/step-000100.png` and `tags.json`.
+    """A run in a folder: `metrics.jsonl`, `samples/step-000100.png` and `tags.json`; `times.jsonl` says when each row
+    was logged.
 
-    A line that a crash left unfinished at the end of `metrics.jsonl` is cut off on opening.
+    A line that a crash left unfinished at the end of a file is cut off on opening.
 
     Raises:
         ValueError: `metrics.jsonl` has a last line that is no row.
@@ -65,12 +67,14 @@ class FolderTracker:
 
     def __init__(self, folder: Path | str) -> None:
         folder = Path(folder)
-        self._rows = folder / "metrics.jsonl"
+        self._rows, self._times = folder / "metrics.jsonl", folder / "times.jsonl"
         self._samples = folder / "samples"
         self._tags = folder / "tags.json"
         self._samples.mkdir(parents=True, exist_ok=True)
-        self._rows.touch()
-        self._last_step = _trimmed_last_step(self._rows)
+        for file in (self._rows, self._times):
+            file.touch()
+            _cut_unfinished_line(file)
+        self._last_step = _last_step(self._rows)
 
     @property
     def last_step(self) -> int:
@@ -81,8 +85,10 @@ class FolderTracker:
             return
         assert "step" not in values
         line = json.dumps({"step": step, **finite_row(step, values)}, allow_nan=False)
-        with self._rows.open("ab") as file:
-            file.write(line.encode() + b"\n")
+        # First the time, so that whoever reads the row finds it. The last time of a step counts.
+        for file, content in ((self._times, json.dumps({"step": step, "time": now()})), (self._rows, line)):
+            with file.open("ab") as opened:
+                opened.write(content.encode() + b"\n")
         self._last_step = step
 
     def picture(self, step: int, png: bytes) -> None:
@@ -130,14 +136,23 @@ class Trackers:
             tracker.close()
 
 
-def _trimmed_last_step(rows: Path) -> int:
-    data = rows.read_bytes()
-    complete = data[: data.rfind(b"\n") + 1]
-    if len(complete) < len(data):
-        os.truncate(rows, len(complete))
-    if not complete:
+def now() -> int:
+    """Milliseconds since 1970, as MLflow counts time."""
+    return int(time.time() * 1000)
+
+
+def _cut_unfinished_line(file: Path) -> None:
+    data = file.read_bytes()
+    whole = data.rfind(b"\n") + 1
+    if whole < len(data):
+        os.truncate(file, whole)
+
+
+def _last_step(rows: Path) -> int:
+    lines = rows.read_bytes().splitlines()
+    if not lines:
         return -1
     try:
-        return int(json.loads(complete.splitlines()[-1])["step"])
+        return int(json.loads(lines[-1])["step"])
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"the last line of {rows} is not a row of metrics: {error}") from error

@@ -1,14 +1,17 @@
 """Sends a run's folder to MLflow from another thread, many rows in one call. Nothing is lost while MLflow is
 unavailable.
 
-The folder is the queue: `metrics.jsonl`, `samples/` and `tags.json`, as `FolderTracker` writes them. What MLflow still
-lacks is sent by the next follower of the folder: that of a run that resumes, or that of the driver that ends the run.
+The folder is the queue: `metrics.jsonl`, `times.jsonl`, `samples/` and `tags.json`, as `FolderTracker` writes them.
+What MLflow still lacks is sent by the next follower of the folder: that of a run that resumes, or that of the driver
+that ends the run. It may send what MLflow has already, if an answer was lost: the rows and pictures are then equal to
+those that were sent first, with their times, and MLflow keeps one of each.
 """
 
 from __future__ import annotations
 
 import json
 import logging
+import math
 import os
 import threading
 import time
@@ -16,11 +19,13 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from infra.locks import lock_within
-from infra.mlflow.store import UNAVAILABLE
-from infra.mlflow.tracker import MlflowTracker, Row, now
+from infra.mlflow.errors import STORE_ERRORS, reason_of, refuses
+from infra.mlflow.tracker import MlflowTracker, Row
 from infra.system_metrics import SystemMetrics
+from infra.tracker import now
 
 SEND_SECONDS = 2.0
 """Between two calls while there are new rows."""
@@ -45,7 +50,7 @@ class Follower:
         self._folder, self._connect = folder, connect
         self._run: MlflowTracker | None = None
         self._times: dict[int, int] = {}
-        self._offset, self._tags = 0, b""
+        self._offset, self._times_offset, self._tags = 0, 0, b""
         self._token = uuid.uuid4().hex.encode()
         self._system = SystemMetrics()
         self._samples: list[Row] = []
@@ -61,7 +66,6 @@ class Follower:
 
     def metrics(self, step: int, values: Mapping[str, float]) -> None:
         """Notes that the folder has the row of `step`."""
-        self._times.setdefault(step, now())
         self._note()
 
     def picture(self, step: int, png: bytes) -> None:
@@ -86,7 +90,8 @@ class Follower:
     def catch_up(self) -> MlflowTracker:
         """Sends all of the folder that MLflow lacks. Returns the run.
 
-        Raises one of `UNAVAILABLE`: MLflow cannot be reached, or another process still sends the same folder.
+        Raises one of `STORE_ERRORS`: MLflow cannot be reached or refuses it, or another process still sends the same
+        folder.
         """
         with self._busy, self._locked() as others:
             if self._run is None:
@@ -121,10 +126,11 @@ class Follower:
             return False
         try:
             self.catch_up()
-        except UNAVAILABLE as error:
-            self._not_before = time.monotonic() + RETRY_SECONDS
-            reason = " ".join(str(error).split())[:200]
-            _LOG.warning("MLflow is away; rows wait in %s: %s", self._folder / "metrics.jsonl", reason)
+        except STORE_ERRORS as error:
+            refused, rows = refuses(error), self._folder / "metrics.jsonl"
+            self._not_before = math.inf if refused else time.monotonic() + RETRY_SECONDS
+            said = "MLflow refuses to record this; rows stay" if refused else "MLflow is away; rows wait"
+            _LOG.warning("%s in %s: %s", said, rows, reason_of(error))
             return False
         return True
 
@@ -141,30 +147,22 @@ class Follower:
         for row in new:  # before the rows: a step whose metrics are recorded is complete
             picture = self._folder / "samples" / f"step-{row.step:06d}.png"
             if picture.is_file():
-                run.picture(row.step, picture.read_bytes())
+                run.picture(row.step, picture.read_bytes(), row.time)
         run.rows(new, samples)
         self._samples, self._offset = self._samples[len(samples) :], end
         for row in rows:
             self._times.pop(row.step, None)
 
     def _rows(self) -> tuple[list[Row], int]:
-        """The rows of the file that this follower has not sent, and the offset in bytes where they end.
-
-        A row that is sent twice has the same time: MLflow stores equal metrics once.
-        """
-        file = self._folder / "metrics.jsonl"
-        if not file.is_file():
-            return [], self._offset
-        with file.open("rb") as content:
-            content.seek(self._offset)
-            read = content.read()
-        whole = read[: read.rfind(b"\n") + 1]
+        """The rows of the file that this follower has not sent, and the offset in bytes where they end."""
+        lines, end = _whole_lines(self._folder / "metrics.jsonl", self._offset)
+        times, self._times_offset = _whole_lines(self._folder / "times.jsonl", self._times_offset)
+        self._times |= {line["step"]: line["time"] for line in times}
         rows = []
-        for line in whole.splitlines():
-            values = json.loads(line)
+        for values in lines:
             step = values.pop("step")
             rows.append(Row(step, self._times.setdefault(step, now()), values))
-        return rows, self._offset + len(whole)
+        return rows, end
 
     @contextmanager
     def _locked(self) -> Iterator[bool]:
@@ -183,3 +181,14 @@ class Follower:
             yield others
         finally:
             os.close(descriptor)
+
+
+def _whole_lines(file: Path, offset: int) -> tuple[list[dict[str, Any]], int]:
+    """The lines of JSON from an offset in bytes on, and the offset where they end; none if there is no such file."""
+    if not file.is_file():
+        return [], offset
+    with file.open("rb") as content:
+        content.seek(offset)
+        read = content.read()
+    whole = read[: read.rfind(b"\n") + 1]
+    return [json.loads(line) for line in whole.splitlines()], offset + len(whole)

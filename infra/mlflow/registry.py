@@ -5,10 +5,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from infra.mlflow.errors import STORE_ERRORS, reason_of, refuses
 from infra.mlflow.store import ask_server, client_of
 
 # infra.mlflow.store sets what mlflow reads while it is imported.
 # isort: split
+from mlflow import MlflowClient
 from mlflow.artifacts import download_artifacts
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
@@ -16,6 +18,11 @@ from mlflow.exceptions import MlflowException
 
 class NoRegistryError(ValueError):
     """The store has no model registry, or the registry does not answer."""
+
+    def __init__(self, reason: str, away: bool = False) -> None:
+        super().__init__(reason)
+        self.away = away
+        """Whether it may answer later."""
 
 
 @dataclass(frozen=True)
@@ -44,9 +51,15 @@ def register(uri: str, model: str, run_id: str, tags: Mapping[str, str]) -> Regi
         if last is None:
             _create(uri, model)
         # No caller reads the version at once, so there is no reason to wait until MLflow calls it ready.
-        made = client.create_model_version(model, source, run_id, tags=dict(tags), await_creation_for=0)
-    except MlflowException as error:
-        raise NoRegistryError(_one_line(error)) from error
+        client.create_model_version(model, source, run_id, tags=dict(tags), await_creation_for=0)
+        # MLflow's client repeats a request whose answer was lost: then there are two versions, and one is deleted.
+        known = 0 if last is None else last.version
+        same = [one for one in _versions(client, model) if one.source == source and dict(one.tags) == dict(tags)]
+        made, *others = sorted((one for one in same if int(one.version) > known), key=lambda one: int(one.version))
+        for other in others:
+            client.delete_model_version(model, str(other.version))
+    except STORE_ERRORS as error:
+        raise _no_registry(error) from error
     return _registered(made)
 
 
@@ -59,11 +72,16 @@ def newest_version(uri: str, model: str) -> RegisteredVersion | None:
     if {"'", '"'} & set(model):
         return None
     try:
-        found = client_of(uri).search_model_versions(f"name = '{model}'", order_by=["version_number DESC"])
-    except MlflowException as error:
-        raise NoRegistryError(_one_line(error)) from error
-    same = [one for one in found if one.name == model]  # some databases ignore case
+        same = _versions(client_of(uri), model)
+    except STORE_ERRORS as error:
+        raise _no_registry(error) from error
     return _registered(max(same, key=lambda one: int(one.version))) if same else None
+
+
+def _versions(client: MlflowClient, model: str) -> list[ModelVersion]:
+    """The newest versions of a model."""
+    found = client.search_model_versions(f"name = '{model}'", order_by=["version_number DESC"])
+    return [one for one in found if one.name == model]  # some databases ignore case
 
 
 def model_names(uri: str) -> list[str]:
@@ -74,8 +92,8 @@ def model_names(uri: str) -> list[str]:
     """
     try:
         return sorted(model.name for model in client_of(uri).search_registered_models())
-    except MlflowException as error:
-        raise NoRegistryError(_one_line(error)) from error
+    except STORE_ERRORS as error:
+        raise _no_registry(error) from error
 
 
 def check_answers(uri: str) -> None:
@@ -89,7 +107,7 @@ def check_answers(uri: str) -> None:
     try:
         ask_server(uri, "Default")
     except ValueError as error:
-        raise NoRegistryError(str(error)) from None
+        raise NoRegistryError(str(error), away=True) from None
 
 
 def read_text(uri: str, found: RegisteredVersion, path: str) -> str:
@@ -102,8 +120,8 @@ def read_text(uri: str, found: RegisteredVersion, path: str) -> str:
         try:
             file = download_artifacts(artifact_uri=f"{found.source}/{path}", dst_path=folder, tracking_uri=uri)
             return Path(file).read_text()
-        except (MlflowException, OSError) as error:
-            reason = _one_line(error)
+        except STORE_ERRORS as error:
+            reason = reason_of(error)
             raise NoRegistryError(f"version {found.version} of {found.model} has no {path}: {reason}") from error
 
 
@@ -120,5 +138,5 @@ def _registered(version: ModelVersion) -> RegisteredVersion:
     return RegisteredVersion(version.name, int(version.version), version.source, dict(version.tags))
 
 
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:300]
+def _no_registry(error: Exception) -> NoRegistryError:
+    return NoRegistryError(reason_of(error), away=not refuses(error))

@@ -47,7 +47,8 @@ def opened_run(
     run_tags = _fitted(tags) | wanted | ({MLFLOW_PARENT_RUN_ID: parent} if parent else {})
     run = _find(client, experiment_id, wanted)
     if run is None:
-        run = client.create_run(experiment_id, tags=run_tags, run_name=name)
+        client.create_run(experiment_id, tags=run_tags, run_name=name)
+        run = _first(client, experiment_id, wanted)
     else:
         recorded = run.data.tags
         set_tags(client, run.info.run_id, {key: value for key, value in run_tags.items() if recorded.get(key) != value})
@@ -88,13 +89,27 @@ def close_run(
     client.set_terminated(run_id, status)
 
 
+def _first(client: MlflowClient, experiment_id: str, identity: Mapping[str, str]) -> Run:
+    """The run that was just created. MLflow's client repeats a request whose answer was lost: then there are two, and
+    one of them is deleted."""
+    first, *others = _all(client, experiment_id, identity)
+    for other in others:
+        if not other.data.metrics:
+            client.delete_run(other.info.run_id)
+    return first
+
+
 def _find(client: MlflowClient, experiment_id: str, identity: Mapping[str, str]) -> Run | None:
+    return next(iter(_all(client, experiment_id, identity)), None)
+
+
+def _all(client: MlflowClient, experiment_id: str, identity: Mapping[str, str]) -> list[Run]:
+    """The active runs whose tags equal all of `identity`, the oldest first."""
     assert identity
     query = " and ".join(f"tags.`{key}` = {_quoted(value)}" for key, value in identity.items())
     runs = client.search_runs([experiment_id], query, order_by=["attributes.start_time ASC"], max_results=100)
     # Some databases ignore case when they compare.
-    same = (run for run in runs if all(run.data.tags[key] == value for key, value in identity.items()))
-    return next(same, None)
+    return [run for run in runs if all(run.data.tags[key] == value for key, value in identity.items())]
 
 
 def _quoted(value: str) -> str:

@@ -25,12 +25,10 @@ from mlflow.utils.rest_utils import http_request
 from sqlalchemy.exc import SQLAlchemyError
 
 from infra.files import hidden_name, write_atomic
+from infra.mlflow.sqlite_uri import sqlite_file, sqlite_uri
 from infra.passwords import masked
 
 PROBE_SECONDS = 5.0
-
-UNAVAILABLE = (MlflowException, SQLAlchemyError, OSError)
-"""What is raised if the store is unavailable. Errors of the package requests are OSErrors."""
 
 
 class NoAnswerError(ValueError):
@@ -63,7 +61,7 @@ def prepare(uri: str, experiment: str, artifacts: Path | None, schemas: Path | N
             experiment was deleted.
     """
     if uri.startswith("sqlite:"):
-        file = Path(uri.removeprefix("sqlite:///"))
+        file = sqlite_file(uri)
         _open_sqlite(uri, file, schemas)
         artifacts = file.parent / "artifacts" if artifacts is None else artifacts
     else:
@@ -128,7 +126,7 @@ def _create_sqlite(file: Path, schemas: Path | None) -> None:
 def _made_schema() -> bytes:
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder, "mlflow.db")
-        MlflowClient(tracking_uri=f"sqlite:///{file}")
+        MlflowClient(tracking_uri=sqlite_uri(file.absolute()))
         with closing(sqlite3.connect(file)) as connection, connection:
             # Its files would lie in this process's working folder. MLflow makes it again when the store is opened.
             connection.execute("DELETE FROM experiments WHERE name = 'Default'")
@@ -138,7 +136,7 @@ def _made_schema() -> bytes:
 def _kept_schema(schemas: Path) -> bytes:
     """An empty database of this version of MLflow. It is made again if the kept one is damaged."""
     kept = schemas / f"mlflow-{mlflow.__version__}.db"
-    with suppress(OSError, sqlite3.Error), closing(sqlite3.connect(f"file:{kept}?mode=ro", uri=True)) as connection:
+    with suppress(OSError, sqlite3.Error), closing(_opened_to_read(kept)) as connection:
         if connection.execute("PRAGMA integrity_check").fetchone() == ("ok",):
             return kept.read_bytes()
     schema = _made_schema()
@@ -146,6 +144,10 @@ def _kept_schema(schemas: Path) -> bytes:
         schemas.mkdir(parents=True, exist_ok=True)
         write_atomic(kept, schema)
     return schema
+
+
+def _opened_to_read(file: Path) -> sqlite3.Connection:
+    return sqlite3.connect(f"{file.absolute().as_uri()}?mode=ro", uri=True)
 
 
 def ask_server(uri: str, experiment: str) -> None:

@@ -6,7 +6,6 @@ The driver calls `prepare` once; the process that trains calls `opened_run`, log
 
 import re
 import tempfile
-import time
 import uuid
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -16,7 +15,7 @@ from pathlib import Path
 
 from infra.mlflow.runs import close_run, opened_run, run_of, set_tags
 from infra.mlflow.store import client_of, prepare
-from infra.tracker import finite_row
+from infra.tracker import finite_row, now
 from infra.versions import version_tags
 
 # infra.mlflow.store sets what mlflow reads while it is imported.
@@ -27,7 +26,7 @@ from mlflow.utils.mlflow_tags import MLFLOW_LOGGED_IMAGES
 from mlflow.utils.validation import MAX_METRICS_PER_BATCH
 from PIL import Image
 
-__all__ = ["MlflowTracker", "Row", "close_run", "now", "opened_run", "prepare", "run_of", "version_tags"]
+__all__ = ["MlflowTracker", "Row", "close_run", "opened_run", "prepare", "run_of", "version_tags"]
 
 MARKER = "images_seen"  # the metric that every row has
 PICTURES = "samples"
@@ -62,7 +61,8 @@ class MlflowTracker:
         self._marker = marker
         found = self._client.get_run(run) if isinstance(run, str) else run
         self.run_id = str(found.info.run_id)
-        self._last_step, self._samples = -1, 0
+        self._began = int(found.info.start_time)
+        self._last_step = -1
         self._tags: dict[str, str] = {}
         self._pictures: _Pictures | None = None
         self._read(found)
@@ -81,13 +81,13 @@ class MlflowTracker:
     def rows(self, rows: Sequence[Row], samples: Sequence[Row] = ()) -> None:
         """Records rows, sorted by step, in as few calls as MLflow's limits allow. Rows up to `last_step` are dropped.
 
-        A row is never split between calls. `samples` are those of the machine, named `system/...`: their step is
-        their number in the run.
+        A row is never split between calls. `samples` are those of the machine, named `system/...`: their step is how
+        many milliseconds after the run began they were taken, so that a sample that is sent again has the same one.
         """
         new = [row for row in rows if row.step > self._last_step]
         assert all(self._marker in row.values for row in new), f"a row without {self._marker}"
-        counted = [replace(row, step=step) for step, row in enumerate(samples, start=self._samples)]
-        for batch in _batches([*counted, *new]):
+        timed = [replace(row, step=row.time - self._began) for row in samples]
+        for batch in _batches([*timed, *new]):
             metrics = [
                 Metric(name, value, row.time, row.step)
                 for row in batch
@@ -95,14 +95,15 @@ class MlflowTracker:
             ]
             self._client.log_batch(self.run_id, metrics=metrics, synchronous=True)
             self._last_step = max([self._last_step, *(row.step for row in batch if self._marker in row.values)])
-            self._samples += sum(self._marker not in row.values for row in batch)
 
-    def picture(self, step: int, png: bytes) -> None:
+    def picture(self, step: int, png: bytes, time: int | None = None) -> None:
+        """Records a picture. With its row's `time`, a picture that another process sends again has the same name."""
         if self._pictures is None:
             self._pictures = self._known_pictures()
         if step in self._pictures.whole:
             return
-        made = f"{PICTURES}+step+{step}+timestamp+{now()}+{uuid.uuid4()}"
+        unique = uuid.uuid5(uuid.NAMESPACE_OID, f"{self.run_id}/{step}")
+        made = f"{PICTURES}+step+{step}+timestamp+{now() if time is None else time}+{unique}"
         stem = self._pictures.halves.setdefault(step, made)  # the next call uses it too if this one fails
         self._log_under(stem, png)
         self._pictures.whole.add(step)
@@ -121,7 +122,6 @@ class MlflowTracker:
     def _read(self, run: Run) -> None:
         latest = {metric.key: int(metric.step) for metric in run.data.to_proto().metrics}
         self._last_step = latest.get(self._marker, -1)
-        self._samples = 1 + max((step for name, step in latest.items() if name.startswith(SYSTEM)), default=-1)
         self._tags, self._pictures = dict(run.data.tags), None
 
     def _known_pictures(self) -> "_Pictures":
@@ -166,8 +166,3 @@ def _batches(rows: Sequence[Row]) -> Iterator[list[Row]]:
         batch.append(row)
     if batch:
         yield batch
-
-
-def now() -> int:
-    """Milliseconds since 1970, as MLflow counts time."""
-    return int(time.time() * 1000)

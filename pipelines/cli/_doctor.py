@@ -15,6 +15,7 @@ from gan_core.caches import cache_folder
 from gan_core.settings import SettingsError
 from infra.cluster import ClusterError, check_address, expected
 from infra.health import CheckFailedError, check_server, check_store, cluster_nodes
+from infra.mlflow.sqlite_uri import sqlite_file
 from pipelines.settings import CommonSettings, as_settings_error, open_store
 
 CACHE = "GANFLEET_CACHE=FOLDER, one of yours"
@@ -147,7 +148,7 @@ def _tracking(settings: CommonSettings) -> str:
     detail = check_server(uri) if server else uri
     from infra.mlflow.registry import NoRegistryError, check_answers
 
-    if uri.startswith("sqlite:///") and not os.path.exists(uri.removeprefix("sqlite:///")):
+    if not server and not sqlite_file(uri).exists():
         return f"{uri}: made by the first run"
     try:
         check_answers(uri)

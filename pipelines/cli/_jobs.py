@@ -1,4 +1,4 @@
-"""The commands `submit`, `jobs` and `doctor`."""
+"""The commands `sync`, `submit`, `jobs` and `doctor`."""
 
 from __future__ import annotations
 
@@ -11,16 +11,33 @@ import typer
 from gan_core.settings import SettingsError, unknown
 from infra.passwords import masked
 from pipelines.jobs import checked, follow, job_table, next_job, rendered, send, stop
-from pipelines.launch import CommandLine
+from pipelines.launch import DONE, CommandLine
 from pipelines.settings import CommonSettings, restricted_settings, split_words
+from pipelines.sync import deliver, deliver_all
 
 ACTIONS = ("list", "logs", "stop")
 
 
 def register(app: typer.Typer) -> None:
     """Adds these commands to the others."""
-    for command in (submit, jobs, doctor):
+    for command in (sync, submit, jobs, doctor):
         app.command()(command)
+
+
+def sync(
+    words: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[NAME] [storage.path=...] [tracking.uri=...]", show_default=False),
+    ] = None,
+) -> None:
+    """Deliver to MLflow what it lacks of a run or search, or of all: after a kill, or once a server is back."""
+    names, assignments = split_words(words)
+    settings = restricted_settings(CommonSettings, assignments, "storage", "tracking")
+    if len(names) > 1:
+        raise SettingsError(f"sync takes one name, not {len(names)}", nearest=f"ganfleet sync {names[0]}")
+    code = deliver_all(settings.storage, assignments) if not names else deliver(names[0], settings.storage, assignments)
+    if code != DONE:
+        raise SystemExit(code)
 
 
 def submit(

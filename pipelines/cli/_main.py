@@ -43,6 +43,7 @@ from pipelines.settings import (
     restricted_settings,
     split_words,
 )
+from pipelines.sync import typed_again
 
 app = typer.Typer(
     name="ganfleet",
@@ -106,7 +107,7 @@ def _start(verb: str, request: Request[Any], play: Callable[[Request[Any], Conso
     experiment = request.experiment
     if not dry_run:
         check_cluster()
-        with interrupts.noted(), begin(request) as (claimed, undo):
+        with interrupts.noted(), begin(typed_again(request)) as (claimed, undo):
             run(verb, experiment.storage, claimed.folder, undo, partial(play, claimed))
         return
     typer.echo(experiment.to_yaml(), nl=False)

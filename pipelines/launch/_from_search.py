@@ -78,6 +78,8 @@ def _find(name: str, common: CommonSettings) -> RunFolder | None:
 def _registered(name: str, common: CommonSettings) -> tuple[str, dict[str, str]]:
     """The YAML and the tags, from the model registry. MLflow is imported only if there is a tracking store to ask."""
     folders = _search_names(common)
+    if not _can_be_a_name(name):  # a model has the name of its search
+        raise _unknown(name, folders, common)
     if common.tracking.uri is None and not (common.storage.folder / "mlflow.db").is_file():
         raise _unknown(name, folders, common)
     cache_folder()  # MLflow cannot even be imported where there is no home folder
@@ -95,6 +97,14 @@ def _registered(name: str, common: CommonSettings) -> tuple[str, dict[str, str]]
     except NoRegistryError as error:
         raise SettingsError(f"no search named '{name}' in {common.storage.location}, and {error}") from None
     return text, {tag: found.tags[tag] for tag in ("ganfleet.search", "ganfleet.trial")}
+
+
+def _can_be_a_name(name: str) -> bool:
+    try:
+        CommonSettings.load({"name": name})
+    except SettingsError:
+        return False
+    return True
 
 
 def _search_names(common: CommonSettings) -> list[str]:

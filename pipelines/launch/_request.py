@@ -17,6 +17,8 @@ from pipelines.settings import (
     SearchExperiment,
     TrainExperiment,
     check_files,
+    check_paths,
+    check_text,
     check_tracking,
     expand_shorthands,
     read_config,
@@ -43,6 +45,9 @@ class CommandLine:
     ) -> CommandLine:
         """Sorts the words: those with `=` are settings, the others are families. Passwords go to the environment."""
         families, assignments = split_words(words)
+        for word in assignments:
+            key, _, value = word.partition("=")
+            check_text(key, value)
         assignments = [word_without_credentials(word) for word in expand_shorthands(assignments)]
         return CommandLine(families, assignments, config, resume, from_search)
 
@@ -116,6 +121,7 @@ def train_experiment(families: Sequence[str], assignments: Sequence[str], config
     experiment = TrainExperiment.load(assign(values, assignments, known))
     check_files(experiment.metrics)
     check_tracking(experiment)
+    check_paths(experiment)
     return experiment
 
 

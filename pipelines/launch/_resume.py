@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from gan_core.settings import SettingsError, nearest
 from pipelines.runs import RunFolder, find_run
-from pipelines.settings import CommonSettings, SearchExperiment, Storage, TrainExperiment
+from pipelines.settings import CommonSettings, SearchExperiment, Storage, TrainExperiment, check_paths
 
 Resumed = TypeVar("Resumed", bound=CommonSettings)
 
@@ -48,6 +48,7 @@ def _resumed(
             raise SettingsError(f"{key} cannot change with --resume", nearest=right)
     before = model.from_yaml(folder.experiment.read_text())
     after = _at_current_place(before.override(*changes), folder, storage)
+    check_paths(after)
     for key in may_grow:
         was, is_now = attrgetter(key)(before), attrgetter(key)(after)
         if was is not None and is_now is not None and is_now < was:

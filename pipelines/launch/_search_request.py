@@ -9,7 +9,7 @@ from gan_core.family import Family, build_family
 from gan_core.settings import SettingsError, assign, parse_settings, paths
 from pipelines.launch._request import CommandLine, Request, check_family_names, request_of
 from pipelines.launch._resume import resumed_search
-from pipelines.settings import SearchExperiment, assign_space, check_files, check_tracking
+from pipelines.settings import SearchExperiment, assign_space, check_files, check_paths, check_tracking
 
 
 def search_request(line: CommandLine) -> Request[SearchExperiment]:
@@ -55,6 +55,7 @@ def search_experiment(families: Sequence[str], assignments: Sequence[str], confi
     experiment = SearchExperiment.load(values)
     check_files(experiment.metrics)
     check_tracking(experiment)
+    check_paths(experiment)
     return experiment
 
 

@@ -102,7 +102,8 @@ class RunFolder(RunPaths):
         """Removes a run that was refused before it started, so that the corrected command can use the name. Other files
         in the folder stay."""
         locks = (lock_of(self.writer), lock_of(self.driver))
-        for path in (self.identity, self.data, self.log, self.journal, self.experiment, *locks):  # the name last
+        written = (self.identity, self.data, self.log, self.journal, self.untracked)
+        for path in (*written, self.experiment, *locks):  # the name is free after the rest
             path.unlink(missing_ok=True)
         with suppress(OSError):
             self.path.rmdir()

@@ -26,15 +26,24 @@ class JournalSegments:
     def claim(self) -> bytes:
         """Makes this driver the owner of the journal, and returns all lines that were added until now."""
         self._ownership.claim()
-        names = sorted(name for name in self._mirror.sizes("journal/"))
+        content, names = self._read()
         self._segment = max((int(Path(name).stem) for name in names), default=0) + 1
+        return content
+
+    def read(self) -> bytes:
+        """All lines that were added until now, for a reader."""
+        return self._read()[0]
+
+    def _read(self) -> tuple[bytes, list[str]]:
+        """All lines, and the names of the segments."""
+        names = sorted(name for name in self._mirror.sizes("journal/"))
         found: dict[str, bytes] = {}
 
         def read(name: str) -> None:
             found[name] = self._mirror.read(name) or b""
 
         each(read, names, THREADS)
-        return b"".join(found[name] for name in names)
+        return b"".join(found[name] for name in names), names
 
     def add(self, line: bytes) -> None:
         """Adds a line; it is in the store when this returns. Raises TakenOverError."""

@@ -38,6 +38,8 @@ class RunPaths:
     """The output of Ray, MLflow and the workers."""
     metrics = _Inside("metrics.jsonl")
     """The logged rows."""
+    times = _Inside("times.jsonl")
+    """When each row was logged."""
     journal = _Inside("journal.jsonl")
     """What a search did, in order."""
     best = _Inside("best.yaml")
@@ -51,7 +53,7 @@ class RunPaths:
     job = _Inside("job.json")
     """What is known of the batch job that runs it (`pipelines.jobs._registry.Job`)."""
     untracked = _Inside("untracked")
-    """Exists while the tracking store lacks a part of the run (`pipelines.tracking.retry.UntrackedNote`)."""
+    """Exists while the tracking store may lack a part of the run (`pipelines.tracking.retry.UntrackedNote`)."""
 
     @property
     def of_search(self) -> bool:
@@ -103,6 +105,12 @@ class RunPaths:
             with suppress(ValueError):  # a crash can cut off the last line
                 return int(json.loads(line)["step"])
         return 0
+
+    def logged_at(self) -> int | None:
+        """When the last row was logged, in milliseconds since 1970; None if that is not known."""
+        lines = self.times.read_text().splitlines(keepends=True) if self.times.is_file() else []
+        whole = [line for line in lines if line.endswith("\n")]
+        return int(json.loads(whole[-1])["time"]) if whole else None
 
     def rows(self) -> list[dict[str, float]]:
         """The rows of metrics.jsonl, without a last line that a crash cut off; empty if there is no such file."""

@@ -22,7 +22,7 @@ from pipelines.runs._ownership import DRIVER, Ownership, retry_while_unreachable
 from pipelines.runs._paths import step_of
 from pipelines.settings import Storage
 
-RESUMED_FILES = ("metrics.jsonl", "tags.json", "lineage.json")
+RESUMED_FILES = ("metrics.jsonl", "times.jsonl", "tags.json", "lineage.json")
 """What the writer resumes from in addition to a checkpoint."""
 COMMAND_FILES = (
     "id.json",
@@ -122,7 +122,8 @@ class S3RunFolder(RunFolder):
         super().withdraw()
         with self.mirror.as_settings_error():
             journal = [*self.mirror.sizes("journal/"), DRIVER]
-            self.mirror.delete(["id.json", "data.json", "run.log", *journal, "experiment.yaml"])
+            written = ["id.json", "data.json", "run.log", "untracked", *journal]
+            self.mirror.delete([*written, "experiment.yaml"])
 
     def _identity(self) -> dict[str, Any]:
         """A worker's machine may have no copy of the file, or one of an earlier run."""

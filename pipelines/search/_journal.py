@@ -19,9 +19,10 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from gan_core.settings import SettingsError
 from infra.locks import lock_at_once
 from infra.stores.protocol import StoreError
+from infra.tracker import now
 
 if TYPE_CHECKING:
-    from pipelines.runs import JournalSegments
+    from pipelines.runs import JournalSegments, RunFolder
 
 EARLY = "early"
 """Why a trial was stopped by its scheduler."""
@@ -65,6 +66,21 @@ class Record:
         return int(self.result["images_seen"]) if self.result else 0
 
 
+@dataclass(frozen=True)
+class CurvePoint:
+    """The best trial so far, when a number of trials had ended. It follows from the journal alone, so that whoever
+    sends it to MLflow sends the same."""
+
+    ended: int
+    time: int
+    """In milliseconds since 1970."""
+    fid: float
+    trial: str
+    step: int
+    images: int
+    """Real images that all trials had seen."""
+
+
 class Journal:
     """A search's journal. One process at a time has it open; the lock ends with the process."""
 
@@ -82,6 +98,8 @@ class Journal:
         self._segments = segments
         self._error: StoreError | OSError | None = None
         self.records: dict[str, Record] = {}
+        self.curve: list[CurvePoint] = []
+        """A point for each number of ended trials, from the first trial with a FID on."""
         self.images = 0
         """Real images that all trials have seen."""
         self.past = self._read()
@@ -124,7 +142,7 @@ class Journal:
         self, trial: str, state: str, reason: str = "", result: Mapping[str, Any] | None = None, lost: bool = False
     ) -> None:
         """The trial has ended. `result`: its last evaluation, if that is not in the journal yet."""
-        ended = {"state": state, "reason": reason, "lost": lost, "result": result}
+        ended = {"state": state, "reason": reason, "lost": lost, "result": result, "time": now()}
         self._append({"event": "end", "trial": trial, **ended})
 
     def reopen(self, trial: str) -> None:
@@ -193,6 +211,33 @@ class Journal:
         after = _after(before, line)
         self.images += after.images_seen - before.images_seen
         self.records[trial] = after
+        if line["event"] == "end":
+            self._add_point(line.get("time") or now())
+
+    def _add_point(self, time: int) -> None:
+        ended = [record for record in self.records.values() if record.ended]
+        if self.curve and len(ended) <= self.curve[-1].ended:  # a trial that was reopened ends again
+            return
+        results = {one.trial: one.result for one in ended if one.state != "failed" and one.result}
+        sound = [(result["fid"], trial) for trial, result in results.items() if "fid" in result and result.get("step")]
+        if sound:
+            fid, trial = min(sound)
+            point = CurvePoint(len(ended), time, float(fid), trial, int(results[trial]["step"]), self.images)
+            self.curve.append(point)
+
+
+def read_records(folder: RunFolder) -> dict[str, Record]:
+    """The trials of a search, or the runs of a confirmation, by its journal. Neither locks nor changes it."""
+    segments = folder.segments()
+    if segments is not None:
+        content = segments.read()
+    else:
+        content = folder.journal.read_bytes() if folder.journal.is_file() else b""
+    records: dict[str, Record] = {}
+    for line in map(json.loads, content[: content.rfind(b"\n") + 1].splitlines()):
+        if line["event"] != "clock":
+            records[line["trial"]] = _after(records.get(line["trial"], Record(line["trial"], {})), line)
+    return records
 
 
 def _after(record: Record, line: Mapping[str, Any]) -> Record:

@@ -8,67 +8,67 @@ from pathlib import Path
 
 from rich.console import Console
 
+from infra.mlflow.errors import STORE_ERRORS, reason_of, refuses
 from infra.mlflow.registry import NoRegistryError, register
-from infra.mlflow.store import UNAVAILABLE
-from infra.mlflow.tracker import MlflowTracker, close_run, opened_run, run_of, version_tags
+from infra.mlflow.tracker import MlflowTracker, Row, close_run, opened_run, run_of
+from infra.passwords import masked
 from infra.stores.protocol import StoreError
+from infra.tracker import now
 from pipelines import interrupts
 from pipelines.console import say
 from pipelines.runs import RunFolder, TakenOverError
 from pipelines.search._best import BestRun, SearchResult
-from pipelines.search._outcome import Outcome, best_of
+from pipelines.search._journal import CurvePoint
 from pipelines.search.confirmation.results import ConfirmedTrial
 from pipelines.settings import SearchExperiment
-from pipelines.tracking.retry import TrackingRetry, UntrackedNote, print_caught_up, print_untracked
-from pipelines.tracking.runs import STATUS, State, prepare_tracking
+from pipelines.tracking.retry import Failure, TrackingRetry, UntrackedNote, print_delivered
+from pipelines.tracking.runs import STATUS, State, as_setting, prepare_tracking
 from pipelines.tracking.target import flat
 
 
 class ParentRun:
     """The search's run, from its opening to the winner's registration.
 
-    `tags`: those of the reference statistics. Raises SettingsError if the tracking store is unavailable.
+    `tags`: those of the runs of all trials too. Raises SettingsError if the tracking store is away or refuses.
     """
 
     def __init__(self, experiment: SearchExperiment, folder: RunFolder, tags: dict[str, str]) -> None:
-        self._experiment, self._folder = experiment, folder
-        self._was_incomplete = self.incomplete
+        self._experiment, self._folder, self.tags = experiment, folder, tags
+        self._note = UntrackedNote(folder)
+        self._was_owed = bool(self._note)
+        self._failed: Failure | None = None
         self.uri = experiment.tracking_uri
         self.experiment_id = prepare_tracking(experiment)
-        self.tags = {**version_tags(), **tags}
-        """Shared by the runs of all trials."""
+        self._note.write(tags)
         params = experiment.model_dump(mode="json", include={"seed", "data", "budget", "search", "compute"})
         name, identity = folder.path.name, {"ganfleet.id": folder.id}
         own = {"ganfleet.kind": "search", **self.tags}
-        run = opened_run(self.uri, self.experiment_id, identity, name, None, flat(params), own)
+        with as_setting(self.uri):
+            run = opened_run(self.uri, self.experiment_id, identity, name, None, flat(params), own)
         self.run_id = str(run.info.run_id)
         self._curve: MlflowTracker | None = None
-        self._shown = ""
+        self._sent = 0
 
-    @property
-    def incomplete(self) -> bool:
-        """Whether MLflow lacks some of the search, or of its confirmation."""
-        return bool(UntrackedNote(self._folder)) or bool(UntrackedNote(self._folder.below("confirm")))
+    def note_failed(self, retry: TrackingRetry) -> None:
+        """Remembers that MLflow lacks some of the trials, if an attempt has failed since they ended."""
+        self._failed = retry.failure or self._failed
 
-    def add_point(self, outcomes: Sequence[Outcome], images: int) -> None:
-        """Logs the best FID so far at the number of trials that have ended, and the samples of a new best trial.
+    def add_points(self, points: Sequence[CurvePoint]) -> None:
+        """Sends the points of the search's curve that MLflow lacks, and the samples of each new best trial.
 
-        The metric `fid` marks the steps that are recorded: a point that is logged already is skipped. `images`: real
-        images that all trials have seen. Raises one of `UNAVAILABLE` if the store is unavailable.
+        `points`: all of them. The metric `fid` marks the steps that are recorded. Raises one of `STORE_ERRORS`.
         """
-        ended = [one for one in outcomes if one.ended]
-        best = best_of(ended)
-        if best is None or best.fid is None:
+        if len(points) == self._sent:
             return
         if self._curve is None:
             self._curve = MlflowTracker(self.uri, self.run_id, marker="fid")
-        if len(ended) <= self._curve.last_step:
-            return
-        picture = self._folder.trial(best.trial).picture(best.step)
-        if best.trial != self._shown and picture.is_file():
-            self._curve.picture(len(ended), picture.read_bytes())
-        self._curve.metrics(len(ended), {"fid": best.fid, "search/images": images})
-        self._shown = best.trial
+        for before, point in zip([None, *points], points, strict=False):
+            picture = self._folder.trial(point.trial).picture(point.step)
+            is_new = before is None or before.trial != point.trial
+            if point.ended > self._curve.last_step and is_new and picture.is_file():
+                self._curve.picture(point.ended, picture.read_bytes(), point.time)
+        self._curve.rows([Row(one.ended, one.time, {"fid": one.fid, "search/images": one.images}) for one in points])
+        self._sent = len(points)
 
     @contextmanager
     def closed_on_error(self) -> Iterator[None]:
@@ -89,7 +89,7 @@ class ParentRun:
             raise
 
     def close(self, result: SearchResult, files: Sequence[Path]) -> None:
-        """Closes the run, with the search's files as artifacts. Notes in the search's folder if MLflow did not get it.
+        """Closes the run, with the search's files as artifacts.
 
         `files`: those that were written. The winner is logged only if its settings are among them.
         """
@@ -104,32 +104,44 @@ class ParentRun:
             close_run(self.uri, self.run_id, STATUS[state], tags, artifacts)
 
         retry = TrackingRetry()
-        if not self.incomplete:  # otherwise the trials' runs have used up the final minute
+        if self._failed is None:  # otherwise the trials' runs have used up the final minute
             retry.start_final_minute()
-        if not retry.attempt(send):
-            UntrackedNote(self._folder).write(retry.error)
+        retry.attempt(send)
+        self.note_failed(retry)
 
     def _log_winner(self, best: BestRun, confirmed: Sequence[ConfirmedTrial]) -> None:
-        """Logs the confirmed winner's mean and standard deviation at the number of confirmation runs.
+        """Logs the confirmed winner's mean and standard deviation at the number of confirmation runs, with the time of
+        the last of their rows.
 
         The same number of runs is logged once; more runs add a point.
         """
         if best.confirmed is None:
             return
-        runs = [run.id for one in confirmed for run in one.runs]
-        seen = sum(_images_seen(self._folder.below("confirm").trial(run)) for run in runs)
+        runs = [self._folder.below("confirm").trial(run.id) for one in confirmed for run in one.runs]
+        seen = sum(_images_seen(run) for run in runs)
+        time = max((time for run in runs if (time := run.logged_at()) is not None), default=now())
         values = {"images_seen": seen, "confirmed/fid_mean": best.confirmed.mean, "confirmed/fid_sd": best.confirmed.sd}
         metrics = {name: float(value) for name, value in values.items() if value is not None}
-        MlflowTracker(self.uri, self.run_id).metrics(len(runs), metrics)
+        MlflowTracker(self.uri, self.run_id).rows([Row(len(runs), time, metrics)])
 
-    def finish(self, result: SearchResult, console: Console) -> None:
-        """Registers the winner's model. If MLflow lacks some of the search, prints the command that sends it."""
-        if self.incomplete:
-            print_untracked(console, self._experiment, "search", self._folder.path.name)
-            return
-        self._register_winner(result.best, console)
-        if self._was_incomplete:
-            print_caught_up(console, self._experiment, self._folder.path.name)
+    def finish(self, result: SearchResult, console: Console) -> Failure | None:
+        """Registers the winner's model. Then MLflow has all of the search, or this returns why it has not."""
+        if self._failed is None:
+            self._register_winner(result.best, console)
+        if self._failed is not None:
+            self._note.write(self.tags, self._failed.reason)
+            return self._failed
+        self._note.clear()
+        if self._was_owed:
+            print_delivered(console, self._experiment, self._folder.path.name)
+        return None
+
+    def interrupt(self, result: SearchResult) -> None:
+        """Nothing is owed of an interrupted search whose runs are all closed, unless nothing is left to play, or this
+        machine may lack some of their rows."""
+        left = not all(one.ended for one in (*result.outcomes, *(run for one in result.confirmed for run in one.runs)))
+        if left and self._failed is None and not self._experiment.storage.remote:
+            self._note.clear()
 
     def _register_winner(self, best: BestRun | None, console: Console) -> None:
         """Makes the winner's typical run the newest version of the model with the search's name, unless it is."""
@@ -138,16 +150,14 @@ class ParentRun:
         identity = {"ganfleet.id": f"{self._folder.id}/confirm/{best.confirmed.typical.id}"}
         try:
             run = run_of(self.uri, self.experiment_id, identity)
-        except UNAVAILABLE as error:
-            say(console, f"model     not registered: {' '.join(str(error).split())[:200]}")
-            return
-        if run is None:
-            say(console, f"model     not registered: its run is not in tracking.uri={self.uri}")
-            return
-        try:
+            if run is None:
+                raise NoRegistryError(f"its run is not in tracking.uri={masked(self.uri)}")
             made = register(self.uri, self._folder.path.name, run, self._model_tags(best.trial, best.confirmed))
-        except NoRegistryError as error:
-            say(console, f"model     not registered: {error}")
+        except (NoRegistryError, *STORE_ERRORS) as error:
+            say(console, f"model     not registered: {reason_of(error)}")
+            away = error.away if isinstance(error, NoRegistryError) else not refuses(error)
+            if away:
+                self._failed = Failure(reason_of(error), refused=False)
             return
         say(console, f"model     {made.model} version {made.version} in MLflow's registry")
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from ray.tune.schedulers import TrialScheduler
 from rich.console import Console
 
@@ -11,7 +13,6 @@ from pipelines.runs import RunFolder, as_full_disk_error
 from pipelines.search._best import SearchResult
 from pipelines.search._budget import SearchBudget
 from pipelines.search._journal import Journal
-from pipelines.search._outcome import Outcome
 from pipelines.search._parent_run import ParentRun
 from pipelines.search.confirmation.play import confirm
 from pipelines.search.report.live_table import SearchView
@@ -19,8 +20,9 @@ from pipelines.search.trials.context import SearchContext
 from pipelines.search.trials.monitor import SearchMonitor
 from pipelines.search.trials.suggestions import Suggestions
 from pipelines.search.trials.tuner import play_trials
-from pipelines.settings import SearchExperiment, check_capacity, concurrent_trials, trial_resources
+from pipelines.settings import SearchExperiment, WorkerResources, check_capacity, concurrent_trials, trial_resources
 from tune_spaces.engines import IMAGES, TIME, scheduler, searcher
+from tune_spaces.searcher import FamilySearcher
 
 
 def play_and_confirm(
@@ -37,31 +39,58 @@ def play_and_confirm(
     """
     with as_full_disk_error(experiment.storage), SearchView(console, experiment) as view, cluster() as joined:
         check_capacity(experiment, joined)
-        context = SearchContext(
-            experiment,
-            folder,
-            reference,
-            parent.uri,
-            parent.experiment_id,
-            parent.run_id,
-            parent.tags,
-            trial_resources(experiment, joined),
-        )
-        outcomes, all_ended = _play_trials(context, journal, view, parent, joined)
-        if not all_ended:
-            return SearchResult(outcomes, [], complete=False)
-        journal.stop_clock()
-        confirmed, complete = confirm(context, joined, outcomes, view)
-        return SearchResult(outcomes, confirmed, complete)
+        context = _context(experiment, folder, parent, reference, trial_resources(experiment, joined))
+        return _play_and_close(context, journal, view, parent, joined)
 
 
-def _play_trials(
-    context: SearchContext, journal: Journal, view: SearchView, parent: ParentRun, joined: Cluster
-) -> tuple[list[Outcome], bool]:
-    """Plays the trials that the journal does not know to have ended. Returns the state of each trial, and whether all
-    have ended."""
+def close_all(experiment: SearchExperiment, folder: RunFolder, journal: Journal, parent: ParentRun) -> SearchResult:
+    """Ends the runs in MLflow that earlier drivers left open. Plays nothing."""
+    for record in journal.records.values():
+        if not record.ended and folder.trial(record.trial).path.is_dir():
+            with folder.trial(record.trial).sole_writer():
+                pass  # a worker may live a moment longer than its driver
+    context = _context(experiment, folder, parent, b"", WorkerResources(0, 0))
+    return _play_and_close(context, journal, SearchView(Console(quiet=True), experiment), parent, None)
+
+
+def _context(
+    experiment: SearchExperiment, folder: RunFolder, parent: ParentRun, reference: bytes, resources: WorkerResources
+) -> SearchContext:
+    return SearchContext(
+        experiment, folder, reference, parent.uri, parent.experiment_id, parent.run_id, parent.tags, resources
+    )
+
+
+def _play_and_close(
+    context: SearchContext, journal: Journal, view: SearchView, parent: ParentRun, joined: Cluster | None
+) -> SearchResult:
+    """Plays on a cluster, if there is one, and ends the runs in MLflow."""
     experiment, asked = context.experiment, context.experiment.search
-    sampler = searcher(
+    monitor = SearchMonitor(context, journal, SearchBudget(journal, asked.hours, asked.images), view, parent)
+    sampler = sampler_of(experiment)
+    names = trial_names(experiment, sampler, journal.records)
+    uninterrupted = True
+    if joined is not None:
+        if sampler.most < asked.trials:
+            most = int(sampler.most)
+            say(view.console, f"the space has {most} settings: {most} trials instead of search.trials={asked.trials}")
+        view.total = len(names)
+        # All trials of a population are alive at once. They take turns if the cluster is too small for all.
+        concurrent = asked.trials if asked.scheduler == "pbt" else concurrent_trials(experiment, joined)
+        trials = Suggestions(journal, sampler, monitor.budget, context.folder, names, concurrent)
+        uninterrupted = play_trials(monitor, joined, trials, _scheduler_of(experiment, context.folder))
+    outcomes = monitor.close_runs()
+    if not (uninterrupted and monitor.all_ended(names)):
+        return SearchResult(outcomes, [], complete=False)
+    journal.stop_clock()
+    confirmed, complete = confirm(context, joined, outcomes, view, parent)
+    return SearchResult(outcomes, confirmed, complete)
+
+
+def sampler_of(experiment: SearchExperiment) -> FamilySearcher:
+    """A new sampler, which has drawn nothing."""
+    asked = experiment.search
+    return searcher(
         asked.sampler,
         experiment.spaces(),
         experiment.seed,
@@ -69,20 +98,13 @@ def _play_trials(
         points=experiment.points(),
         defaults=experiment.defaults(),
     )
-    budget = SearchBudget(journal, asked.hours, asked.images)
-    monitor = SearchMonitor(context, journal, budget, view, parent)
-    # All trials of a population are alive at once. They take turns if the cluster is too small for all.
-    concurrent = asked.trials if asked.scheduler == "pbt" else concurrent_trials(experiment, joined)
-    most = int(min(asked.trials, sampler.most))
-    if most < asked.trials:
-        say(view.console, f"the space has {most} settings: {most} trials instead of search.trials={asked.trials}")
-    names = [f"t{number:04d}" for number in range(1, asked.trials + 1)]
-    names = [name for number, name in enumerate(names) if number < most or name in journal.records]
-    view.total = len(names)
-    trials = Suggestions(journal, sampler, budget, context.folder, names, concurrent)
-    uninterrupted = play_trials(monitor, joined, trials, _scheduler_of(experiment, context.folder))
-    outcomes = monitor.close_runs()
-    return outcomes, uninterrupted and monitor.all_ended(names)
+
+
+def trial_names(experiment: SearchExperiment, sampler: FamilySearcher, begun: Collection[str]) -> list[str]:
+    """The names of a search's trials; `begun`: those of trials that have begun. A space of few settings has fewer
+    trials than the search asks for."""
+    names = [f"t{number:04d}" for number in range(1, experiment.search.trials + 1)]
+    return [name for number, name in enumerate(names) if number < sampler.most or name in begun]
 
 
 def _scheduler_of(experiment: SearchExperiment, folder: RunFolder) -> TrialScheduler:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from rich.console import Console
 
+from infra.mlflow.tracker import version_tags
 from pipelines.errors import InterruptedRunError
 from pipelines.evaluate.real_data import real_data
 from pipelines.evaluate.reference import prepare_reference, print_reference
@@ -13,6 +14,7 @@ from pipelines.search._parent_run import ParentRun
 from pipelines.search._play import play_and_confirm
 from pipelines.search.report.final_report import print_report, write_report
 from pipelines.settings import SearchExperiment
+from pipelines.tracking.retry import print_undelivered
 from pipelines.tracking.runs import check_tracking_server
 
 
@@ -34,13 +36,16 @@ def search(experiment: SearchExperiment, folder: RunFolder, console: Console) ->
             experiment.metrics, dataset, experiment.storage.folder, console, shared_cache(experiment.storage)
         )
         print_reference(console, reference)
-        parent = ParentRun(experiment, folder, {**record.tags, **reference.tags})
+        parent = ParentRun(experiment, folder, {**version_tags(), **record.tags, **reference.tags})
         with parent.closed_on_error():
             result = play_and_confirm(experiment, folder, journal, parent, reference.content, console)
             parent.close(result, write_report(experiment, folder, result, console))
         if not result.complete:
+            parent.interrupt(result)
             raise InterruptedRunError
         print_report(experiment, folder, result, console)
-        parent.finish(result, console)
+        failure = parent.finish(result, console)
+        if failure is not None:
+            print_undelivered(console, experiment, failure, folder.path.name)
     if result.best is None:
         raise FailedSearchError("no trial came to an end with a FID")

@@ -17,6 +17,8 @@ from pipelines.settings._experiments import (
     SearchExperiment,
     TrainExperiment,
     check_files,
+    check_paths,
+    check_text,
     check_tracking,
 )
 from pipelines.settings._presets import preset_names, read_config
@@ -35,6 +37,8 @@ __all__ = [
     "assign_space",
     "check_capacity",
     "check_files",
+    "check_paths",
+    "check_text",
     "check_tracking",
     "concurrent_trials",
     "expand_shorthands",

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import shlex
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,6 +13,7 @@ from pydantic import BeforeValidator, SerializeAsAny, field_validator, model_val
 from gan_core.experiment import Budget, Data, Experiment, Metrics, Seed, check_family_fits
 from gan_core.family import Family, build_family
 from gan_core.settings import Settings, SettingsError, nearest
+from infra.mlflow.sqlite_uri import sqlite_file, sqlite_uri
 from pipelines.settings._compute import Compute, check_equal_batches
 from pipelines.settings._credentials import check_no_secrets
 from pipelines.settings._search import Search, SearchSpace, built_points, check_corners, check_trials, searched_fields
@@ -53,15 +56,19 @@ class CommonSettings(Settings):
         """MLflow's tracking URI, absolute because workers have other working folders. Raises SettingsError if there is
         none."""
         check_tracking(self)
-        return self.tracking.uri or f"sqlite:///{self.storage.folder}/mlflow.db"
+        if self.tracking.server:
+            return str(self.tracking.uri)
+        given = self.tracking.uri
+        return sqlite_uri(self.storage.folder / "mlflow.db" if given is None else sqlite_file(given))
 
     @property
     def curves(self) -> str:
         """The address of MLflow's pages of this run, or the command that opens them."""
         if self.tracking.server:
             return self.tracking_uri
-        tracked = self.storage.command_suffix if self.tracking.uri is None else f" tracking.uri={self.tracking_uri}"
-        return f"ganfleet ui{tracked}"
+        if self.tracking.uri is None:
+            return f"ganfleet ui{self.storage.command_suffix}"
+        return f"ganfleet ui {shlex.quote(f'tracking.uri={self.tracking_uri}')}"
 
 
 class EvaluateSettings(CommonSettings):
@@ -162,6 +169,26 @@ def check_tracking(settings: CommonSettings) -> None:
             f"storage.path={settings.storage.path} cannot hold MLflow's database",
             nearest="tracking.uri=http://HOST:PORT of an MLflow server, or tracking.uri=sqlite:////FOLDER/mlflow.db",
         )
+
+
+def check_paths(settings: CommonSettings) -> None:
+    """Raises SettingsError for a path that is no UTF-8, which may come from the working folder's."""
+    for section, values in settings.model_dump().items():
+        for key, value in values.items() if isinstance(values, dict) else ():
+            check_text(f"{section}.{key}", value)
+    check_text("storage.path", settings.storage.folder)
+
+
+def check_text(key: str, value: object) -> None:
+    """Raises SettingsError for a value that is no UTF-8: neither the settings' file nor MLflow can hold it."""
+    try:
+        str(value).encode()
+    except UnicodeEncodeError:
+        shown = os.fsencode(str(value)).decode(errors="backslashreplace")
+        raise SettingsError(
+            f"{key}={shown} is no UTF-8, so no settings file and no MLflow can hold it",
+            nearest=f"{key}= a name in UTF-8, which a link may have",
+        ) from None
 
 
 def check_files(metrics: Metrics) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import shlex
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -120,10 +121,11 @@ class Storage(Settings):
 
     @property
     def command_suffix(self) -> str:
-        """`assignments`, each after a blank, to follow a command; empty if the default is the same storage."""
+        """`assignments`, each after a blank and quoted for a shell, to follow a command; empty if the default is the
+        same storage."""
         if self.remote:
-            return "".join(f" {word}" for word in self.assignments)
-        return "" if self.folder == Path("runs").resolve() else f" storage.path={self.path}"
+            return "".join(f" {shlex.quote(word)}" for word in self.assignments)
+        return "" if self.folder == Path("runs").resolve() else f" {shlex.quote(f'storage.path={self.path}')}"
 
     @property
     def location(self) -> str:

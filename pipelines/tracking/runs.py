@@ -12,14 +12,16 @@ from typing import Literal
 
 from gan_core.caches import cache_folder
 from gan_core.settings import SettingsError
+from infra.mlflow.errors import STORE_ERRORS, reason_of, refuses
 from infra.mlflow.follower import Follower
 from infra.mlflow.store import NoAnswerError, ask_server
-from infra.mlflow.tracker import MlflowTracker, close_run, prepare, run_of, version_tags
+from infra.mlflow.tracker import MlflowTracker, close_run, prepare, run_of
 from infra.passwords import masked
 from infra.system_metrics import interval
 from pipelines.errors import UnavailableError
 from pipelines.runs import RunFolder
 from pipelines.settings import CommonSettings, TrainExperiment
+from pipelines.tracking.retry import Failure
 from pipelines.tracking.target import TrackingTarget
 
 EXPERIMENT = "ganfleet"
@@ -43,7 +45,7 @@ def check_tracking_server(settings: CommonSettings) -> None:
     except ValueError as error:
         raise SettingsError(str(error)) from None
     if settings.tracking.server:
-        with _with_setting(settings.tracking_uri):
+        with as_setting(settings.tracking_uri):
             ask_server(settings.tracking_uri, EXPERIMENT)
 
 
@@ -53,15 +55,24 @@ def prepare_tracking(settings: CommonSettings) -> str:
     Raises SettingsError if the store cannot be reached.
     """
     artifacts = settings.storage.folder / "mlartifacts" if settings.tracking.uri is None else None
-    with _with_setting(settings.tracking_uri):
+    with as_setting(settings.tracking_uri):
         return prepare(settings.tracking_uri, EXPERIMENT, artifacts, cache_folder() / "schemas")
 
 
+def undelivered_error(settings: CommonSettings, failure: Failure) -> SettingsError:
+    """The error of a command that delivers: the store refuses the rest, or (UnavailableError) it is away."""
+    kind = SettingsError if failure.refused else UnavailableError
+    return kind(masked(f"tracking.uri={settings.tracking_uri}: {failure.reason}"))
+
+
 @contextmanager
-def _with_setting(uri: str) -> Iterator[None]:
+def as_setting(uri: str) -> Iterator[None]:
     """Raises an error of the store as SettingsError that names `tracking.uri`."""
     try:
         yield
+    except STORE_ERRORS as error:
+        kind = SettingsError if refuses(error) else UnavailableError
+        raise kind(masked(f"tracking.uri={uri}: {reason_of(error)}")) from error
     except ValueError as error:
         reason = str(error).removeprefix(masked(f"tracking uri {uri!r}: "))
         kind = UnavailableError if isinstance(error, NoAnswerError) else SettingsError
@@ -71,14 +82,14 @@ def _with_setting(uri: str) -> Iterator[None]:
 def run_target(
     settings: TrainExperiment, experiment_id: str, folder: RunFolder, tags: dict[str, str]
 ) -> TrackingTarget:
-    """The MLflow run that belongs to a training run."""
+    """The MLflow run that belongs to a training run; `tags`: all that it gets."""
     return TrackingTarget(
         settings.tracking_uri,
         experiment_id,
         kind="train",
         identity=folder.id,
         name=folder.path.name,
-        tags={**version_tags(), **tags},
+        tags=tags,
     )
 
 
@@ -94,7 +105,7 @@ def close(
     final checkpoint as artifacts. Returns the run's id.
 
     `reason`: why a trial ended. An empty one replaces the reason that a resumed trial had before. Raises one of
-    `UNAVAILABLE` if the store cannot be reached.
+    `STORE_ERRORS`.
     """
     run_id = target.follower(experiment, folder).catch_up().run_id
     artifacts = {path.name: path for path in (folder.experiment, folder.lineage) if path.is_file()}
@@ -108,7 +119,7 @@ def close(
 def catch_up(target: TrackingTarget, folder: RunFolder) -> None:
     """Sends the rows that were logged after the run was ended in MLflow: a worker group runs on until it is stopped.
 
-    Raises one of `UNAVAILABLE` if the store cannot be reached.
+    Raises one of `STORE_ERRORS`.
     """
     run = run_of(target.uri, target.experiment_id, {"ganfleet.id": target.identity})
     if run is not None:

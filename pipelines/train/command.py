@@ -7,7 +7,6 @@ from contextlib import closing, suppress
 
 from rich.console import Console
 
-from gan_core import checkpoint
 from gan_core.settings import SettingsError
 from infra.cluster import ClusterError, cluster
 from infra.stores.protocol import StoreError
@@ -18,12 +17,12 @@ from pipelines.evaluate.real_data import real_data
 from pipelines.evaluate.reference import prepare_reference, print_reference
 from pipelines.runs import RunFolder, TakenOverError, as_full_disk_error, shared_cache
 from pipelines.settings import TrainExperiment, check_capacity, worker_resources
-from pipelines.tracking.retry import TrackingRetry, UntrackedNote, print_caught_up, print_untracked
-from pipelines.tracking.runs import State, check_tracking_server, close, prepare_tracking, run_target
+from pipelines.tracking.retry import TrackingRetry, UntrackedNote, print_undelivered
+from pipelines.tracking.runs import State, check_tracking_server
 from pipelines.tracking.target import TrackingTarget
 from pipelines.train._view import TrainView
 from pipelines.train.logged_steps import LoggedStep
-from pipelines.train.play import resume_checkpoint
+from pipelines.train.record import begin_record, deliver_record, end_record, finished
 
 PlayFunction = Callable[[TrainExperiment, RunFolder, bytes, TrackingTarget], Generator[LoggedStep, None, None]]
 """Plays an experiment in its run folder, with reference statistics and an MLflow run. Yields the logged steps."""
@@ -52,19 +51,18 @@ def train(
     """
     with folder.sole_writer(lambda line: say(console, line)):
         folder.restore()
-    finished = _finished(experiment, folder)
+    owed = UntrackedNote(folder)
+    was_owed = bool(owed)
+    if _finished(experiment, folder):
+        deliver_record(experiment, folder, console)
+        return
     check_tracking_server(experiment)
     dataset, record = real_data(experiment, folder, console)
     shared_reference = prepare_reference(
         experiment.metrics, dataset, experiment.storage.folder, console, shared_cache(experiment.storage)
     )
     print_reference(console, shared_reference)
-    target = run_target(
-        experiment, prepare_tracking(experiment), folder, {**record.tags, **shared_reference.tags, **folder.origin}
-    )
-    if finished:
-        _complete(target, experiment, folder, console)
-        return
+    target = begin_record(experiment, folder, {**record.tags, **shared_reference.tags})
     last: LoggedStep | None = None
     try:
         steps = play(experiment, folder, shared_reference.content, target)
@@ -76,49 +74,40 @@ def train(
                 last = logged
     except KeyboardInterrupt:
         with suppress(KeyboardInterrupt):
-            TrackingRetry().attempt(lambda: close(target, experiment, folder, "interrupted", None))
+            end_record(target, experiment, folder, "interrupted", TrackingRetry())
         raise InterruptedRunError from None
-    except (SettingsError, ClusterError, TakenOverError):
+    except (SettingsError, ClusterError):
+        if last is None and not was_owed:  # it was refused before it was played
+            owed.clear()
+        raise
+    except TakenOverError:
         raise
     except (Exception, SystemExit) as error:
         stopped = isinstance(error, StoreError) or interrupts.stop_requested.is_set()
         state: State = "interrupted" if stopped else "failed"
-        TrackingRetry().attempt(lambda: close(target, experiment, folder, state, None))
+        end_record(target, experiment, folder, state, TrackingRetry())
         raise
     assert last is not None, "a game has at least one round"
     folder.refresh(last.step)
     _print_result(console, folder, last, experiment)
-    _complete(target, experiment, folder, console)
-
-
-def _complete(target: TrackingTarget, experiment: TrainExperiment, folder: RunFolder, console: Console) -> None:
-    """Ends the run in MLflow. If MLflow is unavailable it prints how to end the run later."""
-    retry, untracked = TrackingRetry(), UntrackedNote(folder)
+    retry = TrackingRetry()
     retry.start_final_minute()
-    if retry.attempt(lambda: close(target, experiment, folder, "completed", str(folder.checkpoints()[-1]))):
-        if untracked:
-            print_caught_up(console, experiment, folder.path.name)
-        untracked.clear()
-    else:
-        untracked.write(retry.error)
-        print_untracked(console, experiment, "train", folder.path.name)
+    failure = end_record(target, experiment, folder, "completed", retry)
+    if failure is not None:
+        print_undelivered(console, experiment, failure, folder.path.name)
 
 
 def _finished(experiment: TrainExperiment, folder: RunFolder) -> bool:
     """Whether all rounds of the run are played. Raises SettingsError if they are and MLflow lacks nothing."""
-    start = resume_checkpoint(folder)
-    if start is None:
-        return False
-    about = checkpoint.describe(start)
-    step, seen = about["step"], about["images_seen"]
-    done: bool = step >= experiment.budget.last_round(seen // step)
-    if done and not UntrackedNote(folder):
+    about = finished(experiment, folder)
+    if about is not None and not UntrackedNote(folder):
+        step, seen = about["step"], about["images_seen"]
         longer = f"budget.images={2 * seen}" if experiment.budget.rounds is None else f"budget.rounds={2 * step}"
         raise SettingsError(
             f"the run '{folder.path.name}' is finished, at step {step}",
             nearest=f"--resume {folder.path.name} {longer}",
         )
-    return done
+    return about is not None
 
 
 def _print_result(console: Console, folder: RunFolder, last: LoggedStep, experiment: TrainExperiment) -> None:

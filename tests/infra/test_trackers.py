@@ -12,7 +12,7 @@ from mlflow import MlflowClient
 from PIL import Image
 
 from infra.mlflow.tracker import MlflowTracker, opened_run, prepare
-from infra.tracker import FolderTracker, Tracker, Trackers
+from infra.tracker import FolderTracker, Tracker, Trackers, now
 
 
 def png(shade: int) -> bytes:
@@ -171,6 +171,20 @@ def test_folder_a_torn_last_line_is_cut_off(tmp_path):
     assert resumed.last_step == 1
     resumed.metrics(2, row(2, fid=5.0))
     assert run.values("fid") == [(1, 1.0), (2, 5.0)]
+
+
+def test_folder_each_row_has_a_time_and_the_last_one_counts(tmp_path):
+    """A crash between a row's time and the row, or within either line."""
+    for step in (1, 2):
+        Folder(tmp_path).open().metrics(step, row(step))
+    times = tmp_path / "run" / "times.jsonl"
+    with times.open("a") as file:
+        file.write('{"step": 3, "time": 5}\n{"step": 3, "ti')
+    began = now()
+    Folder(tmp_path).open().metrics(3, row(3))
+    lines = [json.loads(line) for line in times.read_text().splitlines()]
+    assert [line["step"] for line in lines] == [1, 2, 3, 3]
+    assert began <= lines[-1]["time"] <= now()
 
 
 def test_folder_a_file_with_nothing_but_a_torn_line_is_a_new_run(tmp_path):

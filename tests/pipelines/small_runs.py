@@ -6,10 +6,11 @@ import csv
 import hashlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,7 @@ from pipelines.launch._resume import resumed_search, resumed_train
 from pipelines.launch._search_request import search_experiment
 from pipelines.runs._folder import RunFolder
 from pipelines.settings._experiments import SearchExperiment, TrainExperiment
+from pipelines.tracking.retry import UntrackedNote
 from pipelines.train.logged_steps import LoggedStep
 
 SMALL = (
@@ -193,3 +195,46 @@ def evaluated(folder: Path, storage: Path, *metrics: str, resampled: bool = Fals
     """The result of `ganfleet evaluate` for a checkpoint, with other settings below `metrics.`."""
     settings = Metrics.load(checkpoint.describe(folder)["experiment"]["metrics"]).override(*metrics)
     return evaluate_checkpoint(folder, settings, EvaluateOptions(storage, Console(quiet=True), resampled))
+
+
+def owing(played: PlayedRun, name: str, *changes: str) -> tuple[TrainExperiment, RunFolder]:
+    """A copy of a run, left as its driver was killed before MLflow had anything of it."""
+    experiment = played.experiment.override(f"name={name}", *changes)
+    folder = created(experiment)
+    for inside in ("checkpoints", "samples"):
+        shutil.copytree(played.folder.path / inside, folder.path / inside)
+    for file in ("metrics.jsonl", "times.jsonl"):
+        shutil.copy(played.folder.path / file, folder.path)
+    UntrackedNote(folder).write({"ganfleet.fid.extractor": "classifier"})
+    return experiment, folder
+
+
+def pictures(client: MlflowClient, run: Run) -> list[int]:
+    """The steps of a run's sample grids in MLflow, one for each picture."""
+    paths = [path for path in listing(client, run, "images") if path.endswith(".png")]
+    return sorted(int(path.split("+step+")[1].split("+")[0]) for path in paths)
+
+
+class Killed(BaseException):
+    """Stands for SIGKILL: nothing handles it."""
+
+
+class Death:
+    """Ends this process's talk with MLflow at one of its calls: this call and all later ones raise `Killed`."""
+
+    CALLS = ("create_run", "update_run", "log_batch", "set_tag", "log_artifact", "log_artifacts", "set_terminated")
+    REGISTRY = ("create_registered_model", "create_model_version")
+
+    def __init__(self, patch: pytest.MonkeyPatch, call: int | None = None) -> None:
+        self.calls: list[str] = []
+        for name in (*self.CALLS, *self.REGISTRY):
+            patch.setattr(MlflowClient, name, self._counted(name, getattr(MlflowClient, name), call))
+
+    def _counted(self, name: str, real: Callable[..., Any], last: int | None) -> Callable[..., Any]:
+        def call(*args: Any, **more: Any) -> Any:
+            self.calls.append(name)
+            if last is not None and len(self.calls) > last:
+                raise Killed
+            return real(*args, **more)
+
+        return call

@@ -18,6 +18,7 @@ from pipelines.runs import RunFolder
 from pipelines.search._budget import SearchBudget
 from pipelines.search._journal import Journal
 from pipelines.search._outcome import Outcome
+from pipelines.search._parent_run import ParentRun
 from pipelines.search.confirmation.results import ConfirmedTrial, SeedRun, gather_results, seed_runs
 from pipelines.search.report.live_table import SearchView
 from pipelines.search.trials.context import SearchContext
@@ -61,10 +62,10 @@ class SeedRunSearcher(Searcher):
 
 
 def confirm(
-    context: SearchContext, cluster: Cluster, outcomes: Sequence[Outcome], view: SearchView
+    context: SearchContext, cluster: Cluster | None, outcomes: Sequence[Outcome], view: SearchView, parent: ParentRun
 ) -> tuple[list[ConfirmedTrial], bool]:
-    """Plays the confirmation runs that have not ended. Returns the confirmed settings, the winner first, and whether
-    all runs have ended."""
+    """Plays the confirmation runs that have not ended; none without a cluster. Returns the confirmed settings, the
+    winner first, and whether all runs have ended."""
     experiment, folder = context.experiment, context.folder.below("confirm")
     if not seed_runs(experiment, outcomes, begun={}):
         return [], True
@@ -76,9 +77,11 @@ def confirm(
         view.confirm(len({one.trial.trial for one in runs}), experiment.search.confirm_seeds)
         confirm_context = ConfirmContext(**{**vars(context), "folder": folder}, search=context.folder)
         budget = SearchBudget(journal)
-        monitor = SearchMonitor(confirm_context, journal, budget, view)
-        concurrent = concurrent_trials(experiment, cluster)
-        trials = Suggestions(journal, SeedRunSearcher(runs), budget, folder, names, concurrent)
-        uninterrupted = play_trials(monitor, cluster, trials, FIFOScheduler())
+        monitor = SearchMonitor(confirm_context, journal, budget, view, parent, curve=False)
+        uninterrupted = True
+        if cluster is not None:
+            concurrent = concurrent_trials(experiment, cluster)
+            trials = Suggestions(journal, SeedRunSearcher(runs), budget, folder, names, concurrent)
+            uninterrupted = play_trials(monitor, cluster, trials, FIFOScheduler())
         outcomes = monitor.close_runs()
         return gather_results(runs, outcomes, folder), uninterrupted and monitor.all_ended(names)

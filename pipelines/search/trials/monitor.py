@@ -20,12 +20,15 @@ from pipelines.search._outcome import Outcome, outcome_of
 from pipelines.search._parent_run import ParentRun
 from pipelines.search.report.live_table import SearchView
 from pipelines.search.trials.context import SearchContext
-from pipelines.tracking.retry import TrackingRetry, UntrackedNote
+from pipelines.tracking.retry import TrackingRetry
 from pipelines.tracking.runs import State, catch_up, close
 
 
 class SearchMonitor:
-    """Follows the trials by the journal. `parent`: gets the search's curve; None for a confirmation."""
+    """Follows the trials by the journal.
+
+    `parent`: the search's run, None if MLflow does not matter. `curve`: whether it gets the search's curve.
+    """
 
     def __init__(
         self,
@@ -34,9 +37,10 @@ class SearchMonitor:
         budget: SearchBudget,
         view: SearchView,
         parent: ParentRun | None = None,
+        curve: bool = True,
     ) -> None:
         self.context, self.journal, self.budget, self.view = context, journal, budget, view
-        self._parent, self._retry = parent, TrackingRetry()
+        self._parent, self._curve, self._retry = parent, curve, TrackingRetry()
         self.trials: Sequence[Any] = ()
         """Tune's trials in this process."""
         self.running: set[str] = set()
@@ -81,9 +85,12 @@ class SearchMonitor:
                 folder.prune(keep=1)
             if closed:
                 self.journal.closed(trial)
-        if now.ended and self._parent is not None:
-            outcomes = [self.outcome(trial) for trial in self.journal.records]
-            self._retry.attempt(partial(self._parent.add_point, outcomes, self.journal.images))
+        if now.ended:
+            self._send_curve()
+
+    def _send_curve(self) -> None:
+        if self._parent is not None and self._curve:
+            self._retry.attempt(partial(self._parent.add_points, self.journal.curve))
 
     def _send_end(self, record: Record, now: Outcome) -> None:
         folder, experiment = self.context.folder.trial(record.trial), self.context.experiment
@@ -94,8 +101,8 @@ class SearchMonitor:
     def close_runs(self) -> list[Outcome]:
         """Ends all runs that are still open in MLflow, those of earlier drivers too. Returns the state of each trial.
 
-        A trial that has not ended is interrupted and can be resumed; once the budget is spent it is stopped. If MLflow
-        is unavailable, a note in the search's folder says that it lacks some runs.
+        A trial that has not ended is interrupted and can be resumed; once the budget is spent it is stopped. The
+        search's run is told if MLflow lacks something then.
         """
         self.running.clear()
         self._retry.start_final_minute()
@@ -114,11 +121,9 @@ class SearchMonitor:
             if now.ended:
                 folder.prune(keep=1)
             outcomes.append(now if now.ended else replace(now, state="interrupted"))
-        untracked = UntrackedNote(self.context.folder)
-        if any(record.ended and not record.closed for record in self.journal.records.values()):
-            untracked.write(self._retry.error)
-        else:
-            untracked.clear()
+        self._send_curve()
+        if self._parent is not None:
+            self._parent.note_failed(self._retry)
         return outcomes
 
     def all_ended(self, names: Sequence[str]) -> bool:

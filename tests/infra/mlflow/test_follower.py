@@ -13,8 +13,8 @@ from PIL import Image
 
 import infra.mlflow.follower
 from infra.mlflow.follower import Follower
-from infra.mlflow.tracker import MlflowTracker, opened_run
-from infra.tracker import FolderTracker, Trackers
+from infra.mlflow.tracker import MlflowTracker, Row, opened_run
+from infra.tracker import FolderTracker, Trackers, now
 
 
 def png(shade: int) -> bytes:
@@ -219,6 +219,96 @@ def test_an_answer_that_is_lost_doubles_nothing(place, monkeypatch):
     assert place.values("fid") == expected(1, 2, 3)
 
 
+def test_a_batch_that_arrives_after_its_sender_was_killed_doubles_nothing(place, monkeypatch):
+    """The next process asks what MLflow has, and only then does the server record what the killed one had sent."""
+    monkeypatch.setenv("MLFLOW_SYSTEM_METRICS_SAMPLING_INTERVAL", "0.1")
+    log, upload, on_their_way = MlflowClient.log_batch, MlflowClient.log_artifacts, []
+
+    def killed(client, run_id, metrics=(), **more):
+        if metrics:
+            on_their_way.append(lambda: log(client, run_id, metrics=metrics, **more))
+            raise MlflowException("Connection reset by peer")
+        log(client, run_id, metrics=metrics, **more)
+
+    def kept(client, run_id, folder, path):
+        files = {file.name: file.read_bytes() for file in Path(folder).iterdir()}
+
+        def arrive() -> None:
+            for name, content in files.items():
+                Path(folder).mkdir(exist_ok=True)
+                Path(folder, name).write_bytes(content)
+            upload(client, run_id, folder, path)
+
+        on_their_way.append(arrive)
+
+    monkeypatch.setattr(MlflowClient, "log_batch", killed)
+    monkeypatch.setattr(MlflowClient, "log_artifacts", kept)
+    monkeypatch.setattr(infra.mlflow.follower, "SEND_SECONDS", 3600.0)
+    tracker, follower = place.tracked()
+    follower._samples = [Row(0, now() + number, {"system/cpu": number}) for number in range(3)]
+    for step in (1, 2, 3):
+        tracker.picture(step, png(step))
+        tracker.metrics(step, row(step))
+        time.sleep(0.002)
+    tracker.flush()
+    monkeypatch.setattr(MlflowClient, "log_batch", log)
+    monkeypatch.setattr(MlflowClient, "log_artifacts", upload)
+
+    def connect() -> MlflowTracker:
+        run = place.connect()
+        run._pictures = run._known_pictures()
+        for arrive in on_their_way:
+            arrive()
+        return run
+
+    samples = list(follower._samples)
+    again, follower = place.tracked()
+    follower._connect, follower._samples = connect, samples
+    again.metrics(4, row(4))
+    again.flush()
+    assert len(on_their_way) == 4
+    assert place.values("fid") == expected(1, 2, 3, 4)
+    assert place.pictures() == [1, 2, 3]
+    assert [value for _, value in place.values("system/cpu")] == [0, 1, 2]
+
+
+def test_rows_keep_the_time_at_which_they_were_logged(place):
+    tracker, _ = place.tracked()
+    place.away = True
+    began = now()
+    for step in (1, 2):
+        tracker.metrics(step, row(step))
+        time.sleep(0.01)
+    ended = now()
+    tracker.close()
+    place.away = False
+    Follower(place.folder, place.connect).catch_up()
+    run = place.connect().run_id
+    first, second = (point.timestamp for point in MlflowClient(place.uri).get_metric_history(run, "fid"))
+    assert began <= first < second <= ended
+
+
+def test_a_refusal_is_told_once_and_not_asked_again(place, caplog):
+    """The run is deleted while it trains. Whoever opens it next makes another one, with all rows."""
+    tracker, follower = place.tracked()
+    tracker.metrics(1, row(1))
+    tracker.flush()
+    MlflowClient(place.uri).delete_run(follower._run.run_id)
+    for step in (2, 3):
+        tracker.metrics(step, row(step))
+        tracker.flush()
+    batches = len(place.batches)
+    until(lambda: "refuses" in caplog.text)
+    time.sleep(0.3)
+    tracker.close()
+    assert len(place.batches) == batches
+    assert [record.message.partition(":")[0] for record in caplog.records] == [
+        f"MLflow refuses to record this; rows stay in {place.folder}/metrics.jsonl"
+    ]
+    Follower(place.folder, place.connect).catch_up()
+    assert place.values("fid") == expected(1, 2, 3)
+
+
 def test_two_at_once_lose_and_double_nothing(place):
     tracker, _ = place.tracked()
     others = [threading.Thread(target=lambda: Follower(place.folder, place.connect).catch_up()) for _ in range(3)]
@@ -238,10 +328,11 @@ def test_what_the_machine_does_is_sampled_apart_from_the_rows(place, monkeypatch
         tracker, follower = place.tracked()
         for step in range(1, last + 1):
             tracker.metrics(step, row(step))
-        until(lambda follower=follower, wanted=wanted: follower._run is not None and follower._run._samples >= wanted)
+        until(lambda follower=follower: follower._run is not None)
+        until(lambda wanted=wanted: len(place.values("system/cpu_utilization_percentage")) >= wanted)
         tracker.close()
     for name in ("cpu_utilization_percentage", "system_memory_usage_megabytes", "network_receive_megabytes"):
         steps = [step for step, _ in place.values(f"system/{name}")]
         assert len(steps) >= 3
-        assert steps == list(range(len(steps)))
+        assert steps == sorted(set(steps))
     assert place.values("fid") == expected(1, 2, 3, 4)

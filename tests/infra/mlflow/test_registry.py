@@ -100,6 +100,21 @@ def test_the_same_winner_is_no_second_version_and_another_is(tracked, tmp_path):
     assert (last.version, last.tags["fid"]) == (4, "1")
 
 
+def test_a_request_that_is_repeated_makes_no_second_version_and_no_second_run(store, experiment, tmp_path, monkeypatch):
+    """MLflow's client sends a request again if its answer is lost, though the server may have done what it asks."""
+    client = MlflowClient(store)
+    for name in ("create_run", "create_model_version"):
+        real = getattr(MlflowClient, name)
+        monkeypatch.setattr(MlflowClient, name, lambda *a, real=real, **k: (real(*a, **k), real(*a, **k))[1])
+    run = finished(store, experiment, tmp_path / "first", "first")
+    assert [found.info.run_id for found in client.search_runs([experiment])] == [run]
+    for fid in ("1", "2", "1"):
+        made = register(store, tmp_path.name, run, {"fid": fid})
+        assert newest_version(store, tmp_path.name) == made
+    kept = sorted(client.search_model_versions(f"name = '{tmp_path.name}'"), key=lambda one: int(one.version))
+    assert [one.tags["fid"] for one in kept] == ["1", "2", "1"]
+
+
 def test_a_run_is_found_as_it_is(tracked, tmp_path):
     uri, experiment = tracked
     run = finished(uri, experiment, tmp_path / "first", "first")

@@ -253,7 +253,7 @@ def test_an_extended_search_has_more_trials_of_the_same_search(found, extended):
 
 def test_a_finished_search_that_is_resumed_stays_as_it_is(extended, storage):
     """Tune then takes no step, so its callbacks get no trial until the end."""
-    UntrackedNote(extended.folder).write("as if MLflow had been away")
+    UntrackedNote(extended.folder).write({}, "as if MLflow had been away")
     again = searched(*resumed("search", "hunt", storage))
     assert f"tracking     sqlite:///{storage}/mlflow.db has all of hunt now: what it lacked is brought" in again.screen
     assert "lacked" not in extended.screen

@@ -6,13 +6,15 @@ import io
 
 import pytest
 from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException
+from mlflow.protos.databricks_pb2 import RESOURCE_DOES_NOT_EXIST
 from rich.console import Console
 
 import pipelines.tracking.retry
 from gan_core.settings import SettingsError
 from pipelines.jobs.in_process import play_in_process
 from pipelines.launch._resume import resumed_train
-from pipelines.tracking.retry import TrackingRetry, UntrackedNote
+from pipelines.tracking.retry import Failure, TrackingRetry, UntrackedNote
 from pipelines.train.command import train
 from tests.pipelines.small_runs import agree, created, ganfleet, listing, named, small_train
 from tests.servers import Cable
@@ -82,7 +84,7 @@ def test_a_server_that_goes_away_stops_no_run(tracking, cable, storage, referenc
     client, said = MlflowClient(tracking.url), console.file.getvalue()
     if not back:
         assert named(client, name).info.status == "RUNNING"
-        assert f"ganfleet train --resume {name} storage.path={storage}" in said
+        assert f"is away and lacks the last of it; to bring it: ganfleet sync {name} storage.path={storage}" in said
         assert UntrackedNote(folder)
         cable.mend()
         train(*resumed_train(name, [f"storage.path={storage}"]), console, play_in_process)
@@ -149,8 +151,41 @@ def test_patience_ends(monkeypatch):
     assert not retry.attempt(ask)
     retry.start_final_minute()
     assert not retry.attempt(ask)
-    assert (clock[0], retry.error) == (191.0, "gone")
+    assert (clock[0], retry.failure) == (191.0, Failure("gone", refused=False))
     clock[0] = 1e6
     count = len(asked)
     assert not retry.attempt(ask), "the minute is over"
     assert len(asked) == count
+
+
+def test_a_refusal_is_not_waited_for(monkeypatch, caplog):
+    """At the end there is a minute for a store that is away, but none for one that refuses."""
+    monkeypatch.setattr("pipelines.tracking.retry.time.sleep", lambda _: pytest.fail("it waits"))
+    asked = []
+
+    def ask() -> None:
+        asked.append(True)
+        raise MlflowException("the run was deleted", error_code=RESOURCE_DOES_NOT_EXIST)
+
+    retry = TrackingRetry()
+    retry.start_final_minute()
+    assert not retry.attempt(ask)
+    assert not retry.attempt(ask)
+    assert len(asked) == 2, "each trial's run is asked for"
+    assert retry.failure == Failure("the run was deleted", refused=True)
+    assert len(caplog.records) == 1
+
+
+def test_what_succeeds_in_the_final_minute_has_not_failed(monkeypatch):
+    monkeypatch.setattr("pipelines.tracking.retry.time.sleep", lambda _: None)
+    answers = iter([ConnectionError("gone"), ConnectionError("gone"), None])
+
+    def ask() -> None:
+        error = next(answers)
+        if error is not None:
+            raise error
+
+    retry = TrackingRetry()
+    retry.start_final_minute()
+    assert retry.attempt(ask)
+    assert retry.failure is None

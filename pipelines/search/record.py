@@ -1,0 +1,48 @@
+"""The record of a search in MLflow, delivered later if the driver was killed or MLflow was away."""
+
+from __future__ import annotations
+
+from rich.console import Console
+
+from pipelines.runs import RunFolder
+from pipelines.search._journal import Journal, read_records
+from pipelines.search._outcome import outcome_of
+from pipelines.search._parent_run import ParentRun
+from pipelines.search._play import close_all, sampler_of, trial_names
+from pipelines.search.confirmation.results import seed_runs
+from pipelines.search.report.final_report import write_report
+from pipelines.settings import SearchExperiment
+from pipelines.tracking.retry import UntrackedNote
+from pipelines.tracking.runs import check_tracking_server, undelivered_error
+
+
+def deliver_record(experiment: SearchExperiment, folder: RunFolder, console: Console) -> None:
+    """Delivers what MLflow lacks of a search that no driver plays, with its tables and pictures. An unfinished search
+    is ended in MLflow as interrupted.
+
+    Raises SettingsError if the store refuses, UnavailableError if it does not answer.
+    """
+    check_tracking_server(experiment)
+    with Journal(folder.journal, folder.segments()) as journal:
+        parent = ParentRun(experiment, folder, UntrackedNote(folder).tags)
+        with parent.closed_on_error():
+            result = close_all(experiment, folder, journal, parent)
+            parent.close(result, write_report(experiment, folder, result, console))
+        failure = parent.finish(result, console)
+    if failure is not None:
+        raise undelivered_error(experiment, failure)
+
+
+def finished(experiment: SearchExperiment, folder: RunFolder) -> bool:
+    """Whether all trials and confirmation runs have ended, by the journals."""
+    trials = read_records(folder)
+    wanted = trial_names(experiment, sampler_of(experiment), trials)
+    limited = experiment.search.hours is not None or experiment.search.images is not None
+    if not all(one.ended for one in trials.values()) or not (limited or trials.keys() >= set(wanted)):
+        return False
+    last_round = experiment.budget.last_round(experiment.data.batch_size)
+    outcomes = [outcome_of(record, last_round, folder) for record in trials.values()]
+    confirmed = read_records(folder.below("confirm"))
+    begun = {name.rpartition("-")[0]: one.config["settings"] for name, one in confirmed.items()}
+    planned = [run.id for run in seed_runs(experiment, outcomes, begun)]
+    return all(name in confirmed and confirmed[name].ended for name in planned)
