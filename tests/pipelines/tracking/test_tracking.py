@@ -57,7 +57,7 @@ def test_a_run_asks_the_server_seldom(tracking, storage, reference, console, mon
     before = calls(tracking.log)
     train(experiment, created(experiment), console, play_in_process)
     pictures, files, rows = 2 * 4, 3, 4
-    assert calls(tracking.log) - before <= pictures + files + rows + 12
+    assert calls(tracking.log) - before <= pictures + files + rows + 13
     run = named(MlflowClient(tracking.url), "seldom")
     assert run.info.status == "FINISHED"
     assert agree(MlflowClient(tracking.url), run, experiment.folder)
