@@ -139,8 +139,8 @@ class ParentRun:
     def interrupt(self, result: SearchResult) -> None:
         """Nothing is owed of an interrupted search whose runs are all closed, unless nothing is left to play, or this
         machine may lack some of their rows."""
-        left = not all(one.ended for one in (*result.outcomes, *(run for one in result.confirmed for run in one.runs)))
-        if left and self._failed is None and not self._experiment.storage.remote:
+        ended = all(one.ended for one in result.outcomes) and all(one.all_ended for one in result.confirmed)
+        if not ended and self._failed is None and not self._experiment.storage.remote:
             self._note.clear()
 
     def _register_winner(self, best: BestRun | None, console: Console) -> None:
