@@ -106,7 +106,8 @@ def read_image(file: Path | IO[bytes], *, name: str = "", over_white: bool = Fal
         with Image.open(file) as image:
             return eight_bits(image, over_white=over_white)
     except Exception as error:  # decoders raise many types: OSError, SyntaxError, struct.error, ...
-        raise ValueError(f"{name or file} is no image that can be read: {' '.join(str(error).split())}") from None
+        why = (isinstance(error, OSError) and error.strerror) or " ".join(str(error).split())
+        raise ValueError(f"{name or file} is no image that can be read: {why}") from None
 
 
 class Colours(NamedTuple):

@@ -95,7 +95,7 @@ def test_a_link_to_a_file_that_is_gone_is_listed_and_one_to_a_folder_is_refused(
     written(tmp_path / "set" / "cats" / "0.png", COLOURS[0])
     (tmp_path / "set" / "cats" / "1.png").symlink_to(tmp_path / "gone.png")
     assert [path.name for path in image_files(tmp_path / "set")] == ["0.png", "1.png"]
-    with pytest.raises(ValueError, match="1.png is no image that can be read: .*No such file"):
+    with pytest.raises(ValueError, match="1.png is no image that can be read: No such file or directory$"):
         read_image(tmp_path / "set" / "cats" / "1.png")
     (tmp_path / "set" / "dogs").symlink_to(tmp_path / "moved away")
     with pytest.raises(ValueError, match=f"{tmp_path / 'set' / 'dogs'} is a link to {tmp_path / 'moved away'}"):
