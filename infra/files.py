@@ -2,6 +2,9 @@
 
 import errno
 import os
+import re
+import shutil
+import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -66,3 +69,25 @@ def _write(file: Path, data: bytes) -> None:
         opened.write(data)
         opened.flush()
         os.fsync(opened.fileno())
+
+
+_LEFT = re.compile(r"\.(.+[.-])?[0-9a-f]{32}([.-](tmp|new|old))?")
+
+
+def sweep(folder: Path, seconds: float, names: re.Pattern[str] = _LEFT) -> None:
+    """Deletes what killed writers left in a folder, and what was not written to for so many seconds: hidden files and
+    folders with a random number in their names, as `hidden_name` and `gan_core.checkpoint` give them."""
+    with suppress(OSError), os.scandir(folder) as entries:
+        left = [Path(entry.path) for entry in entries if names.fullmatch(entry.name)]
+        for path in left:
+            if time.time() - _last_written(path) < seconds:
+                continue
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink(missing_ok=True)
+
+
+def _last_written(path: Path) -> float:
+    inside = path.iterdir() if path.is_dir() and not path.is_symlink() else ()
+    return max(one.lstat().st_mtime for one in (path, *inside))

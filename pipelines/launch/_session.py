@@ -24,7 +24,7 @@ from pipelines import interrupts
 from pipelines.console import quiet, screen_of
 from pipelines.errors import InterruptedRunError, ends_as_interrupted
 from pipelines.launch._request import Request
-from pipelines.runs import FullDiskError, NameTakenError, RunFolder, TakenOverError, as_full_disk_error
+from pipelines.runs import FullDiskError, NameTakenError, RunFolder, TakenOverError, as_full_disk_error, sweep_run
 from pipelines.settings import Storage, check_capacity
 
 DONE, INPUT, INTERRUPTED, FAILED = 0, 2, 75, 1
@@ -50,6 +50,7 @@ def begin(request: Request[Any]) -> Iterator[tuple[Request[Any], Callable[[], No
     with ExitStack() as driver:
         try:
             request, undo = _claimed(request, driver)
+            sweep_run(request.folder, request.experiment.storage)
         except OSError as error:
             raise _not_writable(request, error) from None
         about = f"{request.folder.path.name}: {request.folder.where}   log: {request.folder.log}"

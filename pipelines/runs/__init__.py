@@ -6,6 +6,7 @@ from pipelines.runs._data_record import DataRecord, named_classes
 from pipelines.runs._disk_full import FullDiskError, as_full_disk_error
 from pipelines.runs._folder import NameTakenError, RunFolder
 from pipelines.runs._journal_segments import JournalSegments
+from pipelines.runs._leftovers import sweep_folder, sweep_run
 from pipelines.runs._lineage import Pointer, last_resumable_step, lineage, lineage_tags, pointer_file
 from pipelines.runs._lookup import find_checkpoint, find_run, names_with_file, run_folder, run_names
 from pipelines.runs._mirror import Mirror, shared_cache
@@ -35,4 +36,6 @@ __all__ = [
     "run_names",
     "shared_cache",
     "step_of",
+    "sweep_folder",
+    "sweep_run",
 ]

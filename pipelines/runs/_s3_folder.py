@@ -249,6 +249,8 @@ class S3RunFolder(RunFolder):
             return False
         if (path / ABOUT).is_file() and (path / ABOUT).read_bytes() == about and is_whole(path):
             return True
+        for left in path.parent.glob(".step-*-copy"):  # by a process that died
+            shutil.rmtree(left, ignore_errors=True)
         aside = path.with_name(f".{path.name}-copy")
         try:
             self.copy(step, aside)

@@ -23,7 +23,7 @@ from gan_core.loop import DivergedError
 from infra.ray_private import ControllerCallback, DataParallelTrainer
 from infra.stores.protocol import StoreError
 from pipelines import interrupts
-from pipelines.runs import RunFolder, as_full_disk_error
+from pipelines.runs import RunFolder, as_full_disk_error, sweep_folder
 from pipelines.settings import TrainExperiment, WorkerResources
 from pipelines.tracking.target import TrackingTarget
 from pipelines.train._async_evaluation import AsyncEvaluator
@@ -183,6 +183,8 @@ def _work(config: dict[str, Any]) -> None:
         async_evaluator = AsyncEvaluator(task.experiment, task.reference, task.resources.evaluate_on_gpu)
     try:
         with as_full_disk_error(task.experiment.storage), task.folder.sole_writer() if rank == 0 else nullcontext():
+            if rank == 0:
+                sweep_folder(task.folder)
             task.folder.restore()
             start = resume_checkpoint(task.folder)
             for logged in play(

@@ -1,11 +1,13 @@
 import errno
 import os
+import time
+import uuid
 from concurrent.futures import ThreadPoolExecutor
 from threading import Barrier
 
 import pytest
 
-from infra.files import write_atomic, write_new
+from infra.files import hidden_name, sweep, write_atomic, write_new
 
 
 def test_new_bytes_replace_old_ones_and_nothing_else_stays(tmp_path):
@@ -72,3 +74,34 @@ def test_a_link_whose_answer_was_lost_was_made(tmp_path, monkeypatch):
     assert write_new(tmp_path / "file", b"ours")
     assert not write_new(tmp_path / "file", b"theirs")
     assert (tmp_path / "file").read_bytes() == b"ours"
+
+
+def aged(path, seconds: float):
+    """A file or folder that was last written so long ago."""
+    then = time.time() - seconds
+    for one in (*(path.iterdir() if path.is_dir() else ()), path):
+        os.utime(one, (then, then))
+    return path
+
+
+def test_what_killed_writers_left_is_swept_and_nothing_else(tmp_path):
+    number = uuid.uuid4().hex
+    with hidden_name(tmp_path / "best.yaml") as aside:
+        left = [aside, tmp_path / f".step-000030-{number}-new", tmp_path / f".step-000020-{number}-old"]
+        kept = ["best.yaml", ".driver.lock", ".follower", number, f"{number}.tmp", ".part", f".{number}.part", ".a.tmp"]
+        aside.write_text("")
+        for path in left[1:]:
+            path.mkdir()
+        for path in left:
+            aged(path, 100)
+        for name in kept:
+            (tmp_path / name).write_text("")
+            aged(tmp_path / name, 100)
+        sweep(tmp_path, 200)
+        assert all(path.exists() for path in left)
+        (left[1] / "state").write_text("being written")
+        sweep(tmp_path, 50)
+        assert [path for path in left if path.exists()] == [left[1]]
+        sweep(tmp_path, 0)
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(kept)
+    sweep(tmp_path / "nowhere", 0)

@@ -14,7 +14,7 @@ from gan_core import checkpoint
 from gan_core.health.collapse import CollapseDetector
 from gan_core.loop import DivergedError
 from gan_core.settings import SettingsError
-from pipelines.runs import FullDiskError, Pointer, TakenOverError, as_full_disk_error, pointer_file
+from pipelines.runs import FullDiskError, Pointer, TakenOverError, as_full_disk_error, pointer_file, sweep_folder
 from pipelines.search.trials._exploit import exploit
 from pipelines.search.trials.context import SearchContext
 from pipelines.train.logged_steps import LoggedStep
@@ -139,6 +139,7 @@ class Trial(tune.Trainable):
         context, target = self._context, self._context.target(self.trial_id)
         constants = context.constants(self._settings)
         if self._experiment.compute.workers == 1:
+            sweep_folder(self._folder)
             self._folder.restore(self._reported)
             known = self._folder.discard_after(self._reported)
             start = next((path for path in reversed(known) if checkpoint.is_whole(path)), None)

@@ -1,13 +1,17 @@
 """Folders of runs: names, checkpoints, and how a word on the command line finds them."""
 
 import json
+import os
+import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from threading import Barrier
 
 import pytest
 
 from gan_core.settings import SettingsError
 from pipelines.runs._folder import NameTakenError, RunFolder
+from pipelines.runs._leftovers import sweep_run
 from pipelines.runs._lookup import find_checkpoint, find_run, run_names
 from pipelines.search._best import SearchResult
 from pipelines.search._outcome import Outcome
@@ -137,6 +141,53 @@ def test_a_run_has_one_driver(runs):
         assert "\n" not in str(refused.value)
     assert not folder.driven()
     assert not RunFolder(runs / "nobody").driven()
+
+
+LEFT = f".{'0123456789abcdef' * 2}"
+
+
+def leftovers(run: RunFolder, age: float = 60.0) -> list[Path]:
+    """What killed processes leave in the folder of a run or trial, not written to for `age` seconds."""
+    names = (
+        f".id.json{LEFT}.tmp",
+        f"samples/.step-000020.png{LEFT}.tmp",
+        f"checkpoints/.step-000020-{LEFT[1:]}-new/state",
+    )
+    made = [run.path / name for name in names]
+    for path in made:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("")
+        for one in (path, path.parent):
+            os.utime(one, (time.time() - age,) * 2)
+    return made
+
+
+def test_the_next_driver_sweeps_what_killed_writers_left(runs, tmp_path, monkeypatch):
+    """In the folders of a search and its trials, and what is a day old in the caches."""
+    monkeypatch.setenv("GANFLEET_CACHE", str(tmp_path / "cache"))
+    hunt, day = with_checkpoints(RunFolder(runs / "hunt"), 10), 86401
+    made = [path for run in (hunt, hunt.trial("t1"), hunt.below("confirm").trial("t1-3")) for path in leftovers(run)]
+    caches = [runs, runs / "cache", *(tmp_path / "cache" / name for name in ("schemas", "packs", "packs/one"))]
+    old, new = ([folder / f".x{LEFT[:-1]}{digit}.tmp" for folder in caches] for digit in "01")
+    old.append(tmp_path / "cache" / "decoded" / f"{LEFT}.part")
+    for path in (*old, *new):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("")
+    for path in old:
+        os.utime(path, (time.time() - day,) * 2)
+    sweep_run(hunt, Storage(path=runs))
+    assert [path for path in (*made, *old) if path.exists()] == []
+    assert all(path.exists() for path in new)
+    assert steps(hunt) == [10]
+    assert list((hunt.path / "checkpoints").iterdir()) == [hunt.checkpoint(10)]
+
+
+def test_what_a_live_writer_writes_is_not_swept(runs):
+    hunt = RunFolder(runs / "hunt")
+    swept, written, fresh = (leftovers(hunt.trial(name), age) for name, age in (("a", 60), ("b", 60), ("c", -60)))
+    with hunt.trial("b").sole_writer():
+        sweep_run(hunt, Storage(path=runs))
+    assert [path.exists() for path in (*swept, *written, *fresh)] == [False] * 3 + [True] * 6
 
 
 def test_each_run_has_an_identity_of_its_own_that_stays(runs):
