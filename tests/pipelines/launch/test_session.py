@@ -210,3 +210,12 @@ def test_what_a_library_makes_of_ctrl_c_is_an_interruption(tmp_path, monkeypatch
         assert ended.value.code == 75
         last = capsys.readouterr().err.splitlines()[-1]
         assert last.startswith("interrupted; to go on: ganfleet train --resume run")
+
+
+def test_a_driver_begins_with_a_swept_folder(tmp_path):
+    folder = created(small_train(tmp_path, "wgan", "run"))
+    left = folder.path / "checkpoints" / f".step-000010-{uuid.uuid4().hex}-new"
+    left.mkdir(parents=True)
+    os.utime(left, (0, 0))
+    with begin(train_request(CommandLine([], [f"storage.path={tmp_path}"], resume="run"))):
+        assert not left.exists()
