@@ -29,6 +29,10 @@ class CheckpointError(SettingsError):
     """The folder is no checkpoint, is damaged, or belongs to another game."""
 
 
+class UnfitCheckpointError(CheckpointError):
+    """The checkpoint is of another family, or its networks have other weights."""
+
+
 def save(game: Game, folder: Path) -> Path:
     """Writes the game's state to `folder` and returns it. An existing folder is replaced only once all is written."""
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -45,6 +49,7 @@ def save(game: Game, folder: Path) -> Path:
             "classes": game.classes,
             "class_names": list(game.class_names),
             "experiment": _core(game.experiment),
+            **({"rollbacks": game.rollbacks, "rate_scale": game.rate_scale} if game.rollbacks else {}),
             "sha256": hashlib.sha256(content).hexdigest(),
             "torch": torch.__version__,
         }
@@ -96,13 +101,37 @@ def load(game: Game, folder: Path) -> None:
     Raises CheckpointError and leaves the game unchanged if the checkpoint does not fit.
     """
     about = describe(folder)
-    content = _verified(folder, about)
-    saved = safetensors.torch.load(content)
+    _restore(game, _fitting(game, folder, about))
+    game.step = int(about["step"])
+    game.rollbacks = about.get("rollbacks", 0)
+    game.scale_rates(about.get("rate_scale", 1.0))
+
+
+def load_weights(game: Game, folder: Path) -> None:
+    """Loads the networks and averages in `folder` into a new game of the same family, without the optimisers' state.
+
+    Raises CheckpointError and leaves the game unchanged if the checkpoint is damaged or does not fit.
+    """
+    saved = _fitting(game, folder, describe(folder))
+    _restore(game, {name: value for name, value in saved.items() if "/optimizer/" not in name})
+
+
+def _fitting(game: Game, folder: Path, about: dict[str, Any]) -> dict[str, Tensor]:
+    """The tensors of a checkpoint that fit the game."""
+    saved = safetensors.torch.load(_verified(folder, about))
     family = about["experiment"]["family"]["name"]
     if family != game.experiment.family.name or _shapes(saved) != _shapes(_tensors(game)):
-        raise CheckpointError(f"{folder} holds another game: {family} on {tuple(about['shape'])}")
-    _restore(game, saved)
-    game.step = int(about["step"])
+        raise UnfitCheckpointError(f"{folder} holds another game: {family} on {tuple(about['shape'])}")
+    return saved
+
+
+def note_rollback(folder: Path, rollbacks: int, rate_scale: float) -> None:
+    """Writes into a checkpoint how often its game has rolled back, and what the learning rates of the settings are
+    multiplied by from there on."""
+    about = {**describe(folder), "rollbacks": rollbacks, "rate_scale": rate_scale}
+    aside = folder / f".{ABOUT}.{uuid.uuid4().hex}.tmp"
+    aside.write_text(json.dumps({**about, "digest": _digest(about)}, indent=1))
+    os.replace(aside, folder / ABOUT)
 
 
 def open_game(folder: Path, device: torch.device | str = "cpu") -> Game:

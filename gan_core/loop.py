@@ -14,14 +14,12 @@ from torch.nn.parallel import DistributedDataParallel
 from gan_core import ranks, streams
 from gan_core.experiment import Data, Experiment
 from gan_core.family import Family
+from gan_core.health.divergence import Watch
+from gan_core.optimizers import guarded_step
 from gan_core.recipe import Player, Shape
 from gan_core.settings import SettingsError
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.float32, "fp64": torch.float64}
-
-
-class DivergedError(RuntimeError):
-    """A loss is not a finite number; the game cannot continue."""
 
 
 @dataclass(frozen=True)
@@ -32,18 +30,14 @@ class Round:
     """Rounds so far: updates of the generator, or of the only player."""
     images_seen: int
     losses: Mapping[str, Tensor]
+    watch: Watch
 
     def scalars(self) -> dict[str, float]:
         """The round's losses, means over the global batch. All ranks must call this at the same round.
 
-        Raises DivergedError if one is not finite.
+        Raises DivergedError if a number of the game is not finite, or was not in an earlier round.
         """
-        names = list(self.losses)
-        values = ranks.mean(torch.stack([self.losses[name].double() for name in names])).tolist()
-        for name, value in zip(names, values, strict=True):
-            if value != value or abs(value) == float("inf"):
-                raise DivergedError(f"{name} is {value} at step {self.step}")
-        return dict(zip(names, values, strict=True))
+        return self.watch.read(self.losses, self.step)
 
 
 class Game:
@@ -78,6 +72,11 @@ class Game:
         self.current = {name: net.to(self.device, self.dtype) for name, net in nets.items() if net is not None}
         self.averages = {name: copy.deepcopy(net).requires_grad_(False).eval() for name, net in self.current.items()}
         self.optimizers = {name: player.optimizer() for name, player in self.players.items()}
+        self.watch = Watch(self.players, self.optimizers, self.averages, self.device)
+        self.rollbacks = 0
+        """How often the game went back to a checkpoint because it had diverged."""
+        self.rate_scale = 1.0
+        """What all learning rates are multiplied by."""
         self.conditional, self.labelled = recipe.conditional, recipe.labelled
         self.images_per_round = recipe.images_per_round(experiment.data.batch_size)
 
@@ -141,6 +140,13 @@ class Game:
         enabled = self.experiment.compute.precision == "bf16"
         return torch.autocast(self.device.type, torch.bfloat16, enabled=enabled)
 
+    def scale_rates(self, scale: float) -> None:
+        """Multiplies the learning rates that the settings give by `scale`."""
+        self.rate_scale = scale
+        for optimizer in self.optimizers.values():
+            for group in optimizer.param_groups:
+                group["lr"] = group.setdefault("initial_lr", group["lr"]) * scale
+
     @torch.no_grad()
     def update_average(self) -> None:
         """Updates the running averages after a round. The decay is smaller in the first rounds, as in TensorFlow."""
@@ -200,7 +206,7 @@ def rounds(game: Game, images: Tensor, labels: Tensor) -> Iterator[Round]:
                 losses |= _play_turn(game, name, modules[name], index, images, labels)
         game.step += 1
         game.update_average()
-        yield Round(game.step, game.images_seen, losses)
+        yield Round(game.step, game.images_seen, losses, game.watch)
 
 
 def _visible_labels(game: Game, labels: Tensor) -> Tensor:
@@ -223,7 +229,7 @@ def _play_turn(
     with game.autocast():
         loss, scalars = module(batch)
     loss.backward()
-    optimizer.step()
+    guarded_step(optimizer, game.watch.see_turn(game.step + 1, name, loss))
     game.players[name].after_step()
     return {f"loss/{name}": loss.detach(), **{key: value.detach() for key, value in scalars.items()}}
 

@@ -35,3 +35,18 @@ def rmsprop(lr: float) -> OptimizerFactory:
         return torch.optim.RMSprop(parameters, lr=lr, foreach=True)
 
     return build
+
+
+def guarded_step(optimizer: torch.optim.Optimizer, diverged: Tensor) -> None:
+    """A step that leaves the weights finite if `diverged` is 1, and is an ordinary step if it is 0.
+
+    `diverged` has no dimensions and is not read from the device. A fused optimiser then changes nothing; another one
+    takes gradients of zero.
+    """
+    if optimizer.defaults.get("fused"):
+        optimizer.found_inf = diverged  # type: ignore[attr-defined]
+    else:
+        mask = diverged.bool()
+        for weight in (one for group in optimizer.param_groups for one in group["params"] if one.grad is not None):
+            weight.grad.masked_fill_(mask, 0)
+    optimizer.step()

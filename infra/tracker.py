@@ -6,7 +6,7 @@ import os
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from infra.files import write_atomic
 
@@ -23,11 +23,7 @@ class Tracker(Protocol):
         """Highest step whose metrics are recorded, -1 if none."""
 
     def metrics(self, step: int, values: Mapping[str, float]) -> None:
-        """Record the row of `step`, or drop it when `step <= last_step`.
-
-        Raises:
-            ValueError: a value is not finite. Nothing of the row is recorded.
-        """
+        """Record the row of `step`, or drop it when `step <= last_step`. Values may be infinite or NaN."""
 
     def picture(self, step: int, png: bytes) -> None:
         """Record the sample grid of `step`, PNG bytes. A step has one picture, however often it is sent."""
@@ -42,17 +38,17 @@ class Tracker(Protocol):
         """Flushes, and releases what the tracker holds."""
 
 
-def finite_row(step: int, values: Mapping[str, float]) -> dict[str, float]:
-    """The values as Python numbers.
-
-    Raises:
-        ValueError: a value is NaN or infinite; names the metric and the step.
-    """
+def written_row(step: int, values: Mapping[str, float]) -> str:
+    """The line of a row in `metrics.jsonl`. JSON has no NaN and no infinity: they are the texts "nan", "inf" and
+    "-inf"."""
     row = {name: value if isinstance(value, int) else float(value) for name, value in values.items()}
-    for name, value in row.items():
-        if not math.isfinite(value):
-            raise ValueError(f"metric {name!r} is {value} at step {step}: leave out what could not be computed")
-    return row
+    line = {"step": step, **{name: value if math.isfinite(value) else str(value) for name, value in row.items()}}
+    return json.dumps(line, allow_nan=False)
+
+
+def read_row(line: str | bytes) -> dict[str, Any]:
+    """The row of a line that `written_row` made, `step` included."""
+    return {name: float(value) if isinstance(value, str) else value for name, value in json.loads(line).items()}
 
 
 class FolderTracker:
@@ -84,7 +80,7 @@ class FolderTracker:
         if step <= self._last_step:
             return
         assert "step" not in values
-        line = json.dumps({"step": step, **finite_row(step, values)}, allow_nan=False)
+        line = written_row(step, values)
         # First the time, so that whoever reads the row finds it. The last time of a step counts.
         for file, content in ((self._times, json.dumps({"step": step, "time": now()})), (self._rows, line)):
             with file.open("ab") as opened:
@@ -92,7 +88,9 @@ class FolderTracker:
         self._last_step = step
 
     def picture(self, step: int, png: bytes) -> None:
-        write_atomic(self._samples / f"step-{step:06d}.png", png)
+        file = self._samples / f"step-{step:06d}.png"
+        if step > self._last_step or not file.exists():  # it belongs to the row of its step
+            write_atomic(file, png)
 
     def tags(self, values: Mapping[str, str]) -> None:
         known = json.loads(self._tags.read_bytes()) if self._tags.exists() else {}

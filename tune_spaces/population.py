@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from types import SimpleNamespace
 from typing import Any, cast
 
-from ray.tune.schedulers import PopulationBasedTraining
+from ray.tune.schedulers import PopulationBasedTraining, TrialScheduler
 
 from tune_spaces.domains import Choice, Domain, Space, Whole
 
@@ -52,23 +52,35 @@ class FamilyPopulation(PopulationBasedTraining):
         """Hides the searcher from Tune, which refuses any: one with a model would not know that settings change."""
         super().on_trial_add(cast(Any, SimpleNamespace(search_alg=None)), trial)
 
-    def _save_trial_state(self, state: Any, time: int, result: dict[str, Any], trial: Any) -> float:
-        """Counts a FID that is not a number as the worst, where Tune would leave it out."""
-        score = super()._save_trial_state(state, time, result, trial)
-        state.last_score = -math.inf if math.isnan(score) else score
-        return state.last_score
+    def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
+        """A trial whose FID is not finite has diverged: it copies a donor at once. Without a donor it ends."""
+        fid = result.get(self.metric)
+        if fid is None or math.isfinite(fid):
+            return super().on_trial_result(tune_controller, trial, result)
+        self._trial_state[trial].last_score = -math.inf
+        self._checkpoint_or_exploit(trial, tune_controller, [], [])  # it finds the donors itself
+        return TrialScheduler.NOOP if trial.status == trial.PAUSED else TrialScheduler.STOP
 
     def _checkpoint_or_exploit(
         self, trial: Any, tune_controller: Any, upper_quantile: Any, lower_quantile: Any
     ) -> None:
         lower, upper = self.quantiles(trial.config["settings"]["name"])
-        if trial in lower:
+        upper = [donor for donor in upper if not self._diverged(donor)]
+        if self._diverged(trial):
+            lower = [trial]
+            upper = [donor for donor in upper if self._trial_state[donor].last_checkpoint or donor.checkpoint]
+        if not upper:
+            lower = []
+        elif trial in lower:
             donor = self._random.choice(upper)
             upper, state = [donor], self._trial_state[donor]
             state.last_checkpoint = (
                 state.last_checkpoint or donor.checkpoint
             )  # Tune saves one only when the trial leads
         super()._checkpoint_or_exploit(trial, tune_controller, upper, lower)
+
+    def _diverged(self, trial: Any) -> bool:
+        return self._trial_state[trial].last_score == -math.inf
 
     def quantiles(self, family: str) -> tuple[list[Any], list[Any]]:
         """The worst and the best running trials of a family; none while there are fewer than two."""

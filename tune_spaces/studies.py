@@ -28,6 +28,7 @@ class Study:
             self._study = optuna.create_study(sampler=_SAMPLERS[sampler](spaces, seed))
         self._open: dict[str, Trial] = {}
         self._worst = -math.inf
+        self._bad: list[Trial] = []  # those without a FID that ended before any had one
 
     def ask(self, trial: str, given: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """The settings of a trial, `{"name": ..., field: ...}`. With `given`, those; the sampler learns from them."""
@@ -44,17 +45,16 @@ class Study:
         return self.ask(trial, given)
 
     def tell(self, trial: str, fid: float | None) -> None:
-        """Passes the FID of a trial that ended. A trial without one counts as the worst so far: the sampler avoids its
-        settings."""
-        asked = self._open.pop(trial)
+        """Passes the FID of a trial that ended. A trial without one counts as the worst so far, once there is a worst:
+        the sampler avoids its settings."""
+        self._bad.append(self._open.pop(trial))
         if fid is not None:
             self._worst = max(self._worst, fid)
-        elif math.isfinite(self._worst):
-            fid = self._worst
-        if fid is None:
-            self._study.tell(asked, state=TrialState.FAIL)
-        else:
-            self._study.tell(asked, fid)
+            self._study.tell(self._bad.pop(), fid)
+        if math.isfinite(self._worst):
+            for asked in self._bad:
+                self._study.tell(asked, self._worst)
+            self._bad = []
 
 
 class _Sobol(QMCSampler):

@@ -110,7 +110,8 @@ class _Observation:
     @property
     def gradient_share(self) -> float:
         """The generator's gradient in units of its weights, by norm."""
-        return self.metrics["gradient_norm/generator"] / self.metrics["weight_norm/generator"]
+        gradient, weights = (self.metrics[name] for name in _GRADIENT)
+        return gradient / weights if weights else math.inf
 
 
 Remedy = tuple[str, Callable[[Any], Any]]

@@ -25,7 +25,7 @@ from infra.locks import lock_within
 from infra.mlflow.errors import STORE_ERRORS, reason_of, refuses
 from infra.mlflow.tracker import MlflowTracker, Row
 from infra.system_metrics import SystemMetrics
-from infra.tracker import now
+from infra.tracker import now, read_row
 
 SEND_SECONDS = 2.0
 """Between two calls while there are new rows."""
@@ -184,11 +184,11 @@ class Follower:
 
 
 def _whole_lines(file: Path, offset: int) -> tuple[list[dict[str, Any]], int]:
-    """The lines of JSON from an offset in bytes on, and the offset where they end; none if there is no such file."""
+    """The rows from an offset in bytes on, and the offset where they end; none if there is no such file."""
     if not file.is_file():
         return [], offset
     with file.open("rb") as content:
         content.seek(offset)
         read = content.read()
     whole = read[: read.rfind(b"\n") + 1]
-    return [json.loads(line) for line in whole.splitlines()], offset + len(whole)
+    return [read_row(line) for line in whole.splitlines()], offset + len(whole)

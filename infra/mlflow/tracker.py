@@ -15,7 +15,7 @@ from pathlib import Path
 
 from infra.mlflow.runs import close_run, opened_run, run_of, set_tags
 from infra.mlflow.store import client_of, prepare
-from infra.tracker import finite_row, now
+from infra.tracker import now
 from infra.versions import version_tags
 
 # infra.mlflow.store sets what mlflow reads while it is imported.
@@ -88,11 +88,7 @@ class MlflowTracker:
         assert all(self._marker in row.values for row in new), f"a row without {self._marker}"
         timed = [replace(row, step=row.time - self._began) for row in samples]
         for batch in _batches([*timed, *new]):
-            metrics = [
-                Metric(name, value, row.time, row.step)
-                for row in batch
-                for name, value in finite_row(row.step, row.values).items()
-            ]
+            metrics = [Metric(name, value, row.time, row.step) for row in batch for name, value in row.values.items()]
             self._client.log_batch(self.run_id, metrics=metrics, synchronous=True)
             self._last_step = max([self._last_step, *(row.step for row in batch if self._marker in row.values)])
 

@@ -54,11 +54,14 @@ def submit(
     config: Annotated[Path | None, typer.Option(metavar="PRESET|FILE", help="As of train and search.")] = None,
     resume: Annotated[str | None, typer.Option(metavar="NAME", help="Go on with this run or search.")] = None,
     from_search: Annotated[str | None, typer.Option(metavar="NAME", help="Train a search's best settings.")] = None,
+    init_from: Annotated[
+        str | None, typer.Option(metavar="RUN|CHECKPOINT", help="Begin a new run with these weights.")
+    ] = None,
 ) -> None:
     """Run train or search as a batch job: ganfleet submit --to slurm --apply search wgan_gp search.trials=32."""
     words = words or []
     verb, rest = (words[0], words[1:]) if words else ("", [])
-    submission = checked(verb, CommandLine.of(rest, config, resume, from_search), to)
+    submission = checked(verb, CommandLine.of(rest, config, resume, from_search, init_from), to)
     if address is not None and submission.place != "ray":
         raise SettingsError(f"--address {address} has no meaning with --to {to}", nearest="--to ray")
     if submission.place == "here":

@@ -75,9 +75,12 @@ def train(
     dry_run: DryRun = False,
     resume: Resume = None,
     from_search: Annotated[str | None, typer.Option(metavar="NAME", help="Train a search's best settings.")] = None,
+    init_from: Annotated[
+        str | None, typer.Option(metavar="RUN|CHECKPOINT", help="Begin a new run with these weights.")
+    ] = None,
 ) -> None:
     """Train one family: ganfleet train wgan_gp family.lr=3e-4 budget.rounds=2000."""
-    request = train_request(CommandLine.of(words, config, resume, from_search))
+    request = train_request(CommandLine.of(words, config, resume, from_search, init_from))
 
     def play(request: Request[Any], console: Console) -> None:
         with interrupts.deferred():

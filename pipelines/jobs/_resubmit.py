@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from pathlib import Path
 from typing import Any
 
 from gan_core.settings import SettingsError, parse_yaml
@@ -108,7 +109,12 @@ def _typed(line: CommandLine, request: Request[Any]) -> list[str]:
     storage = [word.partition("=")[2] for word in line.assignments if word.startswith("storage.path=")]
     place = Storage.load({"path": storage[-1]}).location if storage else folder.home
     words = [*line.families, *kept, *absolute, f"name={folder.path.name}", f"storage.path={place}"]
-    return [*words, "--from-search", line.from_search] if line.from_search is not None else words
+    if line.from_search is not None:
+        words += ["--from-search", line.from_search]
+    if line.init_from is not None:
+        here = Path(line.init_from)
+        words += ["--init-from", str(here.absolute()) if here.exists() else line.init_from]
+    return words
 
 
 def _is_given(line: CommandLine, section: str, name: str) -> bool:

@@ -65,13 +65,18 @@ def play_in_process(
     import torch
 
     from pipelines.train.play import play, resume_checkpoint
+    from pipelines.train.rollback import play_with_rollbacks
 
     wanted = experiment.compute.device
     device = "cuda" if wanted == "cuda" or (wanted == "auto" and torch.cuda.is_available()) else "cpu"
     with folder.sole_writer():
         folder.claim()
         folder.restore()
-        yield from play(experiment, folder, reference, target, device, resume_checkpoint(folder))
+
+        def begin() -> Generator[LoggedStep, None, None]:
+            return play(experiment, folder, reference, target, device, resume_checkpoint(folder))
+
+        yield from play_with_rollbacks(experiment, folder, begin)
 
 
 def with_debugger(play: Callable[[Console], None]) -> Callable[[Console], None]:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
+
+import yaml
 
 from gan_core.family import build_family, family_names
-from gan_core.settings import SettingsError, assign, nearest, parse_settings, paths, unknown
+from gan_core.settings import SettingsError, assign, nearest, parse_settings, parse_yaml, paths, unknown
 from pipelines.launch._from_search import best_settings
+from pipelines.launch._init_from import InitialWeights
 from pipelines.launch._resume import resumed_train
 from pipelines.runs import RunFolder, run_folder
 from pipelines.settings import (
@@ -38,10 +41,15 @@ class CommandLine:
     config: Path | None = None
     resume: str | None = None
     from_search: str | None = None
+    init_from: str | None = None
 
     @staticmethod
     def of(
-        words: Sequence[str] | None, config: Path | None, resume: str | None, from_search: str | None = None
+        words: Sequence[str] | None,
+        config: Path | None,
+        resume: str | None,
+        from_search: str | None = None,
+        init_from: str | None = None,
     ) -> CommandLine:
         """Sorts the words: those with `=` are settings, the others are families. Passwords go to the environment."""
         families, assignments = split_words(words)
@@ -49,7 +57,7 @@ class CommandLine:
             key, _, value = word.partition("=")
             check_text(key, value)
         assignments = [word_without_credentials(word) for word in expand_shorthands(assignments)]
-        return CommandLine(families, assignments, config, resume, from_search)
+        return CommandLine(families, assignments, config, resume, from_search, init_from)
 
 
 @dataclass(frozen=True)
@@ -72,12 +80,33 @@ class Request(Generic[Requested]):
 
 def train_request(line: CommandLine) -> Request[TrainExperiment]:
     """Raises SettingsError that names everything that is wrong with the line."""
+    if line.init_from is None:
+        return _train_request(line)
+    if line.resume is not None:
+        raise SettingsError(
+            f"--init-from {line.init_from} begins a run, --resume {line.resume} continues one",
+            nearest=f"ganfleet train --resume {line.resume}",
+        )
+    weights = InitialWeights.find(line.init_from, line.assignments, parse_yaml(read_config(line.config)))
+    request = _train_request(line, weights.family)
+    weights.check(request.experiment)
+    return replace(request, origin={**request.origin, **weights.origin})
+
+
+def _train_request(line: CommandLine, family: Mapping[str, Any] | None = None) -> Request[TrainExperiment]:
+    """`family`: the settings of a line that names no family."""
     if line.from_search is not None:
         config, assignments, origin = best_settings(
             line.from_search, line.families, line.assignments, line.config, line.resume
         )
         return _new_request(train_experiment([], assignments, config), origin)
-    return request_of(line, resumed_train, train_experiment)
+
+    def build(families: Sequence[str], assignments: Sequence[str], config: str) -> TrainExperiment:
+        if family is not None and not families and "family" not in parse_yaml(config):
+            config = f"{config}\n{yaml.safe_dump({'family': dict(family)})}"
+        return train_experiment(families, assignments, config)
+
+    return request_of(line, resumed_train, build)
 
 
 def request_of(

@@ -15,6 +15,7 @@ Resumed = TypeVar("Resumed", bound=CommonSettings)
 BOTH_MAY_CHANGE = (
     *("tracking.uri", "compute.workers", "compute.min_workers", "compute.device", "compute.cpus", "compute.gpus"),
     *("storage.endpoint_url", "storage.cache_gb"),
+    *("reliability.on_divergence", "reliability.rollbacks", "reliability.rollback_lr_factor"),
 )
 TRAIN_MAY_GROW = ("budget.rounds", "budget.images")
 TRAIN_MAY_CHANGE = (*TRAIN_MAY_GROW, *BOTH_MAY_CHANGE)

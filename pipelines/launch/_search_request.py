@@ -19,6 +19,10 @@ def search_request(line: CommandLine) -> Request[SearchExperiment]:
             f"--from-search {line.from_search} trains its best settings",
             nearest=f"train --from-search {line.from_search}, or search --resume {line.from_search}",
         )
+    if line.init_from is not None:
+        raise SettingsError(
+            f"--init-from {line.init_from} begins a training run", nearest=f"train --init-from {line.init_from}"
+        )
     return request_of(line, resumed_search, search_experiment)
 
 

@@ -100,7 +100,7 @@ def run(
     `screen`: makes the console, given the log; None: the console shows our lines only, and the output of libraries goes
     to the log.
     """
-    from gan_core.loop import DivergedError
+    from gan_core.health.divergence import DivergedError
 
     failure = ""
     with (screen or quiet)(folder.log) as console:
@@ -121,7 +121,9 @@ def run(
             away = ends_as_interrupted(error) or interrupts.stop_requested.is_set()
             code, failure = INTERRUPTED if away else INPUT, str(error)
         except DivergedError as error:
-            code, failure = FAILED, f"the game diverged: {error}; nearest: a smaller family.lr"
+            last, right = f"last good checkpoint: {error.checkpoint or 'none'}", "a smaller family.lr"
+            right += "" if error.rollbacks else ", or reliability.on_divergence=rollback"
+            code, failure = FAILED, f"the game diverged: {error}; {last}; nearest: {right}"
         except (Exception, SystemExit) as error:
             code, failure = FAILED, f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
             _log_it()

@@ -11,9 +11,10 @@ from pipelines.runs._lineage import Pointer, last_resumable_step, lineage, linea
 from pipelines.runs._lookup import find_checkpoint, find_run, names_with_file, run_folder, run_names
 from pipelines.runs._mirror import Mirror, shared_cache
 from pipelines.runs._ownership import TakenOverError
-from pipelines.runs._paths import RunPaths, step_of
+from pipelines.runs._paths import INIT_FROM, RunPaths, step_of
 
 __all__ = [
+    "INIT_FROM",
     "DataRecord",
     "FullDiskError",
     "JournalSegments",

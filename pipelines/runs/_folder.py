@@ -101,6 +101,9 @@ class RunFolder(RunPaths):
     def withdraw(self) -> None:
         """Removes a run that was refused before it started, so that the corrected command can use the name. Other files
         in the folder stay."""
+        shutil.rmtree(self.checkpoint(0), ignore_errors=True)
+        with suppress(OSError):
+            self.checkpoint(0).parent.rmdir()
         locks = (lock_of(self.writer), lock_of(self.driver))
         written = (self.identity, self.data, self.log, self.journal, self.untracked)
         for path in (*written, self.experiment, *locks):  # the name is free after the rest

@@ -8,6 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
+from infra.tracker import read_row
+
+INIT_FROM = "ganfleet.init_from.checkpoint"
+"""The tag with the checkpoint whose weights a run began with."""
+
 
 class _Inside:
     """The path of a file in a folder, as an attribute of the folder."""
@@ -115,7 +120,7 @@ class RunPaths:
     def rows(self) -> list[dict[str, float]]:
         """The rows of metrics.jsonl, without a last line that a crash cut off; empty if there is no such file."""
         lines = self.metrics.read_text().splitlines(keepends=True) if self.metrics.is_file() else []
-        return [json.loads(line) for line in lines if line.endswith("\n")]
+        return [read_row(line) for line in lines if line.endswith("\n")]
 
 
 def step_of(checkpoint: Path) -> int:

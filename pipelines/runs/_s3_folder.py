@@ -122,6 +122,7 @@ class S3RunFolder(RunFolder):
         super().withdraw()
         with self.mirror.as_settings_error():
             journal = [*self.mirror.sizes("journal/"), DRIVER]
+            self._delete_checkpoints([0])
             written = ["id.json", "data.json", "run.log", "untracked", *journal]
             self.mirror.delete([*written, "experiment.yaml"])
 

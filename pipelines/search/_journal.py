@@ -138,6 +138,10 @@ class Journal:
         """The trial takes the weights of another and continues with other settings."""
         self._append({"event": "exploit", "trial": trial, "config": config, "pointer": pointer})
 
+    def diverged(self, trial: str, reason: str) -> None:
+        """The trial has diverged and takes the weights of another."""
+        self._append({"event": "diverged", "trial": trial, "reason": reason})
+
     def end(
         self, trial: str, state: str, reason: str = "", result: Mapping[str, Any] | None = None, lost: bool = False
     ) -> None:

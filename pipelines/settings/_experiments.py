@@ -16,6 +16,7 @@ from gan_core.settings import Settings, SettingsError, nearest
 from infra.mlflow.sqlite_uri import sqlite_file, sqlite_uri
 from pipelines.settings._compute import Compute, check_equal_batches
 from pipelines.settings._credentials import check_no_secrets
+from pipelines.settings._reliability import Reliability
 from pipelines.settings._search import Search, SearchSpace, built_points, check_corners, check_trials, searched_fields
 from pipelines.settings._storage import Storage, Tracking
 from tune_spaces.domains import SearchedFields
@@ -29,6 +30,7 @@ class CommonSettings(Settings):
     name: str | None = None
     """Name of the run or search, and of its folder; null: made from the family and the time, and printed."""
     compute: Compute = Compute()
+    reliability: Reliability = Reliability()
     tracking: Tracking = Tracking()
     storage: Storage = Storage()
 

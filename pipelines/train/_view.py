@@ -48,6 +48,10 @@ class TrainView:
         say(self.console, f"{self.name}  step {step}/{last_step}  {about}{eta}")
         self.printed = now
 
+    def note(self, line: str) -> None:
+        """Prints a line about the run."""
+        say(self.console, f"{self.name}  {line}")
+
     def warn(self, step: int, sign: Sign) -> None:
         """Prints a warning sign that was found at a logged step."""
         say(self.console, f"{self.name}  step {step}  warning sign, {sign}")

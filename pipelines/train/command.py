@@ -20,9 +20,11 @@ from pipelines.settings import TrainExperiment, check_capacity, worker_resources
 from pipelines.tracking.retry import TrackingRetry, UntrackedNote, print_undelivered
 from pipelines.tracking.runs import State, check_tracking_server
 from pipelines.tracking.target import TrackingTarget
+from pipelines.train._initial_weights import write_initial_checkpoint
 from pipelines.train._view import TrainView
 from pipelines.train.logged_steps import LoggedStep
 from pipelines.train.record import begin_record, deliver_record, end_record, finished
+from pipelines.train.rollback import play_with_rollbacks
 
 PlayFunction = Callable[[TrainExperiment, RunFolder, bytes, TrackingTarget], Generator[LoggedStep, None, None]]
 """Plays an experiment in its run folder, with reference statistics and an MLflow run. Yields the logged steps."""
@@ -38,7 +40,8 @@ def play_on_cluster(
         check_capacity(experiment, ray_cluster)
         folder.claim()
         resources = worker_resources(experiment, ray_cluster)
-        yield from run_group(GroupTask(experiment, folder, reference, target, resources))
+        task = GroupTask(experiment, folder, reference, target, resources)
+        yield from play_with_rollbacks(experiment, folder, lambda: run_group(task))
 
 
 def train(
@@ -58,6 +61,7 @@ def train(
         return
     check_tracking_server(experiment)
     dataset, record = real_data(experiment, folder, console)
+    write_initial_checkpoint(experiment, folder, dataset)
     shared_reference = prepare_reference(
         experiment.metrics, dataset, experiment.storage.folder, console, shared_cache(experiment.storage)
     )
@@ -68,6 +72,8 @@ def train(
         steps = play(experiment, folder, shared_reference.content, target)
         with as_full_disk_error(experiment.storage), TrainView(console, folder.path.name) as view, closing(steps):
             for logged in steps:
+                if logged.rollback:
+                    view.note(logged.rollback)
                 view.show(logged.step, logged.last_step, logged.metrics)
                 for sign in logged.signs:
                     view.warn(logged.step, sign)

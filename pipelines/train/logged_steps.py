@@ -9,8 +9,9 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 from gan_core import ranks
+from gan_core.health.divergence import DivergedError, check_finite
 from gan_core.health.signs import Sign, SignDetector
-from gan_core.loop import DivergedError, Game
+from gan_core.loop import Game
 from gan_core.metrics.scores import scores
 from gan_core.metrics.statistics.reference import Reference
 from infra.stores.protocol import StoreError
@@ -30,6 +31,8 @@ class LoggedStep:
     checkpoint: str | None
     signs: tuple[Sign, ...] = ()
     """Warning signs that are reported at this step."""
+    rollback: str = ""
+    """What was done before this step because the game had diverged; empty if nothing was."""
 
 
 class Evaluation(Protocol):
@@ -71,9 +74,11 @@ class InlineEvaluator:
 
     def begin(self, game: Game) -> FinishedEvaluation:
         try:
-            return FinishedEvaluation(scores(game, self.reference))
+            found = scores(game, self.reference)
         except ValueError as error:
-            raise DivergedError(f"fid cannot be computed at step {game.step}: {error}") from None
+            raise DivergedError("fid cannot be computed", game.step, str(error)) from None
+        check_finite(found, game.step)
+        return FinishedEvaluation(found)
 
 
 class LoggedSteps:
@@ -90,7 +95,7 @@ class LoggedSteps:
 
     def log(self, wait: bool) -> Iterator[LoggedStep]:
         """Logs and yields the steps that are ready, or with `wait` all steps. Raises DivergedError for a failed
-        evaluation.
+        evaluation, and for a number that is not finite.
 
         The tracker is flushed before a step with an evaluation is yielded, because its reader may end the run.
         """
@@ -101,7 +106,8 @@ class LoggedSteps:
             except StoreError:
                 raise
             except ValueError as error:
-                raise DivergedError(f"fid cannot be computed at step {logged.step}: {error}") from None
+                raise DivergedError("fid cannot be computed", logged.step, str(error)) from None
+            check_finite(metrics, logged.step)
             self.tracker.metrics(logged.step, metrics)
             signs = self._sign_detector.see(logged.step, metrics)
             if signs and ranks.rank() == 0:

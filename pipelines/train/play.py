@@ -6,7 +6,7 @@ The same code runs in a Tune actor, in a worker of a group, and in the process o
 from __future__ import annotations
 
 import time
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Generator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from functools import lru_cache
@@ -17,8 +17,9 @@ import torch
 from gan_core import checkpoint, data, ranks
 from gan_core.data.dataset import Dataset
 from gan_core.experiment import Data
+from gan_core.health.divergence import DivergedError, check_finite
 from gan_core.health.signs import SignDetector, health_metrics
-from gan_core.loop import DTYPES, DivergedError, Game, rounds
+from gan_core.loop import DTYPES, Game, rounds
 from gan_core.metrics.statistics.reference import Reference, check_content
 from gan_core.settings import SettingsError
 from infra.tracker import FolderTracker, Tracker, Trackers
@@ -39,13 +40,13 @@ def play(
     start: Path | None = None,
     async_evaluator: Evaluator | None = None,
     constants: Mapping[str, float] | None = None,
-) -> Iterator[LoggedStep]:
+) -> Generator[LoggedStep, None, None]:
     """Plays the experiment from the checkpoint `start`, or from its first round, to the end of its budget.
 
     Every rank yields each logged step. Rank 0 alone writes to the folder and to MLflow (to none without `target`). With
     `metrics.async` rank 0 evaluates with `async_evaluator`, and a step is logged and yielded when its evaluation has
-    ended. `constants` are part of each logged row. Raises DivergedError if a loss is not finite, and SettingsError if
-    the data are others than the driver's.
+    ended. `constants` are part of each logged row. Raises DivergedError if a number of the game is not finite, and
+    SettingsError if the data are others than the driver's.
     """
     torch.manual_seed(experiment.seed)
     device = torch.device(device)
@@ -54,6 +55,9 @@ def play(
     game = Game(experiment, dataset.shape, device, dataset.classes, dataset.class_names)
     if start is not None:
         checkpoint.load(game, start)
+    elif experiment.reliability.on_divergence == "rollback" and ranks.rank() == 0:
+        checkpoint.save(game, folder.checkpoint(0))  # so that there is one to go back to
+        folder.save(0)
     evaluator = async_evaluator
     if not experiment.metrics.asynchronous:
         evaluator = InlineEvaluator(cached_reference(reference, source).to(device))
@@ -63,7 +67,9 @@ def play(
         yield from _save_before_yield(folder, steps)
 
 
-def _save_before_yield(folder: RunFolder, steps: Generator[LoggedStep, None, None]) -> Iterator[LoggedStep]:
+def _save_before_yield(
+    folder: RunFolder, steps: Generator[LoggedStep, None, None]
+) -> Generator[LoggedStep, None, None]:
     """Saves the folder before it yields a step with a checkpoint. Whoever gets the step then finds the checkpoint, and
     all rows until it, where the folder is kept."""
     with closing(steps):
@@ -72,9 +78,11 @@ def _save_before_yield(folder: RunFolder, steps: Generator[LoggedStep, None, Non
                 if logged.checkpoint is not None and ranks.rank() == 0:
                     folder.save(logged.step)
                 yield logged
-        except DivergedError:
+        except DivergedError as error:
             if ranks.rank() == 0:
                 folder.save()
+                last = resume_checkpoint(folder)
+                error.checkpoint = None if last is None else folder.shown(last)
             raise
 
 
@@ -94,17 +102,18 @@ def _play_rounds(
         if not due.any:
             continue
         try:
-            scalars = played.scalars()
+            metrics = {
+                "images_seen": played.images_seen,
+                **played.scalars(),
+                "images_per_second": meter.rate(),
+                **health_metrics(game),
+                **({"rollbacks": game.rollbacks} if game.rollbacks else {}),
+                **constants,
+            }
+            check_finite(metrics, played.step)
         except DivergedError:  # the steps before this one are still logged
             yield from logged_steps.log(wait=True)
             raise
-        metrics = {
-            "images_seen": played.images_seen,
-            **scalars,
-            "images_per_second": meter.rate(),
-            **health_metrics(game),
-            **constants,
-        }
         if due.evaluation:  # at most one asynchronous evaluation at a time
             yield from logged_steps.log(wait=True)
         evaluation = evaluator.begin(game) if due.evaluation and evaluator is not None else None

@@ -39,8 +39,8 @@ def finished(experiment: TrainExperiment, folder: RunFolder) -> dict[str, Any] |
     if newest is None:
         return None
     about = checkpoint.describe(newest)
-    ended = about["step"] >= experiment.budget.last_round(about["images_seen"] // about["step"])
-    return about if ended else None
+    step, seen = about["step"], about["images_seen"]
+    return about if step and step >= experiment.budget.last_round(seen // step) else None
 
 
 def end_record(

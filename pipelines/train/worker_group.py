@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field
 from typing import Any
@@ -19,7 +19,7 @@ from ray.train.torch import TorchTrainer
 from ray.util.queue import Empty, Queue
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from gan_core.loop import DivergedError
+from gan_core.health.divergence import DivergedError
 from infra.ray_private import ControllerCallback, DataParallelTrainer
 from infra.stores.protocol import StoreError
 from pipelines import interrupts
@@ -66,7 +66,7 @@ class ControllerIntroduction(ControllerCallback):
         self._queue.put(ray.get_runtime_context().current_actor)
 
 
-def run_group(task: GroupTask) -> Iterator[LoggedStep]:
+def run_group(task: GroupTask) -> Generator[LoggedStep, None, None]:
     """Plays a task on `compute.workers` workers, from the newest checkpoint of its folder. Yields the logged steps of
     rank 0.
 
@@ -84,7 +84,7 @@ def run_group(task: GroupTask) -> Iterator[LoggedStep]:
             _LOG.warning("the group is started again: %s", _last_line(error))
 
 
-def _start(task: GroupTask) -> Iterator[LoggedStep]:
+def _start(task: GroupTask) -> Generator[LoggedStep, None, None]:
     """Starts the group and yields its steps. Raises RayActorError if the controller or the queue is lost."""
     with task.folder.sole_writer():
         pass  # earlier workers have ended, so all ranks see the same checkpoints

@@ -30,7 +30,13 @@ WALKED = {
 }
 """Pages whose commands a test runs from first to last, and that test's file."""
 
-STANDING_FOR = {"NAME": "sure", "--from-search hunt": "--from-search sure", "--resume x": "--resume hunt"}
+STANDING_FOR = {
+    "NAME": "sure",
+    "--from-search hunt": "--from-search sure",
+    "--resume x": "--resume hunt",
+    "--init-from first": "--init-from old/step-002000",
+    "--init-from runs/first/checkpoints/step-002000": "--init-from old/step-002000",
+}
 """What the recorded place has for what stands on the pages."""
 
 ON_THE_PAGE = {"least_squares", "mine.yaml"}

@@ -128,6 +128,11 @@ def test_global_batch_norm_is_batch_norm_of_the_whole_batch(played):
     assert whole["curve"].norm() > 0.1
 
 
+def test_all_ranks_call_a_game_diverged_where_one_ranks_loss_is_infinite(played):
+    errors = {name: found["diverged"] for name, found in played.items()}
+    assert errors == dict.fromkeys(played, "loss/critic is inf at step 3")
+
+
 # Mutants, which the comparison must detect
 
 

@@ -15,6 +15,7 @@ from torch.nn.parallel import DistributedDataParallel
 from gan_core import checkpoint, nets, objectives, ranks, streams
 from gan_core.experiment import Experiment, Metrics
 from gan_core.family import family_names
+from gan_core.health.divergence import DivergedError
 from gan_core.health.signs import health_metrics
 from gan_core.loop import Game, rounds
 from gan_core.metrics.scores import scores
@@ -43,6 +44,7 @@ def work(rank: int, world: int, folder: Path) -> None:
     found["mutant/closeness"] = _played(_quick("gan-minibatch_features", "fp64"), real, _compare_with_own_share)
     found["mutant/penalty apart"] = _penalty_apart(small("wgan_gp", "compute.precision=fp64"))
     found["batch norm"] = _batch_norm()
+    found["diverged"] = _diverged()
     torch.save(found, folder / f"{rank}-{world}.pt")
     if world > 1:
         dist.barrier()
@@ -146,6 +148,25 @@ def _penalty_apart(experiment: Experiment) -> Tensor:
     loss.backward(retain_graph=True)
     penalty.backward()
     return torch.cat([weight.grad.flatten() for weight in player.net.parameters()])
+
+
+def _diverged() -> str:
+    """The error of a game in which the last rank alone has an infinite loss, with finite gradients, in round 3."""
+    game = new_game(small("wgan"))
+    critic = game.players["critic"]
+    finite, last = critic.loss, ranks.rank() == ranks.world_size() - 1
+
+    def loss(batch: Batch) -> Any:
+        value, scalars = finite(batch)
+        return (value + torch.inf if last and batch.turn.number == 2 * critic.steps + 1 else value), scalars
+
+    critic.loss = loss
+    try:
+        for one in play(game, 6)[3:]:
+            one.scalars()
+    except DivergedError as error:
+        return str(error)
+    return ""
 
 
 def _batch_norm() -> dict[str, Tensor]:

@@ -68,7 +68,8 @@ def _environment(folder: Path) -> dict[str, str]:
 
 
 def furnish(place: Path) -> None:
-    """A working folder with two runs, two searches, settings files and images; written by hand."""
+    """A working folder with two runs, two searches, a checkpoint, settings files and images; written by
+    hand."""
     runs = place / "runs"
     for name in ("first", "by-images", "hunt", "sure"):
         (runs / name).mkdir(parents=True)
@@ -77,6 +78,10 @@ def furnish(place: Path) -> None:
     (runs / "sure" / "best.yaml").write_text((HERE / "experiments" / "best.yaml").read_text())
     (runs / "sure" / "best.json").write_text('{"trial": "0a1b", "checkpoint": "confirm/none"}')
     (place / "experiment.yaml").write_text("family: wgan\n")
+    (place / "old" / "step-002000").mkdir(parents=True)
+    game = {"family": {"name": "wgan_gp", "latent": 64, "width": 32, "net": "auto"}}
+    about = {"step": 2000, "shape": [1, 16, 16], "classes": 10, "experiment": game}
+    (place / "old" / "step-002000" / "checkpoint.json").write_text(json.dumps(about))
     (place / "strangers.yaml").write_text("bugdet: {rounds: 5}\nfamily: wgan\n")
     (place / "broken.yaml").write_text("family: [\n")
     (place / "binary.yaml").write_bytes(b"\xff\xfe\x00\x80")

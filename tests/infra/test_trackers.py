@@ -4,6 +4,7 @@ import io
 import json
 import math
 import re
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from PIL import Image
 
 from infra.mlflow.tracker import MlflowTracker, opened_run, prepare
 from infra.tracker import FolderTracker, Tracker, Trackers, now
+from pipelines.runs._paths import RunPaths
 
 
 def png(shade: int) -> bytes:
@@ -130,13 +132,34 @@ def test_a_picture_sent_again_is_one_picture(run):
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
-def test_a_value_that_is_no_number_is_refused_by_name_and_nothing_is_kept(run, bad):
+def test_a_value_that_is_no_number_is_recorded_with_its_row(run, bad):
     tracker = run.open()
-    with pytest.raises(ValueError, match=r"'fid'.*step 3"):
-        tracker.metrics(3, row(3, fid=bad))
-    assert tracker.last_step == run.open().last_step == -1
-    tracker.metrics(3, row(3, fid=2.0))
-    assert run.values("fid") == [(3, 2.0)]
+    tracker.metrics(3, {**row(3, fid=bad), "loss/critic": 0.5})
+    tracker.metrics(4, row(4, fid=2.0))
+    assert run.open().last_step == 4
+    assert run.values("loss/critic") == [(3, 0.5)]
+    (step, value), later = run.values("fid")
+    assert (step, later) == (3, (4, 2.0))
+    shown = {"folder": float(value), "mlflow": value}["folder" if isinstance(run, Folder) else "mlflow"]
+    largest = sys.float_info.max  # MLflow has no infinity
+    assert (
+        math.isnan(shown) if math.isnan(bad) else min(max(bad, -largest), largest) == min(max(shown, -largest), largest)
+    )
+
+
+def test_any_json_reader_takes_the_rows_of_a_folder(tmp_path):
+    values = {"images_seen": 64, "a": math.inf, "b": -math.inf, "c": math.nan, "d": 1.5}
+    FolderTracker(tmp_path).metrics(1, values)
+    (line,) = (tmp_path / "metrics.jsonl").read_text().splitlines()
+
+    def refuse(constant: str) -> float:
+        raise AssertionError(constant)
+
+    strict = json.loads(line, parse_constant=refuse)
+    assert strict == {"step": 1, "images_seen": 64, "a": "inf", "b": "-inf", "c": "nan", "d": 1.5}
+    (again,) = RunPaths(tmp_path).rows()
+    assert again.keys() == {"step", *values}
+    assert all(math.isnan(again[name]) if name == "c" else again[name] == values[name] for name in values)
 
 
 def test_tags_are_merged(run):

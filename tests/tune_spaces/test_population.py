@@ -131,13 +131,28 @@ def test_trials_without_a_fid_are_not_compared():
     assert "donor" not in first.config
 
 
-def test_a_fid_that_is_no_number_is_the_worst():
-    of, controller = population(2, ("wgan",))
-    bad, good = controller.trials
-    tell(of, controller, bad, 200, float("nan"))
-    tell(of, controller, good, 200, 1e9)
-    tell(of, controller, bad, 400, float("nan"))
-    assert bad.config["donor"]["trial"] == good.trial_id
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_a_trial_that_diverges_takes_the_weights_of_a_good_one_at_once(bad):
+    """Long before the next interval, with as many as have diverged."""
+    of, controller = population(6, ("wgan",))
+    *lost, good, best = controller.trials
+    for trial, fid in ((good, 9.0), (best, 3.0)):
+        trial.run_metadata.checkpoint_manager._latest_checkpoint_result = SimpleNamespace(checkpoint="own", metrics={})
+        tell(of, controller, trial, 200, fid)
+    for step, trial in enumerate(lost, start=1):
+        assert tell(of, controller, trial, step, bad) == "NOOP"
+        assert trial.status == Trial.PAUSED
+        assert trial.config["donor"]["trial"] in (good.trial_id, best.trial_id)
+
+
+def test_a_trial_that_diverges_first_ends():
+    bad = float("inf")
+    of, controller = population(3, ("wgan",))
+    one, other, third = controller.trials
+    assert tell(of, controller, one, 10, bad) == "STOP"
+    assert tell(of, controller, other, 10, bad) == "STOP", "a trial that has diverged is no donor"
+    assert tell(of, controller, third, 200, 5.0) == "CONTINUE"
+    assert "donor" not in one.config | other.config | third.config
 
 
 def test_nothing_changes_before_the_next_interval():

@@ -41,9 +41,10 @@ class ConfirmContext(SearchContext):
         own = {"ganfleet.trial": trial, "ganfleet.seed": seed}
         return self.child("confirm", self.search, f"confirm/{trial_id}", own)
 
-    def constants(self, settings: dict[str, Any]) -> dict[str, float]:
-        """None: a confirmation run never changes its settings."""
-        return {}
+    @property
+    def exploits(self) -> bool:
+        """Never: a confirmation run keeps its settings."""
+        return False
 
 
 class SeedRunSearcher(Searcher):

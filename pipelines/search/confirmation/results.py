@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import random
 import statistics
 from collections.abc import Mapping, Sequence
@@ -183,5 +184,6 @@ def _result(run: SeedRun, now: Outcome | None, folder: RunFolder) -> SeedResult:
     if now is None:
         return SeedResult(run.id, run.seed, "waiting", 0, None, None, None)
     final = now.fid if now.state == "completed" else None
-    best = min((row["fid"] for row in folder.trial(run.id).rows() if "fid" in row), default=None)
+    fids = [row["fid"] for row in folder.trial(run.id).rows() if "fid" in row]
+    best = min(filter(math.isfinite, fids), default=None)
     return SeedResult(run.id, run.seed, now.state, now.step, final, best, now.checkpoint)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from math import isfinite
 
 from pipelines.runs import RunPaths
 from pipelines.search._outcome import Outcome
@@ -51,7 +52,7 @@ def _moments(folder: RunPaths) -> Iterator[tuple[float, int, float | None]]:
         if "fid" in row:
             picture = folder.picture(int(row["step"]))
             at = max(at, (picture if picture.is_file() else file).stat().st_mtime)
-            yield at, max(int(row["images_seen"]) - seen, 0), row["fid"]
+            yield at, max(int(row["images_seen"]) - seen, 0), row["fid"] if isfinite(row["fid"]) else None
             seen = int(row["images_seen"])
     if rows and rows[-1]["images_seen"] > seen:
         yield max(at, file.stat().st_mtime), int(rows[-1]["images_seen"]) - seen, None

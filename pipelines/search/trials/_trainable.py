@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -12,19 +12,21 @@ from ray import tune
 
 from gan_core import checkpoint
 from gan_core.health.collapse import CollapseDetector
-from gan_core.loop import DivergedError
+from gan_core.health.divergence import DivergedError
 from gan_core.settings import SettingsError
 from pipelines.runs import FullDiskError, Pointer, TakenOverError, as_full_disk_error, pointer_file, sweep_folder
 from pipelines.search.trials._exploit import exploit
 from pipelines.search.trials.context import SearchContext
 from pipelines.train.logged_steps import LoggedStep
 from pipelines.train.play import play
+from pipelines.train.rollback import play_with_rollbacks
 from pipelines.train.worker_group import GroupTask, run_group
 
 FAILED = "failed"
 """A field of a result: why the trial failed. Tune ends such a trial as a completed one, so it keeps the actor and does
-not retry: the same settings would fail again. A trial whose search another driver has taken over ends the same way. It
-does not count as failed, because this driver can no longer write to the journal."""
+not retry: the same settings would fail again. Under population-based training a trial that diverged is not done: it
+takes the weights of another. A trial whose search another driver has taken over ends the same way. It does not count as
+failed, because this driver can no longer write to the journal."""
 
 FULL_DISK = "full_disk"
 """A field of a result: the disk is full. No trial can be saved, so the search ends."""
@@ -34,7 +36,7 @@ class Trial(tune.Trainable):
     """Plays a single-worker trial in this actor, which the next trial reuses. A trial of several workers is a worker
     group of Ray Train, and this actor only passes on its steps."""
 
-    _steps: Iterator[LoggedStep] | None = None
+    _steps: Generator[LoggedStep, None, None] | None = None
 
     def setup(self, config: dict[str, Any], context: SearchContext | None = None) -> None:
         """Called once per actor. `reset_config` starts each further trial."""
@@ -60,9 +62,11 @@ class Trial(tune.Trainable):
         try:
             with as_full_disk_error(self._experiment.storage), self._sole_writer():
                 if self._steps is None:
-                    self._steps = self._play()
+                    self._steps = play_with_rollbacks(self._experiment, self._folder, self._play)
                 logged = next(logged for logged in map(self._with_signs, self._steps) if self._is_next(logged))
-        except (DivergedError, SettingsError, StopIteration, TakenOverError) as error:
+        except DivergedError as error:
+            return {**self._last(FAILED, f"diverged: {error}"), "done": not self._context.exploits}
+        except (SettingsError, StopIteration, TakenOverError) as error:
             return self._last(FAILED, _why(error))
         except FullDiskError as error:
             return self._last(FULL_DISK, str(error))
@@ -87,7 +91,8 @@ class Trial(tune.Trainable):
         return "fid" in logged.metrics and logged.step > self._reported
 
     def _with_signs(self, logged: LoggedStep) -> LoggedStep:
-        self._signs += [sign.name for sign in logged.signs if sign.name not in self._signs]
+        found = [*(["rollback"] if logged.rollback else []), *(sign.name for sign in logged.signs)]
+        self._signs += [name for name in found if name not in self._signs]
         return logged
 
     def _collapsed(self, logged: LoggedStep) -> str:
@@ -126,7 +131,7 @@ class Trial(tune.Trainable):
     def cleanup(self) -> None:
         """Ends the training in progress, if any."""
         if self._steps is not None:
-            self._steps.close()  # type: ignore[attr-defined]
+            self._steps.close()
         self._steps = None
 
     def _sole_writer(self) -> AbstractContextManager[None]:
@@ -134,7 +139,7 @@ class Trial(tune.Trainable):
         rank 0 of the group holds it."""
         return self._folder.sole_writer() if self._experiment.compute.workers == 1 else nullcontext()
 
-    def _play(self) -> Iterator[LoggedStep]:
+    def _play(self) -> Generator[LoggedStep, None, None]:
         """Plays from the checkpoint that was reported last, or from an older one if that is missing."""
         context, target = self._context, self._context.target(self.trial_id)
         constants = context.constants(self._settings)
@@ -152,7 +157,6 @@ class Trial(tune.Trainable):
         )
 
 
-def _why(error: DivergedError | SettingsError | StopIteration | TakenOverError) -> str:
-    if isinstance(error, StopIteration):  # the weights that it took were at the end of their budget
-        return "nothing is left to play"
-    return f"diverged: {error}" if isinstance(error, DivergedError) else str(error)
+def _why(error: SettingsError | StopIteration | TakenOverError) -> str:
+    # StopIteration: the weights that it took were at the end of their budget
+    return "nothing is left to play" if isinstance(error, StopIteration) else str(error)

@@ -46,8 +46,13 @@ class SearchContext:
             credentials=self.credentials,
         )
 
+    @property
+    def exploits(self) -> bool:
+        """Whether a trial that diverges may take the weights of another."""
+        return self.experiment.search.scheduler == "pbt"
+
     def constants(self, settings: dict[str, Any]) -> dict[str, float]:
         """The current settings as metrics, under population-based training: params cannot change in MLflow."""
-        if self.experiment.search.scheduler != "pbt":
+        if not self.exploits:
             return {}
         return {f"hyper/{name}": value for name, value in settings.items() if isinstance(value, (int, float))}

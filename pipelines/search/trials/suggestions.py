@@ -90,6 +90,9 @@ class Suggestions(SearchAlgorithm):
         return None if config is None else self._tune_trial(self._journal.begin(self._fresh.popleft(), config))
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
+        if FAILED in result:  # it takes the weights of another trial
+            self._journal.diverged(trial_id, result[FAILED])
+            return
         kept = scalars(result)
         self._journal.result(trial_id, kept)
         if trial_id not in self._mismatched:

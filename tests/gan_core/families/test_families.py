@@ -7,7 +7,8 @@ from torch.testing import assert_close
 from gan_core import checkpoint, ranks
 from gan_core.experiment import Experiment, Metrics
 from gan_core.family import family_class, family_names
-from gan_core.loop import DivergedError, rounds
+from gan_core.health.divergence import DivergedError
+from gan_core.loop import rounds
 from gan_core.metrics.scores import scores
 from gan_core.metrics.statistics.reference import Reference
 from gan_core.settings import SettingsError

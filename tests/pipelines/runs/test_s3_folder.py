@@ -19,7 +19,7 @@ import pytest
 from rich.console import Console
 
 from gan_core import data
-from gan_core.loop import DivergedError
+from gan_core.health.divergence import DivergedError
 from gan_core.settings import SettingsError
 from infra.mlflow.tracker import opened_run, prepare
 from infra.stores.protocol import StoreError, UnreachableError

@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 import pytest
 import torch
 
-from gan_core.loop import DivergedError, Game
+from gan_core.health.divergence import DivergedError
+from gan_core.loop import Game
 from infra.tracker import FolderTracker
 from pipelines.runs._folder import RunFolder
 from pipelines.train.logged_steps import LoggedStep, LoggedSteps

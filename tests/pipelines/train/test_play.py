@@ -11,7 +11,8 @@ from PIL import Image
 from rich.console import Console
 
 from gan_core import checkpoint, data
-from gan_core.loop import DivergedError, Game
+from gan_core.health.divergence import DivergedError
+from gan_core.loop import Game
 from pipelines.evaluate.reference import prepare_reference
 from pipelines.runs._folder import RunFolder
 from pipelines.tracking.target import flat
@@ -169,8 +170,8 @@ def test_settings_that_diverge_end_the_game_at_the_logged_step(storage, tmp_path
         list(play(experiment, folder, content, target=None))
     logged = rows(folder.path)
     assert logged, "it went well for a while"
-    assert f"at step {logged[-1]['step'] + 4}" in str(caught.value)
-    assert str(caught.value).startswith("loss/")
+    assert logged[-1]["step"] < caught.value.step <= logged[-1]["step"] + 4
+    assert caught.value.what.startswith(("loss/", "gradient_norm/"))
     assert len(folder.pictures()) == len(logged)
 
 
@@ -188,12 +189,12 @@ def damaged(played, folder: RunFolder, net: str) -> RunFolder:
 
 @pytest.mark.parametrize("net", ["generator", "average"])
 def test_a_number_lost_on_the_way_ends_the_game_and_is_not_logged(played, reference, tmp_path, net):
-    """A NaN in the generator makes a loss NaN. A NaN in its average alone shows in the FID."""
+    """A NaN in the generator makes a loss NaN in the next round. A NaN in its average is found with the next row."""
     folder = damaged(played, RunFolder(tmp_path / net), net)
     with pytest.raises(DivergedError) as caught:
         list(play(played.experiment, folder, reference, target=None, start=folder.checkpoint(6)))
-    assert str(caught.value).startswith({"generator": "loss/critic is nan", "average": "fid"}[net])
-    assert "at step 8" in str(caught.value)
+    said = {"generator": "loss/critic is nan at step 7", "average": "average/generator is nan at step 8"}
+    assert str(caught.value) == said[net]
     assert rows(folder.path) == []
     assert saved_steps(folder) == [6]
 

@@ -18,7 +18,8 @@ from PIL import Image
 from rich.console import Console
 
 from gan_core import checkpoint, data
-from gan_core.loop import DivergedError, Game
+from gan_core.health.divergence import DivergedError
+from gan_core.loop import Game
 from gan_core.settings import SettingsError
 from pipelines.runs._folder import RunFolder
 from pipelines.settings._experiments import TrainExperiment
@@ -270,7 +271,7 @@ def test_a_run_that_diverges_ends_failed_in_mlflow(ray_cluster, played, storage)
     with torch.no_grad():
         next(game.generator.parameters()).view(-1)[0] = float("nan")
     checkpoint.save(game, folder.checkpoint(12))
-    with pytest.raises(DivergedError, match="loss/critic is nan at step 14"):
+    with pytest.raises(DivergedError, match="loss/critic is nan at step 13"):
         trained(experiment, folder)
     run = named(client_of(storage), "lost")
     assert run.info.status == "FAILED"
