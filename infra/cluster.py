@@ -96,7 +96,7 @@ def _join(address: str) -> None:
     from infra.ray_private import without_ray_signals
 
     try:
-        with without_ray_signals():
+        with keep_signal_handler(signal.SIGTERM), without_ray_signals():  # Ray's C++ installs a handler too
             ray.init(
                 address=address,
                 num_cpus=_usable_cpus() if address == "local" else None,

@@ -141,6 +141,7 @@ def without_ray() -> None:
     worker_group.Queue = LocalQueue
     worker_group.Empty = queue.Empty
     ray.get_runtime_context = lambda: SimpleNamespace(get_node_id=lambda: "0" * 56)
+    worker_group.get_current_placement_group = lambda: None
     ray.train.get_context = lambda: SimpleNamespace(get_world_rank=lambda: 0)
 
 

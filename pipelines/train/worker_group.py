@@ -16,6 +16,7 @@ from ray.actor import ActorHandle
 from ray.exceptions import GetTimeoutError, RayActorError, RayError
 from ray.train import FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchTrainer
+from ray.util.placement_group import PlacementGroup, get_current_placement_group, remove_placement_group
 from ray.util.queue import Empty, Queue
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
@@ -80,7 +81,7 @@ def run_group(task: GroupTask) -> Generator[LoggedStep, None, None]:
             return
         except RayActorError as error:
             if restarts == GROUP_RESTARTS:
-                raise GroupError(f"lost more than {GROUP_RESTARTS} times: {_last_line(error)}") from error
+                raise GroupError(f"the group was lost {restarts + 1} times: {_last_line(error)}") from error
             _LOG.warning("the group is started again: %s", _last_line(error))
 
 
@@ -93,6 +94,7 @@ def _start(task: GroupTask) -> Generator[LoggedStep, None, None]:
     queue = Queue(maxsize=1, actor_options={"num_cpus": 0, "scheduling_strategy": here})
     failure: list[BaseException] = []
     controller: ActorHandle | None = None
+    reserved: PlacementGroup | None = None
     trainer = _trainer(task, queue)
 
     def fit() -> None:
@@ -116,12 +118,18 @@ def _start(task: GroupTask) -> Generator[LoggedStep, None, None]:
             if isinstance(item, ActorHandle):
                 controller = item
                 continue
+            if isinstance(item, PlacementGroup):
+                reserved = item
+                continue
             if isinstance(item, DivergedError | StoreError):
                 raise item
             yield item
     finally:
         with interrupts.noted():
             _end(thread, controller, queue)
+            if reserved is not None:  # a controller that was killed leaves the resources of its workers reserved
+                with suppress(RayError):
+                    remove_placement_group(reserved)
     if failure and isinstance(failure[0], RayActorError):
         raise failure[0]
     if failure:
@@ -178,6 +186,8 @@ def _work(config: dict[str, Any]) -> None:
     task, queue = config["task"], config["queue"]
     rank = ray.train.get_context().get_world_rank()
     device = "cuda" if task.resources.use_gpu else "cpu"
+    if rank == 0 and (reserved := get_current_placement_group()) is not None:
+        queue.put(reserved)
     async_evaluator = None
     if task.experiment.metrics.asynchronous and rank == 0:
         async_evaluator = AsyncEvaluator(task.experiment, task.reference, task.resources.evaluate_on_gpu)
