@@ -126,9 +126,9 @@ def _fitting(game: Game, folder: Path, about: dict[str, Any]) -> dict[str, Tenso
 
 
 def note_rollback(folder: Path, rollbacks: int, rate_scale: float) -> None:
-    """Writes into a checkpoint how often its game has rolled back, and what the learning rates of the settings are
-    multiplied by from there on."""
-    about = {**describe(folder), "rollbacks": rollbacks, "rate_scale": rate_scale}
+    """Writes into a checkpoint that its game has rolled back to it, how often it has rolled back, and what the learning
+    rates of the settings are multiplied by from there on."""
+    about = {**describe(folder), "rolled_back_to": True, "rollbacks": rollbacks, "rate_scale": rate_scale}
     aside = folder / f".{ABOUT}.{uuid.uuid4().hex}.tmp"
     aside.write_text(json.dumps({**about, "digest": _digest(about)}, indent=1))
     os.replace(aside, folder / ABOUT)

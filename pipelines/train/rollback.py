@@ -42,8 +42,8 @@ def play_with_rollbacks(
 def _roll_back(experiment: TrainExperiment, folder: RunFolder, error: DivergedError) -> str:
     """Writes the rollback into the newest checkpoint, from which the game then begins again, and into the run's tags.
 
-    Because it is written there, it holds for a run that is resumed, and for any number of workers. Returns a line that
-    says what was done.
+    Because it is written there, it holds for a run that is resumed, and for any number of workers. A checkpoint from
+    which the game has diverged twice is given up for the one before it. Returns a line that says what was done.
     """
     settings = experiment.reliability
     if settings.on_divergence == "stop":
@@ -57,6 +57,14 @@ def _roll_back(experiment: TrainExperiment, folder: RunFolder, error: DivergedEr
     if done >= settings.rollbacks:
         error.rollbacks = done
         raise error
+    older = [step for step in folder.steps() if step < about["step"]]
+    if about.get("rolled_back_to") and older:
+        folder.discard_after(older[-1])
+        folder.restore()
+        start = resume_checkpoint(folder)
+        if start is None:
+            raise error
+        about = checkpoint.describe(start)
     checkpoint.note_rollback(start, done + 1, scale)
     note = (
         f"{error}; back to step {about['step']}, learning rates times {scale:g}"

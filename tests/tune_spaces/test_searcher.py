@@ -188,6 +188,22 @@ def test_settings_of_trials_that_fail_are_kept_away_from(name):
     assert sum(lr > diverge for lr in found[16:]) <= 9, "of 20; at random 13"
 
 
+@pytest.mark.parametrize("name", MODELS)
+def test_trials_that_diverge_before_any_has_a_fid_are_learned_from_too(name):
+    """As if they had diverged after it."""
+
+    def next_five(order) -> list[dict]:
+        engine = made(name, families=["wgan"])
+        for number in range(12):
+            engine.suggest(str(number))
+        for number in order:
+            fid = math.inf if number < 6 else 10.0
+            engine.on_trial_complete(str(number), {"fid": fid, "step": 200})
+        return play(engine, 12, 5)
+
+    assert next_five([*range(12)]) == next_five([*range(6, 12), *range(6)])
+
+
 @pytest.mark.parametrize("name", SAMPLERS)
 @pytest.mark.parametrize("result", [None, {}, {"step": 0}, {"step": 3, "fid": math.nan}, {"step": 3, "fid": math.inf}])
 def test_a_search_in_which_all_trials_fail_goes_on(name, result):

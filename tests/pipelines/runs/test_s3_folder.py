@@ -18,7 +18,7 @@ import boto3
 import pytest
 from rich.console import Console
 
-from gan_core import data
+from gan_core import checkpoint, data
 from gan_core.health.divergence import DivergedError
 from gan_core.settings import SettingsError
 from infra.mlflow.tracker import opened_run, prepare
@@ -32,6 +32,7 @@ from pipelines.runs._lineage import lineage
 from pipelines.runs._lookup import find_checkpoint, find_run, names_with_file, run_folder, run_names
 from pipelines.runs._mirror import Mirror
 from pipelines.runs._ownership import TakenOverError
+from pipelines.runs._paths import INIT_FROM
 from pipelines.search._budget import SearchBudget
 from pipelines.search._journal import Journal, scalars
 from pipelines.search.report.live_table import SearchView
@@ -41,9 +42,11 @@ from pipelines.search.trials.monitor import SearchMonitor
 from pipelines.settings._capacity import WorkerResources
 from pipelines.settings._experiments import TrainExperiment
 from pipelines.settings._storage import Storage
+from pipelines.train._initial_weights import write_initial_checkpoint
 from pipelines.train.command import train
 from pipelines.train.logged_steps import LoggedStep
 from pipelines.train.play import play, resume_checkpoint
+from pipelines.train.rollback import play_with_rollbacks
 from tests.golden.forks import snapshot
 from tests.pipelines.search.test_exploit import Local
 from tests.pipelines.small_runs import (
@@ -367,6 +370,40 @@ def test_a_run_that_diverges_leaves_its_rows(place, machine, storage, reference)
         list(play(experiment, folder, content, target=None))
     assert mirror_of(folder).read("metrics.jsonl") == (folder.path / "metrics.jsonl").read_bytes() != b""
     assert folder.steps() == []
+
+
+def test_the_weights_that_a_run_begins_with_are_in_the_store(place, machine, played):
+    experiment, _ = started(place, played, "origin")
+    experiment = experiment.override("name=later")
+    folder = folder_of(experiment)
+    folder.create(experiment.to_yaml(), {INIT_FROM: str(played.folder.checkpoint(LAST))})
+    write_initial_checkpoint(experiment, folder, data.load(experiment.data))
+    machine.another()
+    again = find_run("later", place)
+    again.restore()
+    assert resume_checkpoint(again) == again.checkpoint(0)
+    again.withdraw()
+    assert "checkpoints" not in str(list(mirror_of(again).sizes()))
+
+
+def test_a_rollback_is_in_the_store(place, machine, storage, reference):
+    words = [*DIVERGING, "budget.rounds=80", "budget.log_every=4", "budget.eval_every=80", "metrics.extractor=pixels"]
+    words += ["reliability.on_divergence=rollback", "reliability.rollbacks=1", "reliability.rollback_lr_factor=0.9"]
+    experiment = small_train(storage, "gan", "back", *words).override(*place.assignments, "tracking.uri=sqlite:////x")
+    folder = folder_of(experiment)
+    folder.create(experiment.to_yaml())
+    content = prepare_reference(experiment.metrics, data.load(experiment.data), storage, Console(quiet=True)).content
+
+    def begin():
+        return play(experiment, folder, content, target=None, start=resume_checkpoint(folder))
+
+    with pytest.raises(DivergedError, match="after 1 rollback"):
+        list(play_with_rollbacks(experiment, folder, begin))
+    machine.another()
+    again = find_run("back", place)
+    again.restore()
+    assert checkpoint.describe(resume_checkpoint(again))["rollbacks"] == 1
+    assert "ganfleet.rollback.1" in (again.path / "tags.json").read_text()
 
 
 def test_a_worker_on_another_machine_has_the_folder_there(place, machine, played):

@@ -1,6 +1,7 @@
 """`reliability.on_divergence=rollback`: a game that diverges goes back to its last checkpoint with lower rates."""
 
 import json
+import re
 import shutil
 from collections.abc import Generator, Sequence
 from pathlib import Path
@@ -13,11 +14,24 @@ from gan_core.health.divergence import DivergedError
 from gan_core.settings import SettingsError
 from pipelines.evaluate.reference import prepare_reference
 from pipelines.runs._folder import RunFolder
+from pipelines.settings._capacity import worker_resources
 from pipelines.settings._experiments import TrainExperiment
+from pipelines.tracking.runs import prepare_tracking, run_target
 from pipelines.train.logged_steps import LoggedStep
 from pipelines.train.play import play, resume_checkpoint
 from pipelines.train.rollback import play_with_rollbacks
-from tests.pipelines.small_runs import DIVERGING, created, digest, rows, small_train, timeless
+from pipelines.train.worker_group import GroupTask, run_group
+from tests.pipelines.small_runs import (
+    DIVERGING,
+    client_of,
+    created,
+    digest,
+    history,
+    named,
+    rows,
+    small_train,
+    timeless,
+)
 
 ROUNDS = 24
 WORDS = (
@@ -112,6 +126,19 @@ def test_a_run_that_was_killed_after_a_rollback_resumes_with_it(rolled, storage,
     assert [timeless(row) for row in rows(folder.path)] == [timeless(row) for row in rows(whole.path)]
 
 
+def test_two_workers_roll_back_as_one_does(ray_cluster, rolled, points, storage):
+    experiment = rolled[0].override("name=pair", "compute.workers=2", "compute.cpus=1")
+    folder = created(experiment)
+    target = run_target(experiment, prepare_tracking(experiment), folder, {})
+    task = GroupTask(experiment, folder, points, target, worker_resources(experiment, ray_cluster))
+    steps = list(play_with_rollbacks(experiment, folder, lambda: run_group(task)))
+    assert [one.rollback for one in steps if one.rollback] == [one.rollback for one in rolled[2] if one.rollback]
+    assert [one.step for one in steps] == [one.step for one in rolled[2]]
+    assert counts(folder.path) == counts(rolled[1].path)
+    recorded = history(client_of(storage), named(client_of(storage), "pair"))
+    assert [row.get("rollbacks", 0) for _, row in sorted(recorded.items())] == counts(folder.path)
+
+
 def test_after_the_last_rollback_the_run_ends(storage, points):
     words = [*WORDS, "reliability.rollbacks=2", "reliability.rollback_lr_factor=1"]
     experiment = small_train(storage, "gan", "hopeless", *words)
@@ -121,6 +148,17 @@ def test_after_the_last_rollback_the_run_ends(storage, points):
     last = resume_checkpoint(folder)
     assert caught.value.checkpoint == str(last)
     assert checkpoint.describe(last)["rollbacks"] == 2
+
+
+def test_a_checkpoint_from_which_the_game_diverges_twice_is_given_up(storage, points):
+    """With equal rates it diverges again and again, two checkpoints on from the first."""
+    experiment = small_train(storage, "gan", "doomed", *WORDS, "reliability.rollback_lr_factor=1")
+    folder, steps = created(experiment), []
+    with pytest.raises(DivergedError, match="after 4 rollbacks"):
+        steps.extend(steps_of(experiment, folder, points))
+    back = [re.search(r"back to step (\d+),", one.rollback)[1] for one in steps if one.rollback]
+    assert back == ["3", "0", "3", "0"]
+    assert [row["step"] for row in rows(folder.path)] == [2, 3, 4]
 
 
 def test_a_game_that_diverges_before_its_first_checkpoint_begins_again(storage, points):
