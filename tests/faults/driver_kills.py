@@ -26,6 +26,7 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 from mlflow import MlflowClient
 
 from pipelines.runs._folder import RunFolder
+from tests.faults.processes import descendants, gone
 from tests.pipelines.small_runs import (
     SMALL,
     client_of,
@@ -49,43 +50,6 @@ def words(name: str, storage: Path, trials: int, *settings: str) -> list[str]:
         *("search.scheduler=none", "search.sampler=random", "search.confirm=0", "family.n_critic=1"),
         *(f"budget.rounds={ROUNDS}", f"budget.eval_every={EVERY}", f"budget.log_every={EVERY // 2}", *settings),
     ]
-
-
-def descendants(pid: int) -> set[int]:
-    """The processes below one, by /proc."""
-    parents: dict[int, int] = {}
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            try:
-                parents[int(entry.name)] = int((entry / "stat").read_text().rsplit(")", 1)[1].split()[1])
-            except (FileNotFoundError, ProcessLookupError):
-                continue
-    found, fresh = set(), {pid}
-    while fresh:
-        fresh = {child for child, parent in parents.items() if parent in fresh} - found
-        found |= fresh
-    return found
-
-
-def gone(pids: set[int], seconds: float = 30.0) -> float:
-    """Waits until none of the processes plays a trial any more. Returns how long that took. Raises if they stay.
-
-    Others of Ray's (its agents, the dashboard) look for their parent now and then, and are not waited for.
-    """
-    began = time.monotonic()
-    while alive := [name for name in map(called, pids) if name.startswith("ray::") and "Agent" not in name]:
-        if time.monotonic() - began > seconds:
-            raise AssertionError(f"outlive their driver: {', '.join(alive)}")
-        time.sleep(0.02)
-    return time.monotonic() - began
-
-
-def called(pid: int) -> str:
-    """What a process is called; nothing if it is no more, or only waits to be buried."""
-    try:
-        return Path(f"/proc/{pid}/cmdline").read_text().replace("\0", " ").strip()[:60]
-    except (FileNotFoundError, ProcessLookupError):
-        return ""
 
 
 def kill_at(arguments: list[str], cwd: Path, journal: Path, evaluations: int, delay: float) -> tuple[bool, float]:

@@ -16,7 +16,7 @@ from pipelines.search._journal import Journal
 from pipelines.search.command import search
 from pipelines.settings._experiments import TrainExperiment
 from pipelines.train.play import play
-from tests.faults.driver_kills import called, descendants
+from tests.faults.processes import called, descendants
 from tests.pipelines.small_runs import (
     agree,
     client_of,
