@@ -4,7 +4,7 @@ Each round injects every fault once. A round takes the next game of each fault's
 and a search, on one worker and on two. What is left is compared with the same game left alone: its weights bit for bit,
 its rows and pictures, and every value, picture, artifact and status in MLflow.
 
-    python tests/faults/run.py --rounds 8 [--seed 0] [--only TEXT] [--write]
+    python tests/faults/run.py --rounds 8 [--seed 0] [--only TEXT] [--game "wgan_gp on 1"] [--write]
 
 It prints one line an attempt. The exit code is 1 if anything was lost. Filling a disk needs root, to mount a small one.
 """
@@ -150,7 +150,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--only", default="", help="faults and games whose line has this text")
+    parser.add_argument("--only", default="", help="faults whose name has this text")
+    parser.add_argument("--game", choices=[str(game) for game in GAMES], help="this game alone")
     parser.add_argument("--write", action="store_true", help="write the table into docs/reliability.md")
     parser.add_argument("--keep", type=Path, help="a new folder for all files; by default they are deleted")
     asked = parser.parse_args()
@@ -167,7 +168,9 @@ def main() -> None:
             for row in rows:
                 game = order[row.fault][at % len(GAMES)]
                 number += 1
-                if asked.only not in f"{row.fault.name}: {game}":
+                if asked.game:
+                    game = next(one for one in GAMES if str(one) == asked.game)
+                if asked.only not in row.fault.name:
                     continue
                 try:
                     attempt, lost = lab.attempt(row.fault, game, number, f"{asked.seed} {number}")
