@@ -39,6 +39,11 @@ class StopRequest:
 stop_requested = StopRequest()
 """Set by the first signal, whatever a library makes of the signal."""
 
+
+class InterruptedRunError(Exception):
+    """The run was asked to end, and can be resumed."""
+
+
 _raising = False
 """Whether a signal raises KeyboardInterrupt."""
 

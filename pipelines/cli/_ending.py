@@ -13,8 +13,7 @@ from infra.passwords import masked
 from pipelines import interrupts
 from pipelines.cli._streams import reader_is_gone
 from pipelines.cli._usage import usage_error
-from pipelines.errors import ends_as_interrupted
-from pipelines.launch import FAILED, INPUT, INTERRUPTED
+from pipelines.launch import FAILED, INPUT, INTERRUPTED, ends_as_interrupted
 
 PIPE_CLOSED = 141
 """What a shell shows for a program that SIGPIPE ends."""

@@ -22,8 +22,7 @@ from infra.files import write_atomic
 from infra.stores.protocol import Progress, Store, UnreachableError, silent
 from pipelines.console import byte_bar, say
 from pipelines.data.transfer import fetch_files
-from pipelines.errors import UnavailableError
-from pipelines.settings import Storage, as_settings_error, open_store, read_manifest
+from pipelines.settings import Storage, UnavailableError, as_settings_error, open_store, read_manifest
 
 _LOG = logging.getLogger(__name__)
 _found: dict[tuple[Data, Storage], Data] = {}

@@ -8,8 +8,15 @@ from typing import Any
 
 from gan_core.settings import SettingsError, parse_yaml
 from infra.passwords import bare
-from pipelines.errors import IN_JOB
-from pipelines.launch import SEARCH_MAY_CHANGE, TRAIN_MAY_CHANGE, CommandLine, Request, resumed_search, resumed_train
+from pipelines.launch import (
+    IN_JOB,
+    SEARCH_MAY_CHANGE,
+    TRAIN_MAY_CHANGE,
+    CommandLine,
+    Request,
+    resumed_search,
+    resumed_train,
+)
 from pipelines.runs import RunFolder
 from pipelines.settings import Storage, preset_names, read_config
 

@@ -81,7 +81,7 @@ def play_in_process(
 
 def with_debugger(play: Callable[[Console], None]) -> Callable[[Console], None]:
     """The same function; if there is a terminal, an error opens the debugger where it was raised."""
-    from pipelines.errors import InterruptedRunError
+    from pipelines.interrupts import InterruptedRunError
 
     def shown(console: Console) -> None:
         try:

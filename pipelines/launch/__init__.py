@@ -5,19 +5,31 @@ Nothing here imports torch or Ray."""
 from pipelines.launch._request import CommandLine, Request, train_request
 from pipelines.launch._resume import SEARCH_MAY_CHANGE, TRAIN_MAY_CHANGE, resumed_search, resumed_train
 from pipelines.launch._search_request import search_request
-from pipelines.launch._session import DONE, FAILED, INPUT, INTERRUPTED, begin, check_cluster, run
+from pipelines.launch._session import (
+    DONE,
+    FAILED,
+    IN_JOB,
+    INPUT,
+    INTERRUPTED,
+    begin,
+    check_cluster,
+    ends_as_interrupted,
+    run,
+)
 
 __all__ = [
     "DONE",
     "FAILED",
     "INPUT",
     "INTERRUPTED",
+    "IN_JOB",
     "SEARCH_MAY_CHANGE",
     "TRAIN_MAY_CHANGE",
     "CommandLine",
     "Request",
     "begin",
     "check_cluster",
+    "ends_as_interrupted",
     "resumed_search",
     "resumed_train",
     "run",

@@ -5,6 +5,7 @@ Exit codes: 0 done; 2 the user's input; 75 interrupted, can be resumed; 1 anythi
 
 from __future__ import annotations
 
+import os
 import sys
 import traceback
 from collections.abc import Callable, Iterator
@@ -22,12 +23,19 @@ from infra.passwords import masked
 from infra.stores.protocol import StoreError
 from pipelines import interrupts
 from pipelines.console import quiet, screen_of
-from pipelines.errors import InterruptedRunError, ends_as_interrupted
+from pipelines.interrupts import InterruptedRunError
 from pipelines.launch._request import Request
 from pipelines.runs import FullDiskError, NameTakenError, RunFolder, TakenOverError, as_full_disk_error, sweep_run
-from pipelines.settings import Storage, check_capacity
+from pipelines.settings import Storage, UnavailableError, check_capacity
 
 DONE, INPUT, INTERRUPTED, FAILED = 0, 2, 75, 1
+IN_JOB = "GANFLEET_IN_JOB"
+"""An environment variable that is set in a batch job, where nobody can correct the command."""
+
+
+def ends_as_interrupted(error: Exception) -> bool:
+    """Whether the error ends a batch job as interrupted, so that it is started again, and not as a user's mistake."""
+    return isinstance(error, UnavailableError) and bool(os.environ.get(IN_JOB))
 
 
 def check_cluster() -> None:

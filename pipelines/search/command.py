@@ -5,9 +5,9 @@ from __future__ import annotations
 from rich.console import Console
 
 from infra.mlflow.tracker import version_tags
-from pipelines.errors import InterruptedRunError
 from pipelines.evaluate.real_data import real_data
 from pipelines.evaluate.reference import prepare_reference, print_reference
+from pipelines.interrupts import InterruptedRunError
 from pipelines.runs import RunFolder, shared_cache
 from pipelines.search._journal import Journal
 from pipelines.search._parent_run import ParentRun

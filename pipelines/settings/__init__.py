@@ -24,7 +24,7 @@ from pipelines.settings._experiments import (
 from pipelines.settings._presets import preset_names, read_config
 from pipelines.settings._search import assign_space
 from pipelines.settings._storage import Storage
-from pipelines.settings._stores import as_settings_error, open_store, read_manifest
+from pipelines.settings._stores import UnavailableError, as_settings_error, open_store, read_manifest
 
 __all__ = [
     "CommonSettings",
@@ -32,6 +32,7 @@ __all__ = [
     "SearchExperiment",
     "Storage",
     "TrainExperiment",
+    "UnavailableError",
     "WorkerResources",
     "as_settings_error",
     "assign_space",

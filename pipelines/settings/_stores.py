@@ -19,8 +19,11 @@ from infra.stores.protocol import (
     StoreOptions,
     UnreachableError,
 )
-from pipelines.errors import UnavailableError
 from pipelines.settings._storage import Storage
+
+
+class UnavailableError(SettingsError):
+    """The server that a setting names does not answer. The setting may be wrong, or the server may be back later."""
 
 
 def open_store(location: str | Path, storage: Storage) -> Store:

@@ -10,10 +10,9 @@ import typer
 
 from gan_core.settings import SettingsError
 from pipelines.console import quiet
-from pipelines.errors import UnavailableError
 from pipelines.launch import DONE, FAILED, INTERRUPTED, Request, resumed_search, resumed_train
 from pipelines.runs import NameTakenError, RunFolder, find_run, names_with_file
-from pipelines.settings import SearchExperiment, Storage, as_settings_error
+from pipelines.settings import SearchExperiment, Storage, UnavailableError, as_settings_error
 
 
 def deliver_all(storage: Storage, assignments: Sequence[str]) -> int:

@@ -18,9 +18,8 @@ from infra.mlflow.store import NoAnswerError, ask_server
 from infra.mlflow.tracker import MlflowTracker, close_run, prepare, run_of
 from infra.passwords import masked
 from infra.system_metrics import interval
-from pipelines.errors import UnavailableError
 from pipelines.runs import RunFolder
-from pipelines.settings import CommonSettings, TrainExperiment
+from pipelines.settings import CommonSettings, TrainExperiment, UnavailableError
 from pipelines.tracking.retry import Failure
 from pipelines.tracking.target import TrackingTarget
 

@@ -12,9 +12,9 @@ from infra.cluster import ClusterError, cluster
 from infra.stores.protocol import StoreError
 from pipelines import interrupts
 from pipelines.console import number, say
-from pipelines.errors import InterruptedRunError
 from pipelines.evaluate.real_data import real_data
 from pipelines.evaluate.reference import prepare_reference, print_reference
+from pipelines.interrupts import InterruptedRunError
 from pipelines.runs import RunFolder, TakenOverError, as_full_disk_error, shared_cache
 from pipelines.settings import TrainExperiment, check_capacity, worker_resources
 from pipelines.tracking.retry import TrackingRetry, UntrackedNote, print_undelivered

@@ -11,7 +11,7 @@ import pytest
 from rich.console import Console
 
 from gan_core.settings import SettingsError
-from pipelines.errors import InterruptedRunError
+from pipelines.interrupts import InterruptedRunError
 from pipelines.jobs.in_process import play_in_process
 from pipelines.runs._folder import RunFolder
 from pipelines.tracking.retry import UntrackedNote
