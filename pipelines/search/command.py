@@ -9,12 +9,13 @@ from pipelines.evaluate.real_data import real_data
 from pipelines.evaluate.reference import prepare_reference, print_reference
 from pipelines.interrupts import InterruptedRunError
 from pipelines.runs import RunFolder, shared_cache
+from pipelines.search._best import SearchResult
 from pipelines.search._journal import Journal
 from pipelines.search._parent_run import ParentRun
 from pipelines.search._play import play_and_confirm
+from pipelines.search.record import deliver_record, finish_record, lacks_record_only
 from pipelines.search.report.final_report import print_report, write_report
 from pipelines.settings import SearchExperiment
-from pipelines.tracking.retry import print_undelivered
 from pipelines.tracking.runs import check_tracking_server
 
 
@@ -24,11 +25,21 @@ class FailedSearchError(RuntimeError):
 
 def search(experiment: SearchExperiment, folder: RunFolder, console: Console) -> None:
     """Runs or resumes the search to its last trial and confirms its best settings. Then prints the tables and the best
-    settings.
+    settings. Of a finished search of which MLflow lacks something it only delivers that.
 
     Raises InterruptedRunError on Ctrl-C; SettingsError if the cluster is too small, or if another process runs the
     search.
     """
+    if lacks_record_only(experiment, folder):
+        result = deliver_record(experiment, folder, console)
+        print_report(experiment, folder, result, console)
+    else:
+        result = _play(experiment, folder, console)
+    if result.best is None:
+        raise FailedSearchError("no trial came to an end with a FID")
+
+
+def _play(experiment: SearchExperiment, folder: RunFolder, console: Console) -> SearchResult:
     check_tracking_server(experiment)
     with Journal(folder.journal, folder.segments()) as journal:
         dataset, record = real_data(experiment, folder, console)
@@ -44,8 +55,5 @@ def search(experiment: SearchExperiment, folder: RunFolder, console: Console) ->
             parent.interrupt(result)
             raise InterruptedRunError
         print_report(experiment, folder, result, console)
-        failure = parent.finish(result, console)
-        if failure is not None:
-            print_undelivered(console, experiment, failure, folder.path.name)
-    if result.best is None:
-        raise FailedSearchError("no trial came to an end with a FID")
+        finish_record(experiment, folder, parent, result, console)
+    return result

@@ -5,6 +5,7 @@ from __future__ import annotations
 from rich.console import Console
 
 from pipelines.runs import RunFolder
+from pipelines.search._best import SearchResult
 from pipelines.search._journal import Journal, read_records
 from pipelines.search._outcome import outcome_of
 from pipelines.search._parent_run import ParentRun
@@ -12,13 +13,28 @@ from pipelines.search._play import close_all, sampler_of, trial_names
 from pipelines.search.confirmation.results import seed_runs
 from pipelines.search.report.final_report import write_report
 from pipelines.settings import SearchExperiment
-from pipelines.tracking.retry import UntrackedNote
+from pipelines.tracking.retry import UntrackedNote, print_undelivered
 from pipelines.tracking.runs import check_tracking_server, undelivered_error
 
 
-def deliver_record(experiment: SearchExperiment, folder: RunFolder, console: Console) -> None:
+def finish_record(
+    experiment: SearchExperiment, folder: RunFolder, parent: ParentRun, result: SearchResult, console: Console
+) -> None:
+    """Registers the winner of a search that was just played. If MLflow lacks something then, prints the command that
+    delivers it."""
+    failure = parent.finish(result, console)
+    if failure is not None:
+        print_undelivered(console, experiment, failure, folder.path.name)
+
+
+def lacks_record_only(experiment: SearchExperiment, folder: RunFolder) -> bool:
+    """Whether nothing of the search is left to play, but MLflow may lack some of its record."""
+    return bool(UntrackedNote(folder)) and finished(experiment, folder)
+
+
+def deliver_record(experiment: SearchExperiment, folder: RunFolder, console: Console) -> SearchResult:
     """Delivers what MLflow lacks of a search that no driver plays, with its tables and pictures. An unfinished search
-    is ended in MLflow as interrupted.
+    is ended in MLflow as interrupted. Returns the result so far.
 
     Raises SettingsError if the store refuses, UnavailableError if it does not answer.
     """
@@ -31,6 +47,7 @@ def deliver_record(experiment: SearchExperiment, folder: RunFolder, console: Con
         failure = parent.finish(result, console)
     if failure is not None:
         raise undelivered_error(experiment, failure)
+    return result
 
 
 def finished(experiment: SearchExperiment, folder: RunFolder) -> bool:

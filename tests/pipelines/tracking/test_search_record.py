@@ -19,11 +19,13 @@ from pipelines.search.record import deliver_record, finished
 from pipelines.settings._experiments import SearchExperiment
 from pipelines.tracking.retry import UntrackedNote
 from tests.pipelines.small_runs import (
+    SMALL,
     Death,
     Killed,
     agree,
     client_of,
     created,
+    ganfleet_here,
     history,
     listing,
     named,
@@ -36,13 +38,13 @@ from tests.pipelines.small_runs import (
 
 LR = {"t0001": 1e-4, "t0002": 2e-4, "t0003": 3e-4}
 GAME = ("budget.rounds=12", "budget.log_every=2", "budget.eval_every=4", "family.n_critic=2")
+SEARCH = ("search.trials=3", "search.confirm=1", "search.confirm_seeds=2", "search.scheduler=none")
 
 
 def played_search(played, storage: Path, name: str, ended: int = 3) -> tuple[SearchExperiment, RunFolder]:
     """A search as its driver was killed before MLflow had anything of it: `ended` of its three trials have ended, and
     if all have, so have the two confirmation runs. Each is a copy of one run, with other FIDs."""
-    words = ("search.trials=3", "search.confirm=1", "search.confirm_seeds=2", "search.scheduler=none", *GAME)
-    experiment = small_search(storage, ["wgan_gp"], name, *words)
+    experiment = small_search(storage, ["wgan_gp"], name, *SEARCH, *GAME)
     folder = created(experiment)
     UntrackedNote(folder).write({"ganfleet.fid.extractor": "classifier"})
     with Journal(folder.journal) as journal:
@@ -173,6 +175,24 @@ def test_a_search_that_is_killed_while_it_registers_its_winner_owes_that(played,
             deliver(storage, "unregistered")
     assert UntrackedNote(folder)
     assert "unregistered version 1 in MLflow's registry" in deliver(storage, "unregistered")
+    assert not UntrackedNote(folder)
+
+
+@pytest.mark.parametrize("how", ["the same line", "--resume", "sync"])
+def test_a_finished_search_is_delivered_without_a_cluster_or_data(how, played, storage, monkeypatch, capfd):
+    name = f"by-{how.strip('-').replace(' ', '-')}"
+    _, folder = played_search(played, storage, name)
+    monkeypatch.setattr("pipelines.search._play.cluster", lambda: pytest.fail("a cluster is started"))
+    monkeypatch.setattr("pipelines.search.command.real_data", lambda *_: pytest.fail("the data are read"))
+    lines = {
+        "the same line": ["search", "wgan_gp", *SMALL, f"name={name}", *SEARCH, *GAME],
+        "--resume": ["search", "--resume", name],
+        "sync": ["sync", name],
+    }
+    done = ganfleet_here(monkeypatch, capfd, *lines[how], f"storage.path={storage}")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert f"has all of {name} now" in done.stdout
+    assert named(client_of(storage), name).info.status == "FINISHED"
     assert not UntrackedNote(folder)
 
 
