@@ -167,8 +167,6 @@ def test_a_store_that_does_not_answer_is_named_without_its_keys(monkeypatch, cap
 @pytest.mark.usefixtures("own_cluster")
 def test_a_password_in_the_address_lets_in_and_is_written_nowhere(tmp_path, moto_server):
     """Files, artifacts, the server's database and requests, the screen, and what Ray keeps of the driver."""
-    temporary = tmp_path / "tmp"
-    temporary.mkdir()
     with open_folder() as folder, mlflow_server(folder, f"sqlite:///{folder}/mlflow.db", moto_server) as url:
         guard = Guard(url, "mary", SECRET)
         address = guard.url.replace("//", f"//mary:{ENCODED}@")
@@ -176,7 +174,7 @@ def test_a_password_in_the_address_lets_in_and_is_written_nowhere(tmp_path, moto
         run = ["train", "wgan", "name=r", *words, f"tracking.uri={address}"]
         hunt = ["search", "wgan", "name=s", "search.trials=2", "search.confirm=0", *words, f"tracking.uri={address}"]
         longer = ["train", "--resume", "r", "budget.rounds=6", f"storage.path={tmp_path}/runs"]
-        kept = {**environment(), "RAY_TMPDIR": str(temporary), "OMP_NUM_THREADS": "1"}
+        kept = {**environment(), "RAY_TMPDIR": str(folder), "OMP_NUM_THREADS": "1"}
         ended = [
             subprocess.run(command(*line), cwd=tmp_path, env=kept, capture_output=True, text=True, check=False)
             for line in (run, hunt, longer)
