@@ -120,4 +120,4 @@ def test_no_answer_is_an_absence(monkeypatch):
 
 
 def test_a_password_is_not_in_a_reason():
-    assert reason_of(ConnectionError("no answer from\nhttp://me:secret@host")) == "no answer from http://me:***@host"
+    assert reason_of(ConnectionError("no answer from\nhttp://me:secret@host")) == "no answer from http://***@host"

@@ -80,7 +80,7 @@ def test_a_deleted_experiment_is_an_error_that_says_how_to_go_on(uri, experiment
 
 
 def test_a_password_is_not_shown():
-    with pytest.raises(ValueError, match=r"user:\*\*\*@127") as refused:
+    with pytest.raises(ValueError, match=r"//\*\*\*@127") as refused:
         prepare("http://user:secret@127.0.0.1:1", "tests", None)
     assert "secret" not in str(refused.value)
 

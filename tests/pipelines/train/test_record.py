@@ -101,7 +101,7 @@ def test_a_run_that_is_killed_while_it_plays_goes_on_and_owes_nothing_in_the_end
 
 def test_ctrl_c_after_the_last_round_leaves_a_run_that_owes_its_end(storage, reference):
     """It is closed as interrupted, though all is played."""
-    experiment = small_train(storage, "wgan_gp", "late", *ROUNDS)
+    experiment = small_train(storage, "wgan_gp", "ctrl-c-at-the-end", *ROUNDS)
     folder = created(experiment)
 
     def played(*about):
@@ -110,8 +110,8 @@ def test_ctrl_c_after_the_last_round_leaves_a_run_that_owes_its_end(storage, ref
 
     with pytest.raises(InterruptedRunError):
         train(experiment, folder, Console(quiet=True), played)
-    assert named(client_of(storage), "late").info.status == "KILLED"
-    train(*resumed("train", "late", storage), Console(quiet=True))
+    assert named(client_of(storage), "ctrl-c-at-the-end").info.status == "KILLED"
+    train(*resumed("train", "ctrl-c-at-the-end", storage), Console(quiet=True))
     check_delivered(storage, folder, [2, 4])
 
 
