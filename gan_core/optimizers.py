@@ -37,13 +37,15 @@ def rmsprop(lr: float) -> OptimizerFactory:
     return build
 
 
-def guarded_step(optimizer: torch.optim.Optimizer, diverged: Tensor) -> None:
-    """A step that leaves the weights finite if `diverged` is 1, and is an ordinary step if it is 0.
+def guarded_step(optimizer: torch.optim.Optimizer, diverged: Tensor | None) -> None:
+    """A step that leaves the weights finite if `diverged` is 1, and is an ordinary step if it is 0 or None.
 
     `diverged` has no dimensions and is not read from the device. A fused optimiser then changes nothing; another one
     takes gradients of zero.
     """
-    if optimizer.defaults.get("fused"):
+    if diverged is None:
+        pass
+    elif optimizer.defaults.get("fused"):
         optimizer.found_inf = diverged  # type: ignore[attr-defined]
     else:
         mask = diverged.bool()

@@ -55,14 +55,20 @@ class Watch:
         self._names = list(players)
         self._first = torch.tensor([-1.0, 0.0, 0.0], dtype=torch.float64, device=device)
         """The first bad turn, -1 if there is none; its loss; the norm of its gradient."""
+        self._is_sound = device.type == "cpu"
+        """Whether no turn was bad until now, on a CPU, where a number is read at no cost. Other devices do not say."""
 
-    def see_turn(self, step: int, player: str, loss: Tensor) -> Tensor:
+    def see_turn(self, step: int, player: str, loss: Tensor) -> Tensor | None:
         """Looks at a turn of the round that ends at `step`, after its backward pass. Returns 1, on the device, if the
-        game has diverged in this turn or earlier, and else 0."""
-        number = step * len(self._names) + self._names.index(player)
+        game has diverged in this turn or earlier, and else 0; None, on a CPU, if it has not."""
         gradients = [one.grad for one in self._players[player].parameters() if one.grad is not None]
+        norm = get_total_norm(gradients)
+        if self._is_sound and isfinite(float(loss.detach())) and isfinite(float(norm)):
+            return None
+        self._is_sound = False
+        number = step * len(self._names) + self._names.index(player)
         turn = torch.full((), number, dtype=torch.float64, device=self._first.device)
-        seen = torch.stack([turn, loss.detach().double(), get_total_norm(gradients).double()])
+        seen = torch.stack([turn, loss.detach().double(), norm.double()])
         is_first = (self._first[0] < 0) & ~seen.isfinite().all()
         self._first = torch.where(is_first, seen, self._first)
         return (self._first[0] >= 0).float()

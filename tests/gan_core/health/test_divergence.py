@@ -98,6 +98,16 @@ def test_the_sweep_has_both_kinds():
     assert found == {"wgan, as in the paper": True, "wgan_gp": False}
 
 
+@pytest.mark.parametrize("words", [("gan", POINTS), ("wgan-ring8",), ("wgan-ring8", "family.optimizer=sgd")])
+def test_a_device_that_is_not_read_at_each_turn_plays_the_same_game(words):
+    """On a CPU numbers are read at once. On other devices the step itself is masked."""
+    read, masked = new_game(small(*words)), new_game(small(*words))
+    masked.watch._is_sound = False
+    losses = [[one.scalars() for one in play(game, 5)] for game in (read, masked)]
+    assert losses[0] == losses[1]
+    assert all(torch.equal(value, state(masked)[key]) for key, value in state(read).items())
+
+
 # What counts
 
 
