@@ -100,7 +100,8 @@ def _join(address: str) -> None:
     from infra.ray_private import without_ray_signals
 
     try:
-        with keep_signal_handler(signal.SIGTERM), without_ray_signals():  # Ray's C++ installs a handler too
+        # Ray's C++ installs a handler of TERM too.
+        with keep_signal_handler(signal.SIGTERM), without_ray_signals(), _hangup_blocked():
             ray.init(
                 address=address,
                 num_cpus=_usable_cpus() if address == "local" else None,
@@ -112,6 +113,16 @@ def _join(address: str) -> None:
         if address == "local":
             raise
         raise _why(error, address) from error
+
+
+@contextmanager
+def _hangup_blocked() -> Iterator[None]:
+    """Processes that start inside live on when the terminal is closed, until this process has ended its run."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @contextmanager
