@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import logging
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,6 +19,8 @@ from gan_core.health.divergence import Watch
 from gan_core.optimizers import guarded_step
 from gan_core.recipe import Player, Shape
 from gan_core.settings import SettingsError
+
+_LOG = logging.getLogger(__name__)
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.float32, "fp64": torch.float64}
 
@@ -182,6 +185,17 @@ def check_labelled(labelled: int | None, images: int) -> None:
     """Raises SettingsError if a family is to see more labels than there are images. None: it sees all, or none."""
     if labelled is not None and labelled > images:
         raise SettingsError(f"family.labelled={labelled} of {images} images", nearest=f"family.labelled={images}")
+
+
+def check_networks(family: Family, shape: Shape, classes: int) -> None:
+    """Raises SettingsError if the family cannot be built for images of `shape` (C, H, W) in so many classes."""
+    try:
+        with torch.random.fork_rng(devices=[]), torch.device("meta"):  # networks without memory
+            family.recipe(shape, classes)
+    except SettingsError:
+        raise
+    except Exception:  # a family of one's own may need memory; the game builds it again
+        _LOG.debug("no networks without memory", exc_info=True)
 
 
 def _floats(net: nn.Module) -> list[Tensor]:

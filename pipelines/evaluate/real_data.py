@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-import logging
 import shlex
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import torch
 from rich.console import Console
 
 from gan_core import data
 from gan_core.data.dataset import Dataset
 from gan_core.loop import check_classes, check_labelled
-from gan_core.settings import SettingsError
 from pipelines.console import say
 from pipelines.data.fetch import local_data
 from pipelines.runs import DataRecord, RunFolder, RunPaths
 from pipelines.settings import SearchExperiment, TrainExperiment
-
-_LOG = logging.getLogger(__name__)
 
 
 def real_data(
@@ -52,14 +47,6 @@ def _check_families(experiment: TrainExperiment | SearchExperiment, dataset: Dat
         check_classes(family, experiment.data, dataset.classes)
         if "labelled" not in searched.get(family.name, ()):
             check_labelled(getattr(family, "labelled", None), len(dataset.images))
-    if isinstance(experiment, TrainExperiment):
-        try:
-            with torch.random.fork_rng(devices=[]), torch.device("meta"):  # networks without memory
-                experiment.family.recipe(dataset.shape, dataset.classes)
-        except SettingsError:
-            raise
-        except Exception:  # a family of one's own may need memory; the game builds it again
-            _LOG.debug("no networks without memory", exc_info=True)
 
 
 def _files(experiment: TrainExperiment | SearchExperiment) -> dict[str, Path | None]:

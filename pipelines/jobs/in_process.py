@@ -76,7 +76,7 @@ def play_in_process(
         def begin() -> Generator[LoggedStep, None, None]:
             return play(experiment, folder, reference, target, device, resume_checkpoint(folder))
 
-        yield from play_with_rollbacks(experiment, folder, begin)
+        yield from play_with_rollbacks(experiment.reliability, folder, begin)
 
 
 def with_debugger(play: Callable[[Console], None]) -> Callable[[Console], None]:

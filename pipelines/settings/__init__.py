@@ -22,6 +22,7 @@ from pipelines.settings._experiments import (
     check_tracking,
 )
 from pipelines.settings._presets import preset_names, read_config
+from pipelines.settings._reliability import Reliability
 from pipelines.settings._search import assign_space
 from pipelines.settings._storage import Storage
 from pipelines.settings._stores import UnavailableError, as_settings_error, open_store, read_manifest
@@ -29,6 +30,7 @@ from pipelines.settings._stores import UnavailableError, as_settings_error, open
 __all__ = [
     "CommonSettings",
     "EvaluateSettings",
+    "Reliability",
     "SearchExperiment",
     "Storage",
     "TrainExperiment",

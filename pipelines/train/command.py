@@ -7,6 +7,7 @@ from contextlib import closing, suppress
 
 from rich.console import Console
 
+from gan_core.loop import check_networks
 from gan_core.settings import SettingsError
 from infra.cluster import ClusterError, cluster
 from infra.stores.protocol import StoreError
@@ -41,7 +42,7 @@ def play_on_cluster(
         folder.claim()
         resources = worker_resources(experiment, ray_cluster)
         task = GroupTask(experiment, folder, reference, target, resources)
-        yield from play_with_rollbacks(experiment, folder, lambda: run_group(task))
+        yield from play_with_rollbacks(experiment.reliability, folder, lambda: run_group(task))
 
 
 def train(
@@ -61,6 +62,7 @@ def train(
         return
     check_tracking_server(experiment)
     dataset, record = real_data(experiment, folder, console)
+    check_networks(experiment.family, dataset.shape, dataset.classes)
     write_initial_checkpoint(experiment, folder, dataset)
     shared_reference = prepare_reference(
         experiment.metrics, dataset, experiment.storage.folder, console, shared_cache(experiment.storage)

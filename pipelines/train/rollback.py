@@ -11,7 +11,7 @@ from gan_core import checkpoint
 from gan_core.health.divergence import DivergedError
 from infra.tracker import FolderTracker
 from pipelines.runs import RunFolder
-from pipelines.settings import TrainExperiment
+from pipelines.settings import Reliability
 from pipelines.train.logged_steps import LoggedStep
 from pipelines.train.play import resume_checkpoint
 
@@ -19,7 +19,7 @@ _LOG = logging.getLogger(__name__)
 
 
 def play_with_rollbacks(
-    experiment: TrainExperiment, folder: RunFolder, begin: Callable[[], Generator[LoggedStep, None, None]]
+    settings: Reliability, folder: RunFolder, begin: Callable[[], Generator[LoggedStep, None, None]]
 ) -> Generator[LoggedStep, None, None]:
     """Plays what `begin` begins from the newest checkpoint, and after each rollback begins it again. Yields the logged
     steps; the first one after a rollback says so.
@@ -36,16 +36,15 @@ def play_with_rollbacks(
                     note = ""
             return
         except DivergedError as error:
-            note = _roll_back(experiment, folder, error)
+            note = _roll_back(settings, folder, error)
 
 
-def _roll_back(experiment: TrainExperiment, folder: RunFolder, error: DivergedError) -> str:
+def _roll_back(settings: Reliability, folder: RunFolder, error: DivergedError) -> str:
     """Writes the rollback into the newest checkpoint, from which the game then begins again, and into the run's tags.
 
     Because it is written there, it holds for a run that is resumed, and for any number of workers. A checkpoint from
     which the game has diverged twice is given up for the one before it. Returns a line that says what was done.
     """
-    settings = experiment.reliability
     if settings.on_divergence == "stop":
         raise error
     folder.restore()

@@ -62,7 +62,7 @@ class Trial(tune.Trainable):
         try:
             with as_full_disk_error(self._experiment.storage), self._sole_writer():
                 if self._steps is None:
-                    self._steps = play_with_rollbacks(self._experiment, self._folder, self._play)
+                    self._steps = play_with_rollbacks(self._experiment.reliability, self._folder, self._play)
                 logged = next(logged for logged in map(self._with_signs, self._steps) if self._is_next(logged))
         except DivergedError as error:
             return {**self._last(FAILED, f"diverged: {error}"), "done": not self._context.exploits}

@@ -20,6 +20,7 @@ from pipelines.evaluate.reference import prepare_reference
 from pipelines.launch._request import train_experiment
 from pipelines.runs._folder import RunFolder
 from pipelines.search.command import search
+from pipelines.train.command import train
 from pipelines.train.play import cached_dataset, play
 from tests.gan_core.data.written_files import class_folders, pictures, written
 from tests.pipelines.small_runs import created, small_search, small_train
@@ -146,7 +147,7 @@ def test_networks_that_cannot_be_built_are_told_before_anything_starts(tmp_path)
     np.savez(tmp_path / "set.npz", images=pictures(120, 8, 8), labels=np.arange(120) % 101)
     experiment = small_train(tmp_path / "runs", "sgan", "many", "data.name=npz", f"data.path={tmp_path / 'set.npz'}")
     with pytest.raises(SettingsError, match="family.labelled=100 leaves some of 101 classes .*family.labelled=101"):
-        printed(experiment, created(experiment))
+        train(experiment, created(experiment), QUIET, lambda *_: pytest.fail("it is played"))
 
 
 def test_a_worker_plays_on_the_files_of_its_driver_only(tmp_path, pets):

@@ -398,7 +398,7 @@ def test_a_rollback_is_in_the_store(place, machine, storage, reference):
         return play(experiment, folder, content, target=None, start=resume_checkpoint(folder))
 
     with pytest.raises(DivergedError, match="after 1 rollback"):
-        list(play_with_rollbacks(experiment, folder, begin))
+        list(play_with_rollbacks(experiment.reliability, folder, begin))
     machine.another()
     again = find_run("back", place)
     again.restore()

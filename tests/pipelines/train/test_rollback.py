@@ -56,7 +56,7 @@ def steps_of(experiment: TrainExperiment, folder: RunFolder, reference: bytes) -
     def begin() -> Generator[LoggedStep, None, None]:
         return play(experiment, folder, reference, target=None, start=resume_checkpoint(folder))
 
-    return play_with_rollbacks(experiment, folder, begin)
+    return play_with_rollbacks(experiment.reliability, folder, begin)
 
 
 def counts(folder: Path) -> list[int]:
@@ -131,7 +131,7 @@ def test_two_workers_roll_back_as_one_does(ray_cluster, rolled, points, storage)
     folder = created(experiment)
     target = run_target(experiment, prepare_tracking(experiment), folder, {})
     task = GroupTask(experiment, folder, points, target, worker_resources(experiment, ray_cluster))
-    steps = list(play_with_rollbacks(experiment, folder, lambda: run_group(task)))
+    steps = list(play_with_rollbacks(experiment.reliability, folder, lambda: run_group(task)))
     assert [one.rollback for one in steps if one.rollback] == [one.rollback for one in rolled[2] if one.rollback]
     assert [one.step for one in steps] == [one.step for one in rolled[2]]
     assert counts(folder.path) == counts(rolled[1].path)
