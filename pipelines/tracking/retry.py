@@ -97,7 +97,7 @@ class UntrackedNote:
         return str(self._content().get("reason", ""))
 
     def _content(self) -> dict[str, Any]:
-        with suppress(FileNotFoundError):
+        with suppress(FileNotFoundError, ValueError):  # earlier versions wrote the reason alone
             return dict(json.loads(self._file.read_bytes()))
         return {}
 
