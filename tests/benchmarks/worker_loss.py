@@ -1,8 +1,8 @@
 """How long a run stands still when it loses a worker: with Ray Train's watcher of preempted nodes, and without.
 
 Runs of `--workers` workers lose one of them `--kills` times, in turns with and without the watcher, which ganfleet
-turns off on a cluster of its own. Printed are seconds from each SIGKILL to the next new row, their medians, and the ratio of
-the medians, which counts; seconds depend on the machine, which must be idle otherwise.
+turns off on a cluster of its own. It prints the seconds from each SIGKILL to the next new row, their medians, and the
+ratio of the medians. The ratio counts: seconds depend on the machine, which must be idle otherwise.
 
     python tests/benchmarks/worker_loss.py [--kills 3] [--rounds 2] [--workers 1]
 """

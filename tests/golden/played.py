@@ -38,17 +38,13 @@ _RANDOM = re.compile(r"\b[0-9a-f]{32}\b|\b[0-9a-f]{8}-[0-9a-f-]{27}\b")
 
 def play(folder: Path) -> list[int]:
     """Plays `LINES` in this process, which has joined a cluster. Returns the exit codes."""
-    from pipelines.cli import main
+    from tests.pipelines.small_runs import exit_code_here
 
     codes = []
     with _inside(folder):
         for line in LINES:
             sys.argv = ["ganfleet", *line]
-            try:
-                main()
-                codes.append(0)
-            except SystemExit as end:
-                codes.append(int(end.code or 0))
+            codes.append(exit_code_here())
     return codes
 
 

@@ -177,18 +177,23 @@ def ganfleet_here(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *words: object
 ) -> subprocess.CompletedProcess[str]:
     """Runs a command in this process, and restores its signal handlers and streams."""
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
     monkeypatch.setattr(sys, "argv", ["ganfleet", *map(str, words)])
     monkeypatch.setattr(sys, "stderr", sys.stderr)
-    code = 0
+    return subprocess.CompletedProcess(words, exit_code_here(), *capsys.readouterr())
+
+
+def exit_code_here() -> int:
+    """Runs the command of `sys.argv` in this process, and restores its signal handlers: a command ignores signals in
+    the end, and what this process starts later would ignore them too."""
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
     try:
         main()
     except SystemExit as end:
-        code = int(end.code or 0)
+        return int(end.code or 0)
     finally:
         for number, handler in handlers.items():
             signal.signal(number, handler)
-    return subprocess.CompletedProcess(words, code, *capsys.readouterr())
+    return 0
 
 
 def evaluated(folder: Path, storage: Path, *metrics: str, resampled: bool = False) -> dict[str, Any]:
