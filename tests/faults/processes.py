@@ -18,8 +18,8 @@ ROLES: dict[str, Callable[[str], bool]] = {
     ),
     "controller": lambda name: name.startswith("ray::TrainController"),
     "queue": lambda name: name.startswith("ray::_QueueActor"),
-    "raylet": lambda name: "/raylet/raylet " in name,
-    "gcs": lambda name: "/gcs_server " in name,
+    "raylet": lambda name: name.partition(" ")[0].endswith("/raylet/raylet"),
+    "gcs": lambda name: name.partition(" ")[0].endswith("/gcs_server"),
 }
 """What a process below the driver is, by its command line."""
 

@@ -4,7 +4,7 @@ Each round injects every fault once. A round takes the next game of each fault's
 and a search, on one worker and on two. What is left is compared with the same game left alone: its weights bit for bit,
 its rows and pictures, and every value, picture, artifact and status in MLflow.
 
-    python tests/faults/run.py --rounds 8 [--seed 0] [--only TEXT] [--game "wgan_gp on 1"] [--write]
+    python tests/faults/run.py --rounds 8 [--seed 0] [--only TEXT] [--game "wgan_gp on 1"] [--jobs 2] [--write]
 
 It prints one line an attempt. The exit code is 1 if anything was lost. Filling a disk needs root, to mount a small one.
 """
@@ -18,8 +18,10 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import threading
 from collections import Counter, defaultdict
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -145,6 +147,58 @@ def write(rows: list[Row], secrets: list[str], seed: int) -> None:
     PAGE.write_text("\n".join([head.rstrip(), "", BEGIN, "", about, "", *table, "", END]) + tail)
 
 
+@dataclass(frozen=True)
+class Task:
+    """One attempt."""
+
+    row: Row
+    game: Game
+    number: int
+
+
+def play(tasks: list[Task], place: Path, jobs: int, seed: int) -> None:
+    """Makes the attempts, several at a time, each thread in a laboratory of its own. Ctrl-C lets those that run end."""
+    left, taking = iter(tasks), threading.Lock()
+    stopped = threading.Event()
+
+    def attempts(folder: Path) -> None:
+        folder.mkdir()
+        with laboratory(folder) as lab:
+            while not stopped.is_set():
+                with taking:
+                    task = next(left, None)
+                if task is None:
+                    return
+                _try(task, lab, seed)
+
+    with ThreadPoolExecutor(jobs) as pool:
+        running = [pool.submit(attempts, place / f"lab-{number}") for number in range(jobs)]
+        try:
+            wait(running)
+        except KeyboardInterrupt:
+            stopped.set()
+            wait(running)
+    for one in running:
+        one.result()
+
+
+def _try(task: Task, lab: Laboratory, seed: int) -> None:
+    row = task.row
+    try:
+        attempt, lost = lab.attempt(row.fault, task.game, task.number, f"{seed} {task.number}")
+    except PermissionError as error:
+        print(f"{row.fault.name}: left out, it needs root ({error})", flush=True)
+        return
+    if attempt.note:
+        row.games[str(task.game)] += 1
+        row.ends[described(attempt.codes)] += 1
+    else:
+        row.missed += 1
+    row.lost.update(lost)
+    result, seen = "; ".join(lost) or "nothing lost", attempt.note or "missed"
+    print(f"{task.number:4} {row.fault.name}: {task.game} [{seen}] {attempt.codes}: {result}", flush=True)
+
+
 def main() -> None:
     """Prints a line for each attempt, and the table in the end."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -152,6 +206,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--only", default="", help="faults whose name has this text")
     parser.add_argument("--game", choices=[str(game) for game in GAMES], help="this game alone")
+    parser.add_argument("--jobs", type=int, default=1, help="attempts at a time")
     parser.add_argument("--write", action="store_true", help="write the table into docs/reliability.md")
     parser.add_argument("--keep", type=Path, help="a new folder for all files; by default they are deleted")
     asked = parser.parse_args()
@@ -159,33 +214,19 @@ def main() -> None:
     rows, order = [Row(fault) for fault in FAULTS], defaultdict(list)
     for fault in FAULTS:
         order[fault] = random.Random(f"{asked.seed} {fault.name}").sample(GAMES, len(GAMES))
-    number = 0
+    if asked.game:
+        order = {fault: [next(game for game in GAMES if str(game) == asked.game)] for fault in FAULTS}
+    every = [(at, row) for at in range(asked.rounds) for row in rows]
+    tasks = [
+        Task(row, order[row.fault][at % len(order[row.fault])], number)
+        for number, (at, row) in enumerate(every, 1)
+        if asked.only in row.fault.name
+    ]
     with ExitStack() as stack:
         place = asked.keep or Path(stack.enter_context(tempfile.TemporaryDirectory()))
         place.mkdir(exist_ok=True)
-        lab = stack.enter_context(laboratory(place.resolve()))
-        for at in range(asked.rounds):
-            for row in rows:
-                game = order[row.fault][at % len(GAMES)]
-                number += 1
-                if asked.game:
-                    game = next(one for one in GAMES if str(one) == asked.game)
-                if asked.only not in row.fault.name:
-                    continue
-                try:
-                    attempt, lost = lab.attempt(row.fault, game, number, f"{asked.seed} {number}")
-                except PermissionError as error:
-                    print(f"{row.fault.name}: left out, it needs root ({error})", flush=True)
-                    continue
-                if attempt.note:
-                    row.games[str(game)] += 1
-                    row.ends[described(attempt.codes)] += 1
-                else:
-                    row.missed += 1
-                row.lost.update(lost)
-                result = "; ".join(lost) or "nothing lost"
-                seen = attempt.note or "missed"
-                print(f"{number:4} {row.fault.name}: {game} [{seen}] {attempt.codes}: {result}", flush=True)
+        place = place.resolve()
+        play(tasks, place, asked.jobs, asked.seed)
         secrets = places_with_secret(place)
     print("the password is in: " + (", ".join(secrets) or "no file"))
     if asked.write:
