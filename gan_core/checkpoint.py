@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from gan_core.experiment import Compute, Experiment
+from gan_core.files import replacing
 from gan_core.loop import Game
 from gan_core.settings import SettingsError
 
@@ -129,9 +130,8 @@ def note_rollback(folder: Path, rollbacks: int, rate_scale: float) -> None:
     """Writes into a checkpoint that its game has rolled back to it, how often it has rolled back, and what the learning
     rates of the settings are multiplied by from there on."""
     about = {**describe(folder), "rolled_back_to": True, "rollbacks": rollbacks, "rate_scale": rate_scale}
-    aside = folder / f".{ABOUT}.{uuid.uuid4().hex}.tmp"
-    aside.write_text(json.dumps({**about, "digest": _digest(about)}, indent=1))
-    os.replace(aside, folder / ABOUT)
+    with replacing(folder / ABOUT) as file:
+        file.write(json.dumps({**about, "digest": _digest(about)}, indent=1).encode())
 
 
 def open_game(folder: Path, device: torch.device | str = "cpu") -> Game:

@@ -8,8 +8,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, SerializeAsAny, field_validator, model_validator
 
-from gan_core.caches import expanded
 from gan_core.family import Family, build_family
+from gan_core.files import expanded
 from gan_core.settings import Settings, SettingsError, unknown
 
 POINTS = ("ring8", "grid25")

@@ -6,7 +6,6 @@ import hashlib
 import json
 import os
 import time
-import uuid
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from gan_core.data.image_files import in_order
+from gan_core.files import file_digest, replacing
 
 _AHEAD = 64
 _SETTLED = 2 * 10**9
@@ -102,19 +102,14 @@ def _known(memo: Path, stamp: Stamp) -> str:
 def _content(path: Path) -> str | None:
     """The digest of one file; None if it cannot be read."""
     try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        return file_digest(path)
     except OSError:
         return None
 
 
 def _keep(memo: Path, about: dict[str, str]) -> None:
     """Replaces the file atomically. A cache that cannot be written costs time only."""
-    aside = memo.with_name(f".{memo.name}.{uuid.uuid4().hex}.tmp")
     with suppress(OSError):
         memo.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            aside.write_text(json.dumps(about))
-            os.replace(aside, memo)
-        finally:
-            aside.unlink(missing_ok=True)
+        with replacing(memo) as file:
+            file.write(json.dumps(about).encode())

@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from gan_core.caches import cache_folder
 from gan_core.data.built_in import BUILT_IN
 from gan_core.data.byte_images import ByteImages
 from gan_core.data.dataset import Dataset
@@ -18,6 +17,7 @@ from gan_core.data.packed import packed
 from gan_core.data.sources import SOURCES
 from gan_core.data.torchvision_sets import TORCHVISION_SETS
 from gan_core.experiment import Data
+from gan_core.files import cache_folder
 from gan_core.settings import SettingsError
 from gan_core.streams import seeded
 

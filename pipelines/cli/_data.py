@@ -8,9 +8,9 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from gan_core.caches import expanded
 from gan_core.data.manifest import Manifest
 from gan_core.experiment import DATA_NAMES, Data
+from gan_core.files import expanded
 from gan_core.settings import SettingsError, nearest
 from pipelines.cli._usage import VerbGroup
 from pipelines.console import byte_bar

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from importlib import metadata
 from typing import Any
 
-from gan_core.caches import cache_folder
+from gan_core.files import cache_folder
 from gan_core.settings import SettingsError
 from infra.cluster import ClusterError, check_address, expected
 from infra.health import CheckFailedError, check_server, check_store, cluster_nodes

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import typer
 
-from gan_core.caches import cache_folder
+from gan_core.files import cache_folder
 from gan_core.settings import SettingsError
 from infra.passwords import masked
 from pipelines import interrupts
@@ -19,13 +19,13 @@ PIPE_CLOSED = 141
 """What a shell shows for a program that SIGPIPE ends."""
 
 
-def _told(error: OSError) -> str:
-    """The error, and what to do if it is of a file in the cache."""
-    line = " ".join(str(error).split())
+def _advice(error: OSError | ValueError) -> str:
+    """What to do if the error is of a file in the cache; else empty."""
+    file = getattr(error, "filename", None)
     with suppress(SettingsError):
-        if isinstance(error.filename, str) and Path(error.filename).is_relative_to(cache_folder().absolute()):
-            return f"{line}; nearest: GANFLEET_CACHE=FOLDER, one of yours"
-    return line
+        if isinstance(file, str) and Path(file).is_relative_to(cache_folder().absolute()):
+            return "; nearest: GANFLEET_CACHE=FOLDER, one of yours"
+    return ""
 
 
 def ended_by(error: BaseException) -> int:
@@ -47,7 +47,6 @@ def ended_by(error: BaseException) -> int:
         typer.echo(masked(f"error: {mistake}"), err=True)
         return INTERRUPTED if ends_as_interrupted(mistake) else INPUT
     if isinstance(error, OSError | ValueError):
-        line = _told(error) if isinstance(error, OSError) else " ".join(str(error).split())
-        typer.echo(masked(f"error: {line}"), err=True)
+        typer.echo(masked(f"error: {' '.join(str(error).split())}{_advice(error)}"), err=True)
         return FAILED
     raise error

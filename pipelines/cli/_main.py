@@ -18,7 +18,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from gan_core.caches import cache_folder
+from gan_core.files import cache_folder
 from gan_core.settings import SettingsError
 from infra.files import write_atomic
 from infra.passwords import remember

@@ -12,10 +12,10 @@ from pathlib import Path
 import numpy as np
 from rich.console import Console
 
-from gan_core.caches import cache_folder
 from gan_core.data.manifest import MANIFEST, Manifest
 from gan_core.data.packed import JOINED
 from gan_core.experiment import Data
+from gan_core.files import cache_folder
 from gan_core.settings import SettingsError
 from infra.bounded_folder import BoundedFolder, FullError
 from infra.files import write_atomic

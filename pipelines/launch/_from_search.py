@@ -8,7 +8,7 @@ from pathlib import Path
 
 import yaml
 
-from gan_core.caches import cache_folder
+from gan_core.files import cache_folder
 from gan_core.settings import SettingsError, nearest, parse_yaml
 from pipelines.runs import RunFolder, find_run, run_folder, run_names
 from pipelines.settings import CommonSettings

@@ -11,7 +11,7 @@ from typing import Any
 from gan_core.experiment import POINTS
 from gan_core.settings import SettingsError
 from pipelines.runs import INIT_FROM, find_checkpoint
-from pipelines.settings import CommonSettings, TrainExperiment
+from pipelines.settings import CommonSettings, TrainExperiment, storage_words
 
 _OF_NETS = ("net", "latent", "width", "critic_width", "minibatch_features")
 """Fields of families that say which weights the networks have. Families of one's own may have others, which are checked
@@ -34,9 +34,8 @@ class InitialWeights:
     def find(name: str, assignments: Sequence[str], config: Mapping[str, Any]) -> InitialWeights:
         """The checkpoint that RUN or CHECKPOINT names, in the storage that the command line says. Raises
         SettingsError."""
-        places = [word for word in assignments if word.startswith(("storage.path=", "storage.endpoint_url="))]
         given = {"storage": config["storage"]} if config.get("storage") else {}
-        found = find_checkpoint(name, CommonSettings.load(given).override(*places).storage)
+        found = find_checkpoint(name, CommonSettings.load(given).override(*storage_words(assignments)).storage)
         try:
             about = json.loads((found / "checkpoint.json").read_bytes())
             family = about["experiment"]["family"]

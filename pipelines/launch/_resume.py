@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from gan_core.settings import SettingsError, nearest
 from pipelines.runs import RunFolder, find_run
-from pipelines.settings import CommonSettings, SearchExperiment, Storage, TrainExperiment, check_paths
+from pipelines.settings import CommonSettings, SearchExperiment, Storage, TrainExperiment, check_paths, storage_words
 
 Resumed = TypeVar("Resumed", bound=CommonSettings)
 
@@ -36,9 +36,8 @@ def resumed_search(name: str, assignments: Sequence[str]) -> tuple[SearchExperim
 def _resumed(
     model: type[Resumed], name: str, assignments: Sequence[str], may_change: Sequence[str], may_grow: Sequence[str]
 ) -> tuple[Resumed, RunFolder]:
-    places = [word for word in assignments if word.startswith(("storage.path=", "storage.endpoint_url="))]
     changes = [word for word in assignments if not word.startswith("storage.path=")]
-    storage = CommonSettings().override(*places).storage
+    storage = CommonSettings().override(*storage_words(assignments)).storage
     folder = find_run(name, storage)
     if folder.of_search != (model is SearchExperiment):
         kind, verb = ("search", "search") if folder.of_search else ("training run", "train")

@@ -16,7 +16,7 @@ from typing import Any
 import typer
 from rich.console import Console
 
-from gan_core.caches import cache_folder
+from gan_core.files import cache_folder
 from gan_core.settings import SettingsError
 from infra.cluster import ClusterError, check_address
 from infra.passwords import masked

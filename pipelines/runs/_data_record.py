@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from gan_core.files import file_digest
 from gan_core.settings import SettingsError
 from infra.files import write_atomic
 from pipelines.runs._folder import RunFolder
@@ -123,7 +123,6 @@ def _by(sides: Sequence[int]) -> str:
 
 def _sha256(setting: str, file: Path) -> str:
     try:
-        with file.open("rb") as opened:
-            return hashlib.file_digest(opened, "sha256").hexdigest()
+        return file_digest(file)
     except OSError as error:
         raise SettingsError(f"{setting}={file}: {error.strerror}") from None

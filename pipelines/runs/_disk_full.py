@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from gan_core.caches import cache_folder
+from gan_core.files import cache_folder
 from infra.stores.protocol import StoreError
 from pipelines.settings import Storage
 

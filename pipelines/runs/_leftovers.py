@@ -6,7 +6,7 @@ import re
 from itertools import chain
 from pathlib import Path
 
-from gan_core.caches import cache_folder
+from gan_core.files import cache_folder
 from infra.files import sweep
 from infra.locks import HeldError, held
 from pipelines.runs._paths import RunPaths

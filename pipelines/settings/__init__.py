@@ -2,7 +2,7 @@
 
 Nothing here imports torch or Ray."""
 
-from pipelines.settings._assignments import expand_shorthands, restricted_settings, split_words
+from pipelines.settings._assignments import expand_shorthands, restricted_settings, split_words, storage_words
 from pipelines.settings._capacity import (
     WorkerResources,
     check_capacity,
@@ -51,6 +51,7 @@ __all__ = [
     "read_manifest",
     "restricted_settings",
     "split_words",
+    "storage_words",
     "trial_resources",
     "word_without_credentials",
     "worker_resources",

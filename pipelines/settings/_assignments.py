@@ -16,6 +16,11 @@ def split_words(words: Sequence[str] | None) -> tuple[list[str], list[str]]:
     return [word for word in words if "=" not in word], [word for word in words if "=" in word]
 
 
+def storage_words(assignments: Sequence[str]) -> list[str]:
+    """Those of the settings that say where runs are kept."""
+    return [word for word in assignments if word.startswith(("storage.path=", "storage.endpoint_url="))]
+
+
 def restricted_settings(model: type[Model], assignments: Sequence[str] | None, *sections: str) -> Model:
     """The settings of a command that takes only some sections of a tree. Raises SettingsError."""
     known = [path for path in paths(model) if path.split(".")[0] in sections]

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 from pydantic import Field, field_validator
 
-from gan_core.caches import cache_folder
+from gan_core.files import cache_folder
 from gan_core.settings import Settings, SettingsError
 from infra.passwords import bare, masked, remember
 from pipelines.settings._credentials import without_credentials

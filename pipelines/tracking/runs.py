@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
 
-from gan_core.caches import cache_folder
+from gan_core.files import cache_folder
 from gan_core.settings import SettingsError
 from infra.mlflow.errors import STORE_ERRORS, reason_of, refuses
 from infra.mlflow.follower import Follower

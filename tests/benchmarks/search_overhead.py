@@ -36,7 +36,7 @@ import torch
 from rich.console import Console
 
 from gan_core import checkpoint, data
-from gan_core.caches import cache_folder
+from gan_core.files import cache_folder
 from gan_core.metrics.scores import scores
 from gan_core.metrics.statistics.reference import Reference
 from infra.mlflow.store import prepare

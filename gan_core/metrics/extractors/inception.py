@@ -7,7 +7,6 @@ of operations is chosen for speed.
 
 from __future__ import annotations
 
-import hashlib
 import http.client
 import urllib.request
 import uuid
@@ -19,6 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from gan_core.files import file_digest
 from gan_core.metrics.extractors.extractor import FeatureNet
 
 PUBLISHED_NAME = "weights-inception-2015-12-05-6726825d.pth"
@@ -261,11 +261,11 @@ def fetch_weights(
     path = folder / url.rpartition("/")[2]
     aside = folder / f".{path.name}-{uuid.uuid4().hex}"
     try:
-        if path.is_file() and _digest(path) == sha256:
+        if path.is_file() and file_digest(path) == sha256:
             return path
         folder.mkdir(parents=True, exist_ok=True)
         _download(url, aside, progress)
-        found = _digest(aside)
+        found = file_digest(aside)
         if found != sha256:
             raise ValueError(f"its sha256 is {found[:16]}..., not {sha256[:16]}...")
         aside.replace(path)
@@ -275,11 +275,6 @@ def fetch_weights(
         with suppress(OSError):
             aside.unlink()
     return path
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _download(url: str, path: Path, progress: Progress) -> None:

@@ -17,6 +17,7 @@ from torch import Tensor
 from gan_core import streams
 from gan_core.data.dataset import Dataset, Modes
 from gan_core.experiment import Metrics
+from gan_core.files import file_digest
 from gan_core.metrics.extractors.custom_extractor import custom_extractor, custom_net
 from gan_core.metrics.extractors.extractor import (
     CODE,
@@ -110,12 +111,6 @@ def _check_labelled(settings: Metrics, data: Dataset) -> None:
 def batch_of(shape: Shape) -> int:
     """How many samples of that shape are measured at once."""
     return max(1, min(BATCH, VALUES // math.prod(shape)))
-
-
-def file_digest(path: Path) -> str:
-    """sha256 of a file's bytes."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 @dataclass(frozen=True)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import uuid
 import zipfile
 import zlib
 from pathlib import Path
@@ -12,6 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from gan_core.files import replacing
 from gan_core.metrics.fid import Gaussian
 
 _WANTED = "wanted: an npz of mu (D,) and sigma (D, D)"
@@ -32,16 +31,8 @@ def write_statistics(path: Path, gaussian: Gaussian, about: dict[str, str]) -> N
     The file is replaced atomically. Raises OSError if the folder does not exist.
     """
     notes: dict[str, Any] = {key: np.array(value, dtype=np.str_) for key, value in about.items()}
-    aside = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
-    try:
-        with aside.open("xb") as file:
-            np.savez(file, mu=gaussian.mean.cpu().numpy(), sigma=gaussian.covariance.cpu().numpy(), **notes)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(aside, path)
-    except BaseException:
-        aside.unlink(missing_ok=True)
-        raise
+    with replacing(path) as file:
+        np.savez(file, mu=gaussian.mean.cpu().numpy(), sigma=gaussian.covariance.cpu().numpy(), **notes)
 
 
 def read_statistics(path: Path) -> tuple[Gaussian, dict[str, str]]:
