@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -86,6 +87,10 @@ class Dataset:
 
     def digest(self) -> str:
         """sha256 of the train set in the form that the game sees: preprocessed pixels, and labels."""
+        return self._digest
+
+    @cached_property
+    def _digest(self) -> str:  # a run's record and its reference statistics ask for it, and there may be gigabytes
         content = hashlib.sha256(repr((self.name, self.shape, self.classes)).encode())
         values = self.images.stored if isinstance(self.images, ByteImages) else self.images.float()
         content.update(values.cpu().contiguous().numpy().data)
