@@ -29,11 +29,6 @@ SETTINGS = {
 TUNE_GLOBAL_CHECKPOINT_S turns Tune's own snapshots off: a search has its journal, and their cost grows with the trials.
 """
 
-LOCAL_SETTINGS = {"RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0"}
-"""The same for a cluster on this machine, of which no node can be preempted. The watcher is one more process that each
-start of a worker group waits for: without it a lost worker is replaced in about two thirds of the time.
-"""
-
 ANSWER_SECONDS = 10.0
 """Within which the cluster's address must answer."""
 _RIGHT = "the address that `ray start --head` printed"
@@ -76,7 +71,7 @@ def cluster() -> Iterator[Cluster]:
     dashboard: without it Ray Train never frees a stopped trial's placement group. Raises ClusterError.
     """
     address = os.environ.get("RAY_ADDRESS") or "local"
-    for name, value in (SETTINGS | (LOCAL_SETTINGS if address == "local" else {})).items():
+    for name, value in SETTINGS.items():
         os.environ.setdefault(name, value)
     import ray
 
