@@ -4,6 +4,7 @@ import _thread
 import os
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -73,11 +74,20 @@ def test_a_full_disk_of_a_worker_is_told_at_once(group, storage):
         list(steps)
 
 
-def kill(kind: str) -> None:
-    """Kills the one process that is an actor of this class."""
+def living(kind: str) -> list[int]:
+    """The processes that are an actor of this class."""
     here = ray.get_runtime_context().gcs_address  # there may be another cluster on this machine
-    (actor,) = list_actors(here, filters=[("class_name", "=", kind), ("state", "=", "ALIVE")])
-    os.kill(actor.pid, signal.SIGKILL)
+    return [one.pid for one in list_actors(here, filters=[("class_name", "=", kind), ("state", "=", "ALIVE")])]
+
+
+def kill(kind: str) -> None:
+    """Kills the one process that is an actor of this class, and waits until Ray knows that it is dead."""
+    (pid,) = living(kind)
+    os.kill(pid, signal.SIGKILL)
+    deadline = time.monotonic() + 60
+    while pid in living(kind):
+        assert time.monotonic() < deadline, f"Ray does not notice that {kind} is dead"
+        time.sleep(0.05)
 
 
 @pytest.mark.parametrize("lost", ["TrainController", "_QueueActor"])
@@ -97,9 +107,11 @@ def test_the_group_is_started_again_without_its_controller_or_queue(group, stora
 
 def test_a_group_that_is_lost_again_and_again_fails(group, monkeypatch):
     monkeypatch.setattr(worker_group, "GROUP_RESTARTS", 1)
-    steps = group("again-and-again")
+    steps = group("again-and-again", rounds=5000)
     for _ in range(2):
         next(steps)
+        while not living("TrainController"):  # a step that was played before the kill
+            next(steps)
         kill("TrainController")
     with pytest.raises(GroupError, match="^the group was lost 2 times: "):
         list(steps)
