@@ -6,9 +6,11 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
+from threading import Event, Lock, Thread
 from typing import IO, TYPE_CHECKING, Any, cast
+from weakref import WeakKeyDictionary
 
 from rich.console import Console
 from rich.progress import (
@@ -18,6 +20,7 @@ from rich.progress import (
     Progress,
     ProgressColumn,
     TextColumn,
+    TimeElapsedColumn,
     TimeRemainingColumn,
     TransferSpeedColumn,
 )
@@ -27,8 +30,11 @@ from infra.passwords import masked
 if TYPE_CHECKING:
     from torch import Tensor
 
+SILENT_SECONDS = 2.5
+"""How long a bar lets the screen be silent, where there is no terminal."""
+
 PLAIN_SECONDS = 30.0
-"""Seconds between two lines of a bar, where there is no terminal."""
+"""Seconds between two lines of training, where there is no terminal."""
 
 PLAIN_WIDTH = 200
 
@@ -96,6 +102,7 @@ def quiet(log: Path) -> Iterator[Console]:
 
 def say(console: Console, line: str) -> None:
     """Prints a line unchanged, except for passwords: Rich colours no numbers in it and breaks no paths."""
+    _plain_of(console).said = time.monotonic()
     console.print(masked(line), highlight=False, markup=False, soft_wrap=True)
 
 
@@ -111,48 +118,102 @@ def duration(seconds: float) -> str:
     return f"{hours}:{minute:02d}:{second:02d}" if hours else f"{minute}:{second:02d}"
 
 
+class _Plain:
+    """What bars print on a console that is no terminal."""
+
+    def __init__(self) -> None:
+        self.said = time.monotonic()
+        """When its last line was printed."""
+        self.bars: list[Callable[[], str]] = []
+        """What each running bar would print. Only the last one does, which began within the others."""
+
+    @contextmanager
+    def bar(self, console: Console, line: Callable[[], str]) -> Iterator[None]:
+        """Prints `line()` whenever the console has been silent for `SILENT_SECONDS`, until the block ends."""
+        ended = Event()
+
+        def watch() -> None:
+            while not ended.wait(max(self.said + SILENT_SECONDS - time.monotonic(), SILENT_SECONDS / 10)):
+                if self.bars[-1] is line and time.monotonic() - self.said >= SILENT_SECONDS:
+                    say(console, line())
+
+        watcher = Thread(target=watch, daemon=True, name="progress")
+        self.bars.append(line)
+        watcher.start()
+        try:
+            yield
+        finally:
+            ended.set()
+            watcher.join()
+            self.bars.remove(line)
+
+
+_plain: WeakKeyDictionary[Console, _Plain] = WeakKeyDictionary()
+
+
+def _plain_of(console: Console) -> _Plain:
+    return _plain.setdefault(console, _Plain())
+
+
 def passing_bar(console: Console, about: str, *columns: ProgressColumn) -> Progress:
     """A bar that leaves nothing on the screen when it ends."""
-    shown = (TextColumn(about), BarColumn(), *columns, TimeRemainingColumn())
+    shown = (TextColumn(about), BarColumn(), *columns)
     return Progress(*shown, console=console, transient=True, redirect_stdout=False, redirect_stderr=False)
 
 
+@contextmanager
+def working(console: Console, about: str) -> Iterator[None]:
+    """Shows that something goes on whose length is not known: a moving bar, or without a terminal a line whenever
+    nothing was printed for `SILENT_SECONDS`. Bars and other such blocks may begin within it."""
+
+    def line(_: float, seconds: float) -> str:
+        return f"{duration(seconds)} so far"
+
+    with _bar(console, passing_bar(console, about, TimeElapsedColumn()), about, None, line):
+        yield
+
+
 def count_bar(console: Console, about: str, total: int) -> Bar:
-    """A bar that counts to `total`. Yields the function that moves it. Without a terminal it is a line now and then."""
+    """A bar that counts to `total`. Yields the function that moves it. Without a terminal it is a line whenever nothing
+    was printed for `SILENT_SECONDS`."""
 
     def line(done: float, seconds: float) -> str:
-        return f"{done:.0f} of {total}, {duration(seconds / done * (total - done))} left"
+        left = f", {duration(seconds / done * (total - done))} left" if done else ""
+        return f"{done:,.0f} of {total:,}{left}"
 
-    return _bar(console, passing_bar(console, about, MofNCompleteColumn(), TextColumn("ETA")), about, total, line)
+    columns = (MofNCompleteColumn(), TextColumn("ETA"), TimeRemainingColumn())
+    return _bar(console, passing_bar(console, about, *columns), about, total, line)
 
 
 def byte_bar(console: Console, about: str, total: int) -> Bar:
-    """A bar of `total` bytes. Yields the function that moves it, which any thread may call. Without a terminal it is a
-    line now and then."""
+    """The same for `total` bytes. Any thread may call the function that moves it."""
 
-    def line(done: float, _: float) -> str:
-        return f"{done / 1e6:.0f} of {total / 1e6:.0f} MB"
+    def line(done: float, seconds: float) -> str:
+        left = f", {duration(seconds / done * (total - done))} left" if done else ""
+        return f"{done / 1e6:.0f} of {total / 1e6:.0f} MB{left}"
 
-    return _bar(console, passing_bar(console, about, DownloadColumn(), TransferSpeedColumn()), about, total, line)
+    columns = (DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
+    return _bar(console, passing_bar(console, about, *columns), about, total, line)
 
 
 @contextmanager
 def _bar(
-    console: Console, progress: Progress, about: str, total: int, line: Callable[[float, float], str]
+    console: Console, progress: Progress, about: str, total: int | None, line: Callable[[float, float], str]
 ) -> Iterator[Callable[[int], None]]:
     """`line`: what is printed without a terminal, from the number that is done and the seconds that it took."""
-    began = printed = time.monotonic()
+    began, lock, done = time.monotonic(), Lock(), 0
     task = progress.add_task(about, total=total)
 
     def move(more: int) -> None:
-        nonlocal printed
+        nonlocal done
+        with lock:
+            done += more
         progress.advance(task, more)
-        now = time.monotonic()
-        if not console.is_terminal and now - printed > PLAIN_SECONDS:
-            printed = now
-            say(console, f"{about}: {line(progress.tasks[0].completed, now - began)}")
 
-    with progress if console.is_terminal else nullcontext():
+    def said() -> str:
+        return f"{about}: {line(done, time.monotonic() - began)}"
+
+    with progress if console.is_terminal else _plain_of(console).bar(console, said):
         yield move
 
 

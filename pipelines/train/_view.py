@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 from rich.console import Console
-from rich.progress import MofNCompleteColumn, TextColumn
+from rich.progress import MofNCompleteColumn, TextColumn, TimeRemainingColumn
 
 from gan_core.health.signs import Sign
 from pipelines.console import PLAIN_SECONDS, duration, number, passing_bar, say
@@ -18,7 +18,7 @@ class TrainView:
         self.console, self.name = console, name
         self.fid: float | None = None
         self.began, self.first_step, self.printed = time.monotonic(), None, 0.0  # type: float, int | None, float
-        columns = (MofNCompleteColumn(), TextColumn("{task.fields[about]}"), TextColumn("ETA"))
+        columns = (MofNCompleteColumn(), TextColumn("{task.fields[about]}"), TextColumn("ETA"), TimeRemainingColumn())
         self.progress = passing_bar(console, name, *columns)
         self.task = self.progress.add_task(name, total=None, about="starting")
 

@@ -1,12 +1,15 @@
 """What the screen shows of a run and of a search, with a terminal and without."""
 
 import io
+from threading import Event
 
 import pytest
 from rich.console import Console
 from rich.text import Text
 
 from gan_core.health.signs import Sign
+from pipelines import console as console_module
+from pipelines.console import byte_bar, count_bar, say, working
 from pipelines.launch._search_request import search_experiment
 from pipelines.search._outcome import Outcome
 from pipelines.search.report._shorten import fitting
@@ -62,6 +65,92 @@ def test_a_warning_sign_of_a_run_is_a_line_of_its_own(terminal):
     said = console.file.getvalue()
     line = "first  step 50  warning sign, mode collapse: variety of the samples 0.1, it was 0.9; try family.lr=5e-05"
     assert any(one.strip().endswith(line) for one in said.splitlines())
+
+
+# Bars
+
+
+class Heard(io.StringIO):
+    """A log that counts its lines."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.more = Event()
+
+    def write(self, text: str) -> int:
+        written = super().write(text)
+        self.more.set()
+        return written
+
+    def wait(self) -> None:
+        self.more.clear()
+        assert self.more.wait(60), "nothing was printed"
+
+
+@pytest.fixture
+def impatient(monkeypatch):
+    monkeypatch.setattr(console_module, "SILENT_SECONDS", 0.01)
+
+
+def test_a_bar_that_does_not_move_speaks_into_a_log(impatient):
+    log = Heard()
+    console = Console(file=log, width=200)
+    with working(console, "starting Ray"):
+        log.wait()
+    with count_bar(console, "decoding images", 60_000) as move:
+        log.wait()
+        move(15_000)
+        log.wait()
+        log.wait()
+    with byte_bar(console, "fetching", 91_000_000) as move:
+        move(45_000_000)
+        log.wait()
+    log.more.clear()
+    assert not log.more.wait(0.1), "a bar that has ended is silent"
+    said = log.getvalue().splitlines()
+    assert said[0] == "starting Ray: 0:00 so far"
+    assert "decoding images: 0 of 60,000" in said
+    assert (
+        "decoding images: 15,000 of 60,000, 0:00 left" in said or "decoding images: 15,000 of 60,000, 0:01 left" in said
+    )
+    assert said[-1].startswith("fetching: 45 of 91 MB, 0:0")
+
+
+def test_of_bars_within_each_other_the_inner_one_speaks(impatient):
+    log = Heard()
+    console = Console(file=log, width=200)
+    with working(console, "data"):
+        log.wait()
+        with count_bar(console, "digest", 3):
+            log.wait()
+            log.wait()
+            begun = len(log.getvalue())
+            log.wait()
+            inner = log.getvalue()[begun:]
+        ended = len(log.getvalue())
+        log.wait()
+    assert "digest: 0 of 3" in inner
+    assert "data" not in inner
+    assert log.getvalue()[ended:].startswith("data: ")
+
+
+def test_a_bar_is_silent_while_others_speak():
+    log = Heard()
+    console = Console(file=log, width=200)
+    with working(console, "data"):
+        say(console, "note: one image is grey")
+    assert log.getvalue() == "note: one image is grey\n"
+
+
+def test_bars_within_each_other_are_all_on_a_terminal():
+    log = Heard()
+    console = Console(file=log, force_terminal=True, width=100, no_color=True)
+    with working(console, "data"), count_bar(console, "decoding images", 3) as move:
+        move(2)
+        while "2/3" not in log.getvalue():
+            log.wait()
+    assert any("data" in line for line in lines(console))
+    assert any("decoding images" in line and "2/3" in line for line in lines(console))
 
 
 # Without a terminal
