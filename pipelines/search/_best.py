@@ -14,16 +14,24 @@ from pipelines.search.confirmation.results import ConfirmedTrial, winner_of
 
 @dataclass(frozen=True)
 class BestRun:
-    """The run that represents the best settings: a trial of the search, or the typical run of the confirmed winner."""
+    """The run that represents the best settings: a trial of the search, or the confirmed winner's run with the lowest
+    FID. Its checkpoint and samples are what the search shows."""
 
     trial: str
     settings: dict[str, Any]
-    fid: float
+    run_fid: float
+    """Of this one run."""
     step: int
     checkpoint: Path
     seed: int | None = None
     """None: the seed of the search."""
     confirmed: ConfirmedTrial | None = None
+
+    @property
+    def fid(self) -> float:
+        """The FID of the settings, by which they won: the mean over the fresh seeds if they were confirmed."""
+        mean = self.confirmed.mean if self.confirmed else None
+        return self.run_fid if mean is None else mean
 
     @property
     def picture(self) -> Path:
@@ -36,7 +44,7 @@ class BestRun:
         about: dict[str, Any] = {"trial": self.trial, "fid": self.fid, "step": self.step}
         if self.confirmed is not None:
             seeds = [run.seed for run in self.confirmed.runs]
-            about |= {"mean": self.confirmed.mean, "sd": self.confirmed.sd, "seeds": seeds, "seed": self.seed}
+            about |= {"sd": self.confirmed.sd, "seeds": seeds, "seed": self.seed, "seed_fid": self.run_fid}
         return about
 
     @property
@@ -44,10 +52,10 @@ class BestRun:
         """MLflow tags of the search's run that name it."""
         tags = {"ganfleet.best.trial": self.trial, "ganfleet.best.fid": f"{self.fid:.4f}"}
         if self.confirmed is not None:
-            tags["ganfleet.best.mean"] = f"{self.confirmed.mean:.4f}"
             if self.confirmed.sd is not None:
                 tags["ganfleet.best.sd"] = f"{self.confirmed.sd:.4f}"
             tags["ganfleet.best.seeds"] = ",".join(str(run.seed) for run in self.confirmed.runs)
+            tags |= {"ganfleet.best.seed": str(self.seed), "ganfleet.best.seed_fid": f"{self.run_fid:.4f}"}
         return tags
 
 
@@ -67,8 +75,8 @@ class SearchResult:
         trial = winner.trial if winner else best_of(self.outcomes)
         if trial is None:
             return None
-        run = winner.typical if winner else trial
+        run = winner.best_run if winner else trial
         assert run.fid is not None
         assert run.checkpoint is not None
-        seed = winner.typical.seed if winner else None
+        seed = winner.best_run.seed if winner else None
         return BestRun(trial.trial, trial.settings, run.fid, run.step, Path(run.checkpoint), seed, winner)

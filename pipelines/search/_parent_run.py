@@ -144,10 +144,10 @@ class ParentRun:
             self._note.clear()
 
     def _register_winner(self, best: BestRun | None, console: Console) -> None:
-        """Makes the winner's typical run the newest version of the model with the search's name, unless it is."""
+        """Makes the winner's best run the newest version of the model with the search's name, unless it is."""
         if best is None or best.confirmed is None:
             return
-        identity = {"ganfleet.id": f"{self._folder.id}/confirm/{best.confirmed.typical.id}"}
+        identity = {"ganfleet.id": f"{self._folder.id}/confirm/{best.confirmed.best_run.id}"}
         try:
             run = run_of(self.uri, self.experiment_id, identity)
             if run is None:
@@ -166,7 +166,8 @@ class ParentRun:
             "ganfleet.search": self._folder.path.name,
             "ganfleet.search.id": self._folder.id,
             "ganfleet.trial": trial,
-            "ganfleet.seed": str(winner.typical.seed),
+            "ganfleet.seed": str(winner.best_run.seed),
+            "ganfleet.fid": f"{winner.best_run.fid:.4f}",
             "ganfleet.seeds": ",".join(str(run.seed) for run in winner.runs),
             "ganfleet.fid.mean": f"{winner.mean:.4f}",
         }

@@ -103,14 +103,10 @@ class ConfirmedTrial:
         return statistics.fmean(found) if found else None
 
     @property
-    def typical(self) -> SeedResult:
-        """The run whose final FID is closest to the mean, so that the samples shown are not the luckiest ones.
-
-        At least one run must have a final FID.
-        """
-        mean = self.mean
-        assert mean is not None
-        return min((run for run in self.runs if run.fid is not None), key=lambda run: (abs(run.fid - mean), run.seed))  # type: ignore[operator]
+    def best_run(self) -> SeedResult:
+        """The run with the lowest final FID: its checkpoint, samples and model are the winner's. At least one run must
+        have a final FID."""
+        return min((run for run in self.runs if run.fid is not None), key=lambda run: (run.fid, run.seed))
 
     @property
     def summary(self) -> str:
@@ -175,9 +171,10 @@ def winner_of(confirmed: Sequence[ConfirmedTrial]) -> ConfirmedTrial | None:
     return next((one for one in sorted(confirmed, key=_rank) if one.all_ended and one.mean is not None), None)
 
 
-def _rank(one: ConfirmedTrial) -> tuple[bool, int, float, str]:
-    """Best mean first, but settings with fewer lost seeds always before those with more."""
-    return (one.mean is None, len(one.lost), one.mean or 0.0, one.trial.trial)
+def _rank(one: ConfirmedTrial) -> tuple[bool, int, float, float, str]:
+    """Best mean first, of equal means the one with the lowest run; but settings with fewer lost seeds always before
+    those with more."""
+    return (one.mean is None, len(one.lost), one.mean or 0.0, one.lowest or 0.0, one.trial.trial)
 
 
 def _result(run: SeedRun, now: Outcome | None, folder: RunFolder) -> SeedResult:

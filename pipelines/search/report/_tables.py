@@ -32,7 +32,7 @@ def write_tables(folder: RunFolder, experiment: SearchExperiment, result: Search
     written = [_write_csv(folder.path / "trials.csv", _trials(folder, result.outcomes))]
     best = result.best
     about, picture = folder.best.with_suffix(".json"), folder.best.with_suffix(".png")
-    if best is None or (best.confirmed is None and about.is_file() and "mean" in json.loads(about.read_bytes())):
+    if best is None or (best.confirmed is None and about.is_file() and "seeds" in json.loads(about.read_bytes())):
         return written
     if result.confirmed:
         written.append(_write_csv(folder.path / "confirmed.csv", _confirmed(result.confirmed)))
@@ -95,7 +95,8 @@ def print_tables(console: Console, folder: RunFolder, result: SearchResult, expe
     described = next(one.described for one in result.outcomes if one.trial == best.trial)
     score, run = f"FID {number(best.fid)}", f"trial {best.trial}, step {best.step}"
     if best.confirmed is not None:
-        score, run = best.confirmed.summary, f"{run}, shown with seed {best.seed}: FID {number(best.fid)}"
+        score = best.confirmed.summary
+        run = f"{run}; checkpoint and samples are of its best run, seed {best.seed}: FID {number(best.run_fid)}"
     elif result.confirmed:
         run += ", unconfirmed: none of the confirmed settings has a FID"
     again = f"ganfleet train --from-search {folder.path.name}{experiment.storage.command_suffix}"

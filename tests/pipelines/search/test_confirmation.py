@@ -144,21 +144,24 @@ def test_mean_and_spread_are_those_of_the_runs_own_rows(sure):
         assert one["search_fid"] == searched["fid"]
 
 
-def test_the_winner_is_the_best_mean_and_its_typical_run_is_shown(sure, storage):
+def test_the_winner_is_the_best_mean_and_its_best_run_is_shown(sure, storage):
     means = {
         one["trial"]: np.mean([fids(sure.run(one["trial"], seed))[-1] for seed in sure.seeds]) for one in sure.table
     }
     winner = min(means, key=means.get)
     assert sure.best["trial"] == sure.table[0]["trial"] == winner
-    assert sure.best["mean"] == pytest.approx(means[winner], rel=1e-12)
+    assert sure.best["fid"] == pytest.approx(means[winner], rel=1e-12)
     assert sure.best["seeds"] == sure.seeds
     final = {seed: fids(sure.run(winner, seed))[-1] for seed in sure.seeds}
-    distance = {seed: abs(fid - means[winner]) for seed, fid in final.items()}
-    assert distance[sure.best["seed"]] == pytest.approx(min(distance.values()))
-    assert (sure.best["fid"], sure.best["step"]) == (final[sure.best["seed"]], ROUNDS)
+    shown = sure.best["seed"]
+    assert shown == min(final, key=final.get)
+    assert (sure.best["seed_fid"], sure.best["step"]) == (final[shown], ROUNDS)
+    (told,) = [line for line in sure.screen.splitlines() if line.startswith("best ")]
+    assert f"FID {means[winner]:.1f} ± {np.std(list(final.values()), ddof=1):.3g}"[:-1] in told
+    assert f"samples are of its best run, seed {shown}: FID {final[shown]:.1f})" in told
     path = find_checkpoint(NAME, Storage(path=storage))
     assert path == sure.run(winner, sure.best["seed"]).checkpoint(ROUNDS)
-    assert evaluated(path, storage)["fid"] == sure.best["fid"]
+    assert evaluated(path, storage)["fid"] == sure.best["seed_fid"]
     picture = sure.run(winner, sure.best["seed"]).pictures()[-1]
     assert sure.folder.best.with_suffix(".png").read_bytes() == picture.read_bytes()
     settings = TrainExperiment.from_yaml(sure.folder.best.read_text())
@@ -202,10 +205,14 @@ def test_each_confirmed_run_is_a_child_with_each_value_once(sure, client):
 def test_the_parent_names_the_winner(sure, client):
     tags = sure.parent.data.tags
     assert tags["ganfleet.best.trial"] == sure.best["trial"]
-    assert float(tags["ganfleet.best.mean"]) == pytest.approx(sure.best["mean"], abs=1e-4)
+    assert float(tags["ganfleet.best.fid"]) == pytest.approx(sure.best["fid"], abs=1e-4)
+    assert (tags["ganfleet.best.seed"], float(tags["ganfleet.best.seed_fid"])) == (
+        str(sure.best["seed"]),
+        pytest.approx(sure.best["seed_fid"], abs=1e-4),
+    )
     assert float(tags["ganfleet.best.sd"]) == pytest.approx(sure.best["sd"], abs=1e-4)
     (point,) = client.get_metric_history(sure.parent.info.run_id, "confirmed/fid_mean")
-    assert (point.step, point.value) == (4, sure.best["mean"])
+    assert (point.step, point.value) == (4, sure.best["fid"])
     assert "confirmed.csv" in listing(client, sure.parent)
 
 
@@ -213,7 +220,8 @@ def test_the_winner_is_registered_and_can_be_downloaded(sure, storage, tmp_path)
     (version,) = sure.versions
     run = sure.children[f"{sure.best['trial']}-{sure.best['seed']}"]
     assert (version.run_id, version.source) == (run.info.run_id, run.info.artifact_uri)
-    assert float(version.tags["ganfleet.fid.mean"]) == pytest.approx(sure.best["mean"], abs=1e-4)
+    assert float(version.tags["ganfleet.fid.mean"]) == pytest.approx(sure.best["fid"], abs=1e-4)
+    assert float(version.tags["ganfleet.fid"]) == pytest.approx(sure.best["seed_fid"], abs=1e-4)
     assert version.tags["ganfleet.search.id"] == sure.folder.id
     assert version.tags["ganfleet.seeds"] == ",".join(map(str, sure.seeds))
     got = Path(
@@ -306,9 +314,9 @@ def test_a_search_that_is_moved_and_asked_for_more_plays_what_is_missing(sure, s
         assert (after.info.run_id, after.info.end_time) == (before.info.run_id, before.info.end_time)
     means = {trial: np.mean([fids(more.run(trial, seed))[-1] for seed in more.seeds]) for trial in confirmed}
     assert more.best["trial"] == min(means, key=means.get)
-    assert more.best["mean"] == pytest.approx(min(means.values()), rel=1e-12)
+    assert more.best["fid"] == pytest.approx(min(means.values()), rel=1e-12)
     assert len(more.versions) == 2
-    assert float(more.versions[-1].tags["ganfleet.fid.mean"]) == pytest.approx(more.best["mean"], abs=1e-4)
+    assert float(more.versions[-1].tags["ganfleet.fid.mean"]) == pytest.approx(more.best["fid"], abs=1e-4)
     steps = [point.step for point in client.get_metric_history(more.parent.info.run_id, "confirmed/fid_mean")]
     assert steps == [4, len(more.children)]
 
@@ -349,4 +357,4 @@ def test_a_search_that_is_killed_while_it_confirms_goes_on(storage, reference, t
         assert agree(client, child, run.path)
         assert child.info.status == "FINISHED"
     best = json.loads(folder.best.with_suffix(".json").read_text())
-    assert best["mean"] == pytest.approx(np.mean([fids(RunFolder(path))[-1] for path in runs.iterdir()]), rel=1e-12)
+    assert best["fid"] == pytest.approx(np.mean([fids(RunFolder(path))[-1] for path in runs.iterdir()]), rel=1e-12)

@@ -115,10 +115,17 @@ def test_the_best_mean_wins_not_the_best_run(folder):
     assert winner is confirmed[0]
     assert winner.mean == pytest.approx(np.mean([9, 11, 10.5]), rel=1e-15)
     assert winner.sd == pytest.approx(np.std([9, 11, 10.5], ddof=1), rel=1e-15)
-    assert winner.typical.seed == 3
+    assert winner.best_run.seed == 1
     lucky = confirmed[1]
     assert lucky.fids == [1.0, 30.0, 20.0]
     assert lucky.best_mean == pytest.approx((1.0 + 9.0 + 2.0) / 3)
+
+
+def test_of_equal_means_the_one_with_the_lowest_run_wins_and_of_equal_runs_the_first(folder):
+    confirmed = confirmed_of(folder, {"a": {7: [40.0], 2: [42.0], 3: [44.0]}, "b": {7: [36.5], 2: [36.5], 3: [53.0]}})
+    assert [one.trial.trial for one in confirmed] == ["b", "a"]
+    best = SearchResult([trial("a", 3.0), trial("b", 4.0)], confirmed).best
+    assert (best.trial, best.fid, best.run_fid, best.seed) == ("b", 42.0, 36.5, 2)
 
 
 def test_a_setting_that_lost_a_seed_comes_after_those_that_lost_none(folder):
