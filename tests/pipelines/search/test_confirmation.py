@@ -157,7 +157,7 @@ def test_the_winner_is_the_best_mean_and_its_best_run_is_shown(sure, storage):
     assert shown == min(final, key=final.get)
     assert (sure.best["seed_fid"], sure.best["step"]) == (final[shown], ROUNDS)
     (told,) = [line for line in sure.screen.splitlines() if line.startswith("best ")]
-    assert f"FID {means[winner]:.1f} ± {np.std(list(final.values()), ddof=1):.3g}"[:-1] in told
+    assert f"FID {means[winner]:.1f} ± {np.std(list(final.values()), ddof=1):.3g}"[:-2] in told
     assert f"samples are of its best run, seed {shown}: FID {final[shown]:.1f})" in told
     path = find_checkpoint(NAME, Storage(path=storage))
     assert path == sure.run(winner, sure.best["seed"]).checkpoint(ROUNDS)
