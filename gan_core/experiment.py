@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -20,6 +21,8 @@ NEEDS_PATH = {"folder": "FOLDER", "npz": "FILE.npz", "packed": "FOLDER, or s3://
 """Sets without a default location, and what `data.path` must name for each."""
 TAKES_PATH = (*FETCHABLE, "lsun", *NEEDS_PATH)
 DATA_NAMES = ("digits", *POINTS, "photos", *TAKES_PATH)
+LABELLED = ("digits", *POINTS, "photos", "mnist", "fashion_mnist", "cifar10")
+"""Sets that always have several classes."""
 IMAGE_SIZES = (8, 16, 28, 32, 64, 128, 256)
 Seed = Annotated[int, Field(ge=0, le=2**31 - 1)]
 Rounds = Annotated[int, Field(ge=1)]
@@ -47,6 +50,7 @@ class Data(Settings):
     @classmethod
     def _known(cls, name: str) -> str:
         if name not in DATA_NAMES:
+            _check_no_place(name)
             raise SettingsError(unknown("data.name", name, DATA_NAMES))
         return name
 
@@ -72,7 +76,7 @@ class Data(Settings):
     def _all_apply(self) -> Data:
         if self.path is not None and self.name not in TAKES_PATH:
             right = "npz" if str(self.path).endswith(".npz") else "folder" if isinstance(self.path, Path) else "packed"
-            raise SettingsError(f"data.path has no meaning for data.name={self.name}", nearest=f"data.name={right}")
+            raise SettingsError(f"data.path has no meaning for data.name={self.name}", nearest=f"data={right}")
         if self.path is None and self.name in NEEDS_PATH:
             raise SettingsError(f"data.name={self.name} needs data.path", nearest=f"data.path={NEEDS_PATH[self.name]}")
         if isinstance(self.path, str) and self.name != "packed":
@@ -84,6 +88,16 @@ class Data(Settings):
                 f"data.max_bad={self.max_bad}: {self.name} has no files that may be damaged", nearest="data.max_bad=0"
             )
         return self
+
+
+def _check_no_place(name: str) -> None:
+    """Raises SettingsError if a data set's name is a folder, a file, or an address of S3."""
+    place, wrong = os.path.expanduser(name), f"data={name} is no data set but a place"
+    if name.lower().startswith("s3:"):
+        raise SettingsError(wrong, nearest=f"data=s3://{name[3:].lstrip('/')}")
+    if "/" in name or os.path.exists(place):
+        kind = "npz" if name.endswith(".npz") else "packed" if os.path.isfile(f"{place}/manifest.json") else "folder"
+        raise SettingsError(wrong, nearest=f"data={kind} data.path={name}")
 
 
 class Budget(Settings):
@@ -157,7 +171,9 @@ class Metrics(Settings):
     @model_validator(mode="after")
     def _apply(self) -> Metrics:
         if self.weights is not None and self.extractor == "pixels":
-            raise SettingsError("metrics.weights has no meaning for metrics.extractor=pixels", nearest="classifier")
+            raise SettingsError(
+                "metrics.weights has no meaning for metrics.extractor=pixels", nearest="metrics.extractor=classifier"
+            )
         if self.download and self.extractor != "inception-v3":
             raise SettingsError(
                 f"metrics.download has no meaning for metrics.extractor={self.extractor}",
@@ -171,7 +187,7 @@ class Metrics(Settings):
             )
         if self.statistics is not None and self.reference_samples is not None:
             raise SettingsError(
-                "metrics.reference_samples has no meaning with metrics.statistics, whose images are not at hand",
+                "metrics.reference_samples has no meaning with metrics.statistics, which has no images",
                 nearest="metrics.reference_samples=null",
             )
         return self
@@ -213,3 +229,22 @@ def check_family_fits(family: Family, data: Data) -> None:
     if data.name in POINTS and not family.plays_on_points():
         right = "family.net=mlp" if "net" in type(family).model_fields else "data.name=digits"
         raise SettingsError(f"{family.name} convolves images, data.name={data.name} is points", nearest=right)
+
+
+def check_classes(family: Family, data: Data, classes: int) -> None:
+    """Raises SettingsError if the family needs labels and there is one class only."""
+    if not family.needs_labels or classes > 1:
+        return
+    if data.name in LABELLED:
+        raise SettingsError(f"{family.name} needs labels, classes={classes}", nearest="classes=dataset.classes")
+    right = {"folder": f"a folder for each class in {data.path}", "npz": f"an array 'labels' in {data.path}"}
+    source = f"data.name={data.name}" if data.path is None else f"data.path={data.path}"
+    raise SettingsError(
+        f"{family.name} needs labels, {source} has one class only", nearest=right.get(data.name, "data.name=digits")
+    )
+
+
+def check_labelled(labelled: int | None, images: int) -> None:
+    """Raises SettingsError if a family is to see more labels than there are images. None: it sees all, or none."""
+    if labelled is not None and labelled > images:
+        raise SettingsError(f"family.labelled={labelled} of {images} images", nearest=f"family.labelled={images}")

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
-from gan_core.settings import Settings, SettingsError, nearest, unknown
+from gan_core.settings import Settings, SettingsError, nearest_key, similar, unknown
 
 if TYPE_CHECKING:
     from gan_core.recipe import Recipe, Shape
@@ -143,9 +143,11 @@ def _unknown_field(family: type[Family], key: str) -> SettingsError:
     own = sorted(family.model_fields)
     owners = [name for name in family_names() if key in family_class(name).model_fields]
     whose = f" (a setting of {', '.join(owners)})" if owners else ""
-    shared = set(family_class(owners[0]).model_fields) if owners else set()
-    right = nearest(key, [name for name in own if name not in shared] or own)
-    return SettingsError(
-        f"unknown setting 'family.{key}' of {family.name}{whose}",
-        nearest=f"family.{right} (known: {', '.join(own)})",
-    )
+    found = similar(key, own)
+    if found is not None:
+        right = f"family.{found} (known: {', '.join(own)})"
+    elif owners:
+        right = f"leave it out, or family {' or '.join(owners)}"
+    else:
+        right = nearest_key(f"family.{key}", [f"family.{name}" for name in own])
+    return SettingsError(f"unknown setting 'family.{key}' of {family.name}{whose}", nearest=right)

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from gan_core import ranks, streams
-from gan_core.experiment import Data, Experiment
+from gan_core.experiment import Experiment, check_classes, check_labelled
 from gan_core.family import Family
 from gan_core.health.divergence import Watch
 from gan_core.optimizers import guarded_step
@@ -168,23 +168,6 @@ def _check_fits(experiment: Experiment, classes: int) -> None:
             nearest=f"data.batch_size={right}",
         )
     check_classes(family, settings, classes)
-
-
-def check_classes(family: Family, data: Data, classes: int) -> None:
-    """Raises SettingsError if the family needs labels and the data have one class only."""
-    if not family.needs_labels or classes > 1:
-        return
-    right = {"folder": f"a folder for each class in {data.path}", "npz": f"an array 'labels' in {data.path}"}
-    source = f"data.name={data.name}" if data.path is None else f"data.path={data.path}"
-    raise SettingsError(
-        f"{family.name} needs labels, {source} has one class only", nearest=right.get(data.name, "data.name=digits")
-    )
-
-
-def check_labelled(labelled: int | None, images: int) -> None:
-    """Raises SettingsError if a family is to see more labels than there are images. None: it sees all, or none."""
-    if labelled is not None and labelled > images:
-        raise SettingsError(f"family.labelled={labelled} of {images} images", nearest=f"family.labelled={images}")
 
 
 def check_networks(family: Family, shape: Shape, classes: int) -> None:

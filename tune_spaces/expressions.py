@@ -7,7 +7,7 @@ import re
 from typing import Any
 
 from gan_core.family import Family
-from gan_core.settings import SettingsError, nearest
+from gan_core.settings import SettingsError, similar
 from tune_spaces.domains import NARROW, Choice, Domain, Range, Whole
 from tune_spaces.fields import FieldRange, field_range
 
@@ -26,7 +26,8 @@ def parse_domain(path: str, text: object, family: type[Family], name: str) -> Do
         raise SettingsError(f"{path}={text} is no domain", nearest=f"{path}={example(family, name)}")
     kind, values = found[1], [_value(word) for word in found[2].split(",")]
     if kind not in KINDS:
-        right = f"{nearest(kind, KINDS)}({found[2]})"
+        meant = similar(kind, KINDS)
+        right = example(family, name) if meant is None else f"{meant}({found[2]})"
         try:
             parse_domain(path, right, family, name)
         except SettingsError:
@@ -68,7 +69,7 @@ def _choice(setting: str, path: str, values: list[Any], field: FieldRange, right
     values = [int(value) if _is_whole(value) and field.kind == "whole" else value for value in values]
     unfit = [value for value in values if value not in field]
     if unfit and field.kind == "words":
-        values = list(dict.fromkeys(nearest(str(value), field.words) for value in values))
+        values = list(dict.fromkeys(similar(str(value), field.words) or field.words[0] for value in values))
     elif unfit:
         values = [value for value in values if value in field]
     if unfit:

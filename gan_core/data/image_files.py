@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gan_core.settings import nearest
+from gan_core.settings import similar_file
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -37,7 +37,7 @@ def image_files(folder: Path) -> list[Path]:
     if there is no such folder, no image in it, or if a part of it cannot be listed.
     """
     if not os.path.isdir(folder):
-        raise ValueError(f"{folder} is no folder that can be read; nearest: {_nearest_folder(folder)}")
+        raise ValueError(_why_no_folder(folder))
     names = sorted(name for name in _walk(folder) if name.lower().endswith(IMAGE_SUFFIXES))
     if not names:
         raise ValueError(f"no image in {folder}; nearest: files that end in {' '.join(IMAGE_SUFFIXES)}")
@@ -70,12 +70,21 @@ def _unlisted(error: OSError) -> None:
     raise ValueError(f"{why}; nearest: chmod u+rx {error.filename}") from None
 
 
-def _nearest_folder(folder: Path) -> Path:
-    place = next(parent for parent in folder.absolute().parents if os.access(parent, os.R_OK | os.X_OK))
-    siblings = [child.name for child in place.iterdir() if child.is_dir() and not child.name.startswith(".")]
-    if place != folder.absolute().parent or not siblings:
-        return place
-    return place / nearest(folder.name, siblings)
+def _why_no_folder(folder: Path) -> str:
+    """What is there instead, with a similar folder if there is one."""
+    if folder.is_file():
+        kind = "npz" if folder.suffix == ".npz" else ""
+        right = f"data=npz data.path={folder}" if kind else f"the folder that holds it, {folder.parent}"
+        return f"{folder} is a file, no folder of images; nearest: {right}"
+    place = next(parent for parent in folder.absolute().parents if os.path.isdir(parent))
+    missing = folder.absolute().relative_to(place)
+    try:
+        beside = [child.name for child in place.iterdir() if child.is_dir() and not child.name.startswith(".")]
+    except OSError as error:
+        return f"{place} cannot be listed: {error.strerror}; nearest: chmod u+rx {place}"
+    found = similar_file(missing.parts[0], beside)
+    right = "a folder of images" if found is None else str(place.joinpath(found, *missing.parts[1:]))
+    return f"{folder} does not exist; nearest: {right}"
 
 
 def files_digest(folder: Path, files: Iterable[Path]) -> str:

@@ -16,7 +16,7 @@ import torch
 from gan_core.data.file_set import FileSet
 from gan_core.data.image_files import colours, eight_bits, image_files, read_image
 from gan_core.experiment import Data
-from gan_core.settings import SettingsError, nearest
+from gan_core.settings import SettingsError, similar
 from gan_core.streams import seeded
 
 if TYPE_CHECKING:
@@ -128,7 +128,8 @@ def _open_npz(path: Path) -> ImageReader:
             f"data.path={path} is no npz file of plain arrays: {error}", nearest="np.savez(FILE, images=...)"
         ) from None
     if "images" not in found:
-        right = f"rename '{nearest('images', known)}'" if known else "np.savez(FILE, images=...)"
+        found_name = similar("images", known) or (known[0] if len(known) == 1 else None)
+        right = f"rename '{found_name}'" if found_name else "np.savez(FILE, images=...)"
         raise SettingsError(f"data.path={path} has no array 'images' ({', '.join(known)})", nearest=right)
     images = _channels_last(path, found["images"])
     labels, names = _numbered(path, found.get("labels"), len(images))

@@ -11,7 +11,7 @@ from rich.console import Console
 from gan_core.data.manifest import Manifest
 from gan_core.experiment import DATA_NAMES, Data
 from gan_core.files import expanded
-from gan_core.settings import SettingsError, nearest
+from gan_core.settings import SettingsError, similar
 from pipelines.cli._usage import VerbGroup
 from pipelines.console import byte_bar
 from pipelines.data.transfer import find_damage, find_packs, pull_pack
@@ -118,7 +118,7 @@ def _source(source: str, assignments: list[str]) -> list[str]:
         return ["data.name=folder", f"data.path={path}"]
     raise SettingsError(
         f"'{source}' is no folder of images, npz file or dataset",
-        nearest=f"{nearest(source, names)} (known: {', '.join(names)})",
+        nearest=f"{similar(source, names) or 'a folder or file that is there'} (known: {', '.join(names)})",
     )
 
 

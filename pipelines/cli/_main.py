@@ -30,7 +30,7 @@ from pipelines.cli._outputs import exported
 from pipelines.cli._process import hide_passwords, name_user
 from pipelines.cli._streams import end_output, prepare_streams
 from pipelines.cli._targets import as_trained, checked_targets, drawing_file, packs_of
-from pipelines.cli._usage import VerbGroup
+from pipelines.cli._usage import SETTINGS, VerbGroup, print_version
 from pipelines.launch import DONE, CommandLine, Request, begin, check_cluster, run, search_request, train_request
 from pipelines.runs import RunPaths, find_checkpoint
 from pipelines.settings import (
@@ -48,9 +48,9 @@ from pipelines.sync import typed_again
 app = typer.Typer(
     name="ganfleet",
     cls=VerbGroup,
-    help="Train GANs data-parallel on Ray and search their hyper-parameters by FID.",
     add_completion=False,
     pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.add_typer(data_cli.app, name="data")
 
@@ -68,7 +68,16 @@ Target = Annotated[str, typer.Argument(metavar="RUN|CHECKPOINT", show_default=Fa
 Assignments = Annotated[list[str] | None, typer.Argument(metavar="[key=value ...]", show_default=False)]
 
 
-@app.command()
+@app.callback()
+def root(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version and stop.", callback=print_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Train GANs data-parallel on Ray and search their hyper-parameters by FID."""
+
+
+@app.command(epilog=SETTINGS.format(verb="train", also=""))
 def train(
     words: Words = None,
     config: Config = None,
@@ -91,7 +100,7 @@ def train(
     _start("train", request, play, dry_run)
 
 
-@app.command()
+@app.command(epilog=SETTINGS.format(verb="search", also=", search and space"))
 def search(words: Words = None, config: Config = None, dry_run: DryRun = False, resume: Resume = None) -> None:
     """Search one family or several: ganfleet search wgan wgan_gp search.trials=32."""
     request = search_request(CommandLine.of(words, config, resume))

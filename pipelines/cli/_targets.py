@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from gan_core.experiment import Metrics
-from gan_core.settings import SettingsError, assign, nearest, parse_yaml, paths
+from gan_core.settings import SettingsError, assign, parse_yaml, paths, similar_file
 from pipelines.runs import RunPaths, find_checkpoint
 from pipelines.settings import EvaluateSettings, Storage
 
@@ -35,8 +35,9 @@ def checked_targets(targets: Sequence[str], settings: EvaluateSettings, save_sta
         if _of_run(Path(target)):
             raise SettingsError(f"{target} is a run, no folder of images", nearest=f"evaluate {target}")
         if not os.path.isdir(target) and not (target == targets[-1] and Path(target).suffix == ".npz"):
-            known = [str(path) for path in Path(target).absolute().parent.glob("*") if os.path.isdir(path)]
-            right = nearest(target, known) if known else None
+            beside = [path.name for path in Path(target).absolute().parent.glob("*") if os.path.isdir(path)]
+            found = similar_file(Path(target).name, beside)
+            right = "a folder of images" if found is None else str(Path(target).parent / found)
             raise SettingsError(f"{target} is no folder of images", nearest=right)
     if not os.path.exists(targets[-1]):
         raise SettingsError(f"{targets[-1]}: no such file", nearest="a folder of real images")

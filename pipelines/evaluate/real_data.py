@@ -11,7 +11,7 @@ from rich.console import Console
 
 from gan_core import data
 from gan_core.data.dataset import Dataset
-from gan_core.loop import check_classes, check_labelled
+from gan_core.experiment import check_classes, check_labelled
 from pipelines.console import say
 from pipelines.data.fetch import local_data
 from pipelines.runs import DataRecord, RunFolder, RunPaths

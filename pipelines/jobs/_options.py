@@ -6,9 +6,9 @@ import re
 from collections.abc import Sequence
 from typing import Annotated, Literal, get_args
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
-from gan_core.settings import Settings, SettingsError, nearest, paths, unknown
+from gan_core.settings import Settings, SettingsError, paths, similar, unknown
 from infra.cluster import Cluster
 from infra.jobs.kuberay import Pods
 from infra.jobs.slurm import Allocation
@@ -44,9 +44,10 @@ class SlurmPlace(Settings):
 
     @field_validator("memory", "time", "partition", "account", "qos")
     @classmethod
-    def _one_word(cls, text: str | None) -> str | None:
+    def _one_word(cls, text: str | None, info: ValidationInfo) -> str | None:
         if text is not None and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.:,+-]*", text):
-            raise SettingsError(f"slurm: '{text}' is not one word, as sbatch takes it", nearest="null")
+            key = f"slurm.{info.field_name}"
+            raise SettingsError(f"{key}='{text}' is not one word, as sbatch takes it", nearest=f"{key}=null")
         return text
 
     def allocation(self) -> Allocation:
@@ -90,10 +91,10 @@ class KuberayPlace(Settings):
 
     @field_validator("secret", "claim", "namespace")
     @classmethod
-    def _a_name(cls, name: str | None) -> str | None:
+    def _a_name(cls, name: str | None, info: ValidationInfo) -> str | None:
         if name is not None and not re.fullmatch(r"[a-z0-9]([a-z0-9.-]*[a-z0-9])?", name):
-            right = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-") or "ganfleet"
-            raise SettingsError(f"kuberay: '{name}' is no name that Kubernetes takes", nearest=right)
+            key, right = f"kuberay.{info.field_name}", re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-") or "ganfleet"
+            raise SettingsError(f"{key}='{name}' is no name that Kubernetes takes", nearest=f"{key}={right}")
         return name
 
     @model_validator(mode="after")
@@ -154,6 +155,6 @@ def split_place_options(place: Place, assignments: Sequence[str]) -> tuple[Place
     known = [path for path in paths(PlaceOptions) if path.partition(".")[0] == place]
     for word in own:
         if word.partition(".")[0] != place:
-            right = nearest(word.partition("=")[0], known) if known else "leave it out"
+            right = similar(word.partition("=")[0], known) or "leave it out"
             raise SettingsError(f"{word} has no meaning with --to {place}", nearest=right)
     return PlaceOptions().override(*own), [word for word in assignments if word not in own]

@@ -11,7 +11,7 @@ from typing import Any, Generic, TypeVar
 import yaml
 
 from gan_core.family import build_family, family_names
-from gan_core.settings import SettingsError, assign, nearest, parse_settings, parse_yaml, paths, unknown
+from gan_core.settings import SettingsError, assign, nearest_key, parse_settings, parse_yaml, paths, similar, unknown
 from pipelines.launch._from_search import best_settings
 from pipelines.launch._init_from import InitialWeights
 from pipelines.launch._resume import resumed_train
@@ -135,6 +135,7 @@ def _new_request(experiment: Requested, origin: dict[str, str]) -> Request[Reque
 def train_experiment(families: Sequence[str], assignments: Sequence[str], config: str = "") -> TrainExperiment:
     """The training run that a command line asks for; `config` is the text of its YAML file. Raises SettingsError."""
     values = parse_settings(config)
+    _check_of_no_search(assignments)
     check_family_names(families, lambda known: train_experiment(known, assignments, config))
     if len(families) > 1:
         raise SettingsError(f"train plays one family, not {len(families)}", nearest=f"train {families[0]}")
@@ -145,13 +146,26 @@ def train_experiment(families: Sequence[str], assignments: Sequence[str], config
     if "family" not in values:
         raise SettingsError("train needs a family, e.g. `ganfleet train wgan_gp`")
     for key in values.keys() - TrainExperiment.model_fields.keys():
-        raise SettingsError(f"unknown setting '{key}'", nearest=nearest(key, TrainExperiment.model_fields))
+        _check_of_no_search([key])
+        raise SettingsError(f"unknown setting '{key}'", nearest=nearest_key(key, TrainExperiment.model_fields))
     known = paths(TrainExperiment.load({"family": {"name": build_family(values["family"]).name}}))
     experiment = TrainExperiment.load(assign(values, assignments, known))
     check_files(experiment.metrics)
     check_tracking(experiment)
     check_paths(experiment)
     return experiment
+
+
+def _check_of_no_search(words: Sequence[str]) -> None:
+    """Raises SettingsError for a setting that only a search has, and for `family`, which is typed as a word."""
+    for word in words:
+        key, _, value = word.partition("=")
+        if key == "family":
+            known = similar(value, family_names()) or "wgan_gp"
+            raise SettingsError(f"'{word}': the family is a word of its own", nearest=f"ganfleet train {known}")
+        section = key.partition(".")[0]
+        if section in SearchExperiment.model_fields.keys() - TrainExperiment.model_fields.keys():
+            raise SettingsError(f"'{key}' is a setting of a search", nearest="ganfleet search")
 
 
 def check_family_names(families: Sequence[str], build: Callable[[Sequence[str]], object]) -> None:
@@ -163,8 +177,10 @@ def check_family_names(families: Sequence[str], build: Callable[[Sequence[str]],
     mistakes = [unknown("family", name, names) for name in families if name not in names]
     if not mistakes:
         return
+    meant = [name if name in names else similar(name, names) for name in families]
     try:
-        build([name if name in names else nearest(name, names) for name in families])
+        if any(meant):
+            build([name for name in meant if name is not None])
     except SettingsError as error:
         mistakes.append(str(error))
     raise SettingsError("; ".join(mistakes))

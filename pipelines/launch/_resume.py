@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from operator import attrgetter
 from typing import TypeVar
 
-from gan_core.settings import SettingsError, nearest
+from gan_core.settings import SettingsError, similar
 from pipelines.runs import RunFolder, find_run
 from pipelines.settings import CommonSettings, SearchExperiment, Storage, TrainExperiment, check_paths, storage_words
 
@@ -44,7 +44,7 @@ def _resumed(
         raise SettingsError(f"'{name}' is a {kind}", nearest=f"ganfleet {verb} --resume {name}")
     for key in (word.partition("=")[0] for word in changes):
         if key not in may_change:
-            right = f"{nearest(key, may_change)} (may change: {', '.join(may_change)})"
+            right = f"{similar(key, may_change) or 'leave it out'} (may change: {', '.join(may_change)})"
             raise SettingsError(f"{key} cannot change with --resume", nearest=right)
     before = model.from_yaml(folder.experiment.read_text())
     after = _at_current_place(before.override(*changes), folder, storage)

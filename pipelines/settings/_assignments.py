@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TypeVar
 
-from gan_core.settings import Settings, SettingsError, nearest, paths
+from gan_core.settings import Settings, SettingsError, paths, similar
 
 Model = TypeVar("Model", bound=Settings)
 
@@ -25,8 +25,11 @@ def restricted_settings(model: type[Model], assignments: Sequence[str] | None, *
     """The settings of a command that takes only some sections of a tree. Raises SettingsError."""
     known = [path for path in paths(model) if path.split(".")[0] in sections]
     for word in assignments or []:
-        if word.partition("=")[0] not in known:
-            raise SettingsError(f"unknown setting '{word}'", nearest=f"{nearest(word, known)}=...")
+        key, equals, value = word.partition("=")
+        if key not in known:
+            found = similar(key, known)
+            right = "leave it out" if found is None else f"{found}={value if equals else '...'}"
+            raise SettingsError(f"unknown setting '{word}'", nearest=right)
     return model().override(*(assignments or []))
 
 

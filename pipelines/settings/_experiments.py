@@ -12,7 +12,7 @@ from pydantic import BeforeValidator, SerializeAsAny, field_validator, model_val
 
 from gan_core.experiment import Budget, Data, Experiment, Metrics, Seed, check_family_fits
 from gan_core.family import Family, build_family
-from gan_core.settings import Settings, SettingsError, nearest
+from gan_core.settings import Settings, SettingsError, similar_file
 from infra.mlflow.sqlite_uri import sqlite_file, sqlite_uri
 from pipelines.settings._compute import Compute, check_equal_batches
 from pipelines.settings._credentials import check_no_secrets
@@ -197,6 +197,7 @@ def check_files(metrics: Metrics) -> None:
     """Raises SettingsError if the settings name a file that does not exist."""
     for name, file in (("weights", metrics.weights), ("statistics", metrics.statistics)):
         if file is not None and not file.is_file():
-            in_folder = [str(path) for path in file.parent.glob(f"*{file.suffix}")] if file.parent.is_dir() else []
-            right = nearest(str(file), in_folder) if in_folder else "null"
+            in_folder = [path.name for path in file.parent.glob(f"*{file.suffix}")] if file.parent.is_dir() else []
+            found = similar_file(file.name, in_folder)
+            right = "null" if found is None else file.parent / found
             raise SettingsError(f"metrics.{name}={file} is no file", nearest=f"metrics.{name}={right}")

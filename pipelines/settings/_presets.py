@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from gan_core.settings import SettingsError, nearest
+from gan_core.settings import SettingsError, similar_file
 
 PRESETS = Path(__file__).with_name("presets")
 
@@ -27,14 +27,16 @@ def read_config(config: Path | None) -> str:
     except UnicodeDecodeError:
         raise SettingsError(f"--config {config} is no text", nearest="a YAML file") from None
     except OSError as error:
-        names = _names_near(config)
         wrong = "no such file or preset" if isinstance(error, FileNotFoundError) else error.strerror
-        raise SettingsError(
-            f"--config {config}: {wrong}", nearest=nearest(config.name, names) if names else "none"
-        ) from None
+        raise SettingsError(f"--config {config}: {wrong}", nearest=_nearest_config(config)) from None
 
 
-def _names_near(config: Path) -> list[str]:
-    """The YAML files of the folder that `config` names, and the presets if it names no folder."""
-    files = [path.name for path in config.parent.glob("*.y*ml")] if config.parent.is_dir() else []
-    return files + (preset_names() if config.name == str(config) else [])
+def _nearest_config(config: Path) -> str:
+    """The settings of a run's folder, else a similar YAML file of the same folder or a similar preset, else all
+    presets."""
+    if (config / "experiment.yaml").is_file():
+        return str(config / "experiment.yaml")
+    files = {path.name: str(path) for path in config.parent.glob("*.y*ml")} if config.parent.is_dir() else {}
+    presets = [name for name in preset_names() if config.name == str(config) or config.stem == name]
+    found = similar_file(config.name, [*presets, *files])
+    return f"a YAML file, or one of {', '.join(preset_names())}" if found is None else files.get(found, found)

@@ -9,7 +9,7 @@ from pydantic import BeforeValidator, Field, model_serializer, model_validator
 
 from gan_core.experiment import Data, check_family_fits
 from gan_core.family import Family, build_family
-from gan_core.settings import Settings, SettingsError, nearest, parse_yaml
+from gan_core.settings import Settings, SettingsError, nearest, nearest_key, parse_yaml
 from tune_spaces.domains import Choice, Domain, RangeName, Space
 from tune_spaces.engines import SamplerName, SchedulerName
 from tune_spaces.expressions import parse_domain
@@ -165,7 +165,7 @@ def _owners(key: str, families: Sequence[Family], fixed: Sequence[str]) -> list[
     if not owners:
         known = [f"space.{field}" for family in named for field in type(family).model_fields]
         known += [f"space.{family.name}.{field}" for family in families for field in type(family).model_fields if name]
-        right = nearest(f"space.{key}", {*known, "space.range"})
+        right = nearest_key(f"space.{key}", [*known, "space.range"])
         raise SettingsError(f"unknown setting 'space.{key}'", nearest=right)
     free = [family for family in owners if not {field, f"{family.name}.{field}"} & set(fixed)]
     if not free:

@@ -31,7 +31,7 @@ def answers(lines: list[str], folder: Path) -> list[str]:
         furnish(place)
         commands = [(place, shlex.split(line)) for line in lines[part::2]]
         # Error lines name the number of CPUs, so each line sees one, whatever the machine has.
-        said = forked(commands, _environment(place.parent), cpu=cpus[part % len(cpus)])
+        said = forked(commands, environment_of(place.parent), cpu=cpus[part % len(cpus)])
         found[part::2] = [_recorded(one, place) for one in said]
 
     with ThreadPoolExecutor(2) as both:
@@ -61,7 +61,8 @@ def _recorded(answer: Answer, place: Path) -> str:
     return "\n".join([head, *(line.rstrip() for line in said.splitlines())]).rstrip("\n")
 
 
-def _environment(folder: Path) -> dict[str, str]:
+def environment_of(folder: Path) -> dict[str, str]:
+    """The environment of every command line; `folder` has the home and the cache."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("RAY_", "AWS_", "GANFLEET_"))}
     plain = {"COLUMNS": str(WIDTH), "TERM": "dumb", "NO_COLOR": "1", "CUDA_VISIBLE_DEVICES": ""}
     return {**kept, **plain, "GANFLEET_CACHE": str(folder / "cache"), "HOME": str(folder)}

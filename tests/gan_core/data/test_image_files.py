@@ -59,10 +59,11 @@ def test_linked_folders_are_followed_but_not_in_circles(tmp_path):
 def test_a_folder_that_is_not_there_is_named_with_the_nearest_one(tmp_path):
     (tmp_path / "samples").mkdir()
     (tmp_path / "weights").mkdir()
-    for wrong, right in [("sample", "samples"), ("no/where", ""), ("weights/x", "weights")]:
+    some = "a folder of images"
+    for wrong, right in [("sample", tmp_path / "samples"), ("no/where", some), ("weights/x", some)]:
         with pytest.raises(ValueError, match=re.escape(str(tmp_path / wrong))) as caught:
             image_files(tmp_path / wrong)
-        assert str(caught.value).endswith(f"nearest: {tmp_path / right}")
+        assert str(caught.value).endswith(f"does not exist; nearest: {right}")
 
 
 @pytest.fixture

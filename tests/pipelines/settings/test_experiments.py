@@ -217,7 +217,7 @@ def test_a_field_that_no_family_has_is_refused_even_if_others_have_it():
     message = refusal(search_experiment, ["wgan_gp", "dcgan"], ["family.clip=0.01"])
     assert "family.clip" in message
     assert "of wgan" in message
-    assert "nearest: family.gp_lambda" in message
+    assert "nearest: leave it out, or family wgan" in message
     assert "nearest: family.n_critic" in refusal(search_experiment, ["wgan"], ["family.ncritic=3"])
 
 

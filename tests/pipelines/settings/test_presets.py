@@ -171,7 +171,9 @@ def test_a_file_of_ones_own_comes_first(tmp_path, monkeypatch):
         ("dcgan-celeba", "dcgan-celeba64"),
         ("gan_mnist", "gan-mnist"),
         ("wgan-paper.yml", "wgan-paper"),
-        ("nowhere/demo", "none"),
+        ("nowhere/demo", "demo"),
+        ("presets/equal.yaml", "equal"),
+        ("nowhere/mine.yaml", f"a YAML file, or one of {', '.join(preset_names())}"),
     ],
 )
 def test_an_unknown_name_is_told_with_the_nearest_preset(tmp_path, monkeypatch, asked, near):

@@ -84,7 +84,7 @@ def test_what_is_fixed_for_one_family_is_searched_for_the_other():
         (["dcgan"], ["space.noise_rounds=randint(10,100)"], "nearest: family.instance_noise=0.1"),
         (["wgan"], ["data.name=ring8", "space.net=choice(mlp,dcgan)"], "is points; nearest: family.net=mlp"),
         (["wgan"], ["search.sampler=sobool"], "nearest: sobol"),
-        (["wgan"], ["search.sampler=bohb"], "nearest: sobol (known: tpe, random, sobol, gp)"),
+        (["wgan"], ["search.sampler=bohb"], "nearest: one of tpe, random, sobol, gp"),
         (["wgan"], ["search.scheduler=pbt"], "nearest: search.sampler=sobol"),
         (["wgan", "gan"], ["search.scheduler=pbt", "search.sampler=sobol", "search.trials=3"], "search.trials=8"),
         (["wgan", "gan", "vae"], ["search.compare=true", "search.trials=16"], "nearest: search.trials=18"),

@@ -1,11 +1,7 @@
-"""Frozen settings: `override("family.lr=1e-4")`, YAML in and out, errors that name the nearest right value.
-
-Nothing here imports torch, so that a typing mistake is reported in a fraction of a second.
-"""
+"""The tree of settings: read from YAML and from assignments, and checked."""
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
@@ -17,6 +13,8 @@ import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic.fields import FieldInfo
 
+from gan_core.settings._nearest import nearest_key, similar, unknown
+
 
 class SettingsError(ValueError):
     """A user's mistake, in one line: the setting, its value, why it is wrong, and the nearest right value."""
@@ -24,18 +22,6 @@ class SettingsError(ValueError):
     def __init__(self, wrong: str, nearest: str | None = None) -> None:
         """`wrong`: `key=value`, as the user typed it, and why it is wrong. `nearest`: what to type instead."""
         super().__init__(wrong if nearest is None else f"{wrong}; nearest: {nearest}")
-
-
-def nearest(name: str, known: Iterable[str]) -> str:
-    """The known name that is most like `name`. An equal last part counts most (`lr` -> `family.lr`), then letters."""
-
-    def likeness(candidate: str) -> float:
-        part, wanted = candidate.rpartition(".")[2], name.rpartition(".")[2]
-        whole = difflib.SequenceMatcher(None, name, candidate).ratio()
-        same_section = 0.5 * (name.rpartition(".")[0] == candidate.rpartition(".")[0])
-        return whole + difflib.SequenceMatcher(None, wanted, part).ratio() + (part == wanted) + same_section
-
-    return max(sorted(known), key=likeness)
 
 
 class Settings(BaseModel):
@@ -125,11 +111,16 @@ def assign(values: dict[str, Any], assignments: Iterable[str], known: Iterable[s
     nodes = {path.rpartition(".")[0] for path in known} - {""}
     for assignment in assignments:
         path, equals, text = assignment.partition("=")
+        if not path:
+            raise SettingsError(f"'{assignment}' has no key", nearest=f"key{assignment}")
         if not equals:
-            raise SettingsError(f"'{assignment}' is not key=value", nearest=f"{nearest(path, known)}=...")
+            found = similar(path, known)
+            raise SettingsError(
+                f"'{assignment}' is not key=value", nearest="key=value" if found is None else f"{found}=..."
+            )
         parent, _, leaf = path.rpartition(".")
         if path not in known and parent not in nodes:
-            raise SettingsError(f"unknown setting '{path}'", nearest=nearest(path, known))
+            raise SettingsError(f"unknown setting '{path}'", nearest=nearest_key(path, known))
         node = values
         for part in filter(None, parent.split(".")):
             node[part] = node = _node(node.get(part))
@@ -229,7 +220,7 @@ def _explain(item: Any, model: type[BaseModel], prefix: str) -> SettingsError:
         section = isinstance(given, dict) and len(item["loc"]) == 1
         sections = [prefix + (one.alias or name) for name, one in model.model_fields.items()]
         known = sections if section else paths(model, prefix)
-        return SettingsError(f"unknown setting '{path}'", nearest=nearest(path, known))
+        return SettingsError(f"unknown setting '{path}'", nearest=nearest_key(path, known))
     if kind == "missing":
         example = (field.examples or ["..."])[0] if field else "..."
         return SettingsError(f"{path} is missing", nearest=f"{path}={example}")
@@ -237,6 +228,10 @@ def _explain(item: Any, model: type[BaseModel], prefix: str) -> SettingsError:
         bound = context.get("ge", context.get("le"))
         side = "least" if "ge" in context else "most"
         return SettingsError(f"{path}={given} is out of range, at {side} {bound}", nearest=f"{path}={bound}")
+    if kind in ("greater_than", "less_than"):
+        bound, side = (context["gt"], "more") if "gt" in context else (context["lt"], "less")
+        right = bound + 1 if side == "more" else bound - 1
+        return SettingsError(f"{path}={given} is out of range, {side} than {bound:g}", nearest=f"{path}={right:g}")
     if kind in _WANTED:
         default = _written(field.default) if field else "..."
         return SettingsError(f"{path}={given!r} is not {_WANTED[kind]}", nearest=f"{path}={default}")
@@ -252,12 +247,6 @@ def _explain(item: Any, model: type[BaseModel], prefix: str) -> SettingsError:
 def _written(value: object) -> str:
     """A value as one types it on the command line."""
     return str(value).lower() if isinstance(value, bool) else str(value)
-
-
-def unknown(path: str, given: object, known: Iterable[str]) -> str:
-    """The phrase for a name that is not among the known ones."""
-    known = list(known)
-    return f"unknown {path} '{given}'; nearest: {nearest(str(given), known)} (known: {', '.join(known)})"
 
 
 def _field(model: type[BaseModel], loc: tuple[Any, ...]) -> FieldInfo | None:

@@ -1,0 +1,22 @@
+"""Frozen settings: `override("family.lr=1e-4")`, YAML in and out, errors that name the nearest right value.
+
+Nothing here imports torch, so that a typing mistake is reported in a fraction of a second.
+"""
+
+from gan_core.settings._nearest import nearest, nearest_key, similar, similar_file, unknown
+from gan_core.settings._tree import Settings, SettingsError, Written, assign, parse_settings, parse_yaml, paths
+
+__all__ = [
+    "Settings",
+    "SettingsError",
+    "Written",
+    "assign",
+    "nearest",
+    "nearest_key",
+    "parse_settings",
+    "parse_yaml",
+    "paths",
+    "similar",
+    "similar_file",
+    "unknown",
+]
