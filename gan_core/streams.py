@@ -99,3 +99,15 @@ def latents(
             yield rows[max(start - first, 0) : stop - first]
 
     return torch.cat([torch.empty(0, latent, device=device, dtype=dtype), *blocks()])
+
+
+def truncated(z: Tensor, limit: float) -> Tensor:
+    """z ~ N(0, 1) mapped to a normal distribution that has no value beyond `limit` in either direction.
+
+    The truncation trick of Brock et al. 2019, arXiv:1809.11096, section 3.1. There, values outside are drawn again;
+    here each value is mapped by distribution functions, to the same distribution, so that a row stays the same row.
+    """
+    normal = torch.special
+    outside = normal.ndtr(torch.tensor(-limit, dtype=torch.float64, device=z.device))
+    share = outside + (1 - 2 * outside) * normal.ndtr(z.double())
+    return normal.ndtri(share).clamp(-limit, limit).to(z.dtype)

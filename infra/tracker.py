@@ -42,8 +42,12 @@ def written_row(step: int, values: Mapping[str, float]) -> str:
     """The line of a row in `metrics.jsonl`. JSON has no NaN and no infinity: they are the texts "nan", "inf" and
     "-inf"."""
     row = {name: value if isinstance(value, int) else float(value) for name, value in values.items()}
-    line = {"step": step, **{name: value if math.isfinite(value) else str(value) for name, value in row.items()}}
-    return json.dumps(line, allow_nan=False)
+    return json.dumps({"step": step, **{name: json_number(value) for name, value in row.items()}}, allow_nan=False)
+
+
+def json_number(value: float) -> float | str:
+    """The number as JSON can hold it."""
+    return value if math.isfinite(value) else str(value)
 
 
 def read_row(line: str | bytes) -> dict[str, Any]:

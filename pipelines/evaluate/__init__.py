@@ -1,5 +1,5 @@
 """Measures and draws: checkpoints, folders of images, the reference statistics of a dataset.
 
-Other packages use `command`, `pictures`, `real_data`, `reference` and `sample`. Each imports torch."""
+Other packages use the modules named below. Each imports torch."""
 
-__all__ = ["command", "pictures", "real_data", "reference", "sample"]
+__all__ = ["command", "drawing", "pictures", "real_data", "reference", "sample", "sample_files"]

@@ -7,7 +7,7 @@ import math
 
 import numpy as np
 import torch
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from gan_core.data.dataset import Dataset
@@ -17,6 +17,9 @@ from gan_core.metrics.scores import sample_range
 _MARGIN = 2
 _SMALLEST_TILE = 48
 _CANVAS = 512
+_TEXT = 14
+_STRIP = 20
+_GAP = 16
 
 
 def png(image: Image.Image) -> bytes:
@@ -30,18 +33,26 @@ PICTURED_SAMPLES = {True: 64, False: 1024}  # images, points
 MOST_COLUMNS = 16
 
 
-def game_picture(game: Game, dataset: Dataset, count: int | None = None) -> Image.Image:
+def game_picture(game: Game, dataset: Dataset) -> Image.Image:
     """Samples from the same noise at every step. With a conditional family each column shows one class."""
-    columns = game.classes if game.conditional and game.classes <= MOST_COLUMNS else None
-    if count is None:
-        count = 8 * columns if columns else PICTURED_SAMPLES[dataset.is_images]
-    samples = sample_range(game, 0, count, purpose="picture")
-    return grid(samples, columns) if dataset.is_images else scatter(samples, dataset.images)
+    columns = class_columns(game)
+    samples = sample_range(game, 0, pictured_samples(columns, dataset.is_images), purpose="picture")
+    return samples_picture(samples, dataset.images, columns)
 
 
-def samples_picture(samples: Tensor, real: Tensor) -> Image.Image:
+def class_columns(game: Game) -> int | None:
+    """The number of columns of a grid that shows a class in each; None if a column has no class."""
+    return game.classes if game.conditional and game.classes <= MOST_COLUMNS else None
+
+
+def pictured_samples(columns: int | None, images: bool) -> int:
+    """How many samples a picture shows, unless the user says."""
+    return 8 * columns if columns else PICTURED_SAMPLES[images]
+
+
+def samples_picture(samples: Tensor, real: Tensor, columns: int | None = None) -> Image.Image:
     """Images (N, C, H, W) in [-1, 1] as a grid, or points (N, 2) in blue over the `real` points in grey."""
-    return grid(samples) if samples.dim() == 4 else scatter(samples, real)
+    return grid(samples, columns) if samples.dim() == 4 else scatter(samples, real)
 
 
 def grid(images: Tensor, columns: int | None = None) -> Image.Image:
@@ -52,21 +63,55 @@ def grid(images: Tensor, columns: int | None = None) -> Image.Image:
     count, channels, height, width = images.shape
     columns = columns or math.ceil(math.sqrt(count))
     rows = math.ceil(count / columns)
-    factor = max(1, _SMALLEST_TILE // width)
-    pixels = ((images.float().clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8).cpu().numpy()
-    pixels = pixels.repeat(factor, axis=2).repeat(factor, axis=3)
+    factor = _enlarged(width)
+    pixels = as_bytes(images).repeat(factor, axis=1).repeat(factor, axis=2)
     tall, wide = height * factor + _MARGIN, width * factor + _MARGIN
     sheet = np.full((rows * tall + _MARGIN, columns * wide + _MARGIN, channels), 128, dtype=np.uint8)
     for index, tile in enumerate(pixels):
         top, left = _MARGIN + index // columns * tall, _MARGIN + index % columns * wide
-        sheet[top : top + tall - _MARGIN, left : left + wide - _MARGIN] = tile.transpose(1, 2, 0)
-    return Image.fromarray(sheet[:, :, 0] if channels == 1 else sheet)
+        sheet[top : top + tall - _MARGIN, left : left + wide - _MARGIN] = tile
+    return as_image(sheet)
+
+
+def as_bytes(images: Tensor) -> np.ndarray:
+    """Images (N, C, H, W) in [-1, 1] as uint8 (N, H, W, C)."""
+    pixels = ((images.float().clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
+    return pixels.permute(0, 2, 3, 1).cpu().numpy()
+
+
+def as_image(pixels: np.ndarray) -> Image.Image:
+    """uint8 (H, W, C) as a picture: grey with 1 channel, in colour with 3."""
+    return Image.fromarray(np.ascontiguousarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels))
+
+
+def _enlarged(side: int) -> int:
+    """By which whole number a sample is enlarged, so that it is large enough to be seen."""
+    return max(1, -(-_SMALLEST_TILE // side))
+
+
+def captioned(sheet: Image.Image, text: str) -> Image.Image:
+    """The picture below a strip with a line of text."""
+    font = ImageFont.load_default(_TEXT)
+    found = Image.new(
+        sheet.mode, (max(sheet.width, math.ceil(font.getlength(text)) + 6), sheet.height + _STRIP), "white"
+    )
+    ImageDraw.Draw(found).text((3, _STRIP // 2), text, "black", font, anchor="lm")
+    found.paste(sheet, (0, _STRIP))
+    return found
+
+
+def next_to(left: Image.Image, right: Image.Image) -> Image.Image:
+    """Two pictures of one height and mode, with a gap between them."""
+    found = Image.new(left.mode, (left.width + _GAP + right.width, left.height), "white")
+    found.paste(left, (0, 0))
+    found.paste(right, (left.width + _GAP, 0))
+    return found
 
 
 def corner(sheet: Image.Image, side: int, tiles: int) -> Image.Image:
     """The first `tiles` by `tiles` samples of a picture that `grid` made. `side`: pixels of a sample, before it was
     enlarged."""
-    reach = _MARGIN + tiles * (side * max(1, _SMALLEST_TILE // side) + _MARGIN)
+    reach = _MARGIN + tiles * (side * _enlarged(side) + _MARGIN)
     return sheet.crop((0, 0, min(reach, sheet.width), min(reach, sheet.height)))
 
 

@@ -15,7 +15,7 @@ from infra.stores import open_store
 from infra.stores.local import LocalStore
 from infra.stores.protocol import RefusedError
 from infra.versions import version_of
-from pipelines.cli._doctor import Finding, _storage, same_versions
+from pipelines.cli.commands._doctor import Finding, _storage, same_versions
 from pipelines.settings._experiments import CommonSettings
 from tests.pipelines.small_runs import ganfleet
 

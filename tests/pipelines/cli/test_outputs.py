@@ -1,15 +1,26 @@
 """Files that are written to S3, and the errors for places that cannot be written to."""
 
 import json
+import math
 
 import boto3
 import pytest
 from PIL import Image
 
 from gan_core.settings import SettingsError
-from pipelines.cli._outputs import exported
+from pipelines.cli.commands._outputs import exported, json_text
 from pipelines.settings._storage import Storage
 from tests.pipelines.small_runs import ganfleet_here
+
+
+def test_what_is_found_is_json_for_every_reader():
+    found = {"fid": math.nan, "kid": -math.inf, "parts": [1.5, (math.inf, 3)], "warnings": ["nan"], "none": None}
+
+    def refuse(constant: str) -> float:
+        raise AssertionError(f"{constant} is no JSON")
+
+    read = json.loads(json_text(found), parse_constant=refuse)
+    assert read == {"fid": "nan", "kid": "-inf", "parts": [1.5, ["inf", 3]], "warnings": ["nan"], "none": None}
 
 
 @pytest.fixture

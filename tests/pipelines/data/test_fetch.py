@@ -15,7 +15,7 @@ from gan_core.settings import SettingsError
 from infra.bounded_folder import release_all
 from infra.stores.local import LocalStore
 from infra.stores.protocol import UnreachableError, silent
-from pipelines.cli._targets import packs_of
+from pipelines.cli.commands._targets import packs_of
 from pipelines.data import fetch
 from pipelines.data.fetch import local_data, worker_data
 from pipelines.data.write import plan_pack, write_pack

@@ -39,6 +39,14 @@ def test_a_small_image_is_enlarged_pixel_by_pixel():
     assert set(picture[border]) == {128}
 
 
+@pytest.mark.parametrize(("side", "times"), [(8, 6), (16, 3), (28, 2), (32, 2), (48, 1), (64, 1)])
+def test_a_sample_is_enlarged_by_a_whole_number(side, times):
+    image = torch.rand(1, 1, side, side, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    inside = np.asarray(grid(image))[2:-2, 2:-2]
+    assert inside.shape == (side * times, side * times)
+    np.testing.assert_array_equal(inside, np.kron(inside[::times, ::times], np.ones((times, times), np.uint8)))
+
+
 def test_colours_stay_in_their_channels():
     image = torch.tensor([1.0, -1.0, 0.2]).reshape(1, 3, 1, 1).expand(1, 3, 48, 48)
     picture = grid(image.repeat(4, 1, 1, 1))

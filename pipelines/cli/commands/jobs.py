@@ -113,7 +113,7 @@ def doctor(
     """Check this machine, the cluster, the storage and the tracking server; each line is ok, or what to do."""
     settings = restricted_settings(CommonSettings, assignments, "storage", "tracking")
 
-    from pipelines.cli._doctor import examine
+    from pipelines.cli.commands._doctor import examine
 
     wrong = 0
     for finding in examine(settings):

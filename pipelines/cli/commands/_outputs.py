@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from gan_core.settings import SettingsError
 from infra.stores.protocol import NoPlaceError, NotThereError, UnreachableError
+from infra.tracker import json_number
 from pipelines.settings import Storage, as_settings_error, open_store
 
 
@@ -34,3 +37,24 @@ def exported(option: str, target: str, storage: Storage) -> Iterator[Path]:
             store.put(Path(folder, name), name)
     else:
         yield Path(target)
+
+
+def check_file(option: str, file: Path) -> None:
+    """Raises SettingsError if the file cannot be written because of its folder."""
+    if not file.absolute().parent.is_dir():
+        raise SettingsError(f"{option} {file}: there is no such folder", nearest=f"{option} {file.name}")
+    if file.is_dir():
+        raise SettingsError(f"{option} {file} is a folder", nearest=f"{option} {file / 'found'}")
+
+
+def json_text(found: object) -> str:
+    """What a command found, as JSON. Numbers that are not finite are written as in `metrics.jsonl`."""
+    return json.dumps(_plain(found), indent=1, allow_nan=False)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _plain(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(one) for one in value]
+    return json_number(value) if isinstance(value, float) else value

@@ -1,0 +1,5 @@
+"""The commands besides `train` and `search`: each module adds its own to the command line by `register`.
+
+`data` is a group of commands."""
+
+__all__ = ["data", "jobs", "measure", "ui"]

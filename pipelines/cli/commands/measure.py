@@ -1,0 +1,170 @@
+"""The commands `evaluate` and `sample`."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from gan_core.settings import SettingsError
+from infra.files import write_atomic
+from pipelines import interrupts
+from pipelines.cli.commands._outputs import check_file, exported, json_text
+from pipelines.cli.commands._targets import as_trained, check_drawing, checked_targets, packs_of, sample_output
+from pipelines.runs import RunPaths, find_checkpoint
+from pipelines.settings import (
+    CommonSettings,
+    EvaluateSettings,
+    as_settings_error,
+    check_files,
+    open_store,
+    restricted_settings,
+    split_words,
+)
+
+DEFAULT_FILES = 64
+"""How many samples become files, unless the user says."""
+
+PICTURES: dict[str, Any] = {
+    "": "samples",
+    "--real": "real",
+    "--interpolate": "interpolations",
+    "--reconstruct": "reconstructions",
+}
+"""What the options of `sample` draw (`pipelines.evaluate.sample.Kind`)."""
+
+Target = Annotated[str, typer.Argument(metavar="RUN|CHECKPOINT", show_default=False)]
+Assignments = Annotated[list[str] | None, typer.Argument(metavar="[key=value ...]", show_default=False)]
+
+
+def register(app: typer.Typer) -> None:
+    """Adds these commands to the others."""
+    for command in (evaluate, sample):
+        app.command()(command)
+
+
+def evaluate(
+    words: Annotated[
+        list[str] | None, typer.Argument(metavar="RUN|CHECKPOINT|FAKE_FOLDER [REAL_FOLDER|STATS.npz] [key=value ...]")
+    ] = None,
+    json_file: Annotated[str | None, typer.Option("--json", help="Write what is printed to FILE.")] = None,
+    bootstrap: Annotated[bool, typer.Option("--bootstrap", help="A 95% confidence interval of FID.")] = False,
+    save_stats: Annotated[
+        str | None, typer.Option(help="Write the real images' mean and covariance to FILE.npz, as pytorch-fid does.")
+    ] = None,
+) -> None:
+    """Measure a run's newest checkpoint, a search's best one, a checkpoint folder, or a folder of images."""
+    targets, assignments = split_words(words)
+    settings = restricted_settings(EvaluateSettings, assignments, "storage", "metrics")
+    check_files(settings.metrics)
+    saved = checked_targets(targets, settings, save_stats)
+    for option, file in (("--json", json_file), ("--save-stats", save_stats)):
+        if file is not None and not file.startswith("s3://"):
+            check_file(option, Path(file))
+    if save_stats is not None and not save_stats.endswith(".npz"):
+        raise SettingsError(f"--save-stats {save_stats} is no npz file", nearest=f"--save-stats {save_stats}.npz")
+
+    with (
+        exported("--json", json_file, settings.storage) if json_file else nullcontext() as found_file,
+        exported("--save-stats", save_stats, settings.storage) if save_stats else nullcontext() as stats_file,
+    ):
+        with interrupts.deferred():
+            from pipelines.evaluate.command import (
+                EvaluateOptions,
+                evaluate_checkpoint,
+                evaluate_images,
+                write_folder_statistics,
+            )
+
+        packs = settings.storage if saved is None else packs_of(saved, settings.storage)
+        options = EvaluateOptions(settings.storage.folder, Console(stderr=True), bootstrap, stats_file, packs)
+        try:
+            if saved is not None:
+                result = evaluate_checkpoint(saved, as_trained(saved, assignments), options)
+            elif len(targets) == 2:
+                result = evaluate_images(Path(targets[0]), Path(targets[1]), settings.metrics, options)
+            else:
+                result = write_folder_statistics(Path(targets[0]), settings.metrics, options)
+        except ValueError as error:  # the images, weights or statistics it was given are wrong
+            raise SettingsError(str(error)) from None
+        if found_file is not None:
+            write_atomic(found_file, json_text(result).encode())
+    _print(result)
+
+
+def _written(value: object) -> str:
+    """A number with four decimals, or with four digits if it is so small that decimals would lose them."""
+    if not isinstance(value, float):
+        return str(value)
+    return f"{value:.4f}" if abs(value) >= 0.1 or value == 0 else f"{value:.4g}"
+
+
+def _print(result: dict[str, Any]) -> None:
+    warnings = result["warnings"]
+    shown = {name: value for name, value in result.items() if name != "warnings"}
+    width = max(map(len, shown))
+    for name, value in shown.items():
+        typer.echo(f"{name:<{width}}  {_written(value)}")
+    for warning in warnings:
+        typer.echo(f"warning: {warning}", err=True)
+
+
+def sample(
+    target: Target,
+    assignments: Assignments = None,
+    out: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE.png|FOLDER/|FILE.npz",
+            help="A picture (GIF with --animate); a folder, for a file each; or one npz file.",
+        ),
+    ] = None,
+    count: Annotated[int | None, typer.Option(help="How many samples, pairs, or rows.")] = None,
+    form: Annotated[str | None, typer.Option("--format", metavar="png|npz", help="Of the files in a folder.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Of the samples; without it, the run's.")] = None,
+    truncation: Annotated[
+        float | None,
+        typer.Option(metavar="LIMIT", help="Draw latent values from a normal distribution cut at -LIMIT and LIMIT."),
+    ] = None,
+    label: Annotated[
+        str | None, typer.Option(metavar="CLASS", help="The class by its name, for conditional families.")
+    ] = None,
+    real: Annotated[bool, typer.Option("--real", help="Real images next to the samples.")] = False,
+    interpolate: Annotated[bool, typer.Option("--interpolate", help="Rows from one latent point to another.")] = False,
+    reconstruct: Annotated[bool, typer.Option("--reconstruct", help="Real images over their reconstructions.")] = False,
+    animated: Annotated[bool, typer.Option("--animate", help="The run's sample grids, first to last.")] = False,
+) -> None:
+    """Draw samples of a run's newest checkpoint, a search's best one, or a checkpoint folder."""
+    storage = restricted_settings(CommonSettings, assignments, "storage").storage
+    kinds = {"--real": real, "--interpolate": interpolate, "--reconstruct": reconstruct, "--animate": animated}
+    options = [name for name, given in kinds.items() if given]
+    output = sample_output(out, form, count, kinds, label)
+    check_drawing(seed, truncation, options)
+    folder = find_checkpoint(target, storage)
+    store = open_store(output.out.rstrip("/"), storage) if output.kind == "folder" else None
+
+    with interrupts.deferred():
+        from pipelines.evaluate.drawing import Drawing
+        from pipelines.evaluate.sample import animate, sample
+        from pipelines.evaluate.sample_files import write_npz, write_samples
+
+    drawing, console = Drawing(seed, truncation, label), Console(stderr=True)
+    shown = ""
+    if store is not None:
+        with as_settings_error(f"--out={output.out}"):
+            shown = write_samples(folder, store, output.out, count or DEFAULT_FILES, drawing, output.form, console)
+    else:
+        with exported("--out", output.out, storage) as file:
+            if animated:
+                animate(RunPaths(folder.parent.parent).pictures(), file)
+            elif output.kind == "npz":
+                shown = write_npz(folder, file, count or DEFAULT_FILES, drawing, console)
+            else:
+                kind = PICTURES[options[0] if options else ""]
+                shown = sample(folder, file, count, drawing, kind, packs_of(folder, storage))
+    typer.echo(output.out)
+    if shown:
+        typer.echo(shown, err=True)

@@ -1,0 +1,83 @@
+"""Which samples a command draws: latent points and classes, each a function of the seed and the sample's number."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from gan_core import streams
+from gan_core.loop import Game
+from gan_core.settings import SettingsError, nearest
+from pipelines.runs import named_classes
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """What the user chose of the samples."""
+
+    seed: int | None = None
+    """None: the run's own."""
+    truncation: float | None = None
+    """The largest value of a latent point, in standard deviations; None: there is no limit."""
+    label: str | None = None
+    """The name of the only class to draw; None: all classes in turn."""
+
+    def seed_of(self, game: Game) -> int:
+        """The seed of the samples."""
+        return game.experiment.seed if self.seed is None else self.seed
+
+    def latents(self, game: Game, purpose: str, start: int, stop: int) -> Tensor:
+        """Latent points start .. stop of an endless fixed table, (N, latent).
+
+        Every family maps points of N(0, I) to samples: an autoencoder maps them to its codes first. So all are
+        truncated in the same way.
+        """
+        # z is drawn on the CPU, because a GPU's random sequence is another one.
+        latent, cpu = game.experiment.family.latent, torch.device("cpu")
+        z = streams.latents(self.seed_of(game), purpose, start, stop, latent, cpu, game.dtype)
+        return (z if self.truncation is None else streams.truncated(z, self.truncation)).to(game.device)
+
+    def labels(self, game: Game, start: int, stop: int) -> Tensor | None:
+        """Classes of samples start .. stop; None if the family knows none. Raises SettingsError."""
+        number = self.class_number(game)
+        if number is not None:
+            return torch.full((stop - start,), number, device=game.device)
+        return streams.labels_of(start, stop, game.classes, game.device) if game.conditional else None
+
+    def samples(self, game: Game, start: int, stop: int) -> Tensor:
+        """Samples start .. stop, the same in a picture and in files: (N, *shape)."""
+        return game.sample(self.latents(game, "picture", start, stop), self.labels(game, start, stop))
+
+    def class_number(self, game: Game) -> int | None:
+        """The number of the only class; None: all are drawn. Raises SettingsError with the nearest name."""
+        if self.label is None:
+            return None
+        if not game.conditional:
+            raise SettingsError(
+                f"--label={self.label}: {game.experiment.family.name} was not trained with labels", nearest="no --label"
+            )
+        names = class_names(game)
+        if self.label in names:
+            return names.index(self.label)
+        known = f"0 to {game.classes - 1}" if names == tuple(map(str, range(len(names)))) else named_classes(names)
+        right = _nearest_class(self.label, names)
+        raise SettingsError(f"--label={self.label}: classes are {known}", nearest=f"--label={right}")
+
+
+def class_names(game: Game) -> tuple[str, ...]:
+    """The names of the classes. Checkpoints of earlier versions, and some data, have numbers only."""
+    return game.class_names or tuple(map(str, range(game.classes)))
+
+
+def _nearest_class(label: str, names: Sequence[str]) -> str:
+    """The nearest number if all names are numbers; the name at that place if only the label is one."""
+    try:
+        number = int(label)
+        return min(names, key=lambda name: abs(int(name) - number))
+    except ValueError:
+        if label.isdecimal() and int(label) < len(names):
+            return names[int(label)]
+    return nearest(label, names)
