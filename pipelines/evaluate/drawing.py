@@ -10,7 +10,7 @@ from torch import Tensor
 
 from gan_core import streams
 from gan_core.loop import Game
-from gan_core.settings import SettingsError, nearest
+from gan_core.settings import SettingsError, similar
 from pipelines.runs import named_classes
 
 
@@ -63,8 +63,9 @@ class Drawing:
         if self.label in names:
             return names.index(self.label)
         known = f"0 to {game.classes - 1}" if names == tuple(map(str, range(len(names)))) else named_classes(names)
-        right = _nearest_class(self.label, names)
-        raise SettingsError(f"--label={self.label}: classes are {known}", nearest=f"--label={right}")
+        meant = _class_meant(self.label, names)
+        right = "one of these" if meant is None else f"--label={meant}"
+        raise SettingsError(f"--label={self.label}: classes are {known}", nearest=right)
 
 
 def class_names(game: Game) -> tuple[str, ...]:
@@ -72,12 +73,13 @@ def class_names(game: Game) -> tuple[str, ...]:
     return game.class_names or tuple(map(str, range(game.classes)))
 
 
-def _nearest_class(label: str, names: Sequence[str]) -> str:
-    """The nearest number if all names are numbers; the name at that place if only the label is one."""
+def _class_meant(label: str, names: Sequence[str]) -> str | None:
+    """The nearest number if all names are numbers; the name at that place if only the label is one; else a similar
+    name, None if there is none."""
     try:
         number = int(label)
         return min(names, key=lambda name: abs(int(name) - number))
     except ValueError:
         if label.isdecimal() and int(label) < len(names):
             return names[int(label)]
-    return nearest(label, names)
+    return similar(label, names)

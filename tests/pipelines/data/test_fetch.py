@@ -95,7 +95,7 @@ def test_a_pack_trains_to_the_same_bits_as_its_source(request, tmp_path, monkeyp
     # Commands that read the checkpoint find the store by the settings of the run.
     storage = packs_of(found[1], Storage(path=tmp_path))
     assert storage.endpoint_url == (endpoint[0].partition("=")[2] if endpoint else None)
-    sample(found[1], tmp_path / "drawn.png", 4, None, packs=storage)
+    sample(found[1], tmp_path / "drawn.png", 4, packs=storage)
     settings = small_train(tmp_path, "wgan_gp", "other", "metrics.extractor=pixels").metrics
     result = evaluate_checkpoint(found[1], settings, EvaluateOptions(tmp_path, QUIET, packs=storage))
     assert result["fid"] == pytest.approx(found[0][-1]["fid"])

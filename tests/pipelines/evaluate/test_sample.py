@@ -44,8 +44,8 @@ def test_a_class_is_drawn(storage, tmp_path):
     z = streams.latents(0, "picture", 0, 9, 8, game.device, game.dtype)
     wanted = grid(game.sample(z, torch.full((9,), 7)))
     assert Image.open(tmp_path / "seven.png").tobytes() == wanted.tobytes()
-    for wrong, right in {"10": "9", "-3": "0", "seven": "0"}.items():
-        with pytest.raises(SettingsError, match=f"--label={wrong}: classes are 0 to 9; nearest: --label={right}"):
+    for wrong, right in {"10": "--label=9", "-3": "--label=0", "seven": "one of these"}.items():
+        with pytest.raises(SettingsError, match=f"--label={wrong}: classes are 0 to 9; nearest: {right}"):
             sample(folder, tmp_path / "ten.png", 9, Drawing(label=wrong))
 
 
