@@ -1,18 +1,21 @@
-"""What every command prints with: lines and bars on the screen; what Ray and MLflow print goes to a file."""
+"""What every command prints with: lines and bars on the screen, and the same lines in the run's log; what Ray and
+MLflow print goes to a file of its own."""
 
 from __future__ import annotations
 
+import io
+import logging
 import os
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
 from threading import Event, Lock, Thread
 from typing import IO, TYPE_CHECKING, Any, cast
 from weakref import WeakKeyDictionary
 
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.progress import (
     BarColumn,
     DownloadColumn,
@@ -30,15 +33,15 @@ from infra.passwords import masked
 if TYPE_CHECKING:
     from torch import Tensor
 
-SILENT_SECONDS = 2.5
-"""How long a bar lets the screen be silent, where there is no terminal."""
-
-PLAIN_SECONDS = 30.0
-"""Seconds between two lines of training, where there is no terminal."""
+SILENT_SECONDS, STATUS_SECONDS = 2.5, 60.0
+"""How long the screen may be silent, where there is no terminal: at the start of a long step, and after hours."""
 
 PLAIN_WIDTH = 200
 
 Bar = AbstractContextManager[Callable[[int], None]]
+
+_SAID = logging.getLogger(__name__)
+_SAID.setLevel(logging.INFO)
 
 
 class Screen:
@@ -82,6 +85,8 @@ def quiet(log: Path) -> Iterator[Console]:
     """Sends to `log` all that libraries and child processes write to stdout and stderr. Yields the real screen."""
     for stream in (sys.stdout, sys.stderr):
         screen_of(stream).flush()
+    with suppress(AttributeError):  # of a stream that somebody put in its place
+        sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]  # lines in the order of time
     kept = os.dup(1), os.dup(2)
     target = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     os.dup2(target, 1)
@@ -101,9 +106,28 @@ def quiet(log: Path) -> Iterator[Console]:
 
 
 def say(console: Console, line: str) -> None:
+    """Prints a line, and writes it to the run's log."""
+    record(line)
+    show(console, line)
+
+
+def show(console: Console, line: str) -> None:
     """Prints a line unchanged, except for passwords: Rich colours no numbers in it and breaks no paths."""
     _plain_of(console).said = time.monotonic()
     console.print(masked(line), highlight=False, markup=False, soft_wrap=True)
+
+
+def record(line: str) -> None:
+    """Writes a line to the run's log only."""
+    _SAID.info("%s", line.strip("\n"))
+
+
+def say_table(console: Console, table: RenderableType) -> None:
+    """Prints a table, and writes it to the run's log."""
+    text = io.StringIO()
+    Console(file=text, width=PLAIN_WIDTH).print(table, soft_wrap=True)
+    record(text.getvalue())
+    console.print(table, soft_wrap=not console.is_terminal)
 
 
 def number(value: float | None) -> str:
@@ -118,6 +142,12 @@ def duration(seconds: float) -> str:
     return f"{hours}:{minute:02d}:{second:02d}" if hours else f"{minute}:{second:02d}"
 
 
+def silence(elapsed: float) -> float:
+    """How many seconds the screen may be silent, so long after a step began. A step of hours does not fill a log with
+    lines."""
+    return min(max(elapsed / 200, SILENT_SECONDS), STATUS_SECONDS)
+
+
 class _Plain:
     """What bars print on a console that is no terminal."""
 
@@ -129,13 +159,17 @@ class _Plain:
 
     @contextmanager
     def bar(self, console: Console, line: Callable[[], str]) -> Iterator[None]:
-        """Prints `line()` whenever the console has been silent for `SILENT_SECONDS`, until the block ends."""
-        ended = Event()
+        """Prints `line()` whenever the console has been silent for `silence()`, until the block ends."""
+        ended, began = Event(), time.monotonic()
+
+        def left() -> float:
+            now = time.monotonic()
+            return self.said + silence(now - began) - now
 
         def watch() -> None:
-            while not ended.wait(max(self.said + SILENT_SECONDS - time.monotonic(), SILENT_SECONDS / 10)):
-                if self.bars[-1] is line and time.monotonic() - self.said >= SILENT_SECONDS:
-                    say(console, line())
+            while not ended.wait(max(left(), SILENT_SECONDS / 10)):
+                if self.bars[-1] is line and left() <= 0:
+                    show(console, line())
 
         watcher = Thread(target=watch, daemon=True, name="progress")
         self.bars.append(line)
@@ -155,6 +189,12 @@ def _plain_of(console: Console) -> _Plain:
     return _plain.setdefault(console, _Plain())
 
 
+def heartbeat(console: Console, line: Callable[[], str]) -> AbstractContextManager[None]:
+    """Without a terminal, prints `line()` whenever nothing was printed for `silence()`. Of several such blocks the
+    innermost prints."""
+    return nullcontext() if console.is_terminal else _plain_of(console).bar(console, line)
+
+
 def passing_bar(console: Console, about: str, *columns: ProgressColumn) -> Progress:
     """A bar that leaves nothing on the screen when it ends."""
     shown = (TextColumn(about), BarColumn(), *columns)
@@ -164,7 +204,7 @@ def passing_bar(console: Console, about: str, *columns: ProgressColumn) -> Progr
 @contextmanager
 def working(console: Console, about: str) -> Iterator[None]:
     """Shows that something goes on whose length is not known: a moving bar, or without a terminal a line whenever
-    nothing was printed for `SILENT_SECONDS`. Bars and other such blocks may begin within it."""
+    nothing was printed for `silence()`. Bars and other such blocks may begin within it."""
 
     def line(_: float, seconds: float) -> str:
         return f"{duration(seconds)} so far"
@@ -175,7 +215,7 @@ def working(console: Console, about: str) -> Iterator[None]:
 
 def count_bar(console: Console, about: str, total: int) -> Bar:
     """A bar that counts to `total`. Yields the function that moves it. Without a terminal it is a line whenever nothing
-    was printed for `SILENT_SECONDS`."""
+    was printed for `silence()`."""
 
     def line(done: float, seconds: float) -> str:
         left = f", {duration(seconds / done * (total - done))} left" if done else ""
@@ -213,8 +253,10 @@ def _bar(
     def said() -> str:
         return f"{about}: {line(done, time.monotonic() - began)}"
 
-    with progress if console.is_terminal else _plain_of(console).bar(console, said):
+    with progress if console.is_terminal else heartbeat(console, said):
         yield move
+    if (seconds := time.monotonic() - began) >= 1:
+        record(f"{about}: took {seconds:.1f} s")
 
 
 def images_with_bar(console: Console, about: str, batches: Iterable[Tensor], total: int) -> Iterator[Tensor]:

@@ -13,7 +13,7 @@ EXIT_CODES = """\
 | 0 | done |
 | 2 | your input is wrong: one line on standard error says what, why, and the nearest right value |
 | 75 | interrupted; the same command with `--resume NAME` continues it |
-| 1 | anything else; `run.log` in the run's folder has the whole story |
+| 1 | anything else; `run.log` in the run's folder says what happened, `ray.log` what Ray and the workers wrote |
 """
 
 

@@ -22,6 +22,7 @@ from pipelines.cli._process import hide_passwords, name_user
 from pipelines.cli._streams import end_output, prepare_streams
 from pipelines.cli._usage import SETTINGS, VerbGroup, print_version
 from pipelines.cli.commands import data, jobs, measure, ui
+from pipelines.console import working
 from pipelines.launch import DONE, CommandLine, Request, begin, check_cluster, run, search_request, train_request
 from pipelines.settings import SearchExperiment, preset_names
 from pipelines.sync import typed_again
@@ -71,7 +72,7 @@ def train(
     request = train_request(CommandLine.of(words, config, resume, from_search, init_from))
 
     def play(request: Request[Any], console: Console) -> None:
-        with interrupts.deferred():
+        with working(console, "loading PyTorch, Ray and MLflow"), interrupts.deferred():
             from pipelines.train.command import train
 
         train(request.experiment, request.folder, console)
@@ -85,7 +86,7 @@ def search(words: Words = None, config: Config = None, dry_run: DryRun = False, 
     request = search_request(CommandLine.of(words, config, resume))
 
     def play(request: Request[Any], console: Console) -> None:
-        with interrupts.deferred():
+        with working(console, "loading PyTorch, Ray and MLflow"), interrupts.deferred():
             from pipelines.search.command import search
 
         search(request.experiment, request.folder, console)

@@ -59,9 +59,14 @@ def play_here(verb: str, request: Request[Any]) -> None:
 
 
 def play_in_process(
-    experiment: TrainExperiment, folder: RunFolder, reference: bytes, target: TrackingTarget
+    experiment: TrainExperiment,
+    folder: RunFolder,
+    reference: bytes,
+    target: TrackingTarget,
+    wait_for: Callable[[str], None],
 ) -> Generator[LoggedStep, None, None]:
     """Plays the whole experiment here, from the folder's newest checkpoint if there is one."""
+    wait_for("the first logged step")
     import torch
 
     from pipelines.train.play import play, resume_checkpoint

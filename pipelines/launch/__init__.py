@@ -2,6 +2,7 @@
 
 Nothing here imports torch or Ray."""
 
+from pipelines.launch._log import logged
 from pipelines.launch._request import CommandLine, Request, train_request
 from pipelines.launch._resume import SEARCH_MAY_CHANGE, TRAIN_MAY_CHANGE, resumed_search, resumed_train
 from pipelines.launch._search_request import search_request
@@ -30,6 +31,7 @@ __all__ = [
     "begin",
     "check_cluster",
     "ends_as_interrupted",
+    "logged",
     "resumed_search",
     "resumed_train",
     "run",

@@ -1,19 +1,22 @@
-"""From a request to an exit code: the run's folder is made, libraries write to its log, and an error is one line.
+"""From a request to an exit code: the run's folder is made, libraries write to a file in it, and an error is one line.
 
 Exit codes: 0 done; 2 the user's input; 75 interrupted, can be resumed; 1 anything else.
 """
 
 from __future__ import annotations
 
+import logging
+import math
 import os
+import shlex
 import sys
-import traceback
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import typer
+import yaml
 from rich.console import Console
 
 from gan_core.files import cache_folder
@@ -22,11 +25,14 @@ from infra.cluster import ClusterError, check_address
 from infra.passwords import masked
 from infra.stores.protocol import StoreError
 from pipelines import interrupts
-from pipelines.console import quiet, screen_of
+from pipelines.console import quiet, record, screen_of
 from pipelines.interrupts import InterruptedRunError
+from pipelines.launch._log import logged
 from pipelines.launch._request import Request
 from pipelines.runs import FullDiskError, NameTakenError, RunFolder, TakenOverError, as_full_disk_error, sweep_run
 from pipelines.settings import Storage, UnavailableError, check_capacity
+
+_LOG = logging.getLogger(__name__)
 
 DONE, INPUT, INTERRUPTED, FAILED = 0, 2, 75, 1
 IN_JOB = "GANFLEET_IN_JOB"
@@ -48,7 +54,8 @@ def check_cluster() -> None:
 
 @contextmanager
 def begin(request: Request[Any]) -> Iterator[tuple[Request[Any], Callable[[], None]]]:
-    """Holds a run's folder for this driver, and writes the settings of a new or resumed run. Raises SettingsError.
+    """Holds a run's folder for this driver, writes the settings of a new or resumed run, and begins its log. Raises
+    SettingsError.
 
     Gives the request, whose run has the next free name if the one that was made up for it is taken, and a function that
     undoes what was written if the run is refused later.
@@ -59,11 +66,21 @@ def begin(request: Request[Any]) -> Iterator[tuple[Request[Any], Callable[[], No
         try:
             request, undo = _claimed(request, driver)
             sweep_run(request.folder, request.experiment.storage)
+            driver.enter_context(logged(request.folder.log))
         except OSError as error:
             raise _not_writable(request, error) from None
         about = f"{request.folder.path.name}: {request.folder.where}   log: {request.folder.log}"
         print(about, file=screen_of(sys.stdout), flush=True)
+        _record_start(request)
         yield request, undo
+
+
+def _record_start(request: Request[Any]) -> None:
+    """The first lines of a driver in the run's log: what was typed, and the settings that are no defaults."""
+    chosen = request.experiment.model_dump(mode="json", exclude_defaults=True)
+    settings = yaml.safe_dump(chosen, default_flow_style=True, sort_keys=False, width=math.inf)
+    record(f"{request.folder.path.name}: {request.folder.where}   {shlex.join(['ganfleet', *sys.argv[1:]])}")
+    record(f"settings: {settings.strip()}")
 
 
 def _claimed(request: Request[Any], driver: ExitStack) -> tuple[Request[Any], Callable[[], None]]:
@@ -105,13 +122,13 @@ def run(
 ) -> None:
     """Calls `play`; turns its errors into an exit code and one line.
 
-    `screen`: makes the console, given the log; None: the console shows our lines only, and the output of libraries goes
-    to the log.
+    `screen`: makes the console, given the file for the output of libraries; None: the console shows our lines only, and
+    the output of libraries goes to that file.
     """
     from gan_core.health.divergence import DivergedError
 
     failure = ""
-    with (screen or quiet)(folder.log) as console:
+    with (screen or quiet)(folder.ray_log) as console:
         try:
             with interrupts.raised(), as_full_disk_error(storage):
                 play(console)
@@ -124,7 +141,7 @@ def run(
             code, failure = INTERRUPTED, str(error)
         except StoreError as error:
             code, failure = INTERRUPTED, str(error)
-            _log_it()
+            _LOG.error("the store does not answer", exc_info=True)
         except (SettingsError, ClusterError) as error:
             away = ends_as_interrupted(error) or interrupts.stop_requested.is_set()
             code, failure = INTERRUPTED if away else INPUT, str(error)
@@ -133,27 +150,38 @@ def run(
             right += "" if error.rollbacks else ", or reliability.on_divergence=rollback"
             code, failure = FAILED, f"the game diverged: {error}; {last}; nearest: {right}"
         except (Exception, SystemExit) as error:
-            code, failure = FAILED, f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
-            _log_it()
+            code, failure = FAILED, _described(error)
+            _LOG.error("%s", type(error).__name__, exc_info=True)
             if interrupts.stop_requested.is_set():  # a library made this of KeyboardInterrupt
                 code, failure = INTERRUPTED, ""
         interrupts.settle()
+    resume = f"ganfleet {verb} --resume {folder.path.name}{storage.command_suffix}"
+    lines = [f"error: {failure}"] if failure else []
+    lines += [f"interrupted; to go on: {resume}"] if code == INTERRUPTED else []
+    for line in lines or ["done"]:
+        record(line)
     if code == INPUT:
         undo()
     else:
-        with suppress(StoreError):  # a driver that was taken over keeps its log on this machine only
-            folder.upload(folder.log)
+        with suppress(StoreError):  # a driver that was taken over keeps its logs on this machine only
+            folder.upload(folder.log, folder.ray_log)
     if code == DONE:
         return
-    if failure:
-        typer.echo(masked(f"error: {failure}") + (f"   (log: {folder.log})" if code != INPUT else ""), err=True)
-    if code == INTERRUPTED:
-        resume = f"ganfleet {verb} --resume {folder.path.name}{storage.command_suffix}"
-        typer.echo(f"interrupted; to go on: {resume}", err=True)
+    if failure and code != INPUT:
+        lines[0] += f"   (log: {folder.log})"
+    for line in lines:
+        typer.echo(masked(line), err=True)
     raise SystemExit(code)
 
 
-def _log_it() -> None:
-    """Writes the traceback to the log, unless the log's disk is full."""
-    with suppress(OSError):
-        sys.stderr.write(masked(traceback.format_exc()))
+def _described(error: BaseException) -> str:
+    """An unexpected error in a line. What Ray raises is a traceback of a worker, whose last line says what happened."""
+    text = " ".join(str(error).split())
+    if len(text) > 300:
+        text = str(error).strip().splitlines()[-1].strip()[:300]
+    return f"{type(error).__name__}: {text}" + ("; see ray.log" if _of_ray(error) else "")
+
+
+def _of_ray(error: BaseException | None) -> bool:
+    """Whether it was raised by Ray, or because of an error of Ray: then it began in another process."""
+    return error is not None and (type(error).__module__.startswith("ray.") or _of_ray(error.__cause__))

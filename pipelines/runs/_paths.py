@@ -40,6 +40,8 @@ class RunPaths:
     data = _Inside("data.json")
     """What the data were when the run or search began (`pipelines.runs._data_record.DataRecord`)."""
     log = _Inside("run.log")
+    """What was said on the screen, and warnings and errors of our own, in the order of time."""
+    ray_log = _Inside("ray.log")
     """The output of Ray, MLflow and the workers."""
     metrics = _Inside("metrics.jsonl")
     """The logged rows."""

@@ -123,7 +123,7 @@ class S3RunFolder(RunFolder):
         with self.mirror.as_settings_error():
             journal = [*self.mirror.sizes("journal/"), DRIVER]
             self._delete_checkpoints([0])
-            written = ["id.json", "data.json", "run.log", "untracked", *journal]
+            written = ["id.json", "data.json", "run.log", "ray.log", "untracked", *journal]
             self.mirror.delete([*written, "experiment.yaml"])
 
     def _identity(self) -> dict[str, Any]:

@@ -37,10 +37,14 @@ def play_and_confirm(
 
     The result is incomplete after Ctrl-C. Raises SettingsError if the cluster is too small.
     """
-    with as_full_disk_error(experiment.storage), SearchView(console, experiment) as view, cluster() as joined:
-        check_capacity(experiment, joined)
-        context = _context(experiment, folder, parent, reference, trial_resources(experiment, joined))
-        return _play_and_close(context, journal, view, parent, joined)
+    with as_full_disk_error(experiment.storage), SearchView(console, experiment) as view:
+        view.wait_for("Ray to start")
+        with cluster() as joined:
+            check_capacity(experiment, joined)
+            context = _context(experiment, folder, parent, reference, trial_resources(experiment, joined))
+            result = _play_and_close(context, journal, view, parent, joined)
+            view.wait_for("Ray to end")
+        return result
 
 
 def close_all(experiment: SearchExperiment, folder: RunFolder, journal: Journal, parent: ParentRun) -> SearchResult:
@@ -78,7 +82,9 @@ def _play_and_close(
         # All trials of a population are alive at once. They take turns if the cluster is too small for all.
         concurrent = asked.trials if asked.scheduler == "pbt" else concurrent_trials(experiment, joined)
         trials = Suggestions(journal, sampler, monitor.budget, context.folder, names, concurrent)
+        view.wait_for(f"{min(concurrent, len(names))} processes that play trials")
         uninterrupted = play_trials(monitor, joined, trials, _scheduler_of(experiment, context.folder))
+    view.wait_for("MLflow to have all of the trials")
     outcomes = monitor.close_runs()
     if not (uninterrupted and monitor.all_ended(names)):
         return SearchResult(outcomes, [], complete=False)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from rich.console import Console
 
 from infra.mlflow.tracker import version_tags
+from pipelines.console import working
 from pipelines.evaluate.real_data import real_data
 from pipelines.evaluate.reference import prepare_reference, print_reference
 from pipelines.interrupts import InterruptedRunError
@@ -13,10 +14,9 @@ from pipelines.search._best import SearchResult
 from pipelines.search._journal import Journal
 from pipelines.search._parent_run import ParentRun
 from pipelines.search._play import play_and_confirm
-from pipelines.search.record import deliver_record, finish_record, lacks_record_only
+from pipelines.search.record import check_store, deliver_record, finish_record, lacks_record_only
 from pipelines.search.report.final_report import print_report, write_report
 from pipelines.settings import SearchExperiment
-from pipelines.tracking.runs import check_tracking_server
 
 
 class FailedSearchError(RuntimeError):
@@ -40,17 +40,21 @@ def search(experiment: SearchExperiment, folder: RunFolder, console: Console) ->
 
 
 def _play(experiment: SearchExperiment, folder: RunFolder, console: Console) -> SearchResult:
-    check_tracking_server(experiment)
+    check_store(experiment, console)
     with Journal(folder.journal, folder.segments()) as journal:
-        dataset, record = real_data(experiment, folder, console)
+        with working(console, "data"):
+            dataset, record = real_data(experiment, folder, console)
         reference = prepare_reference(
             experiment.metrics, dataset, experiment.storage.folder, console, shared_cache(experiment.storage)
         )
         print_reference(console, reference)
-        parent = ParentRun(experiment, folder, {**version_tags(), **record.tags, **reference.tags})
+        with working(console, "the search's run in MLflow"):
+            parent = ParentRun(experiment, folder, {**version_tags(), **record.tags, **reference.tags})
         with parent.closed_on_error():
             result = play_and_confirm(experiment, folder, journal, parent, reference.content, console)
-            parent.close(result, write_report(experiment, folder, result, console))
+            files = write_report(experiment, folder, result, console)
+            with working(console, "the search's tables and pictures to MLflow"):
+                parent.close(result, files)
         if not result.complete:
             parent.interrupt(result)
             raise InterruptedRunError

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from rich.console import Console
 
+from pipelines.console import working
 from pipelines.runs import RunFolder
 from pipelines.search._best import SearchResult
 from pipelines.search._journal import Journal, read_records
@@ -17,12 +18,19 @@ from pipelines.tracking.retry import UntrackedNote, print_undelivered
 from pipelines.tracking.runs import check_tracking_server, undelivered_error
 
 
+def check_store(experiment: SearchExperiment, console: Console) -> None:
+    """Raises SettingsError if MLflow's store refuses or does not answer."""
+    with working(console, "MLflow's store"):
+        check_tracking_server(experiment)
+
+
 def finish_record(
     experiment: SearchExperiment, folder: RunFolder, parent: ParentRun, result: SearchResult, console: Console
 ) -> None:
     """Registers the winner of a search that was just played. If MLflow lacks something then, prints the command that
     delivers it."""
-    failure = parent.finish(result, console)
+    with working(console, "the winner's registration in MLflow"):
+        failure = parent.finish(result, console)
     if failure is not None:
         print_undelivered(console, experiment, failure, folder.path.name)
 
@@ -38,7 +46,7 @@ def deliver_record(experiment: SearchExperiment, folder: RunFolder, console: Con
 
     Raises SettingsError if the store refuses, UnavailableError if it does not answer.
     """
-    check_tracking_server(experiment)
+    check_store(experiment, console)
     with Journal(folder.journal, folder.segments()) as journal:
         parent = ParentRun(experiment, folder, UntrackedNote(folder).tags)
         with parent.closed_on_error():

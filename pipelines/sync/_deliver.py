@@ -10,7 +10,7 @@ import typer
 
 from gan_core.settings import SettingsError
 from pipelines.console import quiet
-from pipelines.launch import DONE, FAILED, INTERRUPTED, Request, resumed_search, resumed_train
+from pipelines.launch import DONE, FAILED, INTERRUPTED, Request, logged, resumed_search, resumed_train
 from pipelines.runs import NameTakenError, RunFolder, find_run, names_with_file
 from pipelines.settings import SearchExperiment, Storage, UnavailableError, as_settings_error
 
@@ -61,7 +61,7 @@ def _deliver(name: str, of_search: bool, assignments: Sequence[str]) -> None:
     else:
         from pipelines.train.record import deliver_record
     place = as_settings_error(f"storage.path={folder.home}")
-    with folder.sole_driver(), quiet(folder.log) as console, place:
+    with folder.sole_driver(), logged(folder.log), quiet(folder.ray_log) as console, place:
         deliver_record(experiment, folder, console)
 
 

@@ -3,50 +3,79 @@
 from __future__ import annotations
 
 import time
+from contextlib import AbstractContextManager
 
 from rich.console import Console
-from rich.progress import MofNCompleteColumn, TextColumn, TimeRemainingColumn
+from rich.progress import MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from gan_core.health.signs import Sign
-from pipelines.console import PLAIN_SECONDS, duration, number, passing_bar, say
+from pipelines.console import duration, heartbeat, number, passing_bar, record, say, silence
 
 
 class TrainView:
-    """A bar with images a second, FID and time left. Without a terminal it prints lines."""
+    """A bar with images a second, FID and time left. Without a terminal it prints lines: one at each evaluation, and
+    one whenever the screen was silent for too long."""
 
     def __init__(self, console: Console, name: str) -> None:
         self.console, self.name = console, name
         self.fid: float | None = None
-        self.began, self.first_step, self.printed = time.monotonic(), None, 0.0  # type: float, int | None, float
+        self.began = self.waited = self.recorded = time.monotonic()
+        self.waiting, self.status = "", ""
+        self.first_step: int | None = None
         columns = (MofNCompleteColumn(), TextColumn("{task.fields[about]}"), TextColumn("ETA"), TimeRemainingColumn())
-        self.progress = passing_bar(console, name, *columns)
+        self.progress = passing_bar(console, name, *columns, TimeElapsedColumn())
         self.task = self.progress.add_task(name, total=None, about="starting")
 
     def __enter__(self) -> TrainView:
-        if self.console.is_terminal:
-            self.progress.start()
+        shown: AbstractContextManager[object] = heartbeat(self.console, self.line)
+        self.shown = self.progress if self.console.is_terminal else shown
+        self.shown.__enter__()
         return self
 
     def __exit__(self, *error: object) -> None:
-        if self.console.is_terminal:
-            self.progress.stop()
+        self.shown.__exit__(None, None, None)
+
+    def wait_for(self, what: str) -> None:
+        """Shows what the run waits for, until its next logged step."""
+        if what != self.waiting:
+            self._record_wait()
+            self.waiting, self.waited = what, time.monotonic()
+        self.progress.update(self.task, about=f"waiting for {what}")
+
+    def _record_wait(self) -> None:
+        if self.waiting:
+            record(f"{self.name}  waited for {self.waiting}: {time.monotonic() - self.waited:.1f} s")
+        self.waiting = ""
+
+    def line(self) -> str:
+        """The state of the run."""
+        waiting = f"waiting for {self.waiting}, {duration(time.monotonic() - self.waited)} so far"
+        return f"{self.name}  {waiting if self.waiting else self.status or 'starting'}"
 
     def show(self, step: int, last_step: int, metrics: dict[str, float]) -> None:
         """Shows a logged step."""
+        self._record_wait()
         evaluated = "fid" in metrics
         self.fid = metrics.get("fid", self.fid)
         about = f"FID {number(self.fid)}  {metrics['images_per_second']:.0f} images/s"
         self.progress.update(self.task, completed=step, total=last_step, about=about)
-        if self.first_step is None:
-            self.first_step, self.began = step, time.monotonic()
+        first = self.first_step is None
         now = time.monotonic()
-        if self.console.is_terminal or not (evaluated or now - self.printed > PLAIN_SECONDS):
-            return
+        if self.first_step is None:
+            self.first_step, self.began = step, now
         done = step - self.first_step
         left = (now - self.began) / done * (last_step - step) if done else None
         eta = "" if left is None else f"  ETA {duration(left)}"
-        say(self.console, f"{self.name}  step {step}/{last_step}  {about}{eta}")
-        self.printed = now
+        self.status = f"step {step}/{last_step}  {about}{eta}"
+        if evaluated or first:
+            (record if self.console.is_terminal else self._say)(self.line())
+            self.recorded = now
+        elif now - self.recorded > silence(now - self.began):
+            record(self.line())
+            self.recorded = now
+
+    def _say(self, line: str) -> None:
+        say(self.console, line)
 
     def note(self, line: str) -> None:
         """Prints a line about the run."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator
-from contextlib import closing, suppress
+from contextlib import ExitStack, closing, suppress
 
 from rich.console import Console
 
@@ -12,7 +12,7 @@ from gan_core.settings import SettingsError
 from infra.cluster import ClusterError, cluster
 from infra.stores.protocol import StoreError
 from pipelines import interrupts
-from pipelines.console import number, say
+from pipelines.console import number, say, working
 from pipelines.evaluate.real_data import real_data
 from pipelines.evaluate.reference import prepare_reference, print_reference
 from pipelines.interrupts import InterruptedRunError
@@ -27,14 +27,22 @@ from pipelines.train.logged_steps import LoggedStep
 from pipelines.train.record import begin_record, deliver_record, end_record, finished
 from pipelines.train.rollback import play_with_rollbacks
 
-PlayFunction = Callable[[TrainExperiment, RunFolder, bytes, TrackingTarget], Generator[LoggedStep, None, None]]
-"""Plays an experiment in its run folder, with reference statistics and an MLflow run. Yields the logged steps."""
+PlayFunction = Callable[
+    [TrainExperiment, RunFolder, bytes, TrackingTarget, Callable[[str], None]], Generator[LoggedStep, None, None]
+]
+"""Plays an experiment in its run folder, with reference statistics and an MLflow run. Yields the logged steps. The last
+argument is called with what the run waits for."""
 
 
 def play_on_cluster(
-    experiment: TrainExperiment, folder: RunFolder, reference: bytes, target: TrackingTarget
+    experiment: TrainExperiment,
+    folder: RunFolder,
+    reference: bytes,
+    target: TrackingTarget,
+    wait_for: Callable[[str], None],
 ) -> Generator[LoggedStep, None, None]:
     """Plays on a worker group."""
+    wait_for("Ray to start")
     from pipelines.train.worker_group import GroupTask, run_group
 
     with cluster() as ray_cluster:
@@ -42,7 +50,8 @@ def play_on_cluster(
         folder.claim()
         resources = worker_resources(experiment, ray_cluster)
         task = GroupTask(experiment, folder, reference, target, resources)
-        yield from play_with_rollbacks(experiment.reliability, folder, lambda: run_group(task))
+        yield from play_with_rollbacks(experiment.reliability, folder, lambda: run_group(task, wait_for))
+        wait_for("Ray to end")
 
 
 def train(
@@ -60,19 +69,26 @@ def train(
     if _finished(experiment, folder):
         deliver_record(experiment, folder, console)
         return
-    check_tracking_server(experiment)
-    dataset, record = real_data(experiment, folder, console)
+    with working(console, "MLflow's store"):
+        check_tracking_server(experiment)
+    with working(console, "data"):
+        dataset, record = real_data(experiment, folder, console)
     check_networks(experiment.family, dataset.shape, dataset.classes)
     write_initial_checkpoint(experiment, folder, dataset)
     shared_reference = prepare_reference(
         experiment.metrics, dataset, experiment.storage.folder, console, shared_cache(experiment.storage)
     )
     print_reference(console, shared_reference)
-    target = begin_record(experiment, folder, {**record.tags, **shared_reference.tags})
+    with working(console, "the run in MLflow"):
+        target = begin_record(experiment, folder, {**record.tags, **shared_reference.tags})
     last: LoggedStep | None = None
     try:
-        steps = play(experiment, folder, shared_reference.content, target)
-        with as_full_disk_error(experiment.storage), TrainView(console, folder.path.name) as view, closing(steps):
+        with ExitStack() as ends:
+            ends.enter_context(as_full_disk_error(experiment.storage))
+            view = ends.enter_context(TrainView(console, folder.path.name))
+            steps = ends.enter_context(
+                closing(play(experiment, folder, shared_reference.content, target, view.wait_for))
+            )
             for logged in steps:
                 if logged.rollback:
                     view.note(logged.rollback)
@@ -100,7 +116,8 @@ def train(
     _print_result(console, folder, last, experiment)
     retry = TrackingRetry()
     retry.start_final_minute()
-    failure = end_record(target, experiment, folder, "completed", retry)
+    with working(console, "the run's end in MLflow"):
+        failure = end_record(target, experiment, folder, "completed", retry)
     if failure is not None:
         print_undelivered(console, experiment, failure, folder.path.name)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field
 from typing import Any
@@ -67,17 +67,19 @@ class ControllerIntroduction(ControllerCallback):
         self._queue.put(ray.get_runtime_context().current_actor)
 
 
-def run_group(task: GroupTask) -> Generator[LoggedStep, None, None]:
+def run_group(task: GroupTask, wait_for: Callable[[str], None] = lambda _: None) -> Generator[LoggedStep, None, None]:
     """Plays a task on `compute.workers` workers, from the newest checkpoint of its folder. Yields the logged steps of
     rank 0.
 
     If a worker is lost, Ray Train's controller restarts the group from the newest checkpoint, with fewer workers if
     `compute.min_workers` allows it. If the controller or the queue is lost, this process does so. Raises DivergedError
     or GroupError, and StoreError if the run folder cannot be saved.
+
+    `wait_for` is called with what the driver waits for.
     """
     for restarts in range(GROUP_RESTARTS + 1):
         try:
-            yield from _start(task)
+            yield from _start(task, wait_for)
             return
         except RayActorError as error:
             if restarts == GROUP_RESTARTS:
@@ -85,8 +87,9 @@ def run_group(task: GroupTask) -> Generator[LoggedStep, None, None]:
             _LOG.warning("the group is started again: %s", _last_line(error))
 
 
-def _start(task: GroupTask) -> Generator[LoggedStep, None, None]:
+def _start(task: GroupTask, wait_for: Callable[[str], None]) -> Generator[LoggedStep, None, None]:
     """Starts the group and yields its steps. Raises RayActorError if the controller or the queue is lost."""
+    wait_for("Ray Train to start")
     with task.folder.sole_writer():
         pass  # earlier workers have ended, so all ranks see the same checkpoints
     # The queue is on the driver's node, because any other node may be lost.
@@ -117,9 +120,11 @@ def _start(task: GroupTask) -> Generator[LoggedStep, None, None]:
                 continue
             if isinstance(item, ActorHandle):
                 controller = item
+                wait_for(f"{_wanted(task)} ({_free()})")
                 continue
             if isinstance(item, PlacementGroup):
                 reserved = item
+                wait_for("the first logged step")
                 continue
             if isinstance(item, DivergedError | StoreError):
                 raise item
@@ -134,6 +139,22 @@ def _start(task: GroupTask) -> Generator[LoggedStep, None, None]:
         raise failure[0]
     if failure:
         raise GroupError(_last_line(failure[0])) from failure[0]
+
+
+def _wanted(task: GroupTask) -> str:
+    """`2 workers with 1 CPU each`."""
+    workers, given = task.experiment.compute.workers, task.resources
+    gpus = f" and {given.gpus:g} GPU" if given.use_gpu else ""
+    return f"{workers} worker{'s' if workers > 1 else ''} with {given.cpus_per_worker:g} CPU{gpus}" + " each" * (
+        workers > 1
+    )
+
+
+def _free() -> str:
+    """How much of the cluster nobody uses."""
+    there, free = ray.cluster_resources(), ray.available_resources()
+    kinds = [kind for kind in ("CPU", "GPU") if there.get(kind)]
+    return ", ".join(f"{free.get(kind, 0):g} of {there[kind]:g} {kind}s are free" for kind in kinds)
 
 
 def _last_line(error: BaseException) -> str:

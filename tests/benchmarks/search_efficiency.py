@@ -75,7 +75,7 @@ def searched(plan: Plan, name: str, seed: int, *words: str) -> Curve:
     )
     folder = RunFolder(experiment.folder)
     folder.create(experiment.to_yaml())
-    with quiet(folder.log):
+    with quiet(folder.ray_log):
         search(experiment, folder, Console(quiet=True))
     return curve_of(folder.journal)
 

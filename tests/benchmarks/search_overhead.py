@@ -124,7 +124,7 @@ def measured(trials: int, profiled: bool) -> dict[str, Any]:
         memory, profile = Memory(folder), cProfile.Profile()
         memory.start()
         began = time.time()
-        with quiet(folder.log):
+        with quiet(folder.ray_log):
             if profiled:
                 profile.enable()
             search(experiment, folder, Console(quiet=True))

@@ -73,6 +73,7 @@ def test_a_killed_search_is_finished_from_s3_in_an_empty_folder(tmp_path, moto_s
     assert (hunt / "best.png").is_file()
     assert (hunt / "learned" / "progress.png").is_file()
     assert (hunt / "run.log").is_file()
+    assert (hunt / "ray.log").is_file()
 
 
 @pytest.mark.parametrize("workers", [1, 2])

@@ -74,7 +74,7 @@ class Site:
     def ended(self, name: str, driver: subprocess.Popen[bytes]) -> RunFolder:
         """The run, which must come to its end within minutes."""
         code = driver.wait(300)
-        logs = [log.read_text()[-3000:] for log in self.place.glob(f"**/{name}/run.log")]
+        logs = [log.read_text()[-3000:] for log in self.place.glob(f"**/{name}/r*.log")]
         assert code == 0, self.said(name).read_text() + "".join(logs)
         return self.run(name)
 

@@ -1,19 +1,36 @@
 """What the screen shows of a run and of a search, with a terminal and without."""
 
 import io
+import logging
+import os
+import re
+import sys
+from pathlib import Path
 from threading import Event
 
 import pytest
 from rich.console import Console
+from rich.table import Table
 from rich.text import Text
 
 from gan_core.health.signs import Sign
 from pipelines import console as console_module
-from pipelines.console import byte_bar, count_bar, say, working
+from pipelines.console import (
+    SILENT_SECONDS,
+    STATUS_SECONDS,
+    byte_bar,
+    count_bar,
+    quiet,
+    say,
+    say_table,
+    silence,
+    working,
+)
+from pipelines.launch._log import logged
 from pipelines.launch._search_request import search_experiment
 from pipelines.search._outcome import Outcome
 from pipelines.search.report._shorten import fitting
-from pipelines.search.report.live_table import STATUS_SECONDS, SearchView
+from pipelines.search.report.live_table import SearchView
 from pipelines.train._view import TrainView
 
 SIGN = Sign("mode_collapse", "variety of the samples 0.1, it was 0.9", "try family.lr=5e-05")
@@ -169,20 +186,114 @@ def test_the_end_of_each_trial_is_a_line_and_its_evaluations_are_not():
     ]
 
 
-def test_each_minute_has_a_line_though_nothing_happens():
+def test_each_minute_the_log_has_a_line_though_nothing_happens(tmp_path):
     console, clock = screen(terminal=False), Clock()
     view = view_of(console, clock)
     view.update(outcome(step=20))
-    for _ in range(130):
-        clock.now += 1
-        view.tick(1280, clock.now - 1000)
-    said = lines(console)
-    assert STATUS_SECONDS == 60
-    assert said == [
-        "ETA: every trial plays its whole budget",
+    with logged(tmp_path / "run.log"):
+        for _ in range(130):
+            clock.now += 1
+            view.tick(1280, clock.now - 1000)
+    assumption = "ETA: every trial plays its whole budget"
+    assert lines(console) == [assumption], "the screen is told by its own clock"
+    assert unstamped(tmp_path / "run.log") == [
+        assumption,
         "0/8 trials (1 running), best FID 12.5 (trial 90c80b7c, gan lr=0.1), 1:00 elapsed, ETA 15:00",
         "0/8 trials (1 running), best FID 12.5 (trial 90c80b7c, gan lr=0.1), 2:00 elapsed, ETA 30:00",
     ]
+
+
+def test_a_search_and_a_run_say_what_they_wait_for(impatient):
+    log = Heard()
+    console, clock = Console(file=log, width=200), Clock()
+    with view_of(console, clock) as view:
+        view.wait_for("Ray to start")
+        clock.now += 21
+        log.wait()
+        log.wait()
+        assert log.getvalue().endswith("0/8 trials, waiting for Ray to start, 0:21 so far, no FID yet, 0:21 elapsed\n")
+        view.wait_for("the first evaluation")
+        view.update(outcome(fid=None, step=0))
+        log.wait()
+        log.wait()
+        assert "0/8 trials (1 running), waiting for the first evaluation, 0:00 so far, " in log.getvalue()
+        view.update(outcome(step=10))
+        log.wait()
+        log.wait()
+        assert log.getvalue().splitlines()[-1].startswith("0/8 trials (1 running), best FID 12.5")
+    with TrainView(console, "first") as run:
+        run.wait_for("2 workers with 1 CPU each")
+        log.wait()
+        log.wait()
+        assert log.getvalue().endswith("first  waiting for 2 workers with 1 CPU each, 0:00 so far\n")
+        run.show(50, 100, {"images_per_second": 10.0})
+        log.wait()
+        log.wait()
+        assert log.getvalue().endswith("first  step 50/100  FID -  10 images/s\n")
+
+
+def test_the_screen_of_a_long_step_speaks_more_seldom():
+    assert [silence(seconds) for seconds in (0, 500, 1000, 86_400)] == [SILENT_SECONDS, 2.5, 5, STATUS_SECONDS]
+
+
+# The log of a run
+
+
+def unstamped(log: Path) -> list[str]:
+    """The lines of a run's log, each without its time."""
+    found = [
+        re.fullmatch(r"(20\d\d-\d\d-\d\d \d\d:\d\d:\d\d | {20})(.*)", line) for line in log.read_text().splitlines()
+    ]
+    return [line[2] for line in found]
+
+
+@pytest.mark.parametrize("terminal", [False, True])
+def test_a_runs_log_has_our_lines_in_order_and_the_other_file_what_libraries_say(
+    tmp_path, monkeypatch, terminal, capfd
+):
+    """Though a terminal shows a bar and a table only."""
+    monkeypatch.setattr(sys, "stdout", os.fdopen(1, "w", closefd=False))  # holds back what it is given
+    ours, others = tmp_path / "run.log", tmp_path / "ray.log"
+    with logged(ours), quiet(others):
+        console = screen(terminal)
+        say(console, "data: digits")
+        print("(RayTrainWorker pid=7) noise")
+        os.write(2, b"from C++\n")
+        print("more noise")
+        with TrainView(console, "first") as run:
+            run.show(20, 40, {"images_per_second": 10.0, "fid": 30.0})
+        with view_of(console) as view:
+            view.update(outcome(state="completed", step=40))
+        table = Table(box=None)
+        table.add_column("trial")
+        table.add_row("t0001")
+        say_table(console, table)
+        logging.getLogger("pipelines.tracking.retry").warning("MLflow is away: %s", "http://mary:hunter2@host")
+        logging.getLogger("ray.tune").warning("Failed to fetch metrics")
+        try:
+            raise ValueError("boom")
+        except ValueError:
+            logging.getLogger("pipelines.launch").error("it failed", exc_info=True)
+    said = [line.strip() for line in unstamped(ours)]
+    assert said[:6] == [
+        "data: digits",
+        "first  step 20/40  FID 30.0  10 images/s",
+        "trial 90c80b7c  gan lr=0.1  step 40/40  FID 12.5  completed",
+        "trial",
+        "t0001",
+        "warning: MLflow is away: http://***@host",
+    ]
+    assert (said[6], said[-1]) == ("error: it failed", "ValueError: boom")
+    assert "Traceback (most recent call last):" in said
+    noise = others.read_text()
+    assert noise.startswith("(RayTrainWorker pid=7) noise\nfrom C++\nmore noise\n"), "in the order of time"
+    assert "data: digits" not in noise
+    assert capfd.readouterr() == ("", "")
+    say(console, "after it")
+    assert "after it" not in ours.read_text()
+
+
+# Without a terminal
 
 
 def test_the_status_counts_each_state():
@@ -192,7 +303,7 @@ def test_the_status_counts_each_state():
         view.update(outcome(f"t{number}", state, 40, None))
     clock.now += 61
     view.tick(0, 61)
-    assert lines(console)[-1].startswith("4/8 trials (1 running, 2 stopped, 1 failed), no FID yet, 1:01 elapsed")
+    assert view.status().startswith("4/8 trials (1 running, 2 stopped, 1 failed), no FID yet, 1:01 elapsed")
 
 
 def test_budgets_are_told_and_bound_the_time_left():
@@ -207,8 +318,8 @@ def test_budgets_are_told_and_bound_the_time_left():
     assert free.seconds_left() == pytest.approx(700)
     assert hours.seconds_left() == pytest.approx(260)
     assert images.seconds_left() == pytest.approx(100)
-    assert "1:40 of 0.1 h elapsed" in lines(hours.console)[-1]
-    assert "1,000 of 2,000 images" in lines(images.console)[-1]
+    assert "1:40 of 0.1 h elapsed" in hours.status()
+    assert "1,000 of 2,000 images" in images.status()
 
 
 def test_a_resumed_search_counts_old_trials_but_not_as_work_of_this_sitting():
@@ -221,21 +332,28 @@ def test_a_resumed_search_counts_old_trials_but_not_as_work_of_this_sitting():
     clock.now += 60
     view.tick(2560, seconds=3600)
     assert view.seconds_left() == pytest.approx(6 * 60)
-    assert lines(console)[-1].startswith("2/8 trials, best FID 12.5")
-    assert "1:00:00 elapsed" in lines(console)[-1], "that of all sittings"
+    assert view.status().startswith("2/8 trials, best FID 12.5")
+    assert "1:00:00 elapsed" in view.status(), "that of all sittings"
 
 
 def test_confirmation_is_told_apart():
     console, clock = screen(terminal=False), Clock()
     view = view_of(console, clock, "search.hours=1", "search.scheduler=asha")
     view.update(outcome(state="completed", step=40))
-    view.confirm(2, 3)
+    view.confirm(
+        [outcome(f"{trial}-{seed}", "waiting", 0, None) for trial in ("90c80b7c", "5f") for seed in (3, 17, 8)], 3
+    )
     view.update(outcome("90c80b7c-17", "completed", 40, 14.0))
     clock.now += 60
     view.tick(0, 60)
     assert lines(console)[1] == "confirming 2 settings x 3 seeds"
     status = "1/6 runs, best FID 14.0 (trial 90c80b7c-17, gan lr=0.1), 1:00 elapsed, ETA 5:00"
-    assert lines(console)[-1] == f"confirming 2 settings x 3 seeds: {status}"
+    assert view.status() == f"confirming 2 settings x 3 seeds: {status}"
+    shown = drawn(view)
+    assert [line.split()[0] for line in shown if "gan lr=0.1" in line][1:] == [
+        "90c80b7c-17",
+        *(f"{trial}-{seed}" for trial, seed in [("5f", 17), ("5f", 3), ("5f", 8), ("90c80b7c", 3), ("90c80b7c", 8)]),
+    ]
 
 
 # On a terminal

@@ -75,7 +75,7 @@ def confirm(
         begun = {name.rpartition("-")[0]: one.config["settings"] for name, one in journal.records.items()}
         runs = seed_runs(experiment, outcomes, begun)
         names = [one.id for one in runs]
-        view.confirm(len({one.trial.trial for one in runs}), experiment.search.confirm_seeds)
+        view.confirm([one.waiting for one in runs], experiment.search.confirm_seeds)
         confirm_context = ConfirmContext(**{**vars(context), "folder": folder}, search=context.folder)
         budget = SearchBudget(journal)
         monitor = SearchMonitor(confirm_context, journal, budget, view, parent, curve=False)
@@ -83,6 +83,8 @@ def confirm(
         if cluster is not None:
             concurrent = concurrent_trials(experiment, cluster)
             trials = Suggestions(journal, SeedRunSearcher(runs), budget, folder, names, concurrent)
+            view.wait_for(f"{min(concurrent, len(names))} processes that play the runs")
             uninterrupted = play_trials(monitor, cluster, trials, FIFOScheduler())
+        view.wait_for("MLflow to have all of the runs")
         outcomes = monitor.close_runs()
         return gather_results(runs, outcomes, folder), uninterrupted and monitor.all_ended(names)

@@ -29,6 +29,11 @@ class SeedRun:
         """`TRIAL-SEED`: the same in every process, so that no run is played or tracked twice."""
         return f"{self.trial.trial}-{self.seed}"
 
+    @property
+    def waiting(self) -> Outcome:
+        """How it is shown before it begins."""
+        return Outcome(self.id, "waiting", self.trial.settings, 0, self.trial.last_step, None, None, None)
+
 
 @dataclass(frozen=True)
 class SeedResult:

@@ -17,7 +17,7 @@ from pipelines.search._outcome import Outcome, ranked
 BEST, FAILED = 64, 16
 """The largest number of sound and of failed trials on the sheet."""
 
-_COLUMNS = 8
+_COLUMNS = 8  # at most
 _SIDE = 202
 _GAP = 14
 _TEXT, _LINE = 14, 18
@@ -37,8 +37,8 @@ def draw_sheet(folder: RunPaths, outcomes: Sequence[Outcome], image_size: int | 
     shown = sound[:BEST] + failed[:FAILED]
     if not shown:
         return None
-    columns = min(_COLUMNS, len(shown))
-    rows = -(-len(shown) // columns)
+    rows = -(-len(shown) // _COLUMNS)
+    columns = -(-len(shown) // rows)
     wide, tall = _SIDE + _GAP, _SIDE + _CAPTION_LINES * _LINE + _GAP
     head = 2 * _LINE + _GAP
     sheet = Image.new("RGB", (columns * wide + _GAP, rows * tall + head), "white")

@@ -46,17 +46,33 @@ def draw_learned(
     deleted.
     """
     spaces, colours = experiment.spaces(), families_of(experiment)
-    side = None if experiment.data.name in POINTS else experiment.data.image_size
     with rc_context(STYLE):
         drawn: dict[str, Figure | Image.Image | None] = {
             "progress": draw_progress(points(folder, outcomes), colours),
             "settings": draw_panels(outcomes, spaces, colours),
             "parallel": draw_parallel(outcomes, spaces),
             "importance": draw_importance(outcomes, spaces, colours),
-            "samples": draw_sheet(folder, outcomes, side),
+            "samples": _sheet(folder, experiment, outcomes),
             "families": draw_boxes(outcomes, confirmed, colours) if experiment.search.compare else None,
         }
         return _write(folder, drawn)
+
+
+def draw_contact_sheet(folder: RunPaths, experiment: SearchExperiment, outcomes: Sequence[Outcome]) -> None:
+    """Draws `samples.png` alone, which is cheap enough for a search that runs. An error is only logged."""
+    try:
+        _write(folder, {"samples": _sheet(folder, experiment, outcomes)})
+    except Exception:
+        _LOG.warning("no contact sheet of the samples", exc_info=True)
+
+
+def contact_sheet(folder: RunPaths) -> Path:
+    """Where the contact sheet is, once a trial has samples."""
+    return folder.path / "learned" / "samples.png"
+
+
+def _sheet(folder: RunPaths, experiment: SearchExperiment, outcomes: Sequence[Outcome]) -> Image.Image | None:
+    return draw_sheet(folder, outcomes, None if experiment.data.name in POINTS else experiment.data.image_size)
 
 
 def _write(folder: RunPaths, drawn: Mapping[str, Figure | Image.Image | None]) -> list[Path]:

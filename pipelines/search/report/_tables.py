@@ -14,12 +14,13 @@ from rich.console import Console
 from rich.table import Table
 
 from infra.files import write_atomic
-from pipelines.console import number, say
+from pipelines.console import number, say, say_table
 from pipelines.runs import RunFolder
 from pipelines.search._best import SearchResult
 from pipelines.search._families import FamilyRow, family_table
 from pipelines.search._outcome import Outcome, ranked, short
 from pipelines.search.confirmation.results import ConfirmedTrial
+from pipelines.search.plots.draw import contact_sheet
 from pipelines.settings import CommonSettings, SearchExperiment
 
 
@@ -106,6 +107,8 @@ def print_tables(console: Console, folder: RunFolder, result: SearchResult, expe
         "settings": f"{folder.shown(folder.best)}   ({again})",
         "trials": folder.shown(folder.path / "trials.csv"),
     }
+    if contact_sheet(folder).is_file():
+        lines["sheet"] = f"{folder.shown(contact_sheet(folder))}   (samples of every trial, best FID first)"
     if result.confirmed:
         lines["confirmed"] = folder.shown(folder.path / "confirmed.csv")
     for name, line in {**lines, "curves": experiment.curves}.items():
@@ -119,7 +122,7 @@ def _print(console: Console, headings: Sequence[str], rows: Iterable[Sequence[st
         table.add_column(heading, no_wrap=True, justify="left" if heading in words else "right")
     for row in rows:
         table.add_row(*row)
-    console.print(table, soft_wrap=not console.is_terminal)
+    say_table(console, table)
 
 
 def _print_trials(console: Console, outcomes: Sequence[Outcome]) -> None:
@@ -145,7 +148,7 @@ def _print_confirmed(console: Console, confirmed: Sequence[ConfirmedTrial]) -> N
         )
     headings = ["trial", "settings", "FID mean ± sd", "min-max", "mean of lowest", "in the search", ""]
     _print(console, headings, rows, ["trial", "settings", ""])
-    console.print()
+    say(console, "")
 
 
 def write_families(folder: RunFolder, outcomes: Sequence[Outcome], confirmed: Sequence[ConfirmedTrial]) -> list[Path]:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from pipelines.console import working
 from pipelines.runs import RunFolder
 from pipelines.search._best import SearchResult
 from pipelines.search.plots.draw import try_to_draw
@@ -15,11 +16,12 @@ from pipelines.settings import SearchExperiment
 
 def write_report(experiment: SearchExperiment, folder: RunFolder, result: SearchResult, console: Console) -> list[Path]:
     """Writes all tables and pictures. Returns the files."""
-    files = write_tables(folder, experiment, result)
-    if experiment.search.compare:
-        files += write_families(folder, result.outcomes, result.confirmed)
-    files += try_to_draw(console, folder, experiment, result.outcomes, result.confirmed)
-    folder.upload(*files)
+    with working(console, "tables and pictures"):
+        files = write_tables(folder, experiment, result)
+        if experiment.search.compare:
+            files += write_families(folder, result.outcomes, result.confirmed)
+        files += try_to_draw(console, folder, experiment, result.outcomes, result.confirmed)
+        folder.upload(*files)
     return files
 
 

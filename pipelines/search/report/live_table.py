@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import replace
 
 from rich.console import Console, Group, RenderableType
@@ -12,14 +13,11 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from pipelines.console import duration, number, say
+from pipelines.console import STATUS_SECONDS, duration, heartbeat, number, record, say
 from pipelines.search._outcome import Outcome, best_of, ranked
 from pipelines.search.report._eta import Ladder, assumption, trials_left, work_done
 from pipelines.search.report._shorten import Shortening, fitting
 from pipelines.settings import SearchExperiment
-
-STATUS_SECONDS = 60.0
-"""How often a status line is printed without a terminal."""
 
 _NARROW = 120
 """On a screen of fewer columns, warning signs and reasons are printed below the table."""
@@ -31,7 +29,8 @@ _FOOT = 3
 
 
 class SearchView:
-    """Shows the trials of a search, the best so far, the time left and the budgets. `clock`: a monotonic clock in
+    """Shows the trials of a search, the best so far, the time left and the budgets: a table, or without a terminal a
+    line for each trial that ends, and one whenever the screen was silent for too long. `clock`: a monotonic clock in
     seconds."""
 
     def __init__(
@@ -45,8 +44,8 @@ class SearchView:
         self.total, self.scheduler, self.about = self.search.trials, self.search.scheduler, ""
         self.most_hours, self.most_images = self.search.hours, self.search.images
         self.images, self.earlier = 0, 0.0
-        self.began = self.said = clock()
-        self.explained = False
+        self.began = self.recorded = self.waited = clock()
+        self.waiting, self.explained = "", False
         self.live = Live(
             console=console,
             get_renderable=self.table,
@@ -57,13 +56,21 @@ class SearchView:
         )
 
     def __enter__(self) -> SearchView:
-        if self.console.is_terminal:
-            self.live.start()
+        shown: AbstractContextManager[object] = heartbeat(self.console, self.status)
+        self.shown = self.live if self.console.is_terminal else shown
+        self.shown.__enter__()
         return self
 
     def __exit__(self, *error: object) -> None:
-        if self.console.is_terminal:
-            self.live.stop()
+        self.shown.__exit__(None, None, None)
+
+    def wait_for(self, what: str) -> None:
+        """Shows what the search waits for, until the next evaluation."""
+        if what == self.waiting:
+            return
+        if self.waiting:
+            record(f"waited for {self.waiting}: {self.clock() - self.waited:.1f} s")
+        self.waiting, self.waited = what, self.clock()
 
     def restore(self, known: Sequence[Outcome]) -> None:
         """Adds the trials of a resumed search."""
@@ -74,40 +81,56 @@ class SearchView:
         """A trial has started, was evaluated, or has ended. Without a terminal, prints a line when it ends."""
         before = self.rows.get(now.trial)
         self.rows[now.trial] = now
-        if not self.console.is_terminal and now.ended and not (before and before.ended):
+        if now.fid is not None and self.waiting and now != before:
+            self.wait_for("")
+        if now.ended and not (before and before.ended):
             line = f"trial {now.trial}  {now.described}  step {now.step}/{now.last_step}  FID {number(now.fid)}"
             note = f"  ({_note(now)})" if _note(now) else ""
-            say(self.console, f"{line}  {now.state}{note}")
+            self._say(f"{line}  {now.state}{note}")
 
-    def confirm(self, settings: int, seeds: int) -> None:
-        """The confirmation starts: from now on the rows are its runs."""
-        self.about = f"confirming {settings} settings x {seeds} seeds: "
-        self.total, self.scheduler, self.rows, self.before = settings * seeds, "none", {}, {}
-        self.began = self.said = self.clock()
+    def _say(self, line: str) -> None:
+        """A terminal shows it in the table."""
+        if self.console.is_terminal:
+            record(line)
+        else:
+            say(self.console, line)
+
+    def confirm(self, runs: Sequence[Outcome], seeds: int) -> None:
+        """The confirmation starts: from now on the rows are its `runs`."""
+        self.about = f"confirming {len(runs) // seeds} settings x {seeds} seeds: "
+        self.total, self.scheduler, self.before = len(runs), "none", {}
+        self.rows = {one.trial: one for one in runs}
+        self.began = self.clock()
         self.earlier, self.ladder = 0.0, replace(self.ladder, rungs=())
         self.most_hours = self.most_images = None
-        if not self.console.is_terminal:
-            say(self.console, self.about.removesuffix(": "))
+        self._say(self.about.removesuffix(": "))
 
     def tick(self, images: int, seconds: float) -> None:
-        """Called often. Without a terminal, prints a status line each minute.
+        """Called often. Each minute the log gets a line.
 
         `images`: real images that all trials have seen; `seconds`: how long the search has run, under all its drivers.
         """
         self.images = images
         self.earlier = max(seconds - (self.clock() - self.began), 0.0)
-        if self.console.is_terminal or self.clock() - self.said < STATUS_SECONDS:
-            return
-        self.said = self.clock()
-        if not self.explained:
-            say(self.console, assumption(self.scheduler))
+        if not self.explained and self.seconds_left() is not None:
+            self._say(assumption(self.scheduler))
             self.explained = True
-        say(self.console, ", ".join([self._counts(), self._best(), self._times()]))
+        if self.clock() - self.recorded >= STATUS_SECONDS:
+            self.recorded = self.clock()
+            record(self.status())
+
+    def status(self) -> str:
+        """The state of the search in a line."""
+        return ", ".join(part for part in (self._counts(), self._waiting(), self._best(), self._times()) if part)
+
+    def _waiting(self) -> str:
+        return f"waiting for {self.waiting}, {duration(self.clock() - self.waited)} so far" if self.waiting else ""
 
     def table(self) -> RenderableType:
         """The table for a terminal, no longer than the screen: running trials first, then the best."""
         rows = sorted(ranked(list(self.rows.values())), key=lambda one: one.ended or one.state == "waiting")
         head = [f"{self._counts()}, {self._times()}", self._best()]
+        head += [self._waiting()] * bool(self.waiting)
         noted = sorted((one for one in rows if _note(one)), key=lambda one: one.state != "failed")
         notes = [f"{one.trial}  {_note(one)}" for one in noted] if self._narrow else []
         more = len(notes) - _MOST_NOTES

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import signal
+import time
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -18,16 +20,21 @@ from pipelines.search._budget import SearchBudget
 from pipelines.search._journal import BUDGET, Journal, Record
 from pipelines.search._outcome import Outcome, outcome_of
 from pipelines.search._parent_run import ParentRun
+from pipelines.search.plots.draw import draw_contact_sheet
 from pipelines.search.report.live_table import SearchView
 from pipelines.search.trials.context import SearchContext
 from pipelines.tracking.retry import TrackingRetry
 from pipelines.tracking.runs import State, catch_up, close
 
+SHEET_SECONDS = 60.0
+"""While a search runs, its contact sheet is at most so old when a trial ends."""
+
 
 class SearchMonitor:
     """Follows the trials by the journal.
 
-    `parent`: the search's run, None if MLflow does not matter. `curve`: whether it gets the search's curve.
+    `parent`: the search's run, None if MLflow does not matter. `curve`: whether these are the search's own trials, of
+    which there are a curve and a contact sheet.
     """
 
     def __init__(
@@ -41,6 +48,7 @@ class SearchMonitor:
     ) -> None:
         self.context, self.journal, self.budget, self.view = context, journal, budget, view
         self._parent, self._curve, self._retry = parent, curve, TrackingRetry()
+        self._drawn = -math.inf
         self.trials: Sequence[Any] = ()
         """Tune's trials in this process."""
         self.running: set[str] = set()
@@ -63,6 +71,8 @@ class SearchMonitor:
         if trial.config != record.config:
             self.journal.exploit(record.trial, trial.config, vars(_pointer(trial)))
         self.running.add(record.trial)
+        if self.view.waiting:
+            self.view.wait_for("the first evaluation")
         self.show(record.trial)
 
     def trial_ended(self, trial: str) -> None:
@@ -70,6 +80,10 @@ class SearchMonitor:
         error for a failure of the trial."""
         with suppress(StoreError):
             self._close_run(trial)
+        if self._curve and time.monotonic() - self._drawn > SHEET_SECONDS:
+            known = [self.outcome(one) for one in self.journal.records]
+            draw_contact_sheet(self.context.folder, self.context.experiment, known)
+            self._drawn = time.monotonic()
 
     def _close_run(self, trial: str) -> None:
         """Ends a trial's run in MLflow, with its final checkpoint, and deletes what is no longer needed."""
@@ -166,6 +180,15 @@ class TuneCallbacks(tune.Callback):
         self.monitor.trial_ended(trial.trial_id)
 
     on_trial_error = on_trial_complete
+
+    def on_experiment_end(self, trials: list[Any], **info: Any) -> None:
+        """Tune now reads a table of each trial's results, and would warn of each that is missing. The journal has the
+        results, so the tables are empty."""
+        for trial in trials:
+            files, folder = trial.storage.storage_filesystem, trial.storage.trial_fs_path
+            with suppress(OSError):
+                files.create_dir(folder)
+                files.open_output_stream(f"{folder}/result.json").close()
 
 
 class SpentBudget(tune.Stopper):

@@ -171,9 +171,9 @@ def _replay(searcher: Searcher, past: Iterable[Mapping[str, Any]]) -> set[str]:
 
 
 def _error_of(trial: TuneTrial) -> str:
-    """The last line of a trial's error, at most 300 characters."""
+    """The last line of a trial's error, at most 300 characters. Its traceback is among the workers' output."""
     lines = Path(trial.error_file).read_text().strip().splitlines() if trial.error_file else []
-    return " ".join(lines[-1].split())[:300] if lines else "lost"
+    return f"{' '.join(lines[-1].split())[:300] if lines else 'lost'}; see ray.log"
 
 
 @dataclass(frozen=True, eq=False)  # schedulers have trials as keys

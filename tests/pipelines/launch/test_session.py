@@ -18,6 +18,7 @@ from rich.console import Console
 from infra.stores.protocol import UnreachableError
 from pipelines import interrupts
 from pipelines.console import count_bar, say, screen_of
+from pipelines.launch._log import logged
 from pipelines.launch._request import CommandLine, train_request
 from pipelines.launch._session import begin, run
 from pipelines.runs import RunFolder
@@ -105,17 +106,20 @@ def test_only_whose_run_it_still_is_puts_its_log(tmp_path, moto_server, monkeypa
     folder.create(experiment.to_yaml())
 
     def play(_: Console) -> None:
-        folder.log.write_bytes(b"of the first")
+        for file in (folder.log, folder.ray_log):
+            file.write_bytes(b"of the first")
         folder.claim()
         if taken:
             run_folder(storage, "run").claim()
-            folder.mirror.write("run.log", b"of the second")
+            for name in ("run.log", "ray.log"):
+                folder.mirror.write(name, b"of the second")
         raise end
 
     with pytest.raises(SystemExit):
         run("train", experiment.storage, folder, lambda: None, play, lambda _: nullcontext(Console()))
-    assert folder.mirror.read("run.log") == (b"of the second" if taken else b"of the first")
-    assert folder.log.read_bytes() == b"of the first"
+    for file in (folder.log, folder.ray_log):
+        assert folder.mirror.read(file.name) == (b"of the second" if taken else b"of the first")
+        assert file.read_bytes() == b"of the first"
 
 
 FULL = Path("/dev/full")
@@ -129,13 +133,15 @@ def test_a_full_disk_is_one_line_that_names_what_lies_on_it(tmp_path, monkeypatc
     monkeypatch.setenv("GANFLEET_CACHE", str(cache))
     experiment = small_train(tmp_path / "runs", "wgan", "run")
     folder = created(experiment)
-    folder.log.symlink_to(FULL)
+    for log in (folder.log, folder.ray_log):
+        log.symlink_to(FULL)
 
-    def play(_: Console) -> None:
+    def play(console: Console) -> None:
+        say(console, "what we say")
         print("what a library says")
         FULL.write_text("a checkpoint")
 
-    with pytest.raises(SystemExit) as ended:
+    with pytest.raises(SystemExit) as ended, logged(folder.log):
         run("train", experiment.storage, folder, lambda: None, play)
     error, again = capfd.readouterr().err.splitlines()
     assert ended.value.code == 75
@@ -219,3 +225,33 @@ def test_a_driver_begins_with_a_swept_folder(tmp_path):
     os.utime(left, (0, 0))
     with begin(train_request(CommandLine([], [f"storage.path={tmp_path}"], resume="run"))):
         assert not left.exists()
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_a_runs_log_begins_with_what_was_typed_and_ends_with_how_it_ended(tmp_path, monkeypatch, capfd, fails):
+    """A worker's traceback is in the other file, and the log has its last line and names that file."""
+    monkeypatch.setattr(sys, "argv", ["ganfleet", "train", "dcgan", "name=the-run", f"storage.path={tmp_path}"])
+    request = train_request(CommandLine(["dcgan"], ["name=the-run", f"storage.path={tmp_path}"]))
+
+    def play(console: Console) -> None:
+        say(console, "data: some")
+        if fails:
+            os.write(2, b"(worker) the traceback\n")
+            try:
+                raise TaskError("ray::work()\n" + "frames\n" * 100 + "ValueError: no such image")
+            except TaskError as error:
+                raise RuntimeError("ValueError: no such image") from error
+
+    TaskError = type("RayTaskError", (Exception,), {"__module__": "ray.exceptions"})
+    with begin(request) as (claimed, undo), pytest.raises(SystemExit) if fails else nullcontext():
+        run("train", claimed.experiment.storage, claimed.folder, undo, play)
+    ours = [line[20:] for line in claimed.folder.log.read_text().splitlines()]
+    assert ours[0] == f"the-run: {tmp_path}/the-run   ganfleet train dcgan name=the-run storage.path={tmp_path}"
+    settings = yaml.safe_load(ours[1].removeprefix("settings: "))
+    assert settings == {"family": {"name": "dcgan"}, "name": "the-run", "storage": {"path": str(tmp_path)}}
+    assert ours[2] == "data: some"
+    assert ours[-1] == ("error: RuntimeError: ValueError: no such image; see ray.log" if fails else "done")
+    assert claimed.folder.ray_log.read_text() == "(worker) the traceback\n" * fails
+    screen = capfd.readouterr()
+    assert screen.out.splitlines()[1:] == ["data: some"]
+    assert screen.err == f"{ours[-1]}   (log: {claimed.folder.log})\n" * fails

@@ -249,6 +249,18 @@ def test_the_contact_sheet_is_in_order_of_fid_failed_ones_last(tmp_path):
     assert shown == sorted(shown)
 
 
+@pytest.mark.parametrize(("trials", "columns", "rows"), [(3, 3, 1), (8, 8, 1), (9, 5, 2), (20, 7, 3)])
+def test_the_rows_of_a_contact_sheet_are_about_as_full_as_each_other(tmp_path, trials, columns, rows):
+    folder = RunFolder(tmp_path / "hunt")
+    outcomes = [outcome(f"t{number}", "completed", 9.0 + number) for number in range(trials)]
+    for number in range(trials):
+        write_trial(folder, f"t{number}", [row(20, 100, 9.0 + number)], {20: 1.0}, 100)
+    pixels = np.asarray(draw_sheet(folder, outcomes, 16).convert("L"))
+    wide = (pixels[150] == 100).sum() / 202
+    tall = (pixels[:, 100] == 100).sum() / 202
+    assert (wide, tall) == (columns, rows)
+
+
 def test_a_scatter_of_points_is_shown_whole(tmp_path):
     folder = RunFolder(tmp_path / "hunt")
     write_trial(folder, "a", [row(20, 100, 9.0)], {20: 1.0})

@@ -138,6 +138,9 @@ def test_the_best_is_first_and_told(found):
     for row in found.table:
         assert row["trial"] in found.screen
     assert str(found.folder.best) in found.screen
+    (told,) = [line for line in found.screen.splitlines() if line.startswith("sheet ")]
+    sheet = Image.open(told.split()[1])
+    assert sheet.width > 2 * 202, "a row of trials"
 
 
 def test_the_best_fid_is_that_of_its_checkpoint(found, storage):
