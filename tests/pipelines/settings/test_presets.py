@@ -102,7 +102,8 @@ def test_dcgans_generator_is_the_papers():
 
 def test_the_demo_is_a_search():
     experiment = search_experiment([], [], read_config(Path("demo")))
-    assert {family.name for family in experiment.families} == {"wgan", "wgan_gp"}
+    assert {family.name for family in experiment.families} == {"wgan", "wgan_gp", "cwgan_gp"}
+    assert (experiment.search.confirm, experiment.search.confirm_seeds) == (1, 3)
 
 
 def equal(*assignments: str) -> SearchExperiment:
