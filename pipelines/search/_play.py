@@ -7,7 +7,7 @@ from collections.abc import Collection
 from ray.tune.schedulers import TrialScheduler
 from rich.console import Console
 
-from infra.cluster import Cluster, cluster
+from infra.cluster import Cluster, cluster, free_capacity
 from pipelines.console import say
 from pipelines.runs import RunFolder, as_full_disk_error
 from pipelines.search._best import SearchResult
@@ -82,7 +82,7 @@ def _play_and_close(
         # All trials of a population are alive at once. They take turns if the cluster is too small for all.
         concurrent = asked.trials if asked.scheduler == "pbt" else concurrent_trials(experiment, joined)
         trials = Suggestions(journal, sampler, monitor.budget, context.folder, names, concurrent)
-        view.wait_for(f"{min(concurrent, len(names))} processes that play trials")
+        view.wait_for(f"{min(concurrent, len(names))} processes that play trials ({free_capacity()})")
         uninterrupted = play_trials(monitor, joined, trials, _scheduler_of(experiment, context.folder))
     view.wait_for("MLflow to have all of the trials")
     outcomes = monitor.close_runs()

@@ -44,9 +44,10 @@ def _play(experiment: SearchExperiment, folder: RunFolder, console: Console) -> 
     with Journal(folder.journal, folder.segments()) as journal:
         with working(console, "data"):
             dataset, record = real_data(experiment, folder, console)
-        reference = prepare_reference(
-            experiment.metrics, dataset, experiment.storage.folder, console, shared_cache(experiment.storage)
-        )
+        with working(console, "reference statistics"):
+            reference = prepare_reference(
+                experiment.metrics, dataset, experiment.storage.folder, console, shared_cache(experiment.storage)
+            )
         print_reference(console, reference)
         with working(console, "the search's run in MLflow"):
             parent = ParentRun(experiment, folder, {**version_tags(), **record.tags, **reference.tags})

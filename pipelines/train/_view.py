@@ -43,8 +43,9 @@ class TrainView:
         self.progress.update(self.task, about=f"waiting for {what}")
 
     def _record_wait(self) -> None:
-        if self.waiting:
-            record(f"{self.name}  waited for {self.waiting}: {time.monotonic() - self.waited:.1f} s")
+        seconds = time.monotonic() - self.waited
+        if self.waiting and seconds >= 1:
+            record(f"{self.name}  waited for {self.waiting}: {seconds:.1f} s")
         self.waiting = ""
 
     def line(self) -> str:

@@ -75,9 +75,10 @@ def train(
         dataset, record = real_data(experiment, folder, console)
     check_networks(experiment.family, dataset.shape, dataset.classes)
     write_initial_checkpoint(experiment, folder, dataset)
-    shared_reference = prepare_reference(
-        experiment.metrics, dataset, experiment.storage.folder, console, shared_cache(experiment.storage)
-    )
+    with working(console, "reference statistics"):
+        shared_reference = prepare_reference(
+            experiment.metrics, dataset, experiment.storage.folder, console, shared_cache(experiment.storage)
+        )
     print_reference(console, shared_reference)
     with working(console, "the run in MLflow"):
         target = begin_record(experiment, folder, {**record.tags, **shared_reference.tags})

@@ -21,6 +21,7 @@ from ray.util.queue import Empty, Queue
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from gan_core.health.divergence import DivergedError
+from infra.cluster import free_capacity
 from infra.ray_private import ControllerCallback, DataParallelTrainer
 from infra.stores.protocol import StoreError
 from pipelines import interrupts
@@ -120,7 +121,7 @@ def _start(task: GroupTask, wait_for: Callable[[str], None]) -> Generator[Logged
                 continue
             if isinstance(item, ActorHandle):
                 controller = item
-                wait_for(f"{_wanted(task)} ({_free()})")
+                wait_for(f"{_wanted(task)} ({free_capacity()})")
                 continue
             if isinstance(item, PlacementGroup):
                 reserved = item
@@ -148,13 +149,6 @@ def _wanted(task: GroupTask) -> str:
     return f"{workers} worker{'s' if workers > 1 else ''} with {given.cpus_per_worker:g} CPU{gpus}" + " each" * (
         workers > 1
     )
-
-
-def _free() -> str:
-    """How much of the cluster nobody uses."""
-    there, free = ray.cluster_resources(), ray.available_resources()
-    kinds = [kind for kind in ("CPU", "GPU") if there.get(kind)]
-    return ", ".join(f"{free.get(kind, 0):g} of {there[kind]:g} {kind}s are free" for kind in kinds)
 
 
 def _last_line(error: BaseException) -> str:

@@ -13,7 +13,7 @@ from typing import Any
 from ray.tune.schedulers import FIFOScheduler
 from ray.tune.search import Searcher
 
-from infra.cluster import Cluster
+from infra.cluster import Cluster, free_capacity
 from pipelines.runs import RunFolder
 from pipelines.search._budget import SearchBudget
 from pipelines.search._journal import Journal
@@ -83,7 +83,7 @@ def confirm(
         if cluster is not None:
             concurrent = concurrent_trials(experiment, cluster)
             trials = Suggestions(journal, SeedRunSearcher(runs), budget, folder, names, concurrent)
-            view.wait_for(f"{min(concurrent, len(names))} processes that play the runs")
+            view.wait_for(f"{min(concurrent, len(names))} processes that play the runs ({free_capacity()})")
             uninterrupted = play_trials(monitor, cluster, trials, FIFOScheduler())
         view.wait_for("MLflow to have all of the runs")
         outcomes = monitor.close_runs()

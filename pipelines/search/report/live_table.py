@@ -68,8 +68,9 @@ class SearchView:
         """Shows what the search waits for, until the next evaluation."""
         if what == self.waiting:
             return
-        if self.waiting:
-            record(f"waited for {self.waiting}: {self.clock() - self.waited:.1f} s")
+        seconds = self.clock() - self.waited
+        if self.waiting and seconds >= 1:
+            record(f"waited for {self.waiting}: {seconds:.1f} s")
         self.waiting, self.waited = what, self.clock()
 
     def restore(self, known: Sequence[Outcome]) -> None:
