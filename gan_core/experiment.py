@@ -34,7 +34,8 @@ class Data(Settings):
     name: str = "digits"
     """The data set: mnist to lsun are read by torchvision, folder, npz and packed from `data.path`."""
     image_size: int = 16
-    """Side in pixels of the centre square: 28 or a power of two from 8 to 256; no meaning for points."""
+    """Side in pixels of the centre square: 28 or a power of two from 8 to 256; no meaning for points. If it is not
+    given for folder, npz or packed, `ganfleet` takes the largest up to the median of the images' shorter sides."""
     batch_size: Annotated[int, Field(ge=2, le=2**20)] = 64
     """Images in the global batch: all workers together."""
     held_out: Annotated[float, Field(ge=0.0, le=0.5)] = 0.0
@@ -43,6 +44,8 @@ class Data(Settings):
     """Folder, .npz file, pack (or s3://bucket/prefix) or torchvision's root; null: `downloads` in the cache."""
     download: bool = False
     """Whether torchvision may download missing files."""
+    flip: bool = False
+    """Whether a random half of each batch is mirrored left to right; FID's real images never are."""
     max_bad: Annotated[int, Field(ge=0)] = 0
     """How many damaged images may be left out; more are an error."""
 
@@ -76,11 +79,13 @@ class Data(Settings):
     def _all_apply(self) -> Data:
         if self.path is not None and self.name not in TAKES_PATH:
             right = "npz" if str(self.path).endswith(".npz") else "folder" if isinstance(self.path, Path) else "packed"
-            raise SettingsError(f"data.path has no meaning for data.name={self.name}", nearest=f"data={right}")
+            raise SettingsError(f"data.path has no meaning for data.name={self.name}", nearest=f"data.name={right}")
         if self.path is None and self.name in NEEDS_PATH:
             raise SettingsError(f"data.name={self.name} needs data.path", nearest=f"data.path={NEEDS_PATH[self.name]}")
         if isinstance(self.path, str) and self.name != "packed":
             raise SettingsError(f"data.path={self.path}: S3 holds packs", nearest="data.name=packed")
+        if self.flip and self.name in POINTS:
+            raise SettingsError(f"data.flip=true: {self.name} is points", nearest="data.flip=false")
         if self.download and self.name not in FETCHABLE:
             raise SettingsError(f"data.download=true: {self.name} cannot be fetched", nearest="data.download=false")
         if self.max_bad and self.name not in IMAGES_MAY_BE_DAMAGED:

@@ -219,9 +219,8 @@ def _play_turn(
 ) -> dict[str, Tensor]:
     """One optimiser step of one player. Returns its detached scalars by metric name."""
     settings, optimizer = game.experiment, game.optimizers[name]
-    batch = streams.draw_batch(
-        settings.seed, name, index, settings.data.batch_size, settings.family.latent, images, labels
-    )
+    data, latent = settings.data, settings.family.latent
+    batch = streams.draw_batch(settings.seed, name, index, data.batch_size, latent, images, labels, flip=data.flip)
     optimizer.zero_grad(set_to_none=True)
     with game.autocast():
         loss, scalars = module(batch)

@@ -40,10 +40,21 @@ def _indices(seed: int, player: str, first: int, size: int, count: int, device: 
     return torch.cat(parts)
 
 
-def draw_batch(seed: int, player: str, index: int, size: int, latent: int, images: Tensor, labels: Tensor) -> Batch:
+def draw_batch(
+    seed: int,
+    player: str,
+    index: int,
+    size: int,
+    latent: int,
+    images: Tensor,
+    labels: Tensor,
+    *,
+    flip: bool = False,
+) -> Batch:
     """This rank's slice of the global batch of `size` in the turn `index` (from 0) of `player`.
 
-    `images` (M, *shape) is the whole train set. Noise is drawn on its device.
+    `images` (M, *shape) is the whole train set. Noise is drawn on its device. With `flip` a random half of the batch's
+    images, (C, H, W), is mirrored left to right.
     """
     device, share = images.device, size // ranks.world_size()
     mine = slice(ranks.rank() * share, (ranks.rank() + 1) * share)
@@ -51,7 +62,11 @@ def draw_batch(seed: int, player: str, index: int, size: int, latent: int, image
     draw = seeded(device, seed, player, "turn", index)
     z = torch.randn(size, latent, generator=draw, device=device, dtype=images.dtype)
     mix = torch.rand(size, *[1] * (images.dim() - 1), generator=draw, device=device, dtype=images.dtype)
-    return Batch(images[chosen], labels[chosen], z[mine], mix[mine], Turn(seed, player, index, size))
+    turn, real = Turn(seed, player, index, size), images[chosen]
+    if flip:
+        mirrored = uniform(turn, "flip", real[:, :1, :1, :1]) < 0.5
+        real = torch.where(mirrored, real.flip(-1), real)
+    return Batch(real, labels[chosen], z[mine], mix[mine], turn)
 
 
 def normal(turn: Turn, purpose: str, like: Tensor) -> Tensor:

@@ -4,15 +4,21 @@ what to do."""
 from __future__ import annotations
 
 import json
+import socket
 import subprocess
 import sys
 import urllib.error
+import urllib.parse
 import urllib.request
 import uuid
+from collections.abc import Callable
 from typing import Any
 
 from infra.stores.protocol import DamagedError, Store, StoreError
 from infra.versions import version_of
+
+ANSWER_SECONDS = 5.0
+"""Within which a tracking server must answer before anything starts."""
 
 SECONDS = 60
 """Within which a Ray cluster must answer."""
@@ -102,3 +108,26 @@ def cluster_nodes() -> tuple[list[dict[str, Any]], dict[str, str]]:
         raise CheckFailedError(f"the Ray cluster cannot be joined: {last.strip()[:200]}; {advice}")
     found = json.loads(done.stdout.splitlines()[-1])
     return found["nodes"], found["driver"]
+
+
+def check_connects(uri: str, waiting: Callable[[float], None]) -> None:
+    """Raises OSError if nothing listens at an address of HTTP, or answers there within seconds. `waiting` is called
+    with the seconds that are left if it takes longer than one.
+
+    A server without encryption must answer; of others only the port is tried. Behind a proxy nothing is.
+    """
+    place = urllib.parse.urlsplit(uri)
+    host, port = place.hostname or "", place.port or (443 if place.scheme == "https" else 80)
+    if urllib.request.getproxies().get(place.scheme) and not urllib.request.proxy_bypass(host):
+        return
+    for seconds, last in ((1.0, False), (ANSWER_SECONDS, True)):
+        try:
+            with socket.create_connection((host, port), timeout=seconds) as connection:
+                if place.scheme == "http":
+                    connection.sendall(f"HEAD / HTTP/1.0\r\nHost: {host}\r\n\r\n".encode())
+                    connection.recv(1)
+            return
+        except TimeoutError:
+            if last:
+                raise TimeoutError(f"no answer within {seconds:g} s") from None
+            waiting(ANSWER_SECONDS)

@@ -1,24 +1,23 @@
-"""Image files: those that a folder holds, their digest, their pixels in batches."""
+"""Image files: those that a folder holds, their digest, their sizes, their pixels in batches. Imports neither torch nor
+NumPy before pixels are read."""
 
 from __future__ import annotations
 
 import hashlib
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, NamedTuple, TypeVar
 
-import numpy as np
-import torch
-from torch import Tensor
-
 from gan_core.settings import similar_file
 
 if TYPE_CHECKING:
+    import numpy as np
     from PIL import Image
+    from torch import Tensor
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -152,12 +151,30 @@ def _is_grey(path: Path) -> bool | None:
         return None
 
 
+def shorter_sides(files: Sequence[Path], most: int = 256) -> list[int]:
+    """The shorter side of each image, in pixels, by its header; of many files, of `most` that are spread over them.
+    Files that cannot be read are left out."""
+    chosen = files if len(files) <= most else [files[place * len(files) // most] for place in range(most)]
+    return [side for side in in_order(_shorter_side, chosen, ahead=THREADS**2) if side is not None]
+
+
+def _shorter_side(path: Path) -> int | None:
+    from PIL import Image
+
+    try:
+        with Image.open(path) as image:
+            return min(image.size)
+    except Exception:  # as in read_image, which reports it
+        return None
+
+
 def eight_bits(image: Image.Image, *, over_white: bool = False) -> Image.Image:
     """An image of any mode as `L` if it is grey, else `RGB`.
 
     Transparency is dropped as by PIL's `convert("RGB")`, which all published FID code uses; with `over_white` the image
     is composed over white. 16-bit grey is scaled to 8 bits. Raises ValueError for pixels without a known range.
     """
+    import numpy as np
     from PIL import Image
 
     wanted = "L" if image.mode in GREY_MODES else "RGB"
@@ -179,10 +196,17 @@ def image_batches(files: Iterable[Path], batch: int, channels: int) -> Iterator[
     `channels` 1 or 3 converts every file (by ITU-R 601 luma, or by repetition). A few threads decode at most one batch
     ahead. Raises ValueError that names the first file that cannot be read, or that differs in size from the first.
     """
+    import numpy as np
+    import torch
+
     if batch < 1 or channels not in (1, 3):
         raise ValueError(f"batch={batch}, channels={channels}; nearest: batch={max(batch, 1)}, channels=3")
     first: tuple[Path, Image.Image] | None = None
     pixels: list[np.ndarray] = []
+
+    def stacked(pixels: list[np.ndarray]) -> Tensor:
+        return torch.from_numpy(np.stack(pixels)).permute(0, 3, 1, 2).contiguous()  # (n, C, H, W)
+
     for path, image in in_order(lambda path: (path, read_image(path)), files, ahead=max(batch, THREADS)):
         first = first or (path, image)
         if image.size != first[1].size:
@@ -192,10 +216,10 @@ def image_batches(files: Iterable[Path], batch: int, channels: int) -> Iterator[
             )
         pixels.append(np.atleast_3d(np.asarray(image.convert("L" if channels == 1 else "RGB"))))  # (H, W, C)
         if len(pixels) == batch:
-            yield _stacked(pixels)
+            yield stacked(pixels)
             pixels = []
     if pixels:
-        yield _stacked(pixels)
+        yield stacked(pixels)
 
 
 def in_order(function: Callable[[T], R], items: Iterable[T], ahead: int) -> Iterator[R]:
@@ -210,10 +234,6 @@ def in_order(function: Callable[[T], R], items: Iterable[T], ahead: int) -> Iter
             yield done.result()
     finally:
         pool.shutdown(cancel_futures=True)
-
-
-def _stacked(pixels: list[np.ndarray]) -> Tensor:
-    return torch.from_numpy(np.stack(pixels)).permute(0, 3, 1, 2).contiguous()  # (n, C, H, W)
 
 
 def _size(image: Image.Image) -> str:

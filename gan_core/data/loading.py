@@ -14,8 +14,7 @@ from gan_core.data.byte_images import ByteImages
 from gan_core.data.dataset import Dataset
 from gan_core.data.decode_cache import DecodedImages, decoded_images
 from gan_core.data.packed import packed
-from gan_core.data.sources import SOURCES
-from gan_core.data.torchvision_sets import TORCHVISION_SETS
+from gan_core.data.torchvision_sets import find_source
 from gan_core.experiment import Data
 from gan_core.files import cache_folder
 from gan_core.settings import SettingsError
@@ -43,10 +42,11 @@ def load(settings: Data, cache: Path | None = None) -> Dataset:
     if settings.name == "packed":
         return _unpacked(settings)
     cache = cache or cache_folder()
-    source = {**SOURCES, **TORCHVISION_SETS}[settings.name](settings, Path(settings.path or cache / "downloads"))
+    source = find_source(settings, cache)
     decoded = decoded_images(source, settings.name, settings.image_size, cache)
     _check_bad(settings, decoded)
-    return _dataset(settings, settings.name, decoded)
+    found = _dataset(settings, settings.name, decoded)
+    return replace(found, notes=(*source.notes, *found.notes))
 
 
 def _unpacked(settings: Data) -> Dataset:

@@ -1,25 +1,25 @@
-"""Sources of images by name. A source is looked up at every start, but opened only if the decode cache lacks it."""
+"""Sources of images by name. A source is looked up at every start, but opened only if the decode cache lacks it.
+
+Nothing here imports torch or NumPy before a source is opened, so that a wrong path is reported at once.
+"""
 
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-import torch
-
 from gan_core.data.file_set import FileSet
-from gan_core.data.image_files import colours, eight_bits, image_files, read_image
+from gan_core.data.image_files import colours, eight_bits, image_files, read_image, shorter_sides
 from gan_core.experiment import Data
 from gan_core.settings import SettingsError, similar
-from gan_core.streams import seeded
 
 if TYPE_CHECKING:
+    import numpy as np
     from PIL import Image
 
 PATCHES = 4096
@@ -52,6 +52,13 @@ class ImageSource:
     files: FileSet
     """All files that decide what the images are."""
     open: Callable[[], ImageReader]
+    count: int | None = None
+    """How many images there are, as far as that is known before they are read. So are the other fields."""
+    classes: int | None = None
+    sides: Callable[[], list[int]] = list
+    """The shorter sides of some of the images, in pixels."""
+    notes: tuple[str, ...] = ()
+    """Lines that a user should read once."""
 
 
 def in_class_order(names: Iterable[str]) -> tuple[str, ...]:
@@ -90,12 +97,13 @@ def _folder(settings: Data, root: Path) -> ImageSource:
             f"data.path={root}: {loose.name} lies beside the folders of classes", nearest=str(loose.parent / right)
         )
     numbers = {name: number for number, name in enumerate(names)}
-    labels = np.array([numbers[name] for name in classes])
 
     def opened() -> ImageReader:
+        import numpy as np
+
         found = colours(files)
         return ImageReader(
-            labels,
+            np.array([numbers[name] for name in classes]),
             len(names),
             found.channels,
             lambda index: read_image(files[index], over_white=True),
@@ -103,7 +111,17 @@ def _folder(settings: Data, root: Path) -> ImageSource:
             found.mixed,
         )
 
-    return ImageSource(FileSet(root, files), opened)
+    notes = () if names == ("",) else tuple(_without_images(root, names))
+    return ImageSource(FileSet(root, files), opened, len(files), len(names), partial(shorter_sides, files), notes)
+
+
+def _without_images(root: Path, classes: Iterable[str]) -> Iterator[str]:
+    """A note that names the folders which would be classes if they held an image."""
+    beside = (one.name for one in root.iterdir() if one.is_dir() and not one.name.startswith("."))
+    empty = sorted({*beside} - {*classes})
+    if empty:
+        more = f", and {len(empty) - 5} more" if len(empty) > 5 else ""
+        yield f"no image in {', '.join(map(readable, empty[:5]))}{more} of {root}: no class of that name"
 
 
 def _npz(settings: Data, root: Path) -> ImageSource:
@@ -111,10 +129,36 @@ def _npz(settings: Data, root: Path) -> ImageSource:
     if not root.is_file():
         right = next((str(path) for path in sorted(root.parent.glob("*.npz"))), "data.path=FILE.npz")
         raise SettingsError(f"data.path={root} is no file", nearest=right)
-    return ImageSource(FileSet(root.parent, [root]), lambda: _open_npz(root))
+    shape, labelled = _shape_in(root)
+    count, side = (shape[0], min(shape[1:3])) if shape else (None, None)
+    classes = None if labelled or not shape else 1
+    sides = [] if side is None else [side]
+    return ImageSource(FileSet(root.parent, [root]), lambda: _open_npz(root), count, classes, lambda: sides)
+
+
+def _shape_in(path: Path) -> tuple[tuple[int, ...], bool]:
+    """The shape (N, H, W, C) of an npz file's images by their header, and whether there are labels. The shape is empty
+    for what `_open_npz` refuses."""
+    from numpy.lib import format as npy
+
+    try:
+        with zipfile.ZipFile(path) as archive, archive.open("images.npy") as file:
+            read = npy.read_array_header_1_0 if npy.read_magic(file) == (1, 0) else npy.read_array_header_2_0
+            shape, labelled = read(file)[0], "labels.npy" in archive.namelist()
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        return (), False
+    if len(shape) == 4 and _channels_come_first(shape):
+        shape = (shape[0], *shape[2:], shape[1])
+    return ((*shape, 1)[:4] if len(shape) in (3, 4) and all(shape) else ()), labelled
+
+
+def _channels_come_first(shape: tuple[int, ...]) -> bool:
+    return shape[3] not in (1, 3, 4) and shape[1] in (1, 3, 4)
 
 
 def _open_npz(path: Path) -> ImageReader:
+    import numpy as np
+
     try:
         with np.load(path) as arrays:
             found = {name: arrays[name] for name in ("images", "labels") if name in arrays}
@@ -138,9 +182,11 @@ def _open_npz(path: Path) -> ImageReader:
 
 
 def _channels_last(path: Path, images: np.ndarray) -> np.ndarray:  # (N, H, W, C)
+    import numpy as np
+
     if images.ndim == 3:
         images = images[..., None]
-    if images.ndim == 4 and images.shape[3] not in (1, 3, 4) and images.shape[1] in (1, 3, 4):
+    if images.ndim == 4 and _channels_come_first(images.shape):
         images = images.transpose(0, 2, 3, 1)
     if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] not in (1, 3, 4) or not images.size:
         raise SettingsError(
@@ -151,6 +197,8 @@ def _channels_last(path: Path, images: np.ndarray) -> np.ndarray:  # (N, H, W, C
 
 def _numbered(path: Path, labels: np.ndarray | None, count: int) -> tuple[np.ndarray, tuple[str, ...]]:
     """The labels renumbered as 0 .. K - 1, which keeps their order, and the K values as names; none for one class."""
+    import numpy as np
+
     if labels is None:
         return np.zeros(count, dtype=np.int64), ()
     if labels.shape != (count,) or not np.issubdtype(labels.dtype, np.integer):
@@ -162,6 +210,7 @@ def _numbered(path: Path, labels: np.ndarray | None, count: int) -> tuple[np.nda
 
 
 def _from_array(pixels: np.ndarray) -> Image.Image:  # (H, W, C)
+    import numpy as np
     from PIL import Image
 
     single = pixels.shape[2] == 1
@@ -178,12 +227,17 @@ def _photos(settings: Data, root: Path) -> ImageSource:
     if spec is None or spec.origin is None:
         raise ModuleNotFoundError("scikit-learn, which ships the photographs, is not installed")
     folder = Path(spec.origin).parent / "datasets" / "images"
-    return ImageSource(FileSet(folder, [folder / f"{name}.jpg" for name in _PHOTOS]), partial(_open_photos, settings))
+    files = FileSet(folder, [folder / f"{name}.jpg" for name in _PHOTOS])
+    return ImageSource(files, partial(_open_photos, settings), PATCHES, len(_PHOTOS))
 
 
 def _open_photos(settings: Data) -> ImageReader:
+    import numpy as np
+    import torch
     from PIL import Image
     from sklearn.datasets import load_sample_images
+
+    from gan_core.streams import seeded
 
     photos = [Image.fromarray(pixels) for pixels in load_sample_images().images]
     labels = np.arange(PATCHES) % len(photos)

@@ -14,11 +14,9 @@ from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from gan_core.data.file_set import FileSet
 from gan_core.data.image_files import read_image
-from gan_core.data.sources import ImageReader, ImageSource, files_below, readable
+from gan_core.data.sources import SOURCES, ImageReader, ImageSource, files_below, readable
 from gan_core.experiment import Data
 from gan_core.settings import SettingsError
 
@@ -49,6 +47,7 @@ class _TorchvisionSet:
         return getattr(datasets, self.class_name)(root, download=download, **dict(self.options))
 
 
+_IMAGES = {"mnist": 60_000, "fashion_mnist": 60_000, "cifar10": 50_000}
 _CLASSES = {
     "mnist": _TorchvisionSet("MNIST", "MNIST/raw", _MNIST),
     "fashion_mnist": _TorchvisionSet("FashionMNIST", "FashionMNIST/raw", _MNIST),
@@ -91,6 +90,7 @@ def _arrays(settings: Data, root: Path, channels: int) -> ImageSource:
     known = _with_files(settings, root)
 
     def opened() -> ImageReader:
+        import numpy as np
         from PIL import Image
 
         try:
@@ -105,7 +105,8 @@ def _arrays(settings: Data, root: Path, channels: int) -> ImageSource:
             ) from None
         return ImageReader(labels, 10, channels, lambda index: Image.fromarray(pixels[index]), _names(found.classes))
 
-    return ImageSource(FileSet(root, [root / known.folder / name for name in known.files]), opened)
+    files = FileSet(root, [root / known.folder / name for name in known.files])
+    return ImageSource(files, opened, _IMAGES[settings.name], 10)
 
 
 def _names(classes: Sequence[str]) -> tuple[str, ...]:
@@ -117,8 +118,14 @@ def _celeba(settings: Data, root: Path) -> ImageSource:
     """All 202,599 aligned faces in one class, cut to the 178x178 pixels in the middle."""
     known = _with_files(settings, root)
     files = files_below(root / known.folder / known.files[0])
-    labels = np.zeros(len(files), dtype=np.int64)
-    return ImageSource(FileSet(root, files), lambda: ImageReader(labels, 1, 3, lambda index: read_image(files[index])))
+
+    def opened() -> ImageReader:
+        import numpy as np
+
+        labels = np.zeros(len(files), dtype=np.int64)
+        return ImageReader(labels, 1, 3, lambda index: read_image(files[index]))
+
+    return ImageSource(FileSet(root, files), opened, len(files), 1)
 
 
 def _lsun(settings: Data, root: Path) -> ImageSource:
@@ -137,10 +144,13 @@ def _lsun(settings: Data, root: Path) -> ImageSource:
         ) from None
     if not folders:
         raise SettingsError(f"data.name=lsun: there is no *_train_lmdb in {root}", nearest="data.path=FOLDER of them")
-    return ImageSource(FileSet(root, [folder / "data.mdb" for folder in folders]), lambda: _open_lsun(folders))
+    files = FileSet(root, [folder / "data.mdb" for folder in folders])
+    return ImageSource(files, lambda: _open_lsun(folders), classes=len(folders))
 
 
 def _open_lsun(folders: list[Path]) -> ImageReader:
+    import numpy as np
+
     try:
         lmdb = import_module("lmdb")
     except ImportError:
@@ -170,3 +180,8 @@ TORCHVISION_SETS: dict[str, Callable[[Data, Path], ImageSource]] = {
     "celeba": _celeba,
     "lsun": _lsun,
 }
+
+
+def find_source(settings: Data, cache: Path) -> ImageSource:
+    """The source that the settings name, found but not read. Raises SettingsError if files are missing."""
+    return {**SOURCES, **TORCHVISION_SETS}[settings.name](settings, Path(settings.path or cache / "downloads"))

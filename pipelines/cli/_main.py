@@ -23,7 +23,18 @@ from pipelines.cli._streams import end_output, prepare_streams
 from pipelines.cli._usage import SETTINGS, VerbGroup, print_version
 from pipelines.cli.commands import data, jobs, measure, ui
 from pipelines.console import working
-from pipelines.launch import DONE, CommandLine, Request, begin, check_cluster, run, search_request, train_request
+from pipelines.launch import (
+    DONE,
+    CommandLine,
+    Request,
+    begin,
+    check_cluster,
+    ready,
+    run,
+    search_request,
+    train_request,
+    tried,
+)
 from pipelines.settings import SearchExperiment, preset_names
 from pipelines.sync import typed_again
 
@@ -96,13 +107,15 @@ def search(words: Words = None, config: Config = None, dry_run: DryRun = False, 
 
 def _start(verb: str, request: Request[Any], play: Callable[[Request[Any], Console], None], dry_run: bool) -> None:
     """Plays what is requested; prints its settings instead if it is a dry run."""
-    experiment = request.experiment
     if not dry_run:
         check_cluster()
-        with interrupts.noted(), begin(typed_again(request)) as (claimed, undo):
-            run(verb, experiment.storage, claimed.folder, undo, partial(play, claimed))
+        with interrupts.noted(), begin(ready(typed_again(request))) as (claimed, undo):
+            run(verb, claimed.experiment.storage, claimed.folder, undo, partial(play, claimed))
         return
+    experiment, notes = (request.experiment, ()) if request.resumed else tried(request.experiment)
     typer.echo(experiment.to_yaml(), nl=False)
+    for note in notes:
+        typer.echo(f"# {note}")
     if isinstance(experiment, SearchExperiment):
         typer.echo("# searched:")
         for name, space in experiment.spaces().items():

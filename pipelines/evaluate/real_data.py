@@ -15,7 +15,7 @@ from gan_core.experiment import check_classes, check_labelled
 from pipelines.console import say
 from pipelines.data.fetch import local_data
 from pipelines.runs import DataRecord, RunFolder, RunPaths
-from pipelines.settings import SearchExperiment, TrainExperiment
+from pipelines.settings import SearchExperiment, TrainExperiment, check_batch_fits
 
 
 def real_data(
@@ -30,6 +30,8 @@ def real_data(
     record = DataRecord.of(dataset, _files(experiment))
     source = experiment.data
     name = f"data.name={source.name}" if source.path is None else f"data.path={source.path}"
+    if DataRecord.read(folder) is None:  # what began with such a batch goes on
+        check_batch_fits(source, experiment.compute, len(dataset.images))
     record.keep(folder, name, partial(_anew, experiment, folder))
     say(console, f"data: {source.name}, {record}")
     for note in [*dataset.notes, *dataset.oddities(source.batch_size)]:

@@ -16,6 +16,7 @@ from pipelines.launch import (
     Request,
     resumed_search,
     resumed_train,
+    sized_as,
 )
 from pipelines.runs import RunFolder
 from pipelines.settings import Storage, preset_names, read_config
@@ -45,7 +46,8 @@ def as_resumption(verb: str, line: CommandLine, request: Request[Any]) -> tuple[
     if not folder.exists() or request.made_up:
         return request, []
     here = request.experiment.storage.assignments
-    was, wanted = _leaves(resume(folder.path.name, here)[0]), _leaves(request.experiment)
+    before = resume(folder.path.name, here)[0]
+    was, wanted = _leaves(before), _leaves(sized_as(request.experiment, before.data.image_size))
     allowed = TRAIN_MAY_CHANGE if verb == "train" else SEARCH_MAY_CHANGE
     changes = [f"{key}={_written(wanted.get(key))}" for key in allowed if was.get(key) != wanted.get(key)]
     experiment, _ = resume(folder.path.name, [*here, *changes])

@@ -19,7 +19,7 @@ from rich.console import Console
 from gan_core.settings import SettingsError
 from pipelines import interrupts
 from pipelines.console import screen_of
-from pipelines.launch import Request, begin, check_cluster, run
+from pipelines.launch import Request, begin, check_cluster, ready, run
 from pipelines.runs import RunFolder
 from pipelines.settings import TrainExperiment
 
@@ -53,7 +53,7 @@ def play_here(verb: str, request: Request[Any]) -> None:
     if verb == "search" or experiment.compute.workers > 1:
         check_cluster()
     screen = Console(file=screen_of(sys.stdout))
-    with interrupts.noted(), begin(request) as (claimed, undo):
+    with interrupts.noted(), begin(ready(request)) as (claimed, undo):
         play_claimed = with_debugger(partial(play, claimed))
         run(verb, experiment.storage, claimed.folder, undo, play_claimed, lambda _: nullcontext(screen))
 

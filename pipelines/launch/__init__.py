@@ -2,6 +2,7 @@
 
 Nothing here imports torch or Ray."""
 
+from pipelines.launch._data import find_data, image_size, sized_as, tried, with_data
 from pipelines.launch._log import logged
 from pipelines.launch._request import CommandLine, Request, train_request
 from pipelines.launch._resume import SEARCH_MAY_CHANGE, TRAIN_MAY_CHANGE, resumed_search, resumed_train
@@ -15,6 +16,7 @@ from pipelines.launch._session import (
     begin,
     check_cluster,
     ends_as_interrupted,
+    ready,
     run,
 )
 
@@ -31,10 +33,16 @@ __all__ = [
     "begin",
     "check_cluster",
     "ends_as_interrupted",
+    "find_data",
+    "image_size",
     "logged",
+    "ready",
     "resumed_search",
     "resumed_train",
     "run",
     "search_request",
+    "sized_as",
     "train_request",
+    "tried",
+    "with_data",
 ]

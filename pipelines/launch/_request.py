@@ -12,6 +12,7 @@ import yaml
 
 from gan_core.family import build_family, family_names
 from gan_core.settings import SettingsError, assign, nearest_key, parse_settings, parse_yaml, paths, similar, unknown
+from pipelines.launch._data import sized_as
 from pipelines.launch._from_search import best_settings
 from pipelines.launch._init_from import InitialWeights
 from pipelines.launch._resume import resumed_train
@@ -71,6 +72,8 @@ class Request(Generic[Requested]):
     """Tags that say where the settings come from."""
     made_up: bool = False
     """Whether the name is not the user's, so that the run may get another one."""
+    notes: tuple[str, ...] = ()
+    """Lines that a user should read once: settings that follow from the data."""
 
     def renamed(self, name: str) -> Request[Requested]:
         """The same request of a run with another name."""
@@ -89,6 +92,8 @@ def train_request(line: CommandLine) -> Request[TrainExperiment]:
         )
     weights = InitialWeights.find(line.init_from, line.assignments, parse_yaml(read_config(line.config)))
     request = _train_request(line, weights.family)
+    if weights.shape:
+        request = replace(request, experiment=sized_as(request.experiment, weights.shape[-1]))
     weights.check(request.experiment)
     return replace(request, origin={**request.origin, **weights.origin})
 

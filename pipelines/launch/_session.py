@@ -12,6 +12,7 @@ import shlex
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,15 +23,17 @@ from rich.console import Console
 from gan_core.files import cache_folder
 from gan_core.settings import SettingsError
 from infra.cluster import ClusterError, check_address
+from infra.health import check_connects
 from infra.passwords import masked
 from infra.stores.protocol import StoreError
 from pipelines import interrupts
 from pipelines.console import quiet, record, screen_of
 from pipelines.interrupts import InterruptedRunError
+from pipelines.launch._data import with_data
 from pipelines.launch._log import logged
 from pipelines.launch._request import Request
 from pipelines.runs import FullDiskError, NameTakenError, RunFolder, TakenOverError, as_full_disk_error, sweep_run
-from pipelines.settings import Storage, UnavailableError, check_capacity
+from pipelines.settings import CommonSettings, Storage, UnavailableError, check_capacity
 
 _LOG = logging.getLogger(__name__)
 
@@ -52,6 +55,33 @@ def check_cluster() -> None:
         raise SettingsError(str(error)) from None
 
 
+def ready(request: Request[Any]) -> Request[Any]:
+    """The request once all is checked that needs neither torch nor Ray. A new run has the size of its images.
+
+    Raises SettingsError if the data are not there or do not fit, or if the tracking server does not answer.
+    """
+    if request.resumed:
+        return request
+    experiment, notes = with_data(request.experiment)
+    if experiment.tracking.server:
+        check_answers(experiment)
+    return replace(request, experiment=experiment, notes=notes)
+
+
+def check_answers(settings: CommonSettings) -> None:
+    """Raises UnavailableError if nothing answers at `tracking.uri`."""
+    uri = settings.tracking_uri
+
+    def waiting(seconds: float) -> None:
+        print(masked(f"waiting for {uri} to answer, {seconds:g} s at most"), file=screen_of(sys.stderr), flush=True)
+
+    try:
+        check_connects(uri, waiting)
+    except OSError as error:
+        why = error.strerror or str(error)
+        raise UnavailableError(masked(f"tracking.uri={uri}: no MLflow server answers: {why}")) from None
+
+
 @contextmanager
 def begin(request: Request[Any]) -> Iterator[tuple[Request[Any], Callable[[], None]]]:
     """Holds a run's folder for this driver, writes the settings of a new or resumed run, and begins its log. Raises
@@ -70,7 +100,8 @@ def begin(request: Request[Any]) -> Iterator[tuple[Request[Any], Callable[[], No
         except OSError as error:
             raise _not_writable(request, error) from None
         about = f"{request.folder.path.name}: {request.folder.where}   log: {request.folder.log}"
-        print(about, file=screen_of(sys.stdout), flush=True)
+        for line in (about, *request.notes):
+            print(line, file=screen_of(sys.stdout), flush=True)
         _record_start(request)
         yield request, undo
 
@@ -81,6 +112,8 @@ def _record_start(request: Request[Any]) -> None:
     settings = yaml.safe_dump(chosen, default_flow_style=True, sort_keys=False, width=math.inf)
     record(f"{request.folder.path.name}: {request.folder.where}   {shlex.join(['ganfleet', *sys.argv[1:]])}")
     record(f"settings: {settings.strip()}")
+    for note in request.notes:
+        record(note)
 
 
 def _claimed(request: Request[Any], driver: ExitStack) -> tuple[Request[Any], Callable[[], None]]:

@@ -10,6 +10,7 @@ from pipelines.settings._capacity import (
     trial_resources,
     worker_resources,
 )
+from pipelines.settings._compute import check_batch_fits
 from pipelines.settings._credentials import word_without_credentials
 from pipelines.settings._experiments import (
     CommonSettings,
@@ -38,6 +39,7 @@ __all__ = [
     "WorkerResources",
     "as_settings_error",
     "assign_space",
+    "check_batch_fits",
     "check_capacity",
     "check_files",
     "check_paths",

@@ -60,6 +60,17 @@ class Compute(CoreCompute):
         return self
 
 
+def check_batch_fits(data: Data, compute: Compute, images: int) -> None:
+    """Raises SettingsError if a batch is more than all images to train on."""
+    if data.batch_size <= images or images < 2:
+        return
+    right = images - images % math.lcm(*range(compute.fewest, compute.workers + 1))
+    raise SettingsError(
+        f"data.batch_size={data.batch_size} is more than the {images} images to train on",
+        nearest=f"data.batch_size={right}" if right > 1 else "compute.workers=1",
+    )
+
+
 def check_equal_batches(data: Data, compute: Compute) -> None:
     """Every number of workers that the run may have must divide the batch. Raises SettingsError."""
     batch, counts = data.batch_size, range(compute.fewest, compute.workers + 1)

@@ -10,7 +10,7 @@ import typer
 
 from gan_core.settings import SettingsError
 from pipelines.console import quiet
-from pipelines.launch import DONE, FAILED, INTERRUPTED, Request, logged, resumed_search, resumed_train
+from pipelines.launch import DONE, FAILED, INTERRUPTED, Request, logged, resumed_search, resumed_train, sized_as
 from pipelines.runs import NameTakenError, RunFolder, find_run, names_with_file
 from pipelines.settings import SearchExperiment, Storage, UnavailableError, as_settings_error
 
@@ -76,9 +76,10 @@ def typed_again(request: Request[Any]) -> Request[Any]:
         return request
     resume: Any = resumed_search if of_search else resumed_train
     before, _ = resume(folder.path.name, request.experiment.storage.assignments)
-    own = {"storage", "tracking"}
-    if before.model_dump(exclude=own) != request.experiment.model_dump(exclude=own):
+    own, experiment = {"storage", "tracking"}, sized_as(request.experiment, before.data.image_size)
+    if before.model_dump(exclude=own) != experiment.model_dump(exclude=own):
         return request
+    request = replace(request, experiment=experiment)
     with as_settings_error(f"storage.path={folder.home}"):
         if of_search:
             from pipelines.search.record import finished

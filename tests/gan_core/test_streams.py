@@ -5,6 +5,7 @@ import torch
 from torch.testing import assert_close
 
 from gan_core import ranks, streams
+from gan_core.data.byte_images import ByteImages
 from gan_core.recipe import Batch, Turn
 
 SIZE, LATENT = 8, 5
@@ -83,6 +84,58 @@ def test_the_slices_of_the_ranks_are_the_global_batch(monkeypatch, world, index)
 def test_every_rank_knows_whose_turn_it_is(monkeypatch, rank):
     ranked(monkeypatch, rank, 2)
     assert turn(17, seed=3).turn == Turn(3, "critic", 17, SIZE)
+
+
+# Flips
+
+
+def slopes(count: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Images (count, 2, 3, 4) that differ from their mirror images, and their numbers."""
+    return torch.arange(count * 24, dtype=torch.float64).reshape(count, 2, 3, 4), torch.arange(count)
+
+
+def flipped(index: int, size: int = SIZE) -> tuple[list[bool], Batch]:
+    """Which images of a turn are mirrored, found by comparison with the images themselves."""
+    images, numbers = slopes(40)
+    batch = streams.draw_batch(0, "critic", index, size, LATENT, images, numbers, flip=True)
+    found = []
+    for real, number in zip(batch.real, batch.labels, strict=True):
+        mirrored = torch.from_numpy(images[number].numpy()[:, :, ::-1].copy())
+        assert torch.equal(real, mirrored) != torch.equal(real, images[number])
+        found.append(torch.equal(real, mirrored))
+    return found, batch
+
+
+def test_about_half_of_the_images_are_mirrored_and_others_in_each_turn():
+    seen = [flipped(index)[0] for index in range(50)]
+    assert 150 < sum(map(sum, seen)) < 250  # of 400
+    assert len({tuple(one) for one in seen}) > 40
+
+
+def test_flips_change_nothing_else_that_a_turn_draws():
+    images, numbers = slopes(40)
+    plain = streams.draw_batch(0, "critic", 3, SIZE, LATENT, images, numbers)
+    _, batch = flipped(3)
+    for name in ("labels", "z", "mix", "turn"):
+        assert torch.equal(torch.as_tensor(getattr(batch, name)[-1]), torch.as_tensor(getattr(plain, name)[-1]))
+
+
+@pytest.mark.parametrize("world", [2, 4])
+def test_the_ranks_mirror_the_images_that_one_worker_would(monkeypatch, world):
+    whole, _ = flipped(5)
+    parts = []
+    for rank in range(world):
+        ranked(monkeypatch, rank, world)
+        parts += flipped(5)[0]
+    assert parts == whole
+
+
+def test_bytes_are_mirrored_like_floats():
+    stored = torch.arange(40 * 24).reshape(40, 2, 3, 4).remainder(256).byte()
+    images, numbers = ByteImages(stored), torch.arange(40)
+    batch = streams.draw_batch(0, "critic", 1, SIZE, LATENT, images, numbers, flip=True)
+    same = streams.draw_batch(0, "critic", 1, SIZE, LATENT, images.floats(), numbers, flip=True)
+    assert torch.equal(batch.real, same.real)
 
 
 # Known labels

@@ -15,6 +15,7 @@ from gan_core.settings import SettingsError, similar
 from pipelines.cli._usage import VerbGroup
 from pipelines.console import byte_bar
 from pipelines.data.transfer import find_damage, find_packs, pull_pack
+from pipelines.launch import find_data, image_size
 from pipelines.runs import named_classes
 from pipelines.settings import CommonSettings, open_store, read_manifest, restricted_settings
 
@@ -46,15 +47,17 @@ def pack(
     settings = restricted_settings(
         _PackSettings, [*_source(source, assignments or []), *(assignments or [])], "data", "storage"
     )
-    for name in ("held_out", "batch_size"):
+    for name in ("held_out", "batch_size", "flip"):
         if name in settings.data.model_fields_set:
             raise SettingsError(f"data.{name} belongs to training, a pack holds all images", nearest="leave it out")
     store, console = open_store(dest, settings.storage), Console(stderr=True)
 
     from pipelines.data.write import plan_pack, write_pack
 
-    plan = plan_pack(settings.data, round(shard_mb * 1e6))
-    for note in plan.notes:
+    size, found = image_size(settings.data, find_data(settings.data, settings.storage))
+    source_data = settings.data if size is None else settings.data.override(f"image_size={size}")
+    plan = plan_pack(source_data, round(shard_mb * 1e6))
+    for note in (*found, *plan.notes):
         typer.echo(f"note: {note}", err=True)
     with byte_bar(console, f"packing to {dest}", plan.manifest.size) as progress:
         written = write_pack(plan, store, dest, progress)

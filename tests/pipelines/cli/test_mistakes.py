@@ -18,7 +18,7 @@ MEANT = {
     "train dcgan data=arrays.npz": "data=npz data.path=arrays.npz",
     "train dcgan data=half": "data=packed data.path=half",
     "train dcgan data=s3:bucket/cats": "data=s3://bucket/cats",
-    "train dcgan data.path=pngs": "data=folder",
+    "train dcgan data.path=pngs": "data.name=folder",
     # a data set that others call otherwise
     "train dcgan data=CIFAR-10": "cifar10",
     "train dcgan data=fashion-mnist": "fashion_mnist",

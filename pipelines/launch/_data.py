@@ -1,0 +1,107 @@
+"""What is known of a request's data before they are read: that they are there, how many they are, and how large."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+from gan_core.experiment import IMAGE_SIZES, POINTS, Data, check_classes, check_labelled
+from gan_core.files import cache_folder
+from gan_core.settings import SettingsError
+from pipelines.settings import SearchExperiment, Storage, TrainExperiment, check_batch_fits, open_store, read_manifest
+
+Asked = TypeVar("Asked", TrainExperiment, SearchExperiment)
+
+SIZED_BY_FILES = ("folder", "npz", "packed")
+"""Data sets whose `data.image_size` follows from their files if it is not given."""
+
+_BUILT_IN = {"digits": (1_797, 10), "ring8": (8_000, 8), "grid25": (25_000, 25)}
+"""Samples and classes of the sets that have no files."""
+
+
+@dataclass(frozen=True)
+class FoundData:
+    """Data that were found, as far as they are known without being read."""
+
+    images: int | None = None
+    classes: int | None = None
+    sides: Sequence[int] = ()
+    """The shorter sides of some images, in pixels; empty if the images have no size of their own."""
+
+
+def find_data(data: Data, storage: Storage) -> FoundData:
+    """Looks the data up. Raises SettingsError if they are not there. Files that may be downloaded need not be."""
+    if data.name in _BUILT_IN:
+        return FoundData(*_BUILT_IN[data.name])
+    if data.name == "packed":
+        assert data.path is not None
+        manifest = read_manifest(open_store(data.path, storage), f"data.path={data.path}")
+        return FoundData(manifest.images, manifest.classes, (manifest.image_size,))
+    from gan_core.data.torchvision_sets import find_source
+
+    try:
+        source = find_source(data.model_copy(update={"download": False}), cache_folder())
+    except SettingsError:
+        if data.download:
+            return FoundData()
+        raise
+    sides = source.sides() if data.name in SIZED_BY_FILES and "image_size" not in data.model_fields_set else ()
+    return FoundData(source.count, source.classes, sides)
+
+
+def with_data(experiment: Asked) -> tuple[Asked, tuple[str, ...]]:
+    """The experiment with the size of its images, and lines that say which that is if the settings do not.
+
+    Raises SettingsError if the data are not there, or too few for the batch or for a family.
+    """
+    found = find_data(experiment.data, experiment.storage)
+    _check_fits(experiment, found)
+    size, notes = image_size(experiment.data, found)
+    return experiment if size is None else experiment.override(f"data.image_size={size}"), notes
+
+
+def tried(experiment: Asked) -> tuple[Asked, tuple[str, ...]]:
+    """As `with_data` for a dry run, which may run where the data are not: then a line says so. It asks no S3."""
+    data = experiment.data
+    if isinstance(data.path, str):
+        return experiment, () if "image_size" in data.model_fields_set else ("data.image_size follows from the pack",)
+    try:
+        find_data(data, experiment.storage)
+    except SettingsError as error:
+        return experiment, () if data.path is None else (f"as things are, it would not start: {error}",)
+    return with_data(experiment)
+
+
+def image_size(data: Data, found: FoundData) -> tuple[int | None, tuple[str, ...]]:
+    """The largest size of networks that is at most the median of the images' shorter sides, and a line that says so.
+    None and no line if the size is given, or if the images have none of their own."""
+    if "image_size" in data.model_fields_set or data.name not in SIZED_BY_FILES or not found.sides:
+        return None, ()
+    middle = statistics.median(found.sides)
+    size = max((known for known in IMAGE_SIZES if known <= middle), default=min(IMAGE_SIZES))
+    if data.name == "packed":
+        return size, (f"data.image_size={size}, as the pack has it",)
+    return size, (f"data.image_size={size}, as the images' shorter sides have a median of {middle:g} pixels",)
+
+
+def sized_as(experiment: Asked, size: int) -> Asked:
+    """The experiment with the image size of another, if it gives none and its files would decide."""
+    if "image_size" in experiment.data.model_fields_set or experiment.data.name not in SIZED_BY_FILES:
+        return experiment
+    return experiment.override(f"data.image_size={size}")
+
+
+def _check_fits(experiment: TrainExperiment | SearchExperiment, found: FoundData) -> None:
+    data = experiment.data
+    families = [experiment.family] if isinstance(experiment, TrainExperiment) else list(experiment.families)
+    if found.classes is not None:
+        for family in families:
+            check_classes(family, data, found.classes)
+    if found.images is None:
+        return
+    held_out = max(round(data.held_out * found.images), 1) if data.held_out and data.name not in POINTS else 0
+    check_batch_fits(data, experiment.compute, found.images - held_out)
+    if isinstance(experiment, TrainExperiment):
+        check_labelled(getattr(experiment.family, "labelled", None), found.images - held_out)
