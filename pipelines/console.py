@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import io
 import logging
+import math
 import os
 import sys
 import time
@@ -133,6 +134,18 @@ def say_table(console: Console, table: RenderableType) -> None:
 def number(value: float | None) -> str:
     """A metric with the digits that a reader needs."""
     return "-" if value is None else f"{value:.1f}" if abs(value) >= 10 else f"{value:.3g}"
+
+
+def mean_and_sd(mean: float | None, sd: float | None) -> str:
+    """`45.0 ± 1.2`, `4,710 ± 500`: a spread with two digits, and the mean as far as the spread tells. The mean alone
+    without a spread."""
+    if mean is None or sd is None or not math.isfinite(mean + sd):
+        return number(mean)
+    if sd == 0:
+        return f"{number(mean)} ± 0"
+    places = 1 - math.floor(math.log10(float(f"{sd:.1e}")))  # 9.96 has the digits 10
+    shown = [f"{round(value, places):,.{max(places, 0)}f}" for value in (mean, sd)]
+    return " ± ".join(shown)
 
 
 def duration(seconds: float) -> str:

@@ -20,6 +20,7 @@ from pipelines.console import (
     STATUS_SECONDS,
     byte_bar,
     count_bar,
+    mean_and_sd,
     quiet,
     say,
     say_table,
@@ -437,3 +438,22 @@ def test_a_family_is_named_where_there_are_several():
 def test_names_that_would_be_the_same_stay_long():
     settings = {"name": "x", "gp_lambda": 1.0, "gamma_long": 2.0, "n_critic": 1}
     assert fitting([settings], 1).line(settings) == "gp_lambda=1 gamma_long=2 nc=1"
+
+
+@pytest.mark.parametrize(
+    ("mean", "sd", "shown"),
+    [
+        (4714.3, 504.2, "4,710 ± 500"),
+        (45.03, 1.21, "45.0 ± 1.2"),
+        (35.149, 0.0996, "35.15 ± 0.10"),
+        (12345.6, 9.96, "12,346 ± 10"),
+        (123456.7, 2345.6, "123,500 ± 2,300"),
+        (0.81234, 0.0123, "0.812 ± 0.012"),
+        (7.0, 0.0, "7 ± 0"),
+        (31.25, None, "31.2"),
+        (None, None, "-"),
+        (float("inf"), float("nan"), "inf"),
+    ],
+)
+def test_a_mean_is_shown_as_far_as_its_spread_tells(mean, sd, shown):
+    assert mean_and_sd(mean, sd) == shown

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from pipelines.console import number
+from pipelines.console import mean_and_sd
 from pipelines.runs import RunFolder
 from pipelines.search._outcome import ENDED, Outcome, ranked
 from pipelines.settings import SearchExperiment
@@ -117,10 +117,9 @@ class ConfirmedTrial:
     @property
     def summary(self) -> str:
         """`FID 31.2 ± 2.4 over 3 seeds`."""
-        spread = "" if self.sd is None else f" ± {number(self.sd)}"
         lost = f" ({len(self.lost)} of {len(self.runs)} did not reach the end)" if self.lost else ""
         seeds = f"{len(self.fids)} seed{'' if len(self.fids) == 1 else 's'}"
-        return f"FID {number(self.mean)}{spread} over {seeds}{lost}"
+        return f"FID {mean_and_sd(self.mean, self.sd)} over {seeds}{lost}"
 
 
 def fresh_seeds(seed: int, count: int) -> list[int]:

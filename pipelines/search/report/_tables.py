@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from infra.files import write_atomic
-from pipelines.console import number, say, say_table
+from pipelines.console import mean_and_sd, number, say, say_table
 from pipelines.runs import RunFolder
 from pipelines.search._best import SearchResult
 from pipelines.search._families import FamilyRow, family_table
@@ -140,7 +140,7 @@ def _print_confirmed(console: Console, confirmed: Sequence[ConfirmedTrial]) -> N
     say(console, f"\nplayed again, {seeds} seed{'' if seeds == 1 else 's'} each; the best mean of final FIDs wins")
     rows = []
     for one in confirmed:
-        mean = number(one.mean) + ("" if one.sd is None else f" ± {number(one.sd)}")
+        mean = mean_and_sd(one.mean, one.sd)
         ends = f"{number(one.lowest)}-{number(one.highest)}" if one.fids else "-"
         lost = f"{len(one.lost)} of {seeds} lost: ranked last" if one.lost else ""
         rows.append(
@@ -173,9 +173,7 @@ _HEADINGS = ("family", "trials", "completed", "stopped", "failed", "best FID", "
 def _cells(row: FamilyRow) -> list[str]:
     """A row to be read. The confirmed FID is `mean ± sd (lowest-highest)`, with the number of lost seeds."""
     spread = "-" if row.lower_quartile is None else f"{number(row.lower_quartile)}-{number(row.upper_quartile)}"
-    confirmed = "-" if row.mean is None else number(row.mean)
-    if row.sd is not None:
-        confirmed += f" ± {number(row.sd)}"
+    confirmed = mean_and_sd(row.mean, row.sd)
     if row.mean is not None and row.lowest is not None:
         confirmed += f" ({number(row.lowest)}-{number(row.highest)})"
     if row.lost:

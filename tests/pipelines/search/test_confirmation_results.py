@@ -192,7 +192,7 @@ def test_the_table_says_what_was_lost_and_what_the_search_had_found(folder):
     print_tables(console, folder, SearchResult(outcomes, confirmed), experiment())
     said = console.file.getvalue()
     (sound,) = [line for line in said.splitlines() if line.startswith("sound") and "±" in line]
-    for figure in ("55.0 ± 7.07", "50.0-60.0", "40.2"):
+    for figure in ("55.0 ± 7.1", "50.0-60.0", "40.2"):
         assert figure in sound
     (torn,) = [line for line in said.splitlines() if line.startswith("torn") and "lost" in line]
     assert "1 of 2 lost: ranked last" in torn

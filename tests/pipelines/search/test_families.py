@@ -78,7 +78,7 @@ def test_both_files_and_the_screen_tell_the_same(tmp_path):
     lines = files[1].read_text().splitlines()
     assert len({line.count("|") for line in lines}) == 1
     assert lines[2] == "| gan | 1 | 0 | 1 | 0 | 30.0 | 30.0 | 30.0-30.0 | 31.0 ± 1.5 (29.5-32.5) |"
-    assert lines[3].endswith("| 41.0 ± 1.41 (40.0-42.0), 1 lost |")
+    assert lines[3].endswith("| 41.0 ± 1.4 (40.0-42.0), 1 lost |")
     screen = io.StringIO()
     print_families(Console(file=screen, width=160), OUTCOMES, CONFIRMED)
     assert [line.split()[0] for line in screen.getvalue().splitlines()] == ["family", "gan", "wgan", "vae"]
