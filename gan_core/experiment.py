@@ -28,6 +28,12 @@ Seed = Annotated[int, Field(ge=0, le=2**31 - 1)]
 Rounds = Annotated[int, Field(ge=1)]
 
 
+def nearest_part(part: int, whole: int, workers: int = 1) -> int:
+    """The whole number nearest to `part` that divides `whole` and that workers can share."""
+    parts = [one for one in range(workers, whole + 1, workers) if not whole % one]
+    return min(parts, key=lambda one: abs(one - part))
+
+
 class Data(Settings):
     """The real images, and how many make one global batch."""
 
@@ -38,6 +44,8 @@ class Data(Settings):
     given for folder, npz or packed, `ganfleet` takes the largest up to the median of the images' shorter sides."""
     batch_size: Annotated[int, Field(ge=2, le=2**20)] = 64
     """Images in the global batch: all workers together."""
+    micro_batch: Annotated[int, Field(ge=1)] | None = None
+    """Images of the global batch in one forward pass; their gradients add up to one step. null: all of them."""
     held_out: Annotated[float, Field(ge=0.0, le=0.5)] = 0.0
     """Share of the real images that training never sees, for measures; the same images for every seed."""
     path: Path | str | None = None
@@ -74,6 +82,15 @@ class Data(Settings):
         if isinstance(path, str) and path.startswith("s3://"):
             return path
         return expanded(path).absolute() if isinstance(path, str | Path) else path
+
+    @model_validator(mode="after")
+    def _parts_are_equal(self) -> Data:
+        if self.micro_batch is not None and self.batch_size % self.micro_batch:
+            raise SettingsError(
+                f"data.micro_batch={self.micro_batch} does not divide data.batch_size={self.batch_size}",
+                nearest=f"data.micro_batch={nearest_part(self.micro_batch, self.batch_size)}",
+            )
+        return self
 
     @model_validator(mode="after")
     def _all_apply(self) -> Data:

@@ -10,11 +10,12 @@ from __future__ import annotations
 import importlib
 import pkgutil
 from functools import cache
+from importlib.metadata import EntryPoint, entry_points
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
-from gan_core.settings import Settings, SettingsError, nearest_key, similar, unknown
+from gan_core.settings import IMPORT_PATH, Settings, SettingsError, imported, nearest_key, similar, unknown
 
 if TYPE_CHECKING:
     from gan_core.recipe import Recipe, Shape
@@ -50,8 +51,8 @@ Net = Annotated[
 class Family(Settings):
     """Base of all families, with the fields that every family has.
 
-    A subclass adds its own hyper-parameters and `recipe`. Its file's name is its name everywhere: on the command line,
-    in YAML and in MLflow.
+    A subclass adds its own hyper-parameters and `recipe`. It has one name everywhere, on the command line, in YAML and
+    in MLflow: the name of its file in `gan_core/families`, the name of its entry point, or else `package.module:Class`.
     """
 
     name: ClassVar[str]
@@ -64,10 +65,26 @@ class Family(Settings):
     latent: Latent = 64
     ema: Annotated[float, Field(ge=0.0, le=0.99999)] = 0.995
     """Decay per round of the generator's running average, which is what is sampled and measured; 0: no average."""
+    ema_half_life: Annotated[int, Field(ge=1)] | None = None
+    """Real images after which an old weight counts half in the running average; null: `ema` says it by round."""
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        cls.name = cls.__module__.rpartition(".")[2]
+        package, _, file = cls.__module__.rpartition(".")
+        cls.name = file if package == "gan_core.families" else f"{cls.__module__}:{cls.__qualname__}"
+
+    @model_validator(mode="after")
+    def _one_average(self) -> Family:
+        if self.ema_half_life is not None and self.ema != type(self).model_fields["ema"].default:
+            raise SettingsError(
+                f"family.ema={self.ema} has no meaning with family.ema_half_life={self.ema_half_life}",
+                nearest="family.ema_half_life=null",
+            )
+        return self
+
+    def decay(self, images_per_round: int) -> float:
+        """Decay per round of the running average."""
+        return self.ema if self.ema_half_life is None else 0.5 ** (images_per_round / self.ema_half_life)
 
     def plays_on_points(self) -> bool:
         """Whether the networks of these settings take points as well as images."""
@@ -102,17 +119,47 @@ class InstanceNoiseFamily(Family):
 
 
 def family_names() -> list[str]:
-    """The names of all families. Imports none of them."""
+    """The names of all families, ours and those of installed packages. Imports none of them."""
+    return sorted({*_built_in(), *_installed()})
+
+
+def _built_in() -> list[str]:
     from gan_core import families
 
-    return sorted(module.name for module in pkgutil.iter_modules(families.__path__))
+    return [module.name for module in pkgutil.iter_modules(families.__path__)]
+
+
+@cache
+def _installed() -> dict[str, EntryPoint]:
+    """Families of installed packages by name: their entry points of the group `ganfleet.families`."""
+    return {point.name: point for point in entry_points(group="ganfleet.families")}
 
 
 @cache
 def family_class(name: str) -> type[Family]:
-    """The family of that name. Raises SettingsError with the nearest name if there is none."""
-    if name not in family_names():
-        raise SettingsError(unknown("family", name, family_names()))
+    """The family of that name, or at the place `package.module:Class`.
+
+    Raises SettingsError with the nearest name if there is none, and with the reason if it cannot be imported.
+    """
+    if IMPORT_PATH.fullmatch(name):
+        return _family_at(name)
+    if name in _built_in():
+        return _family_in(name)
+    if name in _installed():
+        found = _family_at(_installed()[name].value)
+        found.name = name
+        return found
+    raise SettingsError(unknown("family", name, family_names()))
+
+
+def _family_at(path: str) -> type[Family]:
+    found = imported("family", path)
+    if not isinstance(found, type) or not issubclass(found, Family):
+        raise SettingsError(f"family={path} is no Family", nearest=f"class {path.rpartition(':')[2]}(Family)")
+    return found
+
+
+def _family_in(name: str) -> type[Family]:
     module = importlib.import_module(f"gan_core.families.{name}")
     found = [
         value
@@ -141,7 +188,7 @@ def build_family(value: Any) -> Family:
 def _unknown_field(family: type[Family], key: str) -> SettingsError:
     """The error for a field that this family lacks: which families have it, and the nearest field here."""
     own = sorted(family.model_fields)
-    owners = [name for name in family_names() if key in family_class(name).model_fields]
+    owners = [name for name in _built_in() if key in family_class(name).model_fields]
     whose = f" (a setting of {', '.join(owners)})" if owners else ""
     found = similar(key, own)
     if found is not None:

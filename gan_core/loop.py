@@ -6,18 +6,20 @@ import copy
 import logging
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
+from torch.nn.utils import clip_grads_with_norm_
 
 from gan_core import ranks, streams
-from gan_core.experiment import Experiment, check_classes, check_labelled
+from gan_core.experiment import Experiment, check_classes, check_labelled, nearest_part
 from gan_core.family import Family
-from gan_core.health.divergence import Watch
+from gan_core.health.divergence import Watch, gradient_norm
 from gan_core.optimizers import guarded_step
-from gan_core.recipe import Player, Shape
+from gan_core.recipe import Player, Shape, Turn
 from gan_core.settings import SettingsError
 
 _LOG = logging.getLogger(__name__)
@@ -146,14 +148,20 @@ class Game:
     def scale_rates(self, scale: float) -> None:
         """Multiplies the learning rates that the settings give by `scale`."""
         self.rate_scale = scale
-        for optimizer in self.optimizers.values():
+        self.set_rates()
+
+    def set_rates(self) -> None:
+        """Sets the learning rates of the next round: those of the settings, scaled, by the players' schedules."""
+        for name, optimizer in self.optimizers.items():
+            schedule = self.players[name].rate
+            scale = self.rate_scale * (1.0 if schedule is None else schedule(self.step))
             for group in optimizer.param_groups:
                 group["lr"] = group.setdefault("initial_lr", group["lr"]) * scale
 
     @torch.no_grad()
     def update_average(self) -> None:
         """Updates the running averages after a round. The decay is smaller in the first rounds, as in TensorFlow."""
-        ema = self.experiment.family.ema
+        ema = self.experiment.family.decay(self.images_per_round)
         decay = min(ema, (1 + self.step) / (10 + self.step)) if ema else 0.0
         for name, average in self.averages.items():
             torch._foreach_lerp_(_floats(average), _floats(self.current[name]), 1 - decay)
@@ -166,6 +174,12 @@ def _check_fits(experiment: Experiment, classes: int) -> None:
         raise SettingsError(
             f"data.batch_size={settings.batch_size} cannot be shared by {workers} workers",
             nearest=f"data.batch_size={right}",
+        )
+    if settings.micro_batch is not None and settings.micro_batch % workers:
+        right = nearest_part(settings.micro_batch, settings.batch_size, workers)
+        raise SettingsError(
+            f"data.micro_batch={settings.micro_batch} cannot be shared by {workers} workers",
+            nearest=f"data.micro_batch={right}",
         )
     check_classes(family, settings, classes)
 
@@ -196,11 +210,18 @@ def rounds(game: Game, images: Tensor, labels: Tensor) -> Iterator[Round]:
     modules = {name: _distributed(player) for name, player in game.players.items()}
     while game.step < game.last_round:
         losses: dict[str, Tensor] = {}
+        game.set_rates()
         for name, player in game.players.items():
             _freeze_others(game, player)
             for step in range(player.steps):
-                index = game.step * player.steps + step
-                losses |= _play_turn(game, name, modules[name], index, images, labels)
+                turn = Turn(
+                    game.experiment.seed,
+                    name,
+                    game.step * player.steps + step,
+                    game.experiment.data.batch_size,
+                    game.step,
+                )
+                losses |= _play_turn(game, turn, modules[name], images, labels)
         game.step += 1
         game.update_average()
         yield Round(game.step, game.images_seen, losses, game.watch)
@@ -214,20 +235,37 @@ def _visible_labels(game: Game, labels: Tensor) -> Tensor:
     return streams.hide_labels(game.experiment.seed, labels, game.labelled)
 
 
-def _play_turn(
-    game: Game, name: str, module: nn.Module, index: int, images: Tensor, labels: Tensor
-) -> dict[str, Tensor]:
+def _play_turn(game: Game, turn: Turn, module: nn.Module, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
     """One optimiser step of one player. Returns its detached scalars by metric name."""
-    settings, optimizer = game.experiment, game.optimizers[name]
+    name, settings, optimizer = turn.player, game.experiment, game.optimizers[turn.player]
+    player = game.players[name]
     data, latent = settings.data, settings.family.latent
-    batch = streams.draw_batch(settings.seed, name, index, data.batch_size, latent, images, labels, flip=data.flip)
+    batches = streams.draw_batches(turn, latent, images, labels, micro_batch=data.micro_batch, flip=data.flip)
     optimizer.zero_grad(set_to_none=True)
-    with game.autocast():
-        loss, scalars = module(batch)
-    loss.backward()
-    guarded_step(optimizer, game.watch.see_turn(game.step + 1, name, loss))
-    game.players[name].after_step()
-    return {f"loss/{name}": loss.detach(), **{key: value.detach() for key, value in scalars.items()}}
+    passes: list[dict[str, Tensor]] = []
+    for number, batch in enumerate(batches, start=1):
+        with _gathering(module, is_last=number == len(batches)):
+            with game.autocast():
+                loss, scalars = module(batch)
+            (loss if len(batches) == 1 else loss / len(batches)).backward()
+        passes.append({f"loss/{name}": loss.detach(), **{key: value.detach() for key, value in scalars.items()}})
+    seen = passes[0] if len(passes) == 1 else _means(passes)
+    norm = gradient_norm(player)
+    diverged = game.watch.see_turn(game.step + 1, name, seen[f"loss/{name}"], norm)
+    if player.max_gradient_norm is not None:
+        clip_grads_with_norm_(player.parameters(), player.max_gradient_norm, norm)
+    guarded_step(optimizer, diverged)
+    player.after_step()
+    return seen
+
+
+def _gathering(module: nn.Module, *, is_last: bool) -> AbstractContextManager[None]:
+    """The gradients of all but a turn's last pass stay on their rank, so that a turn sends them once."""
+    return module.no_sync() if isinstance(module, DistributedDataParallel) and not is_last else nullcontext()
+
+
+def _means(passes: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
+    return {key: torch.stack([one[key] for one in passes]).mean(dim=0) for key in passes[0]}
 
 
 def _freeze_others(game: Game, player: Player) -> None:

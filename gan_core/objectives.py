@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from gan_core import ranks
+from gan_core.recipe import Turn
 
 
 def discriminator_loss(real_score: Tensor, fake_score: Tensor) -> Tensor:
@@ -44,6 +45,12 @@ def gradient_penalty(critic: Callable[[Tensor], Tensor], real: Tensor, fake: Ten
     between = torch.lerp(fake, real, mix).detach()  # (N, *shape)
     slope = torch.func.grad(lambda x: critic(x).sum())(between)  # (N, *shape)
     return (torch.linalg.vector_norm(slope.flatten(1), dim=1) - 1).square().mean()
+
+
+def every(turns: int, turn: Turn, penalty: Callable[[], Tensor]) -> Tensor:
+    """`turns` times the penalty in every `turns`-th turn of the player, from the first, and 0 in the others, where it
+    is not computed. Lazy regularisation: Karras et al. 2020, arXiv:1912.04958, appendix B."""
+    return torch.zeros(()) if turn.number % turns else turns * penalty()
 
 
 def l1_error(x: Tensor, reconstruction: Tensor) -> Tensor:

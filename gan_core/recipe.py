@@ -22,10 +22,14 @@ class Turn(NamedTuple):
     """How many turns the player had before this one."""
     size: int
     """Size of the global batch."""
+    round: int = 0
+    """How many rounds were played before this one: what a schedule takes."""
+    first: int = 0
+    """Where this pass begins in the global batch: a turn has several passes with `data.micro_batch`."""
 
 
 class Batch(NamedTuple):
-    """The data of one player's turn: this rank's slice of the global batch."""
+    """The data of one pass of a player's turn: this rank's slice of the global batch, or of a micro-batch of it."""
 
     real: Tensor  # (N, *shape), images in [-1, 1]
     labels: Tensor  # (N,), int64; -1 where the family hides them
@@ -36,6 +40,8 @@ class Batch(NamedTuple):
 
 Loss = Callable[[Batch], tuple[Tensor, Mapping[str, Tensor]]]
 OptimizerFactory = Callable[[Iterable[Tensor]], torch.optim.Optimizer]
+Schedule = Callable[[int], float]
+"""A factor in the round that follows so many rounds; `gan_core.techniques.schedules` has the usual ones."""
 
 
 class Player(nn.Module):
@@ -56,7 +62,11 @@ class Player(nn.Module):
         steps: int = 1,
         sees_real: bool = False,
         after_step: Callable[[], None] | None = None,
+        rate: Schedule | None = None,
+        max_gradient_norm: float | None = None,
     ) -> None:
+        """`optimizer`: builds the player's own, so each may have its learning rate. `rate`: what the learning rate is
+        multiplied by, by round. `max_gradient_norm`: a longer gradient is shortened to it (Pascanu et al. 2013)."""
         super().__init__()
         self.net = net
         self.loss = loss
@@ -64,6 +74,8 @@ class Player(nn.Module):
         self.steps = steps
         self.sees_real = sees_real
         self.after_step = after_step or (lambda: None)
+        self.rate = rate
+        self.max_gradient_norm = max_gradient_norm
         self._optimizer: torch.optim.Optimizer | None = None
 
     def forward(self, batch: Batch) -> tuple[Tensor, Mapping[str, Tensor]]:
@@ -110,20 +122,37 @@ def adversarial(
     n_critic: int,
     after_critic_step: Callable[[], None] | None = None,
     *,
+    generator_optimizer: OptimizerFactory | None = None,
+    rate: Schedule | None = None,
+    max_gradient_norm: float | None = None,
     conditional: bool = False,
     encoder: nn.Module | None = None,
     classifier: nn.Module | None = None,
     labelled: int | None = None,
 ) -> Recipe:
     """The two-player game: `n_critic` critic steps on real images, then one generator step, which also trains the
-    encoder."""
+    encoder. `generator_optimizer`: the generator's own, such as one with another learning rate (Heusel et al. 2017);
+    `rate` and `max_gradient_norm` are those of both players."""
     trained = generator if encoder is None else nn.ModuleDict({"generator": generator, "encoder": encoder})
     return Recipe(
         {
             "critic": Player(
-                critic, critic_loss, optimizer, steps=n_critic, sees_real=True, after_step=after_critic_step
+                critic,
+                critic_loss,
+                optimizer,
+                steps=n_critic,
+                sees_real=True,
+                after_step=after_critic_step,
+                rate=rate,
+                max_gradient_norm=max_gradient_norm,
             ),
-            "generator": Player(trained, generator_loss, optimizer),
+            "generator": Player(
+                trained,
+                generator_loss,
+                generator_optimizer or optimizer,
+                rate=rate,
+                max_gradient_norm=max_gradient_norm,
+            ),
         },
         generator,
         conditional=conditional,

@@ -40,33 +40,35 @@ def _indices(seed: int, player: str, first: int, size: int, count: int, device: 
     return torch.cat(parts)
 
 
-def draw_batch(
-    seed: int,
-    player: str,
-    index: int,
-    size: int,
-    latent: int,
-    images: Tensor,
-    labels: Tensor,
-    *,
-    flip: bool = False,
-) -> Batch:
-    """This rank's slice of the global batch of `size` in the turn `index` (from 0) of `player`.
+def draw_batches(
+    turn: Turn, latent: int, images: Tensor, labels: Tensor, *, micro_batch: int | None = None, flip: bool = False
+) -> list[Batch]:
+    """This rank's slice of a turn's global batch, or its slices of the batch's parts of `micro_batch` images.
 
-    `images` (M, *shape) is the whole train set. Noise is drawn on its device. With `flip` a random half of the batch's
-    images, (C, H, W), is mirrored left to right.
+    `images` (M, *shape) is the whole train set. Noise is drawn on its device, the same for any `micro_batch`.
+    With `flip` a random half of the images, (C, H, W), is mirrored left to right.
     """
-    device, share = images.device, size // ranks.world_size()
-    mine = slice(ranks.rank() * share, (ranks.rank() + 1) * share)
-    chosen = _indices(seed, player, index * size, size, len(images), device)[mine]
-    draw = seeded(device, seed, player, "turn", index)
+    device, size = images.device, turn.size
+    chosen = _indices(turn.seed, turn.player, turn.number * size, size, len(images), device)
+    draw = seeded(device, turn.seed, turn.player, "turn", turn.number)
     z = torch.randn(size, latent, generator=draw, device=device, dtype=images.dtype)
     mix = torch.rand(size, *[1] * (images.dim() - 1), generator=draw, device=device, dtype=images.dtype)
-    turn, real = Turn(seed, player, index, size), images[chosen]
-    if flip:
-        mirrored = uniform(turn, "flip", real[:, :1, :1, :1]) < 0.5
-        real = torch.where(mirrored, real.flip(-1), real)
-    return Batch(real, labels[chosen], z[mine], mix[mine], turn)
+    found = []
+    for first in range(0, size, micro_batch or size):
+        part = turn._replace(first=first)
+        mine = _mine(part, (micro_batch or size) // ranks.world_size())
+        real = images[chosen[mine]]
+        if flip:
+            mirrored = uniform(part, "flip", real[:, :1, :1, :1]) < 0.5
+            real = torch.where(mirrored, real.flip(-1), real)
+        found.append(Batch(real, labels[chosen[mine]], z[mine], mix[mine], part))
+    return found
+
+
+def _mine(turn: Turn, share: int) -> slice:
+    """This rank's rows of the global batch in one pass, of which each rank has `share` rows."""
+    first = turn.first + ranks.rank() * share
+    return slice(first, first + share)
 
 
 def normal(turn: Turn, purpose: str, like: Tensor) -> Tensor:
@@ -82,7 +84,7 @@ def uniform(turn: Turn, purpose: str, like: Tensor) -> Tensor:
 def _rows(sampler: Callable[..., Tensor], turn: Turn, purpose: str, like: Tensor) -> Tensor:
     draw = seeded(like.device, turn.seed, turn.player, "turn", turn.number, purpose)
     whole = sampler(turn.size, *like.shape[1:], generator=draw, device=like.device, dtype=like.dtype)
-    return whole[ranks.rank() * len(like) : (ranks.rank() + 1) * len(like)]
+    return whole[_mine(turn, len(like))]
 
 
 def hide_labels(seed: int, labels: Tensor, kept: int) -> Tensor:

@@ -43,6 +43,7 @@ class Began(Family):
         generator = nets.began_decoder(self.latent, shape, self.width)
         critic = nets.began_autoencoder(shape, self.latent, self.width)
         critic.register_buffer("k", torch.zeros(()))
+        errors: list[Tensor] = []  # of the passes of one turn
 
         def critic_loss(batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
             fake = nets.without_grad(generator, batch.z)
@@ -53,13 +54,20 @@ class Began(Family):
             )
             k = critic.get_buffer("k").clone()  # autograd keeps it until the backward pass
             with torch.no_grad():
-                real_mean, fake_mean = ranks.mean(torch.stack([real_error, fake_error]))
+                errors.append(ranks.mean(torch.stack([real_error, fake_error])))
+                real_mean, fake_mean = errors[-1]
                 balance = self.gamma * real_mean - fake_mean
-                critic.get_buffer("k").add_(self.lambda_k * balance).clamp_(0, 1)
             return real_error - k * fake_error, {"convergence": real_mean + balance.abs(), "k": k}
+
+        @torch.no_grad()
+        def update_k() -> None:
+            real_mean, fake_mean = torch.stack(errors).mean(dim=0)
+            critic.get_buffer("k").add_(self.lambda_k * (self.gamma * real_mean - fake_mean)).clamp_(0, 1)
+            errors.clear()
 
         def generator_loss(batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
             fake = generator(batch.z).to(batch.z.dtype)
             return objectives.l1_error(fake, critic(fake)), {}
 
-        return adversarial(critic, critic_loss, generator, generator_loss, adam(self.lr, self.beta1, self.beta2), 1)
+        optimizer = adam(self.lr, self.beta1, self.beta2)
+        return adversarial(critic, critic_loss, generator, generator_loss, optimizer, 1, update_k)

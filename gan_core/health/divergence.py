@@ -58,11 +58,9 @@ class Watch:
         self._is_sound = device.type == "cpu"
         """Whether no turn was bad until now, on a CPU, where a number is read at no cost. Other devices do not say."""
 
-    def see_turn(self, step: int, player: str, loss: Tensor) -> Tensor | None:
-        """Looks at a turn of the round that ends at `step`, after its backward pass. Returns 1, on the device, if the
-        game has diverged in this turn or earlier, and else 0; None, on a CPU, if it has not."""
-        gradients = [one.grad for one in self._players[player].parameters() if one.grad is not None]
-        norm = get_total_norm(gradients)
+    def see_turn(self, step: int, player: str, loss: Tensor, norm: Tensor) -> Tensor | None:
+        """Looks at a turn of the round that ends at `step`: its loss and the norm of its gradient. Returns 1, on the
+        device, if the game has diverged in this turn or earlier, and else 0; None, on a CPU, if it has not."""
         if self._is_sound and isfinite(float(loss.detach())) and isfinite(float(norm)):
             return None
         self._is_sound = False
@@ -109,6 +107,11 @@ class Watch:
             found[f"optimizer/{name}"] = [value for value in values if value.dim()]  # not the count of steps
         found |= {f"average/{name}": [*one.parameters(), *one.buffers()] for name, one in self._averages.items()}
         return {name: _largest_of(tensors) for name, tensors in found.items() if tensors}
+
+
+def gradient_norm(player: nn.Module) -> Tensor:
+    """The norm of a player's whole gradient, of no dimensions."""
+    return get_total_norm([one.grad for one in player.parameters() if one.grad is not None])
 
 
 def _largest_of(tensors: Iterable[Tensor]) -> Tensor:

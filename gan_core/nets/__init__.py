@@ -18,7 +18,7 @@ from gan_core.nets.began import began_autoencoder, began_decoder
 from gan_core.nets.dcgan import dcgan_critic, dcgan_encoder, dcgan_generator, initialised, joint_critic
 from gan_core.nets.layers import SIDES
 from gan_core.nets.mlp import mlp_critic, mlp_generator
-from gan_core.nets.norm import GlobalBatchNorm
+from gan_core.nets.norm import GlobalBatchNorm, spectrally_normalised
 from gan_core.nets.resnet import resnet_critic, resnet_generator
 from gan_core.recipe import Shape
 
@@ -41,6 +41,7 @@ __all__ = [
     "resnet_critic",
     "resnet_generator",
     "scores",
+    "spectrally_normalised",
     "wasserstein_critic",
     "without_grad",
 ]

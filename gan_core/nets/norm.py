@@ -1,10 +1,28 @@
-"""Normalisation over the global batch."""
+"""Normalisation: of activations over the global batch, and of weights by their largest singular value."""
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 from torch import Tensor, nn
+from torch.nn.utils.parametrizations import spectral_norm
 
 from gan_core import ranks
+
+Net = TypeVar("Net", bound=nn.Module)
+
+
+def spectrally_normalised(net: Net) -> Net:
+    """The net, with the weight of each convolution and linear layer divided by its largest singular value.
+
+    Miyato et al. 2018, arXiv:1802.05957, algorithm 1: one power iteration in each forward pass of training. Its vectors
+    depend on the weights alone, so all ranks have the same, and they are buffers, so a checkpoint holds them. Call this
+    last, after the weights are initialised.
+    """
+    for module in list(net.modules()):
+        if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
+            spectral_norm(module)
+    return net
 
 
 class GlobalBatchNorm(nn.BatchNorm2d):

@@ -3,14 +3,17 @@
 Nothing here imports torch, so that a typing mistake is reported in a fraction of a second.
 """
 
+from gan_core.settings._imports import IMPORT_PATH, imported
 from gan_core.settings._nearest import nearest, nearest_key, similar, similar_file, unknown
 from gan_core.settings._tree import Settings, SettingsError, Written, assign, parse_settings, parse_yaml, paths
 
 __all__ = [
+    "IMPORT_PATH",
     "Settings",
     "SettingsError",
     "Written",
     "assign",
+    "imported",
     "nearest",
     "nearest_key",
     "parse_settings",

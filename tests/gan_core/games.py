@@ -41,7 +41,8 @@ def games() -> dict[str, list[str]]:
                 found[f"{name}-{field}"] = [*base, *OPTIONS[field]]
         if "net" in fields:
             found[f"{name}-ring8"] = [*base, "data.name=ring8", "family.net=mlp"]
-    return found
+    foreign = "family.name=tests.gan_core.modern:Modern"
+    return found | {"modern": [foreign], "modern-parts": [foreign, f"data.micro_batch={BATCH // 2}"]}
 
 
 GAMES = games()

@@ -7,11 +7,11 @@ import torch
 from torch import nn
 from torch.testing import assert_close
 
-from gan_core import checkpoint
+from gan_core import checkpoint, objectives, ranks
 from gan_core.experiment import Experiment
 from gan_core.family import Family
 from gan_core.loop import Game, rounds
-from gan_core.recipe import Player, Recipe
+from gan_core.recipe import Player, Recipe, Turn
 from gan_core.settings import SettingsError
 from tests.gan_core.games import BATCH, dataset, new_game, small, state
 
@@ -157,3 +157,114 @@ def test_more_labels_than_images_are_refused():
 def test_data_of_one_class_are_refused_by_a_family_that_needs_labels():
     with pytest.raises(SettingsError, match="needs labels, data.name=digits has one class only; nearest: data.name="):
         Game(alone(), (1, 16, 16))
+
+
+# Optimisers, schedules, parts of a batch
+
+
+def rates(game: Game) -> dict[str, float]:
+    return {name: optimizer.param_groups[0]["lr"] for name, optimizer in game.optimizers.items()}
+
+
+def test_each_player_has_its_own_learning_rate_on_its_schedule():
+    game, found = new_game(small("modern", "family.lr=1e-3", "family.critic_lr=4e-3")), []
+    real = dataset(game.experiment)
+    for _ in islice(rounds(game, real.images, real.labels), 16):
+        found.append(rates(game))
+    warm, cold = [0.25, 0.5, 0.75, 1, 1, 1, 1], 0.5
+    assert [one["generator"] for one in found[:7]] == pytest.approx([1e-3 * share for share in warm])
+    assert found[15] == pytest.approx({"critic": 4e-3 * cold, "generator": 1e-3 * cold})
+    assert all(one["critic"] == pytest.approx(4 * one["generator"]) for one in found)
+
+
+def test_a_rollbacks_lower_rate_and_the_schedule_multiply():
+    game = new_game(small("modern", "family.lr=1e-3", "family.critic_lr=4e-3"))
+    game.step = 20
+    game.scale_rates(0.1)
+    assert rates(game) == pytest.approx({"critic": 2e-4, "generator": 5e-5})
+
+
+def test_a_resumed_game_has_the_rate_of_its_round(tmp_path):
+    game = new_game(small("modern"))
+    play(game, 3)
+    again = checkpoint.open_game(checkpoint.save(game, tmp_path / "here"))
+    real = dataset(game.experiment)
+    next(rounds(again, real.images, real.labels))
+    next(rounds(game, real.images, real.labels))
+    assert rates(again) == rates(game) == pytest.approx({"critic": 3e-3, "generator": 1e-3})
+
+
+def test_a_longer_gradient_is_shortened():
+    game, norms = new_game(small("modern")), []
+    for name, optimizer in game.optimizers.items():
+        weights = list(game.players[name].parameters())
+        optimizer.register_step_pre_hook(
+            lambda *_, weights=weights: norms.append(
+                float(torch.cat([one.grad.flatten() for one in weights if one.grad is not None]).norm())
+            )
+        )
+    play(game, 6)
+    assert len(norms) == 18
+    assert max(norms) == pytest.approx(0.5, rel=1e-5)
+    assert min(norms) < 0.4
+
+
+@pytest.mark.parametrize("name", ["wgan_gp", "began", "gan", "gan-instance_noise"])
+@pytest.mark.parametrize("part", [8, 2])
+def test_the_gradients_of_parts_add_up_to_that_of_the_batch(name, part):
+    """Of losses that are means over images, in networks without BatchNorm."""
+    words = ["compute.precision=fp64", *(["family.net=mlp"] if name == "wgan_gp" else [])]
+    whole, parts = (new_game(small(name, *words, *more)) for more in ([], [f"data.micro_batch={part}"]))
+    losses = [play_scalars(game, 4) for game in (whole, parts)]
+    assert losses[1] == [pytest.approx(one, rel=1e-9, abs=1e-12) for one in losses[0]]
+    one, other = state(whole), state(parts)
+    for key, value in one.items():
+        assert_close(other[key], value, rtol=1e-7, atol=1e-10)
+
+
+def play_scalars(game: Game, count: int) -> list[dict[str, float]]:
+    real = dataset(game.experiment).to(game.device, game.dtype)
+    found = [one.scalars() for one in islice(rounds(game, real.images, real.labels), count)]
+    return [{key: value for key, value in one.items() if key != "convergence"} for one in found]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["data.micro_batch=5"], "data.micro_batch=5 does not divide data.batch_size=16; nearest: data.micro_batch=4"),
+        (["data.micro_batch=32"], "data.micro_batch=32 does not divide .*; nearest: data.micro_batch=16"),
+        (["family.ema_half_life=9", "family.ema=0.5"], "family.ema=0.5 has no meaning with family.ema_half_life=9"),
+    ],
+)
+def test_what_cannot_be_is_refused(words, message):
+    with pytest.raises(SettingsError, match=message):
+        small("gan", *words)
+
+
+def test_a_part_that_workers_cannot_share_is_refused(monkeypatch):
+    monkeypatch.setattr(ranks, "world_size", lambda: 4)
+    with pytest.raises(SettingsError, match="data.micro_batch=2 cannot be shared by 4 workers; nearest: .*batch=4"):
+        new_game(small("gan", "data.micro_batch=2"))
+
+
+def test_an_average_by_half_life_does_not_depend_on_the_rounds_it_takes():
+    """After equally many images an old weight counts as much, whatever a round has of them."""
+    for n_critic in (1, 5):
+        family = small("wgan", f"family.n_critic={n_critic}", "family.ema_half_life=4000").family
+        rounds_played = 4000 / (BATCH * n_critic)
+        assert family.decay(BATCH * n_critic) ** rounds_played == pytest.approx(0.5)
+    game = new_game(small("gan", "family.ema_half_life=1"))  # shorter than a round
+    play(game, 2)
+    assert_close(dict(game.average.named_parameters()), dict(game.generator.named_parameters()), rtol=1e-3, atol=1e-3)
+
+
+def test_a_lazy_penalty_counts_as_often_as_one_of_each_turn():
+    computed = []
+
+    def penalty() -> torch.Tensor:
+        computed.append(1)
+        return torch.tensor(2.0)
+
+    found = [float(objectives.every(4, Turn(0, "critic", number, 8), penalty)) for number in range(8)]
+    assert found == [8, 0, 0, 0, 8, 0, 0, 0]
+    assert len(computed) == 2

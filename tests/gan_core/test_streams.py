@@ -18,8 +18,13 @@ def table(count: int) -> tuple[torch.Tensor, torch.Tensor]:
     return numbers.double().reshape(-1, 1, 1, 1).expand(-1, 1, 4, 4), numbers
 
 
+def draw_batch(*given) -> Batch:
+    (batch,) = streams.draw_batches(*given)
+    return batch
+
+
 def turn(index, *, seed=0, player="critic", count=20, size=SIZE, latent=LATENT):
-    return streams.draw_batch(seed, player, index, size, latent, *table(count))
+    return draw_batch(Turn(seed, player, index, size), latent, *table(count))
 
 
 def ranked(monkeypatch, rank: int, world: int) -> None:
@@ -60,7 +65,7 @@ def test_shapes_and_types():
     assert batch.z.shape == (SIZE, LATENT)
     assert batch.mix.shape == (SIZE, 1, 1, 1)
     assert {batch.real.dtype, batch.z.dtype, batch.mix.dtype} == {torch.float64}
-    points = streams.draw_batch(0, "critic", 0, 4, LATENT, torch.zeros(9, 2), torch.zeros(9).long())
+    points = draw_batch(Turn(0, "critic", 0, 4), LATENT, torch.zeros(9, 2), torch.zeros(9).long())
     assert points.mix.shape == (4, 1)
 
 

@@ -21,7 +21,7 @@ from gan_core.loop import Game, rounds
 from gan_core.metrics.scores import scores
 from gan_core.metrics.statistics.reference import Reference
 from gan_core.nets import heads
-from gan_core.recipe import Batch
+from gan_core.recipe import Batch, Turn
 from tests.gan_core.games import GAMES, dataset, new_game, play, small, state
 
 ROUNDS = 20
@@ -141,9 +141,8 @@ def _penalty_apart(experiment: Experiment) -> Tensor:
     player = _Apart(game)
     module = DistributedDataParallel(player) if ranks.world_size() > 1 else player
     real = dataset(experiment).to(game.device, game.dtype)
-    batch = streams.draw_batch(
-        0, "critic", 0, experiment.data.batch_size, experiment.family.latent, real.images, real.labels
-    )
+    turn = Turn(0, "critic", 0, experiment.data.batch_size)
+    (batch,) = streams.draw_batches(turn, experiment.family.latent, real.images, real.labels)
     loss, penalty = module(batch)
     loss.backward(retain_graph=True)
     penalty.backward()

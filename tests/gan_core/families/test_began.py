@@ -6,6 +6,7 @@ from torch.testing import assert_close
 
 from gan_core import streams
 from gan_core.loop import rounds
+from gan_core.recipe import Turn
 from tests.gan_core.games import BATCH, dataset, new_game, small
 
 
@@ -16,7 +17,9 @@ def error(critic, x):
 
 def turn(game, player, number):
     real = dataset(game.experiment).to("cpu", torch.float64)
-    return streams.draw_batch(0, player, number, BATCH, game.experiment.family.latent, real.images, real.labels)
+    return streams.draw_batches(
+        Turn(0, player, number, BATCH), game.experiment.family.latent, real.images, real.labels
+    )[0]
 
 
 def test_losses_k_and_convergence_follow_section_3_4():
@@ -76,4 +79,5 @@ def test_k_stays_between_0_and_1(gamma, end):
     critic = game.players["critic"].net
     for number in range(4):
         game.players["critic"](turn(game, "critic", number))
+        game.players["critic"].after_step()
     assert critic.get_buffer("k") == end

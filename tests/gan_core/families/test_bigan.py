@@ -6,6 +6,7 @@ import torch.nn.functional as F
 from torch.testing import assert_close
 
 from gan_core import streams
+from gan_core.recipe import Turn
 from tests.gan_core.games import BATCH, dataset, new_game, play, small, state
 
 
@@ -18,7 +19,7 @@ def game():
 
 def batch(game, player):
     real = dataset(game.experiment).to("cpu", torch.float64)
-    return streams.draw_batch(0, player, 7, BATCH, game.experiment.family.latent, real.images, real.labels)
+    return streams.draw_batches(Turn(0, player, 7, BATCH), game.experiment.family.latent, real.images, real.labels)[0]
 
 
 def test_both_losses_are_cross_entropies_of_the_two_kinds_of_pairs(game):

@@ -42,7 +42,7 @@ def first_loss(game: Game, monkeypatch: pytest.MonkeyPatch) -> tuple[int, str] |
     """The round and the player of the first loss or gradient that is not finite, where nothing holds the game back."""
     found: list[tuple[int, str]] = []
 
-    def see(step: int, player: str, loss: torch.Tensor) -> torch.Tensor:
+    def see(step: int, player: str, loss: torch.Tensor, norm: torch.Tensor) -> torch.Tensor:
         gradient = torch.cat([one.grad.flatten() for one in game.players[player].parameters() if one.grad is not None])
         if not bool((loss.isfinite() & gradient.norm().isfinite()).all()):
             found.append((step, player))
