@@ -123,6 +123,11 @@ def family_names() -> list[str]:
     return sorted({*_built_in(), *_installed()})
 
 
+def is_family_name(name: str) -> bool:
+    """Whether a family has that name, or the name is a place of one, `package.module:Class`. Imports nothing."""
+    return name in family_names() or IMPORT_PATH.fullmatch(name) is not None
+
+
 def _built_in() -> list[str]:
     from gan_core import families
 

@@ -10,7 +10,7 @@ from typing import Any, Generic, TypeVar
 
 import yaml
 
-from gan_core.family import build_family, family_names
+from gan_core.family import build_family, family_names, is_family_name
 from gan_core.settings import SettingsError, assign, nearest_key, parse_settings, parse_yaml, paths, similar, unknown
 from pipelines.launch._data import sized_as
 from pipelines.launch._from_search import best_settings
@@ -132,7 +132,7 @@ def _new_request(experiment: Requested, origin: dict[str, str]) -> Request[Reque
     if experiment.name is not None:
         return Request(experiment, folder_of(experiment), False, origin)
     families = experiment.families if isinstance(experiment, SearchExperiment) else [experiment.family]
-    stem = "-".join(family.name for family in families)
+    stem = "-".join(family.name.rpartition(":")[2] for family in families)
     named = experiment.override(f"name={stem}-{time.strftime('%m%d-%H%M%S')}")
     return Request(named, folder_of(named), False, origin, made_up=True)
 
@@ -179,10 +179,10 @@ def check_family_names(families: Sequence[str], build: Callable[[Sequence[str]],
     To find those, it calls `build` with the nearest known families.
     """
     names = family_names()
-    mistakes = [unknown("family", name, names) for name in families if name not in names]
+    mistakes = [unknown("family", name, names) for name in families if not is_family_name(name)]
     if not mistakes:
         return
-    meant = [name if name in names else similar(name, names) for name in families]
+    meant = [name if is_family_name(name) else similar(name, names) for name in families]
     try:
         if any(meant):
             build([name for name in meant if name is not None])

@@ -155,7 +155,7 @@ def test_more_labels_than_images_are_refused():
 
 
 def test_data_of_one_class_are_refused_by_a_family_that_needs_labels():
-    with pytest.raises(SettingsError, match="needs labels, data.name=digits has one class only; nearest: data.name="):
+    with pytest.raises(SettingsError, match=r"Alone needs labels, classes=1; nearest: classes=dataset.classes"):
         Game(alone(), (1, 16, 16))
 
 
