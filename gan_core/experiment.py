@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -26,6 +27,12 @@ LABELLED = ("digits", *POINTS, "photos", "mnist", "fashion_mnist", "cifar10")
 IMAGE_SIZES = (8, 16, 28, 32, 64, 128, 256)
 Seed = Annotated[int, Field(ge=0, le=2**31 - 1)]
 Rounds = Annotated[int, Field(ge=1)]
+
+
+def written_size(size: Sequence[int]) -> str:
+    """Height and width as one types them: `48` of a square, else `64x128`."""
+    height, width = size
+    return str(height) if height == width else f"{height}x{width}"
 
 
 def nearest_part(part: int, whole: int, workers: int = 1) -> int:

@@ -1,7 +1,7 @@
 """Networks: MLPs, DCGAN's convolutions, residual nets, autoencoders.
 
-A generator maps (N, latent) to (N, *shape), a critic (N, *shape) to scores (N,). Convolutional nets take square images
-with a side in SIDES.
+A generator maps (N, latent) to (N, *shape), a critic (N, *shape) to scores (N,). Convolutional nets take images whose
+sides, from 8 to 512, can be halved until one is small.
 """
 
 from __future__ import annotations
@@ -16,14 +16,12 @@ from gan_core.family import NetName
 from gan_core.nets.autoencoder import Autoencoder, conv_decoder, conv_encoder
 from gan_core.nets.began import began_autoencoder, began_decoder
 from gan_core.nets.dcgan import dcgan_critic, dcgan_encoder, dcgan_generator, initialised, joint_critic
-from gan_core.nets.layers import SIDES
 from gan_core.nets.mlp import mlp_critic, mlp_generator
 from gan_core.nets.norm import GlobalBatchNorm, spectrally_normalised
 from gan_core.nets.resnet import resnet_critic, resnet_generator
 from gan_core.recipe import Shape
 
 __all__ = [
-    "SIDES",
     "Autoencoder",
     "GlobalBatchNorm",
     "began_autoencoder",

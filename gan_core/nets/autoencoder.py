@@ -27,12 +27,11 @@ class Autoencoder(nn.Module):
         return self.decoder(self.encoder(x))
 
 
-def _channels(shape: Shape, width: int) -> tuple[list[int], int]:
-    """Channels from the image inwards, doubling, and the side of the innermost map. The side is halved until it is at
+def _channels(shape: Shape, width: int) -> tuple[list[int], tuple[int, int]]:
+    """Channels from the image inwards, doubling, and the size of the innermost map: sides are halved until one is at
     most 8, and at least twice."""
-    count, side = halvings(shape, largest=8)
-    extra = max(2 - count, 0)
-    return [shape[0], *(width * 2**level for level in range(count + extra))], side >> extra
+    count, size = halvings(shape, largest=8, least=2)
+    return [shape[0], *(width * 2**level for level in range(count))], size
 
 
 def conv_encoder(shape: Shape, out: int, width: int) -> nn.Module:
@@ -40,21 +39,21 @@ def conv_encoder(shape: Shape, out: int, width: int) -> nn.Module:
 
     `width` 16 gives 16 and 32 channels up to 32x32. For a VAE the head has 2 latent outputs: mean and log-variance.
     """
-    channels, side = _channels(shape, width)
+    channels, size = _channels(shape, width)
     layers: list[nn.Module] = []
     for outer, inner in pairwise(channels):
         layers += [_he(nn.Conv2d(outer, inner, 5, 2, 2), outer * 25), nn.ReLU()]
-    features = channels[-1] * side**2
+    features = channels[-1] * math.prod(size)
     return nn.Sequential(*layers, nn.Flatten(), _he(nn.Linear(features, out), features, gain=1.0))
 
 
 def conv_decoder(latent: int, shape: Shape, width: int) -> nn.Module:
     """(N, latent) -> images in [-1, 1]: the encoder mirrored, with transposed convolutions, then tanh."""
-    channels, side = _channels(shape, width)
+    channels, size = _channels(shape, width)
     layers: list[nn.Module] = [
-        _he(nn.Linear(latent, channels[-1] * side**2), latent),
+        _he(nn.Linear(latent, channels[-1] * math.prod(size)), latent),
         nn.ReLU(),
-        nn.Unflatten(1, (channels[-1], side, side)),
+        nn.Unflatten(1, (channels[-1], *size)),
     ]
     for inner, outer in pairwise(reversed(channels[1:])):
         layers += [_he(*_transposed(inner, outer)), nn.ReLU()]

@@ -7,6 +7,8 @@ Bengio 2010 and biases zero, because the paper does not specify them.
 
 from __future__ import annotations
 
+import math
+
 from torch import nn
 
 from gan_core.nets.autoencoder import Autoencoder
@@ -20,8 +22,8 @@ def began_decoder(latent: int, shape: Shape, width: int) -> nn.Module:
     `width`: channels of all convolutions, the paper's n (64 or 128). The paper does not say how images are bounded;
     here it is by tanh.
     """
-    doublings, side = halvings(shape, largest=8)
-    layers: list[nn.Module] = [glorot(nn.Linear(latent, width * side**2)), nn.Unflatten(1, (width, side, side))]
+    doublings, size = halvings(shape, largest=8)
+    layers: list[nn.Module] = [glorot(nn.Linear(latent, width * math.prod(size))), nn.Unflatten(1, (width, *size))]
     layers += [*_convolution(width, width), *_convolution(width, width)]
     for _ in range(doublings):
         layers += [glorot(Upsampled(width, width, 3, padding=1)), nn.ELU(), *_convolution(width, width)]
@@ -35,12 +37,12 @@ def began_autoencoder(shape: Shape, hidden: int, width: int) -> Autoencoder:
     state, and the decoder's linear map from it; neither is followed by a non-linearity. With the generator this has
     17.1 million parameters for 128x128, n = 128 and 64 hidden numbers; the paper states 17.3 million.
     """
-    count, side = halvings(shape, largest=8)
+    count, size = halvings(shape, largest=8)
     layers = [*_convolution(shape[0], width), *_convolution(width, width)]
     for level in range(1, count + 1):
         narrow, wide = level * width, (level + 1) * width
         layers += [*_convolution(narrow, narrow), *_convolution(narrow, wide, stride=2)]
-    features = (count + 1) * width * side**2
+    features = (count + 1) * width * math.prod(size)
     encoder = nn.Sequential(*layers, nn.Flatten(), glorot(nn.Linear(features, hidden)))
     return Autoencoder(encoder, began_decoder(hidden, shape, width))
 

@@ -1,11 +1,12 @@
 """DCGAN's generator and critic (Radford et al. 2016, arXiv:1511.06434), and the encoder and joint critic of BiGAN
 (Donahue et al. 2017, arXiv:1605.09782).
 
-`width` is the number of channels next to the image. It doubles at each halving down to 4x4 (7x7 for 28x28).
+`width` is the number of channels next to the image. It doubles at each halving, until the shorter side is at most 7.
 """
 
 from __future__ import annotations
 
+import math
 from itertools import pairwise
 
 import torch
@@ -18,22 +19,22 @@ from gan_core.recipe import Shape
 
 
 class _Project(nn.Module):
-    """(N, latent) -> (N, C, side, side): a transposed convolution of a 1x1 image, computed as a matrix product."""
+    """(N, latent) -> (N, C, H, W): a transposed convolution of a 1x1 image, computed as a matrix product."""
 
-    def __init__(self, latent: int, channels: int, side: int) -> None:
+    def __init__(self, latent: int, channels: int, size: tuple[int, int]) -> None:
         super().__init__()
-        self.side = side
-        self.project = nn.Linear(latent, channels * side**2, bias=False)
+        self.size = size
+        self.project = nn.Linear(latent, channels * math.prod(size), bias=False)
 
     def forward(self, z: Tensor) -> Tensor:  # (N, latent)
-        return F.linear(z, self.project.weight).unflatten(1, (-1, self.side, self.side))  # (N, C, side, side)
+        return F.linear(z, self.project.weight).unflatten(1, (-1, *self.size))  # (N, C, H, W)
 
 
 def dcgan_generator(latent: int, shape: Shape, width: int) -> nn.Module:
     """Transposed 4x4 convolutions from 4x4 up, BatchNorm except on the output, ReLU, tanh. Radford et al. 2016."""
-    levels, side = halvings(shape, largest=7)
+    levels, size = halvings(shape, largest=7)
     channels = [width * 2**level for level in reversed(range(levels))]
-    layers: list[nn.Module] = [_Project(latent, channels[0], side), GlobalBatchNorm(channels[0]), nn.ReLU()]
+    layers: list[nn.Module] = [_Project(latent, channels[0], size), GlobalBatchNorm(channels[0]), nn.ReLU()]
     for wide, narrow in pairwise(channels):
         layers += [
             nn.ConvTranspose2d(wide, narrow, 4, 2, 1, bias=False),
@@ -84,14 +85,14 @@ def joint_critic(shape: Shape, latent: int, width: int) -> nn.Module:
 
 def _downwards(shape: Shape, width: int, *, batch_norm: bool) -> tuple[list[nn.Module], int]:
     """Layers from images to flat features (N, count), and the count."""
-    levels, side = halvings(shape, largest=7)
+    levels, size = halvings(shape, largest=7)
     channels = [width * 2**level for level in range(levels)]
     layers: list[nn.Module] = [nn.Conv2d(shape[0], width, 4, 2, 1), nn.LeakyReLU(0.2)]
     for narrow, wide in pairwise(channels):
         layers += [nn.Conv2d(narrow, wide, 4, 2, 1, bias=not batch_norm)]
         layers += [GlobalBatchNorm(wide)] if batch_norm else []
         layers += [nn.LeakyReLU(0.2)]
-    return [*layers, nn.Flatten()], channels[-1] * side**2
+    return [*layers, nn.Flatten()], channels[-1] * math.prod(size)
 
 
 def initialised(net: nn.Module) -> nn.Module:

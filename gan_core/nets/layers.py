@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import math
+from collections.abc import Sequence
 from typing import TypeVar
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from gan_core.experiment import written_size
 from gan_core.recipe import Shape
+from gan_core.settings import SettingsError
 
 Layer = TypeVar("Layer", nn.Conv2d, nn.Linear)
 
-SIDES = (8, 16, 28, 32, 64, 128, 256)
-"""Sides, in pixels, of the square images that convolutional networks take and generate."""
+SMALLEST, LARGEST = 8, 512
+"""The shortest and the longest side, in pixels, of images that convolutional networks take and generate."""
 
 
 class Score(nn.Module):
@@ -35,30 +37,46 @@ class Upsampled(nn.Conv2d):
         return F.conv_transpose2d(x, kernel.transpose(0, 1), self.bias, stride=2, padding=1)  # (N, out, 2H, 2W)
 
 
-def side_of(shape: Shape) -> int:
-    """The side of square images (C, side, side), one of SIDES. Raises ValueError for other shapes."""
+def halvings(shape: Shape, largest: int, least: int = 0) -> tuple[int, tuple[int, int]]:
+    """How often images (C, H, W) are halved until their shorter side is at most `largest`, at least `least` times, and
+    the height and width that this leaves.
+
+    Raises SettingsError, with the nearest size, for images that cannot be halved so often or have a side outside of 8
+    to 512, and ValueError for points.
+    """
     if len(shape) != 3:
         raise ValueError(f"shape={shape} is not that of images (C, H, W), which convolutions need; nearest: an MLP")
-    channels, height, width = shape
-    if height != width or height not in SIDES:
-        right = min(SIDES, key=lambda side: abs(side - math.sqrt(height * width)))
-        raise ValueError(
-            f"shape={shape} is not square with a side of {', '.join(map(str, SIDES))}; "
-            f"nearest: {(channels, right, right)}"
+    size = shape[1:]
+    found = _halved(size, largest, least)
+    if found is None:
+        raise SettingsError(
+            f"images of {size[0]}x{size[1]} cannot be halved until a side is at most {largest}",
+            nearest=f"data.image_size={written_size(_nearest_size(size, largest, least))}",
         )
-    return height
+    return found
 
 
-def halvings(shape: Shape, largest: int) -> tuple[int, int]:
-    """How often images are halved until their side is at most `largest`, and that side.
+def _halved(size: Sequence[int], largest: int, least: int) -> tuple[int, tuple[int, int]] | None:
+    (height, width), count = size, 0
+    if min(size) < SMALLEST or max(size) > LARGEST:
+        return None
+    while min(height, width) > largest or count < least:
+        if height % 2 or width % 2:
+            return None
+        height, width, count = height // 2, width // 2, count + 1
+    return count, (height, width)
 
-    Raises ValueError for a shape that convolutions do not take.
-    """
-    side, count = side_of(shape), 0
-    while side > largest:
-        side //= 2
-        count += 1
-    return count, side
+
+def _nearest_size(size: Sequence[int], largest: int, least: int) -> tuple[int, int]:
+    def near(side: int, unit: int) -> list[int]:
+        """Multiples of `unit` around a side."""
+        below = min(max(side, SMALLEST), LARGEST) // unit * unit
+        return [below, below + unit, unit * largest]
+
+    units = [2**count for count in range(LARGEST.bit_length())]
+    found = [(high, wide) for unit in units for high in near(size[0], unit) for wide in near(size[1], unit)]
+    possible = [one for one in found if _halved(one, largest, least) is not None]
+    return min(possible, key=lambda one: (abs(one[0] - size[0]) + abs(one[1] - size[1]), one))
 
 
 def glorot(layer: Layer, gain: float = 1.0) -> Layer:

@@ -1,6 +1,6 @@
 """Residual networks for images: those of WGAN-GP's CIFAR-10 experiment up to 32x32, SNGAN's above.
 
-Gulrajani et al. 2017, arXiv:1704.00028, appendix; Miyato et al. 2018, arXiv:1802.05957, appendix B; for 256x256
+Gulrajani et al. 2017, arXiv:1704.00028, appendix; Miyato et al. 2018, arXiv:1802.05957, appendix B; from 256x256 on
 Brock et al. 2019, arXiv:1809.11096, appendix B. Pre-activation blocks of two 3x3 convolutions, ReLU.
 
 Weights are uniform as in Glorot & Bengio 2010, with twice the variance (He et al. 2015) in a block's 3x3
@@ -15,34 +15,34 @@ from itertools import pairwise
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gan_core.nets.layers import Score, Upsampled, glorot, halvings, side_of
+from gan_core.nets.layers import Score, Upsampled, glorot, halvings
 from gan_core.nets.norm import GlobalBatchNorm
 from gan_core.recipe import Shape
 
 _HE = math.sqrt(2)
 
-_GENERATOR = {
-    8: (1, 1),
-    16: (1, 1, 1),
-    28: (1, 1, 1),
-    32: (1, 1, 1, 1),
-    64: (16, 8, 4, 2, 1),
-    128: (16, 16, 8, 4, 2, 1),
-    256: (16, 16, 8, 8, 4, 2, 1),
-}
-"""By side: channels in units of `width`, of the smallest map and after each block. Each block doubles the side."""
+_GENERATOR = {4: (16, 8, 4, 2, 1), 5: (16, 16, 8, 4, 2, 1), 6: (16, 16, 8, 8, 4, 2, 1), 7: (16, 16, 8, 8, 4, 2, 1, 1)}
+"""By number of doublings: channels in units of `width`, of the smallest map and after each block. Up to 3 doublings,
+which is 32x32, all have `width`."""
 
 _CRITIC = {
-    8: ((1,), (1, 1, 1)),
-    16: ((1,), (1, 1, 1)),
-    28: ((1, 1), (1, 1)),
-    32: ((1, 1), (1, 1)),
-    64: ((1, 2, 4, 8, 16), ()),
-    128: ((1, 2, 4, 8, 16), (16,)),
-    256: ((1, 2, 4, 8, 8, 16), (16,)),
+    4: ((1, 2, 4, 8, 16), ()),
+    5: ((1, 2, 4, 8, 16), (16,)),
+    6: ((1, 2, 4, 8, 8, 16), (16,)),
+    7: ((1, 1, 2, 4, 8, 8, 16), (16,)),
 }
-"""By side: channels in units of `width`, after each block that halves the side, then after each block that keeps it.
-32x32 is the published net. Images of 28x28 are halved to 7x7, smaller ones once."""
+"""By number of the generator's doublings: channels in units of `width`, after each block that halves the sides, then
+after each block that keeps them."""
+
+
+def _critic_channels(shape: Shape) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """As `_CRITIC`. Up to 3 doublings there are four blocks of `width`, as in the published net of 32x32: those that
+    halve the sides, until one is at most 8 and at least once, and those that keep them."""
+    doublings, _ = halvings(shape, largest=7)
+    if doublings in _CRITIC:
+        return _CRITIC[doublings]
+    halving, _ = halvings(shape, largest=8, least=1)
+    return (1,) * halving, (1,) * (4 - halving)
 
 
 class _MeanPooled(nn.Conv2d):
@@ -111,11 +111,11 @@ def resnet_generator(latent: int, shape: Shape, width: int) -> nn.Module:
     `width`: channels next to the image. Published: 128 for CIFAR-10 (Gulrajani et al. 2017), 256 in SNGAN and in
     mimicry's WGAN-GP; 64 for 64x64 and more.
     """
-    _, side = halvings(shape, largest=7)
-    channels = [width * times for times in _GENERATOR[side_of(shape)]]
+    doublings, size = halvings(shape, largest=7)
+    channels = [width * times for times in _GENERATOR.get(doublings, (1,) * (doublings + 1))]
     return nn.Sequential(
-        glorot(nn.Linear(latent, channels[0] * side**2)),
-        nn.Unflatten(1, (channels[0], side, side)),
+        glorot(nn.Linear(latent, channels[0] * math.prod(size))),
+        nn.Unflatten(1, (channels[0], *size)),
         *(_doubling(inputs, outputs) for inputs, outputs in pairwise(channels)),
         GlobalBatchNorm(width),
         nn.ReLU(),
@@ -130,7 +130,7 @@ def resnet_critic(shape: Shape, width: int, *, last_bias: bool = True) -> nn.Mod
     There is no normalisation, because the gradient penalty needs independent samples.
     `width`: channels next to the image; published: 128 up to 32x32, 64 beyond.
     """
-    halving, plain = _CRITIC[side_of(shape)]
+    halving, plain = _critic_channels(shape)
     channels = [shape[0], *(width * times for times in halving)]
     return nn.Sequential(
         *(_halving(inputs, outputs, first=place == 0) for place, (inputs, outputs) in enumerate(pairwise(channels))),

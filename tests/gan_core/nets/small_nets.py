@@ -29,7 +29,8 @@ ENCODERS = {
     "autoencoder": lambda shape, width: nets.conv_encoder(shape, LATENT, width),
 }
 
-every_size = pytest.mark.parametrize("side", nets.SIDES)
+SIZES = [*((side, side) for side in (8, 16, 28, 32, 48, 64, 128, 256)), (24, 40), (64, 128), (96, 16)]
+every_size = pytest.mark.parametrize("size", SIZES, ids=lambda size: "x".join(map(str, size)))
 every_colour = pytest.mark.parametrize("channels", [1, 3])
 every_generator = pytest.mark.parametrize("name", GENERATORS)
 every_critic = pytest.mark.parametrize("name", CRITICS)

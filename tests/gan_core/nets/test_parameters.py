@@ -78,7 +78,7 @@ def critic_block(inputs, outputs, hidden):
     return conv(inputs, hidden, 3) + conv(hidden, outputs, 3) + conv(inputs, outputs, 1)
 
 
-COLOUR = {side: (3, side, side) for side in nets.SIDES}
+COLOUR = {side: (3, side, side) for side in (16, 28, 32, 64, 128)}
 COUNTS = {
     # PyTorch's example of DCGAN has 3,576,704 and 2,765,568; ours has biases where no BatchNorm follows.
     "DCGAN's generator at 64": (lambda: nets.dcgan_generator(100, COLOUR[64], 64), 3_576_704 + 3),
