@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
 import shutil
+import sys
 import uuid
 from pathlib import Path
 from typing import Any
@@ -19,9 +21,12 @@ import torch
 from torch import Tensor
 
 from gan_core.experiment import Compute, Experiment
+from gan_core.family import Family
 from gan_core.files import replacing
 from gan_core.loop import Game
-from gan_core.settings import SettingsError
+from gan_core.settings import SettingsError, installed
+
+_LOG = logging.getLogger(__name__)
 
 STATE, ABOUT = "state.safetensors", "checkpoint.json"
 
@@ -50,6 +55,7 @@ def save(game: Game, folder: Path) -> Path:
             "classes": game.classes,
             "class_names": list(game.class_names),
             "experiment": _core(game.experiment),
+            **_own_code(game.experiment.family),
             **({"rollbacks": game.rollbacks, "rate_scale": game.rate_scale} if game.rollbacks else {}),
             "sha256": hashlib.sha256(content).hexdigest(),
             "torch": torch.__version__,
@@ -120,6 +126,9 @@ def load_weights(game: Game, folder: Path) -> None:
 def _fitting(game: Game, folder: Path, about: dict[str, Any]) -> dict[str, Tensor]:
     """The tensors of a checkpoint that fit the game."""
     saved = safetensors.torch.load(_verified(folder, about))
+    own_code = _own_code(game.experiment.family)
+    if {name: about.get(name) for name in own_code} != own_code:
+        _LOG.warning("%s was trained by other code of %s", folder, game.experiment.family.name)
     family = about["experiment"]["family"]["name"]
     if family != game.experiment.family.name or _shapes(saved) != _shapes(_tensors(game)):
         raise UnfitCheckpointError(f"{folder} holds another game: {family} on {tuple(about['shape'])}")
@@ -161,6 +170,18 @@ def _core(experiment: Experiment) -> dict[str, Any]:
     core = {name: whole[name] for name in Experiment.model_fields}
     core["compute"] = {name: whole["compute"][name] for name in Compute.model_fields}
     return core
+
+
+def _own_code(family: Family) -> dict[str, str]:
+    """The digest of the code outside of ours that a game is made of: the modules of its family and of its networks.
+    Code without a file, such as a notebook's, has none."""
+    net = getattr(family, "net", "")
+    names = {type(family).__module__, installed("nets").get(net, net).partition(":")[0]}
+    modules = [sys.modules[name] for name in sorted(names) if name in sys.modules and not name.startswith("gan_core.")]
+    files = [file for file in (getattr(module, "__file__", None) for module in modules) if file is not None]
+    if not files:
+        return {}
+    return {"source": hashlib.sha256(b"".join(Path(file).read_bytes() for file in files)).hexdigest()}
 
 
 def _folder(averaged: str) -> str:

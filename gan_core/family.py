@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
+from dataclasses import dataclass
 from functools import cache
-from importlib.metadata import EntryPoint, entry_points
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
-from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
+from pydantic import AfterValidator, Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
-from gan_core.settings import IMPORT_PATH, Settings, SettingsError, imported, nearest_key, similar, unknown
+from gan_core.settings import IMPORT_PATH, Settings, SettingsError, imported, installed, nearest_key, similar, unknown
 
 if TYPE_CHECKING:
     from gan_core.recipe import Recipe, Shape
@@ -41,10 +41,31 @@ MinibatchFeatures = Annotated[
         description="Features of minibatch discrimination in the critic (Salimans et al. 2016, section 3.2); 0: none.",
     ),
 ]
-NetName = Literal["auto", "mlp", "dcgan", "resnet"]
+NETS = ("auto", "mlp", "dcgan", "resnet")
+
+
+@dataclass(frozen=True)
+class Words:
+    """In a text field's annotation: words that it takes, which a search may choose from."""
+
+    known: tuple[str, ...]
+
+
+def _known_net(name: str) -> str:
+    known = (*NETS, *installed("nets"))
+    if name not in known and not IMPORT_PATH.fullmatch(name):
+        raise SettingsError(unknown("family.net", name, known))
+    return name
+
+
 Net = Annotated[
-    NetName,
-    Field(description="Kind of networks; auto: dcgan for images, mlp for points. dcgan and resnet take images only."),
+    str,
+    Words(NETS),
+    AfterValidator(_known_net),
+    Field(
+        description="Kind of networks; auto: dcgan for images, mlp for points. dcgan and resnet take images only."
+        " Your own: package.module:Name, with generator(latent, shape, width) and critic(shape, width)."
+    ),
 ]
 
 
@@ -65,8 +86,8 @@ class Family(Settings):
     latent: Latent = 64
     ema: Annotated[float, Field(ge=0.0, le=0.99999)] = 0.995
     """Decay per round of the generator's running average, which is what is sampled and measured; 0: no average."""
-    ema_half_life: Annotated[int, Field(ge=1)] | None = None
-    """Real images after which an old weight counts half in the running average; null: `ema` says it by round."""
+    ema_half_life: Annotated[int, Field(ge=0, le=10**9)] = 0
+    """Real images after which an old weight counts half in the running average; 0: `ema` says it by round."""
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -75,16 +96,16 @@ class Family(Settings):
 
     @model_validator(mode="after")
     def _one_average(self) -> Family:
-        if self.ema_half_life is not None and self.ema != type(self).model_fields["ema"].default:
+        if self.ema_half_life and self.ema != type(self).model_fields["ema"].default:
             raise SettingsError(
                 f"family.ema={self.ema} has no meaning with family.ema_half_life={self.ema_half_life}",
-                nearest="family.ema_half_life=null",
+                nearest="family.ema_half_life=0",
             )
         return self
 
     def decay(self, images_per_round: int) -> float:
         """Decay per round of the running average."""
-        return self.ema if self.ema_half_life is None else 0.5 ** (images_per_round / self.ema_half_life)
+        return 0.5 ** (images_per_round / self.ema_half_life) if self.ema_half_life else self.ema
 
     def plays_on_points(self) -> bool:
         """Whether the networks of these settings take points as well as images."""
@@ -120,7 +141,7 @@ class InstanceNoiseFamily(Family):
 
 def family_names() -> list[str]:
     """The names of all families, ours and those of installed packages. Imports none of them."""
-    return sorted({*_built_in(), *_installed()})
+    return sorted({*_built_in(), *installed("families")})
 
 
 def is_family_name(name: str) -> bool:
@@ -135,12 +156,6 @@ def _built_in() -> list[str]:
 
 
 @cache
-def _installed() -> dict[str, EntryPoint]:
-    """Families of installed packages by name: their entry points of the group `ganfleet.families`."""
-    return {point.name: point for point in entry_points(group="ganfleet.families")}
-
-
-@cache
 def family_class(name: str) -> type[Family]:
     """The family of that name, or at the place `package.module:Class`.
 
@@ -150,8 +165,8 @@ def family_class(name: str) -> type[Family]:
         return _family_at(name)
     if name in _built_in():
         return _family_in(name)
-    if name in _installed():
-        found = _family_at(_installed()[name].value)
+    if name in installed("families"):
+        found = _family_at(installed("families")[name])
         found.name = name
         return found
     raise SettingsError(unknown("family", name, family_names()))

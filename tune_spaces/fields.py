@@ -7,7 +7,7 @@ from typing import Any, Literal, get_args, get_origin
 
 from annotated_types import Ge, Le
 
-from gan_core.family import Family
+from gan_core.family import Family, Words
 
 
 @dataclass(frozen=True)
@@ -37,6 +37,9 @@ def field_range(family: type[Family], name: str) -> FieldRange:
     field = family.model_fields[name]
     if get_origin(field.annotation) is Literal:
         return FieldRange("words", field.default, words=get_args(field.annotation))
+    words = next((one.known for one in field.metadata if isinstance(one, Words)), None)
+    if words is not None:
+        return FieldRange("words", field.default, words=words)
     if field.annotation not in (int, float):
         return FieldRange("other", field.default)
     low = max([float(one.ge) for one in field.metadata if isinstance(one, Ge)], default=float("-inf"))  # type: ignore[arg-type]

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 from pydantic.fields import FieldInfo
 
 from gan_core.experiment import DATA_NAMES, EXTRACTORS, IMAGE_SIZES
-from gan_core.family import family_class, family_names
+from gan_core.family import Words, family_class, family_names
 from gan_core.settings import Settings
 from pipelines.jobs._options import PlaceOptions
 from pipelines.settings import SearchExperiment, TrainExperiment
@@ -148,6 +148,10 @@ def _type(annotation: Any) -> str:
 
 
 def _bounded(kind: str, metadata: Iterable[Any]) -> str:
+    metadata = list(metadata)
+    words = next((one.known for one in metadata if isinstance(one, Words)), ())
+    if words:
+        return ", ".join(f"`{one}`" for one in words) + ", or `package.module:Name`"
     low = next((f"from {one.ge}" for one in metadata if getattr(one, "ge", None) is not None), "")
     low = next((f"above {one.gt}" for one in metadata if getattr(one, "gt", None) is not None), low)
     high = next((f"to {one.le}" for one in metadata if getattr(one, "le", None) is not None), "")

@@ -7,12 +7,12 @@ sides, from 8 to 512, can be halved until one is small.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
 
-from gan_core.family import NetName
+from gan_core.family import NETS
 from gan_core.nets.autoencoder import Autoencoder, conv_decoder, conv_encoder
 from gan_core.nets.began import began_autoencoder, began_decoder
 from gan_core.nets.dcgan import dcgan_critic, dcgan_encoder, dcgan_generator, initialised, joint_critic
@@ -20,10 +20,12 @@ from gan_core.nets.mlp import mlp_critic, mlp_generator
 from gan_core.nets.norm import GlobalBatchNorm, spectrally_normalised
 from gan_core.nets.resnet import resnet_critic, resnet_generator
 from gan_core.recipe import Shape
+from gan_core.settings import SettingsError, imported, installed
 
 __all__ = [
     "Autoencoder",
     "GlobalBatchNorm",
+    "Nets",
     "began_autoencoder",
     "began_decoder",
     "conv_decoder",
@@ -45,6 +47,21 @@ __all__ = [
 ]
 
 
+@runtime_checkable
+class Nets(Protocol):
+    """Networks of your own, for `family.net=package.module:Name`: a class without arguments, an object or a module.
+
+    Weights are initialised from torch's global random state. For workers to agree with one, networks that are trained
+    use `GlobalBatchNorm` where they normalise over the batch.
+    """
+
+    def generator(self, latent: int, shape: Shape, width: int) -> nn.Module:
+        """(N, latent) -> (N, *shape), images in [-1, 1]. Raises SettingsError for a shape that it cannot make."""
+
+    def critic(self, shape: Shape, width: int) -> nn.Module:
+        """(N, *shape) -> scores (N,), each sample's independent of the others."""
+
+
 def without_grad(generator: nn.Module, z: Tensor) -> Tensor:
     """The samples that a critic trains on: no gradient flows back into the generator."""
     with torch.no_grad():
@@ -57,36 +74,57 @@ def scores(critic: Callable[[Tensor], Tensor], real: Tensor, fake: Tensor) -> tu
     return both[: len(real)], both[len(real) :]
 
 
-def generator(net: NetName, latent: int, shape: Shape, width: int) -> nn.Module:
-    """A generator by name. `width`: channels next to the image (dcgan, resnet), a 16th of the hidden units (mlp).
+def generator(net: str, latent: int, shape: Shape, width: int) -> nn.Module:
+    """A generator by name or by its place. `width`: channels next to the image (dcgan, resnet), a 16th of the hidden
+    units (mlp).
 
     Raises ValueError for a shape that the network cannot generate.
     """
+    own = _own(net)
+    if own is not None:
+        return own.generator(latent, shape, width)
     match _resolved(net, shape):
         case "mlp":
             return mlp_generator(latent, shape, hidden=16 * width)
         case "dcgan":
             return dcgan_generator(latent, shape, width)
-        case "resnet":
+        case _:
             return resnet_generator(latent, shape, width)
 
 
-def wasserstein_critic(net: NetName, shape: Shape, width: int) -> nn.Module:
-    """A critic by name, without BatchNorm and without a last bias.
+def wasserstein_critic(net: str, shape: Shape, width: int) -> nn.Module:
+    """A critic by name or by its place; ours are without BatchNorm and without a last bias.
 
     A constant added to all scores changes no distance. So the gradient of a last bias would be rounding noise, which
     Adam turns into full steps.
     """
+    own = _own(net)
+    if own is not None:
+        return own.critic(shape, width)
     match _resolved(net, shape):
         case "mlp":
             return mlp_critic(shape, hidden=16 * width, last_bias=False)
         case "dcgan":
             return dcgan_critic(shape, width, batch_norm=False, last_bias=False)
-        case "resnet":
+        case _:
             return resnet_critic(shape, width, last_bias=False)
 
 
-def _resolved(net: NetName, shape: Shape) -> Literal["mlp", "dcgan", "resnet"]:
+def _own(net: str) -> Nets | None:
+    """The user's networks of that name, or at the place `package.module:Name`; None if the name is one of ours."""
+    if net in NETS:
+        return None
+    found = imported("family.net", installed("nets").get(net, net))
+    found = found() if isinstance(found, type) else found
+    if not isinstance(found, Nets):
+        raise SettingsError(
+            f"family.net={net} lacks generator(latent, shape, width) or critic(shape, width)",
+            nearest="a class or a module that has both",
+        )
+    return found
+
+
+def _resolved(net: str, shape: Shape) -> str:
     if net == "auto":
         return "dcgan" if len(shape) == 3 else "mlp"
     return net

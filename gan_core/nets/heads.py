@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gan_core import ranks
+from gan_core.settings import SettingsError
 
 
 class LabelConcatenation(nn.Module):
@@ -92,7 +93,10 @@ def with_minibatch_discrimination(critic: nn.Module, kernels: int) -> nn.Module:
 
 def _split_off_score(critic: nn.Module) -> tuple[nn.Sequential, nn.Linear]:
     """A critic's features (N, count), and the linear layer that maps them to a score. Every critic ends with it."""
-    assert isinstance(critic, nn.Sequential), critic
-    *features, score, _ = critic
-    assert isinstance(score, nn.Linear), score
-    return nn.Sequential(*features), score
+    layers = list(critic) if isinstance(critic, nn.Sequential) else []
+    if len(layers) < 3 or not isinstance(layers[-2], nn.Linear):
+        raise SettingsError(
+            "family.net: this family builds on the critic's features",
+            nearest="a critic that is a Sequential of its features, a Linear and a layer that flattens the scores",
+        )
+    return nn.Sequential(*layers[:-2]), layers[-2]

@@ -3,7 +3,7 @@
 Nothing here imports torch, so that a typing mistake is reported in a fraction of a second.
 """
 
-from gan_core.settings._imports import IMPORT_PATH, imported
+from gan_core.settings._imports import IMPORT_PATH, imported, installed
 from gan_core.settings._nearest import nearest, nearest_key, similar, similar_file, unknown
 from gan_core.settings._tree import Settings, SettingsError, Written, assign, parse_settings, parse_yaml, paths
 
@@ -14,6 +14,7 @@ __all__ = [
     "Written",
     "assign",
     "imported",
+    "installed",
     "nearest",
     "nearest_key",
     "parse_settings",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 from itertools import islice
-from typing import Literal, get_args, get_origin
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +13,7 @@ from gan_core.data.dataset import Dataset
 from gan_core.experiment import Experiment
 from gan_core.family import family_class, family_names
 from gan_core.loop import Game, Round, rounds
+from tune_spaces.fields import field_range
 
 BATCH = 16
 OPTIONS = {
@@ -33,9 +33,10 @@ def games() -> dict[str, list[str]]:
         found[name] = base
         fields = family_class(name).model_fields
         for field, info in fields.items():
-            if get_origin(info.annotation) is Literal:
+            words = field_range(family_class(name), field).words
+            if words:
                 known = (info.default, "dcgan")  # auto is dcgan on images
-                others = [choice for choice in get_args(info.annotation) if choice not in known]
+                others = [choice for choice in words if choice not in known]
                 found |= {f"{name}-{choice}": [*base, f"family.{field}={choice}"] for choice in others}
             if field in OPTIONS:
                 found[f"{name}-{field}"] = [*base, *OPTIONS[field]]

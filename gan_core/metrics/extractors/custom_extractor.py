@@ -3,32 +3,29 @@
 from __future__ import annotations
 
 import hashlib
-import importlib
 import inspect
 from pathlib import Path
 
 import torch
 
 from gan_core.metrics.extractors.extractor import Extractor, FeatureNet, tensors_digest
-from gan_core.settings import SettingsError
+from gan_core.settings import SettingsError, imported
 
 
 def custom_net(path: str) -> FeatureNet:
     """An instance of the class, with the same random weights in each process. Raises SettingsError if that fails."""
-    module, _, name = path.partition(":")
+    built = imported("metrics.extractor", path)
     try:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
-            net = getattr(importlib.import_module(module), name)()
-    except Exception as error:  # a user's module may raise anything
+            net = built()
+    except Exception as error:  # a user's class may raise anything
         said = " ".join(f"{type(error).__name__}: {error}".split())[:200]
-        raise SettingsError(
-            f"metrics.extractor={path}: {said}", nearest="a class that Python can import here (see PYTHONPATH)"
-        ) from None
+        raise SettingsError(f"metrics.extractor={path}: {said}", nearest="a class without arguments") from None
     if not isinstance(net, FeatureNet):
         raise SettingsError(
             f"metrics.extractor={path} is no FeatureNet",
-            nearest=f"class {name}(gan_core.metrics.extractors.FeatureNet)",
+            nearest=f"class {path.rpartition(':')[2]}(gan_core.metrics.extractors.FeatureNet)",
         )
     net.name = path
     return net

@@ -160,8 +160,8 @@ def test_its_weights_come_from_a_file_and_change_the_key(digits, tmp_path):
 @pytest.mark.parametrize(
     ("name", "said"),
     [
-        ("no_such_module:Net", "No module named"),
-        (f"{__name__}:Nothing", "no attribute 'Nothing'"),
+        ("no_such_module:Net", "finds no module 'no_such_module'"),
+        (f"{__name__}:Nothing", "has no 'Nothing'"),
         ("collections:OrderedDict", "is no FeatureNet"),
     ],
 )
@@ -241,7 +241,9 @@ def test_another_source_is_another_extractor(tmp_path, monkeypatch):
 def test_a_module_that_cannot_be_read_is_told_in_a_line(tmp_path, monkeypatch, digits):
     monkeypatch.syspath_prepend(tmp_path)
     (tmp_path / "broken_net.py").write_text("class Net(")
-    with pytest.raises(SettingsError, match="metrics.extractor=broken_net:Net: SyntaxError"):
+    with pytest.raises(
+        SettingsError, match="metrics.extractor=broken_net:Net: importing broken_net raises SyntaxError"
+    ):
         Reference.build(Metrics(extractor="broken_net:Net"), digits)
     (tmp_path / "junk.pth").write_bytes(b"junk")
     with pytest.raises(ValueError, match="junk.pth is no state dict of .*nearest: metrics.weights=null"):
