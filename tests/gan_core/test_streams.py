@@ -18,8 +18,8 @@ def table(count: int) -> tuple[torch.Tensor, torch.Tensor]:
     return numbers.double().reshape(-1, 1, 1, 1).expand(-1, 1, 4, 4), numbers
 
 
-def draw_batch(*given) -> Batch:
-    (batch,) = streams.draw_batches(*given)
+def draw_batch(*given, **more) -> Batch:
+    (batch,) = streams.draw_batches(*given, **more)
     return batch
 
 
@@ -91,6 +91,27 @@ def test_every_rank_knows_whose_turn_it_is(monkeypatch, rank):
     assert turn(17, seed=3).turn == Turn(3, "critic", 17, SIZE)
 
 
+# Parts of a batch
+
+
+@pytest.mark.parametrize("world", [1, 2])
+@pytest.mark.parametrize("part", [2, 4, 8])
+def test_the_parts_of_a_turn_are_its_batch(monkeypatch, world, part):
+    """Draws of a loss, and flips, are those of the whole batch, too."""
+    whole = draw_batch(Turn(0, "critic", 5, SIZE), LATENT, *slopes(40), flip=True)
+    noise = streams.normal(whole.turn, "noise", whole.real)
+    found, drawn = {}, {}
+    for rank in range(world):
+        ranked(monkeypatch, rank, world)
+        for batch in streams.draw_batches(Turn(0, "critic", 5, SIZE), LATENT, *slopes(40), micro_batch=part, flip=True):
+            found[batch.turn.first, rank] = batch
+            drawn[batch.turn.first, rank] = streams.normal(batch.turn, "noise", batch.real)
+    assert len(found) == SIZE // part * world
+    for name in FIELDS:
+        assert torch.equal(torch.cat([getattr(found[key], name) for key in sorted(found)]), getattr(whole, name))
+    assert torch.equal(torch.cat([drawn[key] for key in sorted(drawn)]), noise)
+
+
 # Flips
 
 
@@ -102,7 +123,7 @@ def slopes(count: int) -> tuple[torch.Tensor, torch.Tensor]:
 def flipped(index: int, size: int = SIZE) -> tuple[list[bool], Batch]:
     """Which images of a turn are mirrored, found by comparison with the images themselves."""
     images, numbers = slopes(40)
-    batch = streams.draw_batch(0, "critic", index, size, LATENT, images, numbers, flip=True)
+    batch = draw_batch(Turn(0, "critic", index, size), LATENT, images, numbers, flip=True)
     found = []
     for real, number in zip(batch.real, batch.labels, strict=True):
         mirrored = torch.from_numpy(images[number].numpy()[:, :, ::-1].copy())
@@ -119,7 +140,7 @@ def test_about_half_of_the_images_are_mirrored_and_others_in_each_turn():
 
 def test_flips_change_nothing_else_that_a_turn_draws():
     images, numbers = slopes(40)
-    plain = streams.draw_batch(0, "critic", 3, SIZE, LATENT, images, numbers)
+    plain = draw_batch(Turn(0, "critic", 3, SIZE), LATENT, images, numbers)
     _, batch = flipped(3)
     for name in ("labels", "z", "mix", "turn"):
         assert torch.equal(torch.as_tensor(getattr(batch, name)[-1]), torch.as_tensor(getattr(plain, name)[-1]))
@@ -138,8 +159,8 @@ def test_the_ranks_mirror_the_images_that_one_worker_would(monkeypatch, world):
 def test_bytes_are_mirrored_like_floats():
     stored = torch.arange(40 * 24).reshape(40, 2, 3, 4).remainder(256).byte()
     images, numbers = ByteImages(stored), torch.arange(40)
-    batch = streams.draw_batch(0, "critic", 1, SIZE, LATENT, images, numbers, flip=True)
-    same = streams.draw_batch(0, "critic", 1, SIZE, LATENT, images.floats(), numbers, flip=True)
+    batch = draw_batch(Turn(0, "critic", 1, SIZE), LATENT, images, numbers, flip=True)
+    same = draw_batch(Turn(0, "critic", 1, SIZE), LATENT, images.floats(), numbers, flip=True)
     assert torch.equal(batch.real, same.real)
 
 
