@@ -216,6 +216,20 @@ def test_how_a_trial_ended(tmp_path):
     assert records["t0003"].result["fid"] == row(diverged, 10)["fid"], "the last that there was"
 
 
+def test_an_error_of_a_worker_is_told_by_its_last_line_and_the_file_with_the_rest(tmp_path, monkeypatch):
+    search = Search(tmp_path, "tpe", wanted=2, concurrent=2)
+    for trial, said in (
+        (search.next(), "ray::Trial.train()\n  frames\nOSError: no  such image\n"),
+        (search.next(), ""),
+    ):
+        errors = tmp_path / "error.txt"
+        errors.write_text(said)
+        monkeypatch.setattr(type(trial), "error_file", str(errors) if said else None)
+        search.trials.on_trial_complete(trial.trial_id, error=True)
+    reasons = [record.reason for record in search.journal.records.values()]
+    assert reasons == ["OSError: no such image; see ray.log", "lost; see ray.log"]
+
+
 def test_what_was_lost_goes_on_with_the_search_and_no_model_learns_from_it(tmp_path, monkeypatch):
     """Its process died repeatedly, which says nothing about its settings."""
     search = Search(tmp_path, "tpe", wanted=2, concurrent=2)
