@@ -34,7 +34,7 @@ from infra.passwords import masked
 if TYPE_CHECKING:
     from torch import Tensor
 
-SILENT_SECONDS, STATUS_SECONDS = 2.5, 60.0
+SILENT_SECONDS, STATUS_SECONDS = 2.0, 60.0
 """How long the screen may be silent, where there is no terminal: at the start of a long step, and after hours."""
 
 PLAIN_WIDTH = 200
@@ -158,7 +158,7 @@ def duration(seconds: float) -> str:
 def silence(elapsed: float) -> float:
     """How many seconds the screen may be silent, so long after a step began. A step of hours does not fill a log with
     lines."""
-    return min(max(elapsed / 200, SILENT_SECONDS), STATUS_SECONDS)
+    return min(max(elapsed / 250, SILENT_SECONDS), STATUS_SECONDS)
 
 
 class _Plain:
