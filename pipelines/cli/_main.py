@@ -21,7 +21,7 @@ from pipelines.cli._ending import ended_by
 from pipelines.cli._process import hide_passwords, name_user
 from pipelines.cli._streams import end_output, prepare_streams
 from pipelines.cli._usage import SETTINGS, VerbGroup, print_version
-from pipelines.cli.commands import data, jobs, measure, ui
+from pipelines.cli.commands import data, jobs, measure, runs, ui
 from pipelines.console import working
 from pipelines.launch import (
     DONE,
@@ -123,7 +123,7 @@ def _start(verb: str, request: Request[Any], play: Callable[[Request[Any], Conso
                 typer.echo(f"#   {name}.{field}: {domain}")
 
 
-for command in (measure, ui, jobs):
+for command in (measure, runs, ui, jobs):
     command.register(app)
 
 

@@ -2,10 +2,11 @@
 
 `in_process`, a module of its own, plays a run in this process."""
 
-from pipelines.jobs._registry import follow, job_table, stop
+from pipelines.jobs._registry import active_job, follow, job_table, stop
 from pipelines.jobs._submit import checked, next_job, rendered, send
 
 __all__ = [
+    "active_job",
     "checked",
     "follow",
     "job_table",

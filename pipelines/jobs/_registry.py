@@ -85,6 +85,12 @@ def find_job(name: str, storage: Storage) -> Job:
     return job
 
 
+def active_job(folder: RunFolder) -> Job | None:
+    """The run's job, if that waits or runs."""
+    job = Job.read(folder)
+    return job if job is not None and job.active() else None
+
+
 def job_table(storage: Storage) -> list[str]:
     """One line for each job: name, place, id, state, time of submission."""
     rows = [("name", "place", "id", "state", "submitted")]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import shutil
 import uuid
 from collections.abc import Callable, Iterator, Mapping
@@ -13,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gan_core.settings import SettingsError
-from infra.files import write_atomic, write_new
+from infra.files import hidden_name, write_atomic, write_new
 from infra.locks import HeldError, alone, held, is_held, lock_of
 from pipelines.runs._paths import RunPaths, step_of
 
@@ -110,6 +111,18 @@ class RunFolder(RunPaths):
             path.unlink(missing_ok=True)
         with suppress(OSError):
             self.path.rmdir()
+
+    def remove(self) -> None:
+        """Deletes the run with all of its files. Raises NameTakenError if a driver plays it."""
+        with hidden_name(self.path) as aside:
+            with self.sole_driver():
+                os.rename(self.path, aside)  # at once, so that no half of a run is ever found
+            shutil.rmtree(aside)
+
+    def written_at(self) -> float:
+        """When the run last wrote something, in seconds since 1970."""
+        files = (self.experiment, self.metrics, self.journal, self.below("confirm").journal)
+        return max(file.stat().st_mtime for file in files if file.is_file())
 
     @contextmanager
     def sole_driver(self) -> Iterator[None]:

@@ -14,10 +14,11 @@ from gan_core.settings import SettingsError
 from infra.files import write_atomic
 from infra.locks import alone
 from infra.stores.protocol import DamagedError, NotThereError
+from infra.threads import each
 from pipelines.runs._folder import KEPT_CHECKPOINTS, RunFolder
 from pipelines.runs._journal_segments import JournalSegments
 from pipelines.runs._lineage import last_resumable_step
-from pipelines.runs._mirror import Mirror
+from pipelines.runs._mirror import THREADS, Mirror
 from pipelines.runs._ownership import DRIVER, Ownership, retry_while_unreachable
 from pipelines.runs._paths import step_of
 from pipelines.settings import Storage
@@ -125,6 +126,21 @@ class S3RunFolder(RunFolder):
             self._delete_checkpoints([0])
             written = ["id.json", "data.json", "run.log", "ray.log", "untracked", *journal]
             self.mirror.delete([*written, "experiment.yaml"])
+
+    def remove(self) -> None:
+        """A driver on another machine is not seen, and can no longer save."""
+        with self.mirror.as_settings_error(), self.sole_driver():
+            self.claim()
+            last = ("experiment.yaml", DRIVER)  # until it is deleted, the run can be found and removed again
+            each(lambda name: self.mirror.delete([name]), self.mirror.sizes().keys() - set(last), THREADS)
+            self.mirror.delete(last)
+        super().remove()
+
+    def written_at(self) -> float:
+        with self.mirror.as_settings_error():
+            journals = [max(names) for place in ("journal/", "confirm/journal/") if (names := self.mirror.sizes(place))]
+            found = [self.mirror.about(name) for name in ("experiment.yaml", "metrics.jsonl", *journals)]
+            return max(about.modified for about in found if about is not None)
 
     def _identity(self) -> dict[str, Any]:
         """A worker's machine may have no copy of the file, or one of an earlier run."""

@@ -11,7 +11,7 @@ from pipelines.search._journal import Journal, read_records
 from pipelines.search._outcome import outcome_of
 from pipelines.search._parent_run import ParentRun
 from pipelines.search._play import close_all, sampler_of, trial_names
-from pipelines.search.confirmation.results import seed_runs
+from pipelines.search.progress import all_confirmed
 from pipelines.search.report.final_report import write_report
 from pipelines.settings import SearchExperiment
 from pipelines.tracking.retry import UntrackedNote, print_undelivered
@@ -67,7 +67,4 @@ def finished(experiment: SearchExperiment, folder: RunFolder) -> bool:
         return False
     last_round = experiment.budget.last_round(experiment.data.batch_size)
     outcomes = [outcome_of(record, last_round, folder) for record in trials.values()]
-    confirmed = read_records(folder.below("confirm"))
-    begun = {name.rpartition("-")[0]: one.config["settings"] for name, one in confirmed.items()}
-    planned = [run.id for run in seed_runs(experiment, outcomes, begun)]
-    return all(name in confirmed and confirmed[name].ended for name in planned)
+    return all_confirmed(experiment, folder, outcomes)

@@ -46,6 +46,10 @@ OUTSIDE = {"docker", "kubectl", "export"}
 """Programs that are not ours: only below a marker, or on a page that is walked."""
 
 
+INSTALL = {"python3", "source", "pip"}
+"""What a shell has before ganfleet is installed."""
+
+
 def all_commands() -> Iterator[tuple[Block, str]]:
     for page in pages():
         for block in blocks(page):
@@ -79,6 +83,8 @@ def test_a_command_is_ours_or_marked_or_walked(case):
     if program == "make":
         targets = re.findall(r"(?m)^([a-z-]+):", (ROOT / "Makefile").read_text())
         assert shlex.split(command, comments=True)[1] in targets
+    elif program in INSTALL:
+        assert block.page == "README.md"
     elif program in OUTSIDE:
         assert block.needs
         assert block.page in WALKED or "infra/deploy/" not in command or (ROOT / named_file(command)).is_file()
@@ -86,6 +92,17 @@ def test_a_command_is_ours_or_marked_or_walked(case):
         assert (ROOT / command.partition(" -m ")[2].split()[0].replace(".", "/")).is_dir()
     else:
         assert program.endswith("ganfleet") or block.page in WALKED, f"no test knows {program}"
+
+
+def test_without_make_the_same_is_installed():
+    """The two ways to install agree, and the lines stand in an order that works."""
+    block = next(block for block in blocks("README.md") if "pip install" in block.text)
+    assert block.commands[:2] == ["python3 -m venv .venv", "source .venv/bin/activate"]
+    quiet = ("--disable-pip-version-check", "--quiet")
+    joined = (ROOT / "Makefile").read_text().replace("\\\n", " ")
+    made = re.findall(r"-m (pip install [^|\n]*)", joined.split("demo:")[0])
+    typed = [command.split() for command in block.commands if command.startswith("pip")]
+    assert typed == [[word for word in line.split() if word not in quiet] for line in made]
 
 
 def named_file(command: str) -> str:

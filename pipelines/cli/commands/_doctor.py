@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import platform
+import shutil
+import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
@@ -19,6 +21,8 @@ from infra.mlflow.sqlite_uri import sqlite_file
 from pipelines.settings import CommonSettings, as_settings_error, open_store
 
 CACHE = "GANFLEET_CACHE=FOLDER, one of yours"
+SECONDS = 20
+"""Within which a program must tell its version."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +45,8 @@ def examine(settings: CommonSettings) -> Iterator[Finding]:
     yield _found("torch", _torch)
     yield _found("cuda", _cuda)
     yield _found("cache", _cache)
+    yield _program("sbatch", "--version", "submit --to slurm")
+    yield _program("kubectl", "version --client", "submit --to kuberay")
     yield _found("storage", lambda: _storage(settings))
     yield _found("tracking", lambda: _tracking(settings))
     yield from _cluster()
@@ -51,6 +57,20 @@ def _found(about: str, check: Callable[[], str]) -> Finding:
         return Finding(about, True, check())
     except CheckFailedError as error:
         return Finding(about, False, str(error))
+
+
+def _program(name: str, version: str, needed: str) -> Finding:
+    """What there is of a program that one command starts. A machine without it is well, so nothing is wrong here."""
+    path, why = shutil.which(name), "not here"
+    if path is not None:
+        try:
+            done = subprocess.run([path, *version.split()], capture_output=True, text=True, timeout=SECONDS, check=True)
+            return Finding(name, True, f"{' '.join(done.stdout.split()[:3])}, {path}")
+        except subprocess.CalledProcessError as error:
+            why = f"{path} does not work: {' '.join(error.stderr.split()[-12:]) or error}"
+        except (OSError, subprocess.SubprocessError) as error:
+            why = f"{path} does not work: {error}"
+    return Finding(name, True, f"{why}; only {needed} --apply needs it")
 
 
 def _python() -> str:

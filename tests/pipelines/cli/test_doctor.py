@@ -15,7 +15,7 @@ from infra.stores import open_store
 from infra.stores.local import LocalStore
 from infra.stores.protocol import RefusedError
 from infra.versions import version_of
-from pipelines.cli.commands._doctor import Finding, _storage, same_versions
+from pipelines.cli.commands._doctor import Finding, _program, _storage, same_versions
 from pipelines.settings._experiments import CommonSettings
 from tests.pipelines.small_runs import ganfleet
 
@@ -26,7 +26,20 @@ def test_this_machine_is_well(tmp_path):
     assert done.returncode == 0, done.stdout + done.stderr
     assert all(line.startswith("ok ") for line in lines)
     about = [line.split()[1] for line in lines]
-    assert about == ["python", "packages", "torch", "cuda", "cache", "storage", "tracking", "ray"]
+    assert about == ["python", "packages", "torch", "cuda", "cache", "sbatch", "kubectl", "storage", "tracking", "ray"]
+
+
+def test_programs_are_told_with_their_versions_or_as_absent(tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    absent = "ok     sbatch     not here; only submit --to slurm --apply needs it"
+    assert str(_program("sbatch", "--version", "submit --to slurm")) == absent
+    for name, lines in {"sbatch": "echo slurm 23.11.4", "kubectl": "echo no cluster >&2; exit 3"}.items():
+        (tmp_path / name).write_text(f"#!/bin/sh\n{lines}\n")
+        (tmp_path / name).chmod(0o755)
+    found = _program("sbatch", "--version", "submit --to slurm")
+    assert (found.ok, found.detail) == (True, f"slurm 23.11.4, {tmp_path}/sbatch")
+    broken = _program("kubectl", "version --client", "submit --to kuberay").detail
+    assert broken == f"{tmp_path}/kubectl does not work: no cluster; only submit --to kuberay --apply needs it"
 
 
 def test_what_is_wrong_is_told_and_the_exit_code_says_so(tmp_path):

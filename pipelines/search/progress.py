@@ -1,0 +1,52 @@
+"""How far a search has come, read from its journals. Imports neither torch nor Ray."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from pipelines.runs import RunFolder
+from pipelines.search._journal import read_records
+from pipelines.search._outcome import Outcome, best_of, outcome_of
+from pipelines.search.confirmation.results import seed_runs
+from pipelines.settings import SearchExperiment
+
+
+@dataclass(frozen=True)
+class Progress:
+    """What a search has played."""
+
+    ended: int
+    """Trials that have ended."""
+    trials: int
+    """Trials that it asks for."""
+    completed: bool
+    """Whether all trials and confirmation runs have ended. A search that ended early because its space has few settings
+    cannot be told from one that was interrupted between two trials, and counts as completed."""
+    fid: float | None
+    """Of the winner: its mean if it was confirmed; else the lowest of the trials. None if there is none."""
+
+
+def progress(experiment: SearchExperiment, folder: RunFolder) -> Progress:
+    """What a search has played until now."""
+    records = read_records(folder)
+    last_round = experiment.budget.last_round(experiment.data.batch_size)
+    outcomes = [outcome_of(record, last_round, folder) for record in records.values()]
+    best = best_of(outcomes)
+    fid = None if best is None else best.fid
+    about = folder.best.with_suffix(".json")
+    if about.is_file():
+        fid = json.loads(about.read_bytes()).get("fid", fid)
+    ended = sum(one.ended for one in outcomes)
+    limited = experiment.search.hours is not None or experiment.search.images is not None or about.is_file()
+    all_ended = ended == len(outcomes) and ended > 0 and (limited or ended >= experiment.search.trials)
+    return Progress(ended, experiment.search.trials, all_ended and all_confirmed(experiment, folder, outcomes), fid)
+
+
+def all_confirmed(experiment: SearchExperiment, folder: RunFolder, trials: Sequence[Outcome]) -> bool:
+    """Whether the confirmation runs that follow from these trials have ended."""
+    confirmed = read_records(folder.below("confirm"))
+    begun = {name.rpartition("-")[0]: one.config["settings"] for name, one in confirmed.items()}
+    planned = [run.id for run in seed_runs(experiment, trials, begun)]
+    return all(name in confirmed and confirmed[name].ended for name in planned)
