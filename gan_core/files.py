@@ -1,16 +1,27 @@
-"""Files: the cache folder, which all runs of this machine share, the digest of a file, and its replacement."""
+"""Files: the cache folder, which all runs of this machine share, the digest of a file, and its replacement. Bars, which
+show how far work on them and their contents is."""
 
 from __future__ import annotations
 
 import hashlib
 import os
 import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import IO
 
 from gan_core.settings import SettingsError
+
+_PART = 2**20
+
+Bars = Callable[[str, float], AbstractContextManager[Callable[[float], None]]]
+"""Begins a bar that counts to a number, and yields the function that moves it, which any thread may call."""
+
+
+def no_bars(about: str, total: float) -> AbstractContextManager[Callable[[float], None]]:
+    """Shows nothing."""
+    return nullcontext(lambda _: None)
 
 
 def cache_folder() -> Path:
@@ -38,10 +49,14 @@ def expanded(path: str | Path) -> Path:
         raise SettingsError(f"{path}: there is no such home folder", nearest="a path without ~") from None
 
 
-def file_digest(path: Path) -> str:
-    """sha256 of a file's bytes. Raises OSError."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def file_digest(path: Path, read: Callable[[int], None] = lambda _: None) -> str:
+    """sha256 of a file's bytes. `read` is called with the size of each part that was read. Raises OSError."""
+    content = hashlib.sha256()
+    with path.open("rb", buffering=0) as file:
+        while part := file.read(_PART):
+            content.update(part)
+            read(len(part))
+    return content.hexdigest()
 
 
 @contextmanager

@@ -9,11 +9,11 @@ import math
 import os
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
 from threading import Event, Lock, Thread
-from typing import IO, TYPE_CHECKING, Any, cast
+from typing import IO, Any, cast
 from weakref import WeakKeyDictionary
 
 from rich.console import Console, RenderableType
@@ -31,15 +31,12 @@ from rich.progress import (
 
 from infra.passwords import masked
 
-if TYPE_CHECKING:
-    from torch import Tensor
-
 SILENT_SECONDS, STATUS_SECONDS = 2.0, 60.0
 """How long the screen may be silent, where there is no terminal: at the start of a long step, and after hours."""
 
 PLAIN_WIDTH = 200
 
-Bar = AbstractContextManager[Callable[[int], None]]
+Bar = AbstractContextManager[Callable[[float], None]]
 
 _SAID = logging.getLogger(__name__)
 _SAID.setLevel(logging.INFO)
@@ -226,23 +223,23 @@ def working(console: Console, about: str) -> Iterator[None]:
         yield
 
 
-def count_bar(console: Console, about: str, total: int) -> Bar:
+def count_bar(console: Console, about: str, total: float) -> Bar:
     """A bar that counts to `total`. Yields the function that moves it. Without a terminal it is a line whenever nothing
     was printed for `silence()`."""
 
     def line(done: float, seconds: float) -> str:
-        left = f", {duration(seconds / done * (total - done))} left" if done else ""
-        return f"{done:,.0f} of {total:,}{left}"
+        left = f", {duration(seconds / done * (total - done))} left" if 0 < done <= total else ""
+        return f"{done:,.0f} of {total:,.0f}{left}"
 
     columns = (MofNCompleteColumn(), TextColumn("ETA"), TimeRemainingColumn())
     return _bar(console, passing_bar(console, about, *columns), about, total, line)
 
 
-def byte_bar(console: Console, about: str, total: int) -> Bar:
+def byte_bar(console: Console, about: str, total: float) -> Bar:
     """The same for `total` bytes. Any thread may call the function that moves it."""
 
     def line(done: float, seconds: float) -> str:
-        left = f", {duration(seconds / done * (total - done))} left" if done else ""
+        left = f", {duration(seconds / done * (total - done))} left" if 0 < done <= total else ""
         return f"{done / 1e6:.0f} of {total / 1e6:.0f} MB{left}"
 
     columns = (DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
@@ -251,13 +248,13 @@ def byte_bar(console: Console, about: str, total: int) -> Bar:
 
 @contextmanager
 def _bar(
-    console: Console, progress: Progress, about: str, total: int | None, line: Callable[[float, float], str]
-) -> Iterator[Callable[[int], None]]:
+    console: Console, progress: Progress, about: str, total: float | None, line: Callable[[float, float], str]
+) -> Iterator[Callable[[float], None]]:
     """`line`: what is printed without a terminal, from the number that is done and the seconds that it took."""
-    began, lock, done = time.monotonic(), Lock(), 0
+    began, lock, done = time.monotonic(), Lock(), 0.0
     task = progress.add_task(about, total=total)
 
-    def move(more: int) -> None:
+    def move(more: float) -> None:
         nonlocal done
         with lock:
             done += more
@@ -270,11 +267,3 @@ def _bar(
         yield move
     if (seconds := time.monotonic() - began) >= 1:
         record(f"{about}: took {seconds:.1f} s")
-
-
-def images_with_bar(console: Console, about: str, batches: Iterable[Tensor], total: int) -> Iterator[Tensor]:
-    """Yields the batches, and shows a bar of how many of the `total` images have passed."""
-    with count_bar(console, about, total) as tick:
-        for images in batches:
-            yield images
-            tick(len(images))

@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from gan_core.data.dataset import Dataset
     from gan_core.experiment import Data
+    from gan_core.files import Bars
 
 __all__ = ["load"]
 
 
-def load(settings: Data, cache: Path | None = None) -> Dataset:
+def load(settings: Data, cache: Path | None = None, bars: Bars | None = None) -> Dataset:
     """The dataset of those settings, on the CPU: see `gan_core.data.loading.load`, which needs torch."""
     from gan_core.data.loading import load
+    from gan_core.files import no_bars
 
-    return load(settings, cache)
+    return load(settings, cache, bars or no_bars)

@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import shutil
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO
@@ -16,6 +17,7 @@ import torch
 from gan_core.data import file_set, image_files, sources, torchvision_sets
 from gan_core.data.image_files import in_order
 from gan_core.data.sources import ImageReader, ImageSource
+from gan_core.files import Bars, no_bars
 from gan_core.settings import SettingsError
 from gan_core.streams import seeded
 
@@ -41,7 +43,7 @@ class DecodedImages:
     """A digest of the files that the images were read from."""
 
 
-def decoded_images(source: ImageSource, name: str, size: int, cache: Path) -> DecodedImages:
+def decoded_images(source: ImageSource, name: str, size: int, cache: Path, bars: Bars = no_bars) -> DecodedImages:
     """The source's images in size x size, from `cache`. If they are missing, one process decodes them; others wait.
 
     An entry depends on the files' contents, size and code, so a change makes a new one. A damaged entry is replaced.
@@ -50,7 +52,7 @@ def decoded_images(source: ImageSource, name: str, size: int, cache: Path) -> De
     from filelock import FileLock
 
     stamp = source.files.stamp()
-    content = source.files.content(stamp, cache / "contents")
+    content = source.files.content(stamp, cache / "contents", bars)
     key = hashlib.sha256("/".join([name, str(size), content, _code()]).encode()).hexdigest()[:32]
     cache = cache / "decoded"
     folder = cache / f"{name}-{size}-{key}"
@@ -62,7 +64,7 @@ def decoded_images(source: ImageSource, name: str, size: int, cache: Path) -> De
         with FileLock(cache / f".{folder.name}.lock"):
             found = _open(folder)
             if found is None:
-                _make(source.open(), name, size, folder)
+                _make(source.open(), name, size, folder, bars)
                 if source.files.stamp() != stamp:  # what was decoded may be neither the old nor the new content
                     shutil.rmtree(folder)
                     raise SettingsError(
@@ -96,15 +98,15 @@ def _open(folder: Path) -> DecodedImages | None:
         return None
 
 
-def _make(opened: ImageReader, name: str, size: int, folder: Path) -> None:
+def _make(opened: ImageReader, name: str, size: int, folder: Path, bars: Bars) -> None:
     """Decodes into a temporary folder and then renames it. The caller holds the lock."""
     aside = folder.with_name(f".{folder.name}.part")
     for leftover in (aside, folder):
         shutil.rmtree(leftover, ignore_errors=True)
     aside.mkdir()
     try:
-        with (aside / IMAGES).open("wb") as file:
-            labels, bad = _decode(opened, name, size, file)
+        with (aside / IMAGES).open("wb") as file, bars("images decoded", len(opened.labels)) as move:
+            labels, bad = _decode(opened, name, size, file, move)
         np.save(aside / LABELS, np.array(labels, dtype=np.int64))
         about = {
             "classes": opened.classes,
@@ -119,7 +121,9 @@ def _make(opened: ImageReader, name: str, size: int, folder: Path) -> None:
         raise
 
 
-def _decode(opened: ImageReader, name: str, size: int, file: IO[bytes]) -> tuple[list[int], list[str]]:
+def _decode(
+    opened: ImageReader, name: str, size: int, file: IO[bytes], move: Callable[[float], None]
+) -> tuple[list[int], list[str]]:
     """Writes the images as one .npy file, in an order drawn from the data's name. Returns labels and errors."""
     labels: list[int] = []
     bad: list[str] = []
@@ -138,6 +142,7 @@ def _decode(opened: ImageReader, name: str, size: int, file: IO[bytes]) -> tuple
     header()
     order = torch.randperm(len(opened.labels), generator=seeded("cpu", name, "order")).tolist()
     for index, pixels in zip(order, in_order(one, order, _AHEAD), strict=True):
+        move(1)
         if isinstance(pixels, str):
             bad.append(pixels)
             continue

@@ -6,16 +6,18 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 from gan_core.data.image_files import in_order
-from gan_core.files import file_digest, replacing
+from gan_core.files import Bars, file_digest, no_bars, replacing
 
 _AHEAD = 64
+_MB = 1e6
 _SETTLED = 2 * 10**9
 """Nanoseconds. A file that changed more recently may change again without another time: file systems count time in
 steps of up to two seconds."""
@@ -29,6 +31,8 @@ class Stamp(NamedTuple):
     """Of the files' names, inodes, sizes and times."""
     newest: int
     """When a file changed last, in nanoseconds since 1970."""
+    size: int
+    """Of all files, in bytes."""
 
 
 @dataclass(frozen=True)
@@ -40,17 +44,17 @@ class FileSet:
 
     def stamp(self) -> Stamp:
         """Reads no file."""
-        whole, newest = hashlib.sha256(), 0
+        whole, newest, size = hashlib.sha256(), 0, 0
         for path in self.files:  # there may be a million
             status = _status(path)
             about: tuple[int, ...] = ()
             if status is not None:
-                newest = max(newest, status.st_ctime_ns)
+                newest, size = max(newest, status.st_ctime_ns), size + status.st_size
                 about = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
             whole.update(repr((self._name(path), about)).encode())
-        return Stamp(whole.hexdigest(), newest)
+        return Stamp(whole.hexdigest(), newest, size)
 
-    def content(self, stamp: Stamp, cache: Path) -> str:
+    def content(self, stamp: Stamp, cache: Path, bars: Bars = no_bars) -> str:
         """A digest of the files' names relative to `root`, and of their contents. The place and the times of the files
         do not matter. A file that cannot be read counts as one without content.
 
@@ -65,15 +69,17 @@ class FileSet:
         with suppress(OSError):  # a cache that cannot be written has no lock
             cache.mkdir(parents=True, exist_ok=True)
             with FileLock(memo.with_suffix(".lock")):  # of the processes of a machine one reads the files
-                return _known(memo, stamp) or self._read(stamp, memo)
-        return self._read(stamp, memo)
+                return _known(memo, stamp) or self._read(stamp, memo, bars)
+        return self._read(stamp, memo, bars)
 
-    def _read(self, stamp: Stamp, memo: Path) -> str:
+    def _read(self, stamp: Stamp, memo: Path, bars: Bars) -> str:
         began = time.time_ns()
         whole, all_read = hashlib.sha256(), True
-        for path, digest in zip(self.files, in_order(_content, self.files, _AHEAD), strict=True):
-            all_read &= digest is not None
-            whole.update(repr((self._name(path), digest)).encode())
+        with bars("MB of files read", stamp.size / _MB) as move:
+            digests = in_order(partial(_content, move=move), self.files, _AHEAD)
+            for path, digest in zip(self.files, digests, strict=True):
+                all_read &= digest is not None
+                whole.update(repr((self._name(path), digest)).encode())
         if all_read and stamp.newest + _SETTLED < began:
             _keep(memo, {"stamp": stamp.digest, "content": whole.hexdigest()})
         return whole.hexdigest()
@@ -99,10 +105,10 @@ def _known(memo: Path, stamp: Stamp) -> str:
     return ""
 
 
-def _content(path: Path) -> str | None:
+def _content(path: Path, move: Callable[[float], None]) -> str | None:
     """The digest of one file; None if it cannot be read."""
     try:
-        return file_digest(path)
+        return file_digest(path, lambda size: move(size / _MB))
     except OSError:
         return None
 

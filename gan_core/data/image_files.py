@@ -222,10 +222,10 @@ def image_batches(files: Iterable[Path], batch: int, channels: int) -> Iterator[
         yield stacked(pixels)
 
 
-def in_order(function: Callable[[T], R], items: Iterable[T], ahead: int) -> Iterator[R]:
+def in_order(function: Callable[[T], R], items: Iterable[T], ahead: int, threads: int = THREADS) -> Iterator[R]:
     """`map` in a few threads, which compute up to `ahead` results in advance."""
     left = iter(items)
-    pool = ThreadPoolExecutor(THREADS, thread_name_prefix="decode")
+    pool = ThreadPoolExecutor(threads, thread_name_prefix="in order")
     try:
         waiting = deque(pool.submit(function, item) for item in islice(left, ahead))
         while waiting:

@@ -16,12 +16,12 @@ from gan_core.data.decode_cache import DecodedImages, decoded_images
 from gan_core.data.packed import packed
 from gan_core.data.torchvision_sets import find_source
 from gan_core.experiment import Data
-from gan_core.files import cache_folder
+from gan_core.files import Bars, cache_folder, no_bars
 from gan_core.settings import SettingsError
 from gan_core.streams import seeded
 
 
-def load(settings: Data, cache: Path | None = None) -> Dataset:
+def load(settings: Data, cache: Path | None = None, bars: Bars = no_bars) -> Dataset:
     """The dataset of those settings, on the CPU in float32.
 
     `settings.held_out` withholds that share of the samples, the same ones for every seed of a run. Of images it is a
@@ -29,7 +29,7 @@ def load(settings: Data, cache: Path | None = None) -> Dataset:
 
     Image files are decoded once into `cache` (`$GANFLEET_CACHE` or ~/.cache/ganfleet) and then memory-mapped: the first
     of several processes decodes, the others wait, and all share the same pages. Images are in random order, the same at
-    every load. A pack must be on this machine.
+    every load. A pack must be on this machine. `bars` show what is read and decoded.
 
     Raises SettingsError if files are missing, if more than `settings.max_bad` of them cannot be used, or if less than
     two images are left to train on.
@@ -43,7 +43,7 @@ def load(settings: Data, cache: Path | None = None) -> Dataset:
         return _unpacked(settings)
     cache = cache or cache_folder()
     source = find_source(settings, cache)
-    decoded = decoded_images(source, settings.name, settings.image_size, cache)
+    decoded = decoded_images(source, settings.name, settings.image_size, cache, bars)
     _check_bad(settings, decoded)
     found = _dataset(settings, settings.name, decoded)
     return replace(found, notes=(*source.notes, *found.notes))

@@ -1,17 +1,25 @@
 """torchvision's data sets: the train part of MNIST, Fashion-MNIST and CIFAR-10, all of CelebA, and categories of LSUN.
 
-They are downloaded only if that is asked for.
+They are downloaded only if that is asked for. The files of MNIST and Fashion-MNIST may be packed by gzip and may lie in
+the root itself; those of Debian's package are found where it puts them.
 """
 
 from __future__ import annotations
 
+import gzip
+import math
 import os
-from collections.abc import Callable, Sequence
+import shutil
+import struct
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from importlib import import_module
 from io import BytesIO
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from gan_core.data.file_set import FileSet
@@ -26,6 +34,9 @@ if TYPE_CHECKING:
 _MNIST = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
 _LSUN = "_train_lmdb"
 _CIFAR = (*(f"data_batch_{part}" for part in range(1, 6)), "test_batch", "batches.meta")
+_IMAGES = {"mnist": 60_000, "fashion_mnist": 60_000, "cifar10": 50_000}
+_DEBIAN = {"fashion_mnist": (Path("/usr/share/datasets/fashion-mnist"), "dataset-fashion-mnist")}
+"""Sets that Debian has: the folder, and the package."""
 
 
 @dataclass(frozen=True)
@@ -37,8 +48,25 @@ class _TorchvisionSet:
     files: tuple[str, ...]
     options: tuple[tuple[str, Any], ...] = (("train", True),)
 
+    @property
+    def may_be_packed(self) -> bool:
+        """Whether the files may be packed, and lie in the root itself."""
+        return self.files == _MNIST
+
+    def expected(self, root: Path) -> list[Path]:
+        """The files as torchvision expects them."""
+        return [root / self.folder / name for name in self.files]
+
+    def find(self, root: Path) -> list[Path]:
+        """The files that there are, or those that there should be."""
+        expected = self.expected(root)
+        if not self.may_be_packed:
+            return expected
+        places = [[_packed_or_not(file) for file in expected], [_packed_or_not(root / name) for name in self.files]]
+        return max(places, key=lambda files: sum(file.exists() for file in files))  # of equal ones the first
+
     def missing(self, root: Path) -> list[Path]:
-        return [root / self.folder / name for name in self.files if not (root / self.folder / name).exists()]
+        return [file for file in self.find(root) if not file.exists()]
 
     def load(self, root: Path, download: bool) -> Any:
         """The instance of torchvision's class."""
@@ -47,7 +75,11 @@ class _TorchvisionSet:
         return getattr(datasets, self.class_name)(root, download=download, **dict(self.options))
 
 
-_IMAGES = {"mnist": 60_000, "fashion_mnist": 60_000, "cifar10": 50_000}
+def _packed_or_not(file: Path) -> Path:
+    packed = file.with_name(f"{file.name}.gz")
+    return packed if packed.exists() and not file.exists() else file
+
+
 _CLASSES = {
     "mnist": _TorchvisionSet("MNIST", "MNIST/raw", _MNIST),
     "fashion_mnist": _TorchvisionSet("FashionMNIST", "FashionMNIST/raw", _MNIST),
@@ -56,18 +88,22 @@ _CLASSES = {
 }
 
 
-def _with_files(settings: Data, root: Path) -> _TorchvisionSet:
-    """Makes sure that the files exist. Raises SettingsError if they are missing or cannot be downloaded."""
+def _with_files(settings: Data, root: Path) -> tuple[_TorchvisionSet, Path]:
+    """Makes sure that the files exist. Returns the set and its root, which is Debian's if the user named none and has
+    none. Raises SettingsError if they are missing or cannot be downloaded."""
     known = _CLASSES[settings.name]
     missing = known.missing(root)
+    debian, package = _DEBIAN.get(settings.name, (None, ""))
+    if missing and settings.path is None and debian is not None and not known.missing(debian):
+        return known, debian
     if missing and not settings.download:
-        raise SettingsError(
-            f"data.name={settings.name}: there is no {missing[0]}",
-            nearest=f"data.download=true, or data.path=FOLDER that holds {known.folder}",
-        )
+        right = f"data.download=true, or data.path=FOLDER that holds {known.folder}"
+        right += " or its four files, packed as .gz or not" if known.may_be_packed else ""
+        right += f", or apt install {package}" if package else ""
+        raise SettingsError(f"data.name={settings.name}: there is no {missing[0]}", nearest=right)
     if missing:
         _download(settings, root, known)
-    return known
+    return known, root
 
 
 def _download(settings: Data, root: Path, known: _TorchvisionSet) -> None:
@@ -87,26 +123,73 @@ def _download(settings: Data, root: Path, known: _TorchvisionSet) -> None:
 
 def _arrays(settings: Data, root: Path, channels: int) -> ImageSource:
     """MNIST, Fashion-MNIST and CIFAR-10, which torchvision holds as one array."""
-    known = _with_files(settings, root)
+    known, root = _with_files(settings, root)
+    files = known.find(root)
 
     def opened() -> ImageReader:
         import numpy as np
         from PIL import Image
 
         try:
-            found = known.load(root, settings.download)
+            with _unpacked(known, root, files) as unpacked:
+                found = known.load(unpacked, settings.download and unpacked == root)
             pixels, labels = np.asarray(found.data), np.asarray(found.targets)
             if len(pixels) != len(labels):
                 raise ValueError(f"{len(pixels)} images, {len(labels)} labels")
         except Exception as error:  # torchvision's readers raise many types on damaged files
+            debian, package = _DEBIAN.get(settings.name, (None, ""))
+            right = f"apt install --reinstall {package}" if root == debian else "delete it and data.download=true"
             raise SettingsError(
-                f"data.name={settings.name}: {root / known.folder} is damaged: {' '.join(str(error).split())}",
-                nearest="delete it and data.download=true",
+                f"data.name={settings.name}: {files[0].parent} is damaged: {' '.join(str(error).split())}",
+                nearest=right,
             ) from None
         return ImageReader(labels, 10, channels, lambda index: Image.fromarray(pixels[index]), _names(found.classes))
 
-    files = FileSet(root, [root / known.folder / name for name in known.files])
-    return ImageSource(files, opened, _IMAGES[settings.name], 10)
+    return ImageSource(FileSet(root, files), opened, _IMAGES[settings.name], 10)
+
+
+@contextmanager
+def _unpacked(known: _TorchvisionSet, root: Path, files: Sequence[Path]) -> Iterator[Path]:
+    """The root of the files as torchvision expects them: `root`, or else a temporary folder with the train part, and
+    with empty files instead of the test part, which is not read. Raises ValueError that names a damaged file."""
+    if not known.may_be_packed:
+        yield root
+        return
+    train = [file for file in files if file.name.startswith("train")]
+    with TemporaryDirectory(prefix="ganfleet-") as temporary:
+        place = Path(temporary)
+        for file, expected in zip(files, known.expected(place), strict=True):
+            expected.parent.mkdir(parents=True, exist_ok=True)
+            if file not in train:
+                expected.touch()
+            elif file.suffix == ".gz":
+                _unpack(file, expected)
+            else:
+                expected.symlink_to(file.absolute())
+            if file in train:
+                _check_size(file, expected)
+        yield root if list(files) == known.expected(root) else place
+
+
+def _unpack(packed: Path, to: Path) -> None:
+    try:
+        with gzip.open(packed) as content, to.open("wb") as file:
+            shutil.copyfileobj(content, file)
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        raise ValueError(f"{packed.name}: {error}") from None
+
+
+def _check_size(file: Path, content: Path) -> None:
+    """Raises ValueError that names `file` if its unpacked `content` is longer or shorter than its header says."""
+    size = content.stat().st_size
+    with content.open("rb") as opened:
+        head = opened.read(4)
+        shape = opened.read(4 * head[3]) if len(head) == 4 else b""
+    if len(head) < 4 or len(shape) < 4 * head[3]:
+        raise ValueError(f"{file.name}: {size} bytes are no IDX file")
+    wanted = len(head) + len(shape) + math.prod(struct.unpack(f">{head[3]}I", shape))
+    if size != wanted:
+        raise ValueError(f"{file.name}: {size} bytes, {wanted} by its header")
 
 
 def _names(classes: Sequence[str]) -> tuple[str, ...]:
@@ -116,7 +199,7 @@ def _names(classes: Sequence[str]) -> tuple[str, ...]:
 
 def _celeba(settings: Data, root: Path) -> ImageSource:
     """All 202,599 aligned faces in one class, cut to the 178x178 pixels in the middle."""
-    known = _with_files(settings, root)
+    known, root = _with_files(settings, root)
     files = files_below(root / known.folder / known.files[0])
 
     def opened() -> ImageReader:

@@ -16,6 +16,7 @@ from gan_core.data.byte_images import ByteImages
 from gan_core.data.dataset import Dataset
 from gan_core.data.manifest import MANIFEST, Manifest, Shard
 from gan_core.experiment import Data
+from gan_core.files import Bars, no_bars
 from gan_core.settings import SettingsError
 from infra.stores.protocol import NotThereError, Progress, Store
 from pipelines.data.transfer import find_damage
@@ -33,9 +34,9 @@ class PackPlan:
     """Lines that a user should read once: what was left out or converted."""
 
 
-def plan_pack(source: Data, shard_bytes: int) -> PackPlan:
+def plan_pack(source: Data, shard_bytes: int, bars: Bars = no_bars) -> PackPlan:
     """Plans the pack of a whole dataset, in shards of about `shard_bytes`. Raises SettingsError."""
-    dataset = data.load(source)
+    dataset = data.load(source, bars=bars)
     if not dataset.is_images:
         raise SettingsError(f"{dataset.name} are points, which are drawn at every start", nearest="digits")
     images, labels = _values(dataset), dataset.labels.numpy().astype("<i8", copy=False)

@@ -15,7 +15,8 @@ from rich.console import Console
 from torch import Tensor
 
 from gan_core.metrics.bootstrap import bootstrap, weighted_moments
-from gan_core.metrics.extractors.extractor import CODE, Classifier, Extractor, PixelFeatures, tensors_digest
+from gan_core.metrics.extractors.classifier import Classifier
+from gan_core.metrics.extractors.extractor import CODE, Extractor, PixelFeatures, tensors_digest
 from gan_core.metrics.fid import Gaussian, frechet_distance
 from gan_core.metrics.kid import kid
 from gan_core.metrics.precision_recall import precision_recall
@@ -23,7 +24,7 @@ from gan_core.metrics.statistics.tally import KEPT, Tally
 from gan_core.streams import seeded
 from infra.files import write_atomic
 from infra.locks import alone
-from pipelines.console import count_bar, images_with_bar, say
+from pipelines.console import count_bar, say
 
 RESAMPLES, WIDE_RESAMPLES, NARROW = 200, 50, 512
 """Resamples of the bootstrap: `WIDE_RESAMPLES` for more than `NARROW` features, where each takes seconds."""
@@ -59,7 +60,9 @@ def cached_statistics(
                 return _from_bytes(file.read_bytes())
             except (safetensors.SafetensorError, KeyError, ValueError):
                 file.unlink()
-        statistics = FeatureStatistics.of(measure_images(console, "real", extractor, batches, count))
+        statistics = FeatureStatistics.of(
+            measure_images(console, "real", extractor, batches, count, core_each=extractor.core_each)
+        )
         write_atomic(file, _to_bytes(statistics))
         return statistics
 
@@ -87,10 +90,19 @@ def _statistics_key(digest: str, extractor: Extractor) -> str:
 
 
 def measure_images(
-    console: Console, what: str, extractor: Extractor, batches: Iterable[Tensor], count: int, keep: int = KEPT
+    console: Console,
+    what: str,
+    extractor: Extractor,
+    batches: Iterable[Tensor],
+    count: int,
+    keep: int = KEPT,
+    *,
+    core_each: bool = False,
 ) -> Tally:
-    """Extracts and counts the features of the images, with a bar on the screen. `keep`: how many features to keep."""
-    return Tally(extractor, count, keep).extend(images_with_bar(console, what, batches, count))
+    """Extracts and counts the features of the images, with a bar on the screen. `keep`: how many features to keep.
+    `core_each`: see `Tally.extend`."""
+    with count_bar(console, f"{what} images measured", count) as move:
+        return Tally(extractor, count, keep).extend(batches, move, core_each=core_each)
 
 
 def compare(console: Console, real: FeatureStatistics, fake: Tally, resampled: bool) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,7 @@ from gan_core.metrics.statistics.statistics_file import write_statistics
 from gan_core.metrics.statistics.tally import KEPT
 from gan_core.settings import SettingsError
 from infra.files import write_atomic
+from pipelines.console import count_bar
 from pipelines.data.fetch import local_data
 from pipelines.evaluate._comparison import FeatureStatistics, cached_statistics, compare, measure_images
 from pipelines.evaluate.pictures import pairs_picture, png
@@ -71,7 +73,8 @@ def evaluate_checkpoint(folder: Path, settings: Metrics, options: EvaluateOption
     mixtures; with held-out data also memorisation and Parzen's log-likelihood. All look at the same samples.
     """
     game = checkpoint.open_game(folder, best_device())
-    dataset = data.load(local_data(game.experiment.data, options.packs, options.console))
+    local = local_data(game.experiment.data, options.packs, options.console)
+    dataset = data.load(local, bars=partial(count_bar, options.console))
     shared_reference = prepare_reference(
         settings, dataset, options.storage, options.console, shared_cache(options.packs)
     )

@@ -12,7 +12,7 @@ from rich.console import Console
 from gan_core import data
 from gan_core.data.dataset import Dataset
 from gan_core.experiment import check_classes, check_labelled
-from pipelines.console import say
+from pipelines.console import count_bar, say
 from pipelines.data.fetch import local_data
 from pipelines.runs import DataRecord, RunFolder, RunPaths
 from pipelines.settings import SearchExperiment, TrainExperiment, check_batch_fits
@@ -25,10 +25,11 @@ def real_data(
 
     Raises SettingsError if a run is resumed on other data than it began with, or if a family cannot be played on them.
     """
-    dataset = data.load(local_data(experiment.data, experiment.storage, console))
+    source = experiment.data
+    local = local_data(source, experiment.storage, console)
+    dataset = data.load(local, bars=partial(count_bar, console))
     _check_families(experiment, dataset)
     record = DataRecord.of(dataset, _files(experiment))
-    source = experiment.data
     name = f"data.name={source.name}" if source.path is None else f"data.path={source.path}"
     if DataRecord.read(folder) is None:  # what began with such a batch goes on
         check_batch_fits(source, experiment.compute, len(dataset.images))

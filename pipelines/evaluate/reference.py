@@ -12,15 +12,19 @@ from rich.console import Console
 
 from gan_core.data.dataset import Dataset
 from gan_core.experiment import Metrics
-from gan_core.metrics.extractors.extractor import Classifier, Extractor, PixelFeatures
+from gan_core.metrics.extractors.classifier import Classifier
+from gan_core.metrics.extractors.extractor import Extractor, PixelFeatures
 from gan_core.metrics.extractors.inception import PUBLISHED_NAME, InceptionV3, fetch_weights, is_published
 from gan_core.metrics.scores import sample_count
 from gan_core.metrics.statistics.reference import Reference
 from gan_core.settings import SettingsError
 from infra.files import write_atomic
 from infra.locks import alone
-from pipelines.console import images_with_bar, say
+from pipelines.console import byte_bar, count_bar, say
 from pipelines.runs import Mirror
+
+NEAR_CHANCE = 0.1
+"""A classifier is near chance below this share of the way from chance to 1."""
 
 
 def reference_tags(reference: Reference, key: str, samples: int | None) -> dict[str, str]:
@@ -44,12 +48,18 @@ class SharedReference:
 
 
 def prepare_reference(
-    settings: Metrics, dataset: Dataset, storage: Path, console: Console, mirror: Mirror | None = None
+    settings: Metrics,
+    dataset: Dataset,
+    storage: Path,
+    console: Console,
+    mirror: Mirror | None = None,
+    device: str = "auto",
 ) -> SharedReference:
     """The reference statistics from `<storage>/cache`. If the file is missing or damaged, they are built.
 
     One process builds, and other processes wait for it. `mirror`: the copy of the cache in S3. Statistics that another
-    machine has put there are used, because those built here might differ in their last bits. Raises SettingsError.
+    machine has put there are used, because those built here might differ in their last bits. `device`: `compute.device`
+    of the run. Raises SettingsError.
     """
     cache = storage.resolve() / "cache"
     cache.mkdir(parents=True, exist_ok=True)
@@ -66,7 +76,7 @@ def prepare_reference(
                     mirror.download([file.name])
         reference = _cached(file, dataset)
         if reference is None:
-            reference = _build(settings, dataset, console)
+            reference = _build(settings, dataset, console, best_device(device))
             write_atomic(file, reference.to_bytes())
         if mirror is not None:
             with mirror.as_settings_error():
@@ -77,28 +87,21 @@ def prepare_reference(
     return SharedReference(content, reference_tags(reference, key, settings.samples), found)
 
 
-def best_device() -> str:
-    """The device on which the driver measures."""
-    return "cuda" if torch.cuda.is_available() else "cpu"
+def best_device(asked: str = "auto") -> str:
+    """The device on which the driver measures: a GPU if there is one, unless `cpu` is asked for."""
+    return "cuda" if asked != "cpu" and torch.cuda.is_available() else "cpu"
 
 
 def with_weights(settings: Metrics, cache: Path, console: Console) -> Metrics:
     """The settings with a file of Inception's weights, downloaded with `metrics.download`. Raises SettingsError."""
     if not settings.download or settings.weights is not None:
         return settings
-    printed = 0
-
-    def show(done: int, total: int) -> None:
-        nonlocal printed
-        if done - printed >= 10_000_000 or done == total:
-            printed = done
-            say(console, f"{PUBLISHED_NAME}: {done / 1e6:.0f} of {total / 1e6:.0f} MB")
-
     with alone(
         cache / PUBLISHED_NAME, lambda: say(console, f"waiting for another process that fetches {PUBLISHED_NAME}")
     ):
         try:
-            return settings.model_copy(update={"weights": fetch_weights(cache, progress=show)})
+            weights = fetch_weights(cache, bars=partial(byte_bar, console))
+            return settings.model_copy(update={"weights": weights})
         except ValueError as error:
             raise SettingsError(f"metrics.download=true: {error}") from None
 
@@ -113,11 +116,9 @@ def _cached(file: Path, dataset: Dataset) -> Reference | None:
         return None
 
 
-def _build(settings: Metrics, dataset: Dataset, console: Console) -> Reference:
+def _build(settings: Metrics, dataset: Dataset, console: Console, device: str) -> Reference:
     try:
-        return Reference.build(
-            settings, dataset, progress=partial(images_with_bar, console, "reference"), device=best_device()
-        )
+        return Reference.build(settings, dataset, device, partial(count_bar, console))
     except SettingsError:
         raise
     except ValueError as error:
@@ -157,10 +158,10 @@ def reference_warnings(extractor: Extractor, width: int, counts: dict[str, int |
                 f" nearest: {width + 1} {kind} images or more{or_kid}"
             )
     chance = 1 / (extractor.net.classes or 1)
-    if extractor.accuracy is not None and extractor.accuracy <= chance:
+    if extractor.accuracy is not None and extractor.accuracy <= chance + NEAR_CHANCE * (1 - chance):
         found.append(
-            f"the classifier names {extractor.accuracy:.1%} of held-out images rightly, no more than by chance: its FID"
-            " says little; nearest: metrics.extractor=pixels"
+            f"the classifier names {extractor.accuracy:.1%} of held-out images rightly, {chance:.1%} is by chance: its"
+            " FID says little; nearest: metrics.extractor=pixels"
         )
     if isinstance(extractor.net, InceptionV3) and not is_published(extractor.digest):
         found.append(

@@ -46,7 +46,12 @@ def _play(experiment: SearchExperiment, folder: RunFolder, console: Console) -> 
             dataset, record = real_data(experiment, folder, console)
         with working(console, "reference statistics"):
             reference = prepare_reference(
-                experiment.metrics, dataset, experiment.storage.folder, console, shared_cache(experiment.storage)
+                experiment.metrics,
+                dataset,
+                experiment.storage.folder,
+                console,
+                shared_cache(experiment.storage),
+                experiment.compute.device,
             )
         print_reference(console, reference)
         with working(console, "the search's run in MLflow"):

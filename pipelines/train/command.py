@@ -77,7 +77,12 @@ def train(
     write_initial_checkpoint(experiment, folder, dataset)
     with working(console, "reference statistics"):
         shared_reference = prepare_reference(
-            experiment.metrics, dataset, experiment.storage.folder, console, shared_cache(experiment.storage)
+            experiment.metrics,
+            dataset,
+            experiment.storage.folder,
+            console,
+            shared_cache(experiment.storage),
+            experiment.compute.device,
         )
     print_reference(console, shared_reference)
     with working(console, "the run in MLflow"):

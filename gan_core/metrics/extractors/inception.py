@@ -10,7 +10,7 @@ from __future__ import annotations
 import http.client
 import urllib.request
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gan_core.files import file_digest
+from gan_core.files import Bars, file_digest, no_bars
 from gan_core.metrics.extractors.extractor import FeatureNet
 
 PUBLISHED_NAME = "weights-inception-2015-12-05-6726825d.pth"
@@ -243,17 +243,13 @@ def is_published(digest: str) -> bool:
     return digest == PUBLISHED_SHA256
 
 
-Progress = Callable[[int, int], None]
-"""Called with bytes so far and bytes in total (0: unknown)."""
-
-
 def fetch_weights(
     folder: Path,
     url: str = PUBLISHED_URL,
     sha256: str = PUBLISHED_SHA256,
-    progress: Progress = lambda done, total: None,
+    bars: Bars = no_bars,
 ) -> Path:
-    """Downloads `url` into `folder`, unless the file is there. Returns its path.
+    """Downloads `url` into `folder`, unless the file is there. Returns its path. `bars` count bytes.
 
     The download goes to a temporary file, which is renamed only if its digest is `sha256`. Raises ValueError that says
     what to do instead.
@@ -264,7 +260,7 @@ def fetch_weights(
         if path.is_file() and file_digest(path) == sha256:
             return path
         folder.mkdir(parents=True, exist_ok=True)
-        _download(url, aside, progress)
+        _download(url, aside, bars)
         found = file_digest(aside)
         if found != sha256:
             raise ValueError(f"its sha256 is {found[:16]}..., not {sha256[:16]}...")
@@ -277,12 +273,13 @@ def fetch_weights(
     return path
 
 
-def _download(url: str, path: Path, progress: Progress) -> None:
+def _download(url: str, path: Path, bars: Bars) -> None:
     with urllib.request.urlopen(url, timeout=_PATIENCE) as answer, path.open("xb") as file:
         total = int(answer.headers.get("Content-Length") or 0)
         done = 0
-        while piece := answer.read(_PIECE):
-            done += file.write(piece)
-            progress(done, total)
+        with bars(f"fetching {url.rpartition('/')[2]}", total) as move:
+            while piece := answer.read(_PIECE):
+                done += file.write(piece)
+                move(len(piece))
     if done < total:
         raise ValueError(f"it broke off after {done:,} of {total:,} bytes")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -17,18 +17,10 @@ from torch import Tensor
 from gan_core import streams
 from gan_core.data.dataset import Dataset, Modes
 from gan_core.experiment import Metrics
-from gan_core.files import file_digest
+from gan_core.files import Bars, file_digest, no_bars
+from gan_core.metrics.extractors.classifier import SMALLEST_LABELLED, Classifier, train_classifier
 from gan_core.metrics.extractors.custom_extractor import custom_extractor, custom_net
-from gan_core.metrics.extractors.extractor import (
-    CODE,
-    SMALLEST_LABELLED,
-    Classifier,
-    Extractor,
-    FeatureNet,
-    PixelFeatures,
-    tensors_digest,
-    train_classifier,
-)
+from gan_core.metrics.extractors.extractor import CODE, Extractor, FeatureNet, PixelFeatures, tensors_digest
 from gan_core.metrics.extractors.inception import InceptionV3, load_inception
 from gan_core.metrics.fid import Gaussian
 from gan_core.metrics.statistics.statistics_file import read_statistics
@@ -45,14 +37,6 @@ VALUES = 2**23
 WIDEST = 4096
 """Largest number of pixels that may be features: their covariance takes 128 MB."""
 
-BatchProgress = Callable[[Iterable[Tensor], int], Iterable[Tensor]]
-"""Wraps batches of that many images, to show progress."""
-
-
-def no_progress(batches: Iterable[Tensor], count: int) -> Iterable[Tensor]:
-    """Shows no progress."""
-    return batches
-
 
 def extractor_name(settings: Metrics, data: Dataset) -> str:
     """The extractor's name, with `auto` resolved. Raises SettingsError for points and an extractor of images."""
@@ -66,34 +50,36 @@ def extractor_name(settings: Metrics, data: Dataset) -> str:
     return settings.extractor
 
 
-def build_extractor(settings: Metrics, name: str, data: Dataset | None) -> Extractor:
-    """The extractor of that name. A classifier without weights is trained on `data`, in seconds.
+def build_extractor(
+    settings: Metrics, name: str, data: Dataset | None, device: torch.device | str = "cpu", bars: Bars = no_bars
+) -> Extractor:
+    """The extractor of that name, on a device. A classifier without weights is trained there on `data`.
 
     Raises ValueError for weights that are missing, damaged or of another network.
     """
     weights, quantise = settings.weights, settings.quantise
     if name == PixelFeatures.name:
-        return Extractor(PixelFeatures(), quantise=quantise)
+        return Extractor(PixelFeatures(), quantise=quantise).to(device)
     if name == InceptionV3.name:
         assert weights is not None, "Metrics asks for them"
-        return Extractor(load_inception(weights), file_digest(weights), quantise)
+        return Extractor(load_inception(weights), file_digest(weights), quantise).to(device)
     if name != Classifier.name:
-        return custom_extractor(name, weights, quantise)
+        return custom_extractor(name, weights, quantise).to(device)
     if data is None:
         raise SettingsError(
             "metrics.extractor=classifier needs a data set with labels, not folders of images",
             nearest="metrics.extractor=pixels, or inception-v3 with metrics.download=true or metrics.weights=FILE",
         )
     if weights is not None:
-        return replace(Reference.from_bytes(weights.read_bytes(), data).extractor, quantise=quantise)
+        return replace(Reference.from_bytes(weights.read_bytes(), data).extractor, quantise=quantise).to(device)
     _check_labelled(settings, data)
-    net, accuracy = train_classifier(data)
+    net, accuracy = train_classifier(data, device=device, bars=bars)
     if not bool(net.scale.isfinite()):
         raise SettingsError(
             f"metrics.extractor={settings.extractor}: the features of all {len(data.images)} images are equal",
             nearest="metrics.extractor=pixels",
         )
-    return Extractor(net, quantise=quantise, accuracy=accuracy)
+    return Extractor(net, quantise=quantise, accuracy=accuracy, device=device)
 
 
 def _check_labelled(settings: Metrics, data: Dataset) -> None:
@@ -141,11 +127,9 @@ class Reference:
         return hashlib.sha256("/".join(parts).encode()).hexdigest()
 
     @staticmethod
-    def build(
-        settings: Metrics, data: Dataset, progress: BatchProgress = no_progress, device: torch.device | str = "cpu"
-    ) -> Reference:
+    def build(settings: Metrics, data: Dataset, device: torch.device | str = "cpu", bars: Bars = no_bars) -> Reference:
         """Builds the extractor, then the statistics of `data` on a device, or reads those of `metrics.statistics`."""
-        extractor = build_extractor(settings, extractor_name(settings, data), data).to(device)
+        extractor = build_extractor(settings, extractor_name(settings, data), data, device, bars)
         if isinstance(extractor.net, PixelFeatures) and data.is_images and math.prod(data.shape) > WIDEST:
             raise too_wide(math.prod(data.shape))
         fits = (data.shape, data.classes, data.modes)
@@ -157,7 +141,8 @@ class Reference:
                 raise ValueError(f"it is of {len(target.mean)} features, {extractor.net.name} gives {width}")
             return Reference(extractor.to("cpu"), target, count, *fits, weights)
         count = min(settings.reference_samples or len(data.images), len(data.images))
-        tally = Tally(extractor, count).extend(progress(real_batches(data, count), count))
+        with bars("real images measured", count) as move:
+            tally = Tally(extractor, count).extend(real_batches(data, count), move, core_each=extractor.core_each)
         assert tally.moments is not None
         return Reference(extractor.to("cpu"), tally.moments.gaussian.to("cpu"), count, *fits, weights)
 

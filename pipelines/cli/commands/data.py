@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -13,7 +14,7 @@ from gan_core.experiment import DATA_NAMES, Data
 from gan_core.files import expanded
 from gan_core.settings import SettingsError, similar
 from pipelines.cli._usage import VerbGroup
-from pipelines.console import byte_bar
+from pipelines.console import byte_bar, count_bar, working
 from pipelines.data.transfer import find_damage, find_packs, pull_pack
 from pipelines.launch import find_data, image_size
 from pipelines.runs import named_classes
@@ -56,7 +57,8 @@ def pack(
 
     size, found = image_size(settings.data, find_data(settings.data, settings.storage))
     source_data = settings.data if size is None else settings.data.override(f"image_size={size}")
-    plan = plan_pack(source_data, round(shard_mb * 1e6))
+    with working(console, f"reading {source}"):
+        plan = plan_pack(source_data, round(shard_mb * 1e6), partial(count_bar, console))
     for note in (*found, *plan.notes):
         typer.echo(f"note: {note}", err=True)
     with byte_bar(console, f"packing to {dest}", plan.manifest.size) as progress:

@@ -62,7 +62,7 @@ def test_files_are_read_once_as_long_as_they_are_the_same(tmp_path, monkeypatch)
     monkeypatch.setattr(file_set, "_SETTLED", -(10**12))
     read: list[str] = []
     original = file_set._content
-    monkeypatch.setattr(file_set, "_content", lambda path: read.append(path.name) or original(path))
+    monkeypatch.setattr(file_set, "_content", lambda path, move: read.append(path.name) or original(path, move))
     files, cache = contents(tmp_path / "set", b"ab", b"c"), tmp_path / "cache"
     first = digest(files, cache)
     assert digest(files, cache) == first
@@ -94,7 +94,7 @@ def test_of_several_that_ask_at_once_one_reads(tmp_path, monkeypatch):
 
     asked: list[threading.Thread] = []
     monkeypatch.setattr(file_set, "_known", slow)
-    monkeypatch.setattr(file_set, "_content", lambda path: read.append(path.name) or original(path))
+    monkeypatch.setattr(file_set, "_content", lambda path, move: read.append(path.name) or original(path, move))
     with ThreadPoolExecutor(2) as pool:
         found = list(pool.map(lambda _: files.content(stamp, cache), range(2)))
     assert len(set(found)) == 1

@@ -16,6 +16,7 @@ from PIL import Image
 from torchvision import datasets
 
 from gan_core import data
+from gan_core.data import torchvision_sets
 from gan_core.data.dataset import Dataset
 from gan_core.experiment import Data
 from gan_core.settings import SettingsError
@@ -23,6 +24,11 @@ from tests.gan_core.data.written_files import found, pictures, wanted, written
 
 MNISTS = {"mnist": "MNIST", "fashion_mnist": "FashionMNIST"}
 LABELS = [index % 10 for index in range(20)]
+
+
+@pytest.fixture(autouse=True)
+def no_debian(monkeypatch):
+    monkeypatch.setattr(torchvision_sets, "_DEBIAN", {"fashion_mnist": (Path("/nowhere"), "dataset-fashion-mnist")})
 
 
 @pytest.fixture
@@ -75,18 +81,68 @@ def test_mnist_is_its_train_part(load, tmp_path, name):
     assert load(name, image_size=32).shape == (1, 32, 32)
 
 
-def test_packed_files_that_lie_there_are_unpacked_if_fetching_is_allowed(load, tmp_path, monkeypatch):
-    raw = tmp_path / "root" / "MNIST" / "raw"
-    raw.mkdir(parents=True)
-    images, sums = pictures(20, 28, 28), []
+@pytest.mark.parametrize("name", MNISTS)
+@pytest.mark.parametrize("packed", [(), ("train-images-idx3-ubyte", "t10k-labels-idx1-ubyte"), None])
+@pytest.mark.parametrize("flat", [False, True])
+def test_mnist_is_read_packed_or_not_from_both_layouts(load, tmp_path, name, packed, flat):
+    place = tmp_path / "root" if flat else tmp_path / "root" / MNISTS[name] / "raw"
+    place.mkdir(parents=True)
+    images = pictures(20, 28, 28)
     for file, content in mnist_files(images).items():
+        if packed is None or file in packed:
+            (place / f"{file}.gz").write_bytes(gzip.compress(content))
+        else:
+            (place / file).write_bytes(content)
+    before = sorted(place.rglob("*"))
+    assert found(load(name, image_size=28)) == wanted(images, LABELS)
+    assert sorted(place.rglob("*")) == before, "nothing is written there"
+
+
+def test_debians_package_is_used_by_those_who_have_no_files_of_their_own(load, tmp_path, monkeypatch):
+    debian, own = pictures(20, 28, 28), pictures(20, 28, 28)[::-1].copy()
+    place, downloads = tmp_path / "share", tmp_path / "cache" / "downloads" / "FashionMNIST" / "raw"
+    for folder, images in ((place, debian), (downloads, own)):
+        folder.mkdir(parents=True)
+        for file, content in mnist_files(images).items():
+            (folder / f"{file}.gz").write_bytes(gzip.compress(content))
+    monkeypatch.setitem(torchvision_sets._DEBIAN, "fashion_mnist", (place, "dataset-fashion-mnist"))
+    assert found(load("fashion_mnist", path=None, image_size=28)) == wanted(own, LABELS)
+    (downloads / "train-labels-idx1-ubyte.gz").unlink()
+    assert found(load("fashion_mnist", path=None, image_size=28)) == wanted(debian, LABELS)
+    refused(load, "fashion_mnist", "there is no", str(tmp_path / "root"), "or apt install dataset-fashion-mnist")
+    refused(load, "mnist", "there is no", str(tmp_path / "cache" / "downloads"), "four files", path=None)
+    (place / "train-images-idx3-ubyte.gz").write_bytes(b"\x1f\x8b\x08")
+    right = "nearest: apt install --reinstall dataset-fashion-mnist"
+    refused(load, "fashion_mnist", f"{place} is damaged: train-images-idx3-ubyte.gz: ", right, path=None)
+
+
+@pytest.mark.parametrize("flat", [False, True])
+def test_a_missing_file_of_four_is_named(load, tmp_path, flat):
+    place = tmp_path / "root" if flat else tmp_path / "root" / "MNIST" / "raw"
+    place.mkdir(parents=True)
+    for file, content in list(mnist_files(pictures(20, 28, 28)).items())[:3]:
+        (place / f"{file}.gz").write_bytes(gzip.compress(content))
+    refused(
+        load, "mnist", f"there is no {place / 't10k-labels-idx1-ubyte'}", "nearest: data.download=true, or data.path="
+    )
+
+
+@pytest.mark.parametrize(
+    ("damaged", "said"),
+    [
+        (lambda packed: packed[:-40], "Compressed file ended before"),
+        (lambda packed: b"not packed", "Not a gzipped file"),
+        (lambda packed: packed[:200] + bytes(50) + packed[250:], "failed"),
+        (lambda packed: gzip.compress(gzip.decompress(packed)[:-9]), "15687 bytes, 15696 by its header"),
+        (lambda packed: gzip.compress(b"\0\0\x08"), "3 bytes are no IDX file"),
+    ],
+)
+def test_a_damaged_packed_file_is_named(load, tmp_path, damaged, said):
+    (tmp_path / "root").mkdir()
+    for file, content in mnist_files(pictures(20, 28, 28)).items():
         packed = gzip.compress(content)
-        (raw / f"{file}.gz").write_bytes(packed)
-        sums.append((f"{file}.gz", hashlib.md5(packed).hexdigest()))
-    monkeypatch.setattr(datasets.MNIST, "resources", sums)
-    monkeypatch.setattr(datasets.MNIST, "mirrors", ["file:///nowhere/"])
-    refused(load, "mnist", "train-images-idx3-ubyte", "nearest: data.download=true", image_size=28)
-    assert found(load("mnist", image_size=28, download=True)) == wanted(images, LABELS)
+        (tmp_path / "root" / f"{file}.gz").write_bytes(damaged(packed) if file.startswith("train-im") else packed)
+    refused(load, "mnist", f"{tmp_path / 'root'} is damaged: train-images-idx3-ubyte.gz: ", said, image_size=28)
 
 
 @pytest.mark.parametrize("damage", ["cut off", "few labels", "empty"])

@@ -1,3 +1,6 @@
+from contextlib import contextmanager
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import safetensors.torch
@@ -5,19 +8,15 @@ import torch
 from torch.testing import assert_close
 
 from gan_core import data
+from gan_core.data.byte_images import ByteImages
 from gan_core.data.dataset import Dataset
 from gan_core.experiment import Data, Metrics
-from gan_core.metrics.extractors.extractor import (
-    PIXELS,
-    TOTAL_VARIANCE,
-    Classifier,
-    Extractor,
-    PixelFeatures,
-    quantised,
-    train_classifier,
-)
+from gan_core.metrics.extractors import classifier
+from gan_core.metrics.extractors.classifier import PIXELS, TOTAL_VARIANCE, Classifier, train_classifier
+from gan_core.metrics.extractors.extractor import Extractor, PixelFeatures, quantised, tensors_digest
 from gan_core.metrics.statistics.reference import Reference, extractor_name
 from gan_core.settings import SettingsError
+from gan_core.streams import seeded
 
 # Extractors
 
@@ -43,16 +42,90 @@ def test_the_classifier_knows_the_digits(reference, digits):
 def test_a_short_training_is_repeated_to_the_bit_and_leaves_the_global_generator_alone(digits):
     few = Dataset("few", digits.images[:200], digits.labels[:200], 10)
     before = torch.get_rng_state()
-    one, other = train_classifier(few, epochs=1), train_classifier(few, epochs=1)
+    one, other = train_classifier(few, passes=1), train_classifier(few, passes=1)
     assert Extractor(one[0]).digest == Extractor(other[0]).digest
-    assert Extractor(one[0]).digest != Extractor(train_classifier(few, epochs=2)[0]).digest
+    assert Extractor(one[0]).digest != Extractor(train_classifier(few, passes=2)[0]).digest
     assert torch.equal(before, torch.get_rng_state())
+
+
+def plainly_trained(data: Dataset, steps: int) -> dict[str, torch.Tensor]:
+    """The weights after so many steps, pass after pass, by one thread: what the docstrings say, in plain PyTorch."""
+    count = len(data.images)
+    train = torch.randperm(count, generator=seeded("cpu", "classifier split"))[count // 5 :]
+    passes = range(-(-steps * 64 // len(train)))
+    orders = [torch.randperm(len(train), generator=seeded("cpu", "classifier", number)) for number in passes]
+    batches = [some for order in orders for some in train[order].split(64)][:steps]
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        net = Classifier(data.shape, data.classes)
+    optimizer = torch.optim.AdamW(net.parameters(), lr=3e-3)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=3e-3, total_steps=steps)
+    images = quantised(data.images)
+    for some in batches:
+        optimizer.zero_grad()
+        torch.nn.functional.cross_entropy(net(images[some])[1], data.labels[some]).backward()
+        optimizer.step()
+        schedule.step()
+    return {name: value.double() for name, value in net.state_dict().items() if name != "scale"}
+
+
+@pytest.mark.parametrize(("images", "passes", "steps"), [(200, 2, 6), (199, 15, 7)], ids=["by passes", "by steps"])
+def test_a_classifier_is_trained_for_passes_or_for_steps_whichever_is_less(digits, images, passes, steps):
+    few = Dataset("few", digits.images[:images], digits.labels[:images], 10)
+    net, _ = train_classifier(few, passes, most_steps=7)
+    wanted = plainly_trained(few, steps)
+    assert all(torch.equal(net.state_dict()[name], value) for name, value in wanted.items())
+
+
+def test_the_weights_and_the_statistics_do_not_depend_on_the_number_of_threads(digits):
+    found = []
+    for threads in (1, 2):
+        torch.set_num_threads(threads)
+        try:
+            one = Reference.build(Metrics(), Dataset("few", digits.images[:700], digits.labels[:700], 10))
+            assert torch.get_num_threads() == threads
+        finally:
+            torch.set_num_threads(1)
+        statistics = {"mean": one.target.mean, "covariance": one.target.covariance}
+        found.append((one.extractor.digest, one.extractor.accuracy, tensors_digest(statistics)))
+    assert found[0] == found[1]
+
+
+def test_of_many_images_some_are_tested_and_scaled_by(digits, monkeypatch):
+    monkeypatch.setattr(classifier, "MOST_MEASURED", 300)
+    shown = {}
+
+    @contextmanager
+    def bars(about: str, total: float):
+        moves = []
+        yield moves.append
+        shown[about] = (total, sum(moves))
+
+    net, accuracy = train_classifier(digits, passes=3, bars=bars)
+    assert shown == {"FID's classifier, steps of training": (69, 69), "FID's classifier, images measured": (600, 600)}
+    features = Extractor(net).features(digits.images)
+    assert float(features.var(0).sum()) == pytest.approx(TOTAL_VARIANCE, rel=0.1)
+    assert (accuracy * 300) == pytest.approx(round(accuracy * 300))
+    assert accuracy > 0.8
+
+
+def test_images_that_are_stored_as_bytes_are_not_converted_as_a_whole(digits, monkeypatch):
+    """The floats of a large set would not fit into memory."""
+    stored = ((digits.images[:600] + 1) * 127.5).round().to(torch.uint8)
+    floats = Dataset("few", stored.float() / 127.5 - 1, digits.labels[:600], 10)
+    wanted = Reference.build(Metrics(), floats).to_bytes()
+    whole = ByteImages.floats
+    monkeypatch.setattr(ByteImages, "floats", lambda some: whole(some) if len(some) <= 256 else pytest.fail("all"))
+    found = Reference.build(Metrics(), replace(floats, images=ByteImages(stored)))
+    again = Reference.from_bytes(wanted, floats)
+    assert found.extractor.digest == again.extractor.digest
+    assert_close(found.target.covariance, again.target.covariance)
 
 
 def test_the_accuracy_is_of_images_that_were_not_trained_on(digits):
     """With random labels the accuracy is that of a guess among 10, even if the training labels are memorised."""
     few = Dataset("few", digits.images[:250], torch.arange(250) * 7 % 10, 10)
-    assert train_classifier(few, epochs=15)[1] < 0.35
+    assert train_classifier(few, passes=15)[1] < 0.35
 
 
 def test_pixels_are_the_samples_themselves():

@@ -213,9 +213,12 @@ def test_labelled_images_that_no_classifier_learns_from_are_refused(tmp_path, da
     prepare_reference(Metrics(extractor="pixels"), dataset, tmp_path, QUIET)
 
 
-def test_a_classifier_no_better_than_chance_is_said(tmp_path):
-    found = prepare_reference(Metrics(), labelled(30, classes=30), tmp_path, QUIET)
-    assert any("no more than by chance" in line and "pixels" in line for line in found.warnings)
+@pytest.mark.parametrize(("count", "classes"), [(30, 30), (400, 2)])
+def test_a_classifier_near_chance_is_said(tmp_path, count, classes):
+    """Of 400 random images in two classes it names about half rightly, now more and now less."""
+    found = prepare_reference(Metrics(), labelled(count, classes), tmp_path, QUIET)
+    chance = {30: "3.3%", 2: "50.0%"}[classes]
+    assert any(f"rightly, {chance} is by chance" in line and "pixels" in line for line in found.warnings)
 
 
 @pytest.mark.parametrize(
