@@ -196,6 +196,9 @@ WIDE: Space = {
     "kl_weight": Range(0.03, 30.0, log=True),  # not in the study
 }
 
+BATCH_SIZE = "data.batch_size"
+"""The one searched setting that is of no family. It stands in a trial's settings beside the family's fields."""
+
 DOMAINS: Mapping[RangeName, Space] = {"narrow": NARROW, "wide": WIDE}
 
 

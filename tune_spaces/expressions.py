@@ -6,20 +6,20 @@ import math
 import re
 from typing import Any
 
-from gan_core.family import Family
-from gan_core.settings import SettingsError, similar
+from gan_core.settings import Settings, SettingsError, similar
 from tune_spaces.domains import NARROW, Choice, Domain, Range, Whole
 from tune_spaces.fields import FieldRange, field_range
 
 KINDS = ("uniform", "loguniform", "randint", "choice")
 
 
-def parse_domain(path: str, text: object, family: type[Family], name: str) -> Domain:
-    """The domain that `text` gives for a family's field. Raises SettingsError, which names the field `path`."""
+def parse_domain(path: str, text: object, family: type[Settings], name: str) -> Domain:
+    """The domain that `text` gives for a field of a family, or of another section. Raises SettingsError, which names
+    the field `path`."""
     field = field_range(family, name)
     if field.kind == "other":
         raise SettingsError(
-            f"{path}: {name} is neither a number nor a choice", nearest=f"family.{name}={field.default}"
+            f"{path}: {name} is neither a number nor a choice", nearest=f"{_setting_of(path)}={field.default}"
         )
     found = re.fullmatch(r"\s*(\w+)\s*\(([^()]*)\)\s*", str(text))
     if found is None:
@@ -41,7 +41,12 @@ def parse_domain(path: str, text: object, family: type[Family], name: str) -> Do
     return _between(f"{path}={text}", path, kind, values, field, right)
 
 
-def example(family: type[Family], name: str) -> str:
+def _setting_of(path: str) -> str:
+    """The setting whose domain `path` names: `space.lr` and `space.wgan.lr` are of `family.lr`."""
+    return "data.batch_size" if path == "space.data.batch_size" else f"family.{path.rpartition('.')[2]}"
+
+
+def example(family: type[Settings], name: str) -> str:
     """An expression that fits the field: the narrow domain, else half to twice its default, else its whole range."""
     field = field_range(family, name)
     known = NARROW[name].within(field) if name in NARROW else None
@@ -77,8 +82,7 @@ def _choice(setting: str, path: str, values: list[Any], field: FieldRange, right
         raise SettingsError(f"{setting}: {unfit[0]} does not fit, {path} takes {field}", nearest=f"{path}={near}")
     values = list(dict.fromkeys(values))
     if len(values) == 1:
-        name = path.rpartition(".")[2]
-        raise SettingsError(f"{setting} is one value, nothing to search", nearest=f"family.{name}={values[0]}")
+        raise SettingsError(f"{setting} is one value, nothing to search", nearest=f"{_setting_of(path)}={values[0]}")
     return Choice(tuple(values))
 
 
@@ -87,8 +91,7 @@ def _between(setting: str, path: str, kind: str, values: list[Any], field: Field
         raise SettingsError(f"{setting} needs a lowest and a highest number", nearest=f"{path}={right}")
     low, high = values
     if low == high:
-        name = path.rpartition(".")[2]
-        raise SettingsError(f"{setting} is one value, nothing to search", nearest=f"family.{name}={low}")
+        raise SettingsError(f"{setting} is one value, nothing to search", nearest=f"{_setting_of(path)}={low}")
     wanted = "randint" if field.kind == "whole" else "uniform" if kind == "randint" else kind
     low, high = min(low, high), max(low, high)
     if wanted == "loguniform" and low <= 0:

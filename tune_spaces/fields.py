@@ -1,4 +1,4 @@
-"""The values that a family's field accepts, read from its declaration."""
+"""The values that a field accepts, a family's or another setting's, read from its declaration."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from typing import Any, Literal, get_args, get_origin
 
 from annotated_types import Ge, Le
 
-from gan_core.family import Family, Words
+from gan_core.family import Words
+from gan_core.settings import Settings
 
 
 @dataclass(frozen=True)
@@ -32,9 +33,9 @@ class FieldRange:
         return f"{'whole numbers ' if self.kind == 'whole' else ''}from {self.low:g} to {self.high:g}"
 
 
-def field_range(family: type[Family], name: str) -> FieldRange:
-    """The range of a family's field; kind `other` if its values can be neither drawn nor listed."""
-    field = family.model_fields[name]
+def field_range(section: type[Settings], name: str) -> FieldRange:
+    """The range of a field of a family or section; kind `other` if its values can be neither drawn nor listed."""
+    field = section.model_fields[name]
     if get_origin(field.annotation) is Literal:
         return FieldRange("words", field.default, words=get_args(field.annotation))
     words = next((one.known for one in field.metadata if isinstance(one, Words)), None)

@@ -32,10 +32,10 @@ def real_data(
     record = DataRecord.of(dataset, _files(experiment))
     name = f"data.name={source.name}" if source.path is None else f"data.path={source.path}"
     if DataRecord.read(folder) is None:  # what began with such a batch goes on
-        check_batch_fits(source, experiment.compute, len(dataset.images))
+        check_batch_fits(experiment.batches[1], experiment.compute, len(dataset.images))
     record.keep(folder, name, partial(_anew, experiment, folder))
     say(console, f"data: {source.name}, {record}")
-    for note in [*dataset.notes, *dataset.oddities(source.batch_size)]:
+    for note in [*dataset.notes, *dataset.oddities(experiment.batches[1])]:
         say(console, f"note: {note}")
     return dataset, record
 

@@ -59,6 +59,10 @@ def with_data(experiment: Asked) -> tuple[Asked, tuple[str, ...]]:
     found = find_data(experiment.data, experiment.storage)
     _check_fits(experiment, found)
     size, notes = image_size(experiment.data, found)
+    smallest, largest = experiment.batches
+    if smallest < largest and experiment.budget.rounds is not None:
+        images = f"{experiment.budget.rounds * smallest:g}"
+        notes += (f"trials of larger batches see more images; budget.images={images} compares them at equal numbers",)
     return experiment if size is None else experiment.override(f"data.image_size={size}"), notes
 
 
@@ -102,6 +106,6 @@ def _check_fits(experiment: TrainExperiment | SearchExperiment, found: FoundData
     if found.images is None:
         return
     held_out = max(round(data.held_out * found.images), 1) if data.held_out and data.name not in POINTS else 0
-    check_batch_fits(data, experiment.compute, found.images - held_out)
+    check_batch_fits(experiment.batches[1], experiment.compute, found.images - held_out)
     if isinstance(experiment, TrainExperiment):
         check_labelled(getattr(experiment.family, "labelled", None), found.images - held_out)

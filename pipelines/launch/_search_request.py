@@ -10,6 +10,7 @@ from gan_core.settings import SettingsError, assign, parse_settings, paths
 from pipelines.launch._request import CommandLine, Request, check_family_names, request_of
 from pipelines.launch._resume import resumed_search
 from pipelines.settings import SearchExperiment, assign_space, check_files, check_paths, check_tracking
+from tune_spaces.domains import BATCH_SIZE
 
 
 def search_request(line: CommandLine) -> Request[SearchExperiment]:
@@ -29,15 +30,17 @@ def search_request(line: CommandLine) -> Request[SearchExperiment]:
 def search_experiment(families: Sequence[str], assignments: Sequence[str], config: str = "") -> SearchExperiment:
     """The search that a command line asks for; `family.x=` fixes x for each family that has it. Raises SettingsError.
 
-    `config` is the text of its YAML file.
+    `config` is the text of its YAML file: of a search, or of one run, whose family is then the one that is searched and
+    whose hyper-parameters are where the search begins. What is typed wins over the file: `space.x` over a fixed x, and
+    `family.x` over the domain of x.
     """
     values = parse_settings(config)
     check_family_names(families, lambda known: search_experiment(known, assignments, config))
-    given = values.pop("family", None) or {}
-    if not isinstance(given, dict):
-        raise SettingsError(f"family={given} in a search's file", nearest=f"families: [{given}]")
+    given, of_run = _family_of(values)
     if families:
         values["families"] = list(families)
+    elif of_run is not None and "families" not in values:
+        values["families"] = [of_run.name]
     if not values.get("families"):
         raise SettingsError("search needs a family or several, e.g. `ganfleet search wgan wgan_gp`")
     listed = values["families"] if isinstance(values["families"], list) else [values["families"]]
@@ -48,19 +51,52 @@ def search_experiment(families: Sequence[str], assignments: Sequence[str], confi
     of_family = [word for word in assignments if word.startswith("family.")]
     of_space = [word for word in assignments if word.partition("=")[0].split(".")[0] == "space"]
     assign(values, [word for word in assignments if word not in of_family and word not in of_space], known)
-    assign_space(values, of_space)
-    fields = assign({}, of_family, known).get("family", {})
-    if "name" in fields:
-        raise SettingsError(f"family.name={fields['name']}: families are named as words", nearest=fields["name"])
-    fields = {**{key: value for key, value in given.items() if key != "name"}, **fields}
-    fixed_in_one = [f"{family.name}.{field}" for family in built for field in family.model_fields_set]
-    values["families"] = _with_fields(built, fields)
-    values["fixed"] = sorted({*fields, *fixed_in_one})
+    typed = assign({}, of_family, known).get("family", {})
+    if "name" in typed:
+        raise SettingsError(f"family.name={typed['name']}: families are named as words", nearest=typed["name"])
+    batch = [word for word in assignments if word.startswith(f"{BATCH_SIZE}=")]
+    searched = assign_space(values, of_space, replaced=[*typed, *([BATCH_SIZE] if batch else [])])
+    if batch and BATCH_SIZE in searched:
+        raise SettingsError(
+            f"space.{BATCH_SIZE} is searched and {batch[-1]} fixes it", nearest=f"leave out {BATCH_SIZE}"
+        )
+    if of_run is not None:
+        of_any = {field for family in built for field in type(family).model_fields}
+        given = {field: value for field, value in given.items() if field in of_any}
+    in_file = {f"{family.name}.{field}" for family in built for field in family.model_fields_set}
+    in_file |= set(given) if of_run is None else set()
+    values["families"] = _with_fields(built, {**given, **typed})
+    values["fixed"] = sorted({*typed, *_without(in_file, searched, built)})
     experiment = SearchExperiment.load(values)
     check_files(experiment.metrics)
     check_tracking(experiment)
     check_paths(experiment)
     return experiment
+
+
+def _without(fixed: set[str], searched: Sequence[str], built: Sequence[Family]) -> set[str]:
+    """What a file fixes, without the fields whose domains are typed: `lr` in all families, `wgan.lr` in one. What it
+    fixes in one of several families stays so if the domain is for all of them."""
+    for key in searched:
+        name, _, field = key.rpartition(".")
+        own = {f"{one.name}.{field}" for one in built if field in type(one).model_fields}
+        if name and field in fixed:
+            fixed = (fixed - {field}) | own
+        fixed = fixed - {key} - (own if not name and own <= fixed else set())
+    return fixed
+
+
+def _family_of(values: dict[str, Any]) -> tuple[dict[str, Any], Family | None]:
+    """Takes `family` out of a file's values: its fields, and the family itself if the file is of one run."""
+    given = values.pop("family", None) or {}
+    if isinstance(given, str):
+        given = {"name": given}
+    if isinstance(given, list):
+        raise SettingsError(f"family={given} in a search's file", nearest=f"families: [{', '.join(map(str, given))}]")
+    if not isinstance(given, dict):
+        raise SettingsError(f"family={given} is no family", nearest="family: wgan_gp")
+    of_run = build_family(given) if "name" in given and "families" not in values else None
+    return {key: value for key, value in given.items() if key != "name"}, of_run
 
 
 def _with_fields(built: Sequence[Family], fields: dict[str, Any]) -> list[dict[str, Any]]:

@@ -121,11 +121,12 @@ def _scheduler_of(experiment: SearchExperiment, folder: RunFolder) -> TrialSched
         earlier.refresh()
         return earlier.rows()
 
-    # With a budget in images, trials of different `n_critic` are compared at the same number of images.
-    unit, time = (experiment.data.batch_size, IMAGES) if experiment.budget.rounds is None else (1, TIME)
+    # With a budget in images, trials of different `n_critic` or batch are compared at the same number of images.
+    batch, _ = experiment.batches
+    unit, time = (batch, IMAGES) if experiment.budget.rounds is None else (1, TIME)
     return scheduler(
         experiment.search.scheduler,
-        experiment.budget.last_round(experiment.data.batch_size) * unit,
+        experiment.budget.last_round(batch) * unit,
         experiment.budget.eval_every * unit,
         spaces=experiment.spaces(),
         seed=experiment.seed,

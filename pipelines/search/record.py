@@ -65,6 +65,6 @@ def finished(experiment: SearchExperiment, folder: RunFolder) -> bool:
     limited = experiment.search.hours is not None or experiment.search.images is not None
     if not all(one.ended for one in trials.values()) or not (limited or trials.keys() >= set(wanted)):
         return False
-    last_round = experiment.budget.last_round(experiment.data.batch_size)
+    last_round = experiment.budget.last_round(experiment.batches[0])
     outcomes = [outcome_of(record, last_round, folder) for record in trials.values()]
     return all_confirmed(experiment, folder, outcomes)

@@ -60,13 +60,13 @@ class Compute(CoreCompute):
         return self
 
 
-def check_batch_fits(data: Data, compute: Compute, images: int) -> None:
+def check_batch_fits(batch: int, compute: Compute, images: int) -> None:
     """Raises SettingsError if a batch is more than all images to train on."""
-    if data.batch_size <= images or images < 2:
+    if batch <= images or images < 2:
         return
     right = images - images % math.lcm(*range(compute.fewest, compute.workers + 1))
     raise SettingsError(
-        f"data.batch_size={data.batch_size} is more than the {images} images to train on",
+        f"data.batch_size={batch} is more than the {images} images to train on",
         nearest=f"data.batch_size={right}" if right > 1 else "compute.workers=1",
     )
 

@@ -17,9 +17,17 @@ from infra.mlflow.sqlite_uri import sqlite_file, sqlite_uri
 from pipelines.settings._compute import Compute, check_equal_batches
 from pipelines.settings._credentials import check_no_secrets
 from pipelines.settings._reliability import Reliability
-from pipelines.settings._search import Search, SearchSpace, built_points, check_corners, check_trials, searched_fields
+from pipelines.settings._search import (
+    Search,
+    SearchSpace,
+    built_points,
+    check_batches,
+    check_corners,
+    check_trials,
+    searched_fields,
+)
 from pipelines.settings._storage import Storage, Tracking
-from tune_spaces.domains import SearchedFields
+from tune_spaces.domains import BATCH_SIZE, SearchedFields
 from tune_spaces.domains import Space as FamilySpace
 from tune_spaces.engines import check_engines
 
@@ -82,6 +90,11 @@ class EvaluateSettings(CommonSettings):
 class TrainExperiment(CommonSettings, Experiment):
     """One training run."""
 
+    @property
+    def batches(self) -> tuple[int, int]:
+        """The smallest and the largest global batch: the one that it has."""
+        return self.data.batch_size, self.data.batch_size
+
     @model_validator(mode="after")
     def _batch_is_shared_equally(self) -> TrainExperiment:
         check_equal_batches(self.data, self.compute)
@@ -127,12 +140,19 @@ class SearchExperiment(CommonSettings):
 
     def points(self) -> list[dict[str, Any]]:
         """`search.points` as settings of trials. A searched field that a point leaves out has the family's value."""
-        return built_points(self.search.points, self.families, self.spaces(), self.fixed)
+        return built_points(self.search.points, self.families, self.spaces(), self.fixed, self.data)
 
     def defaults(self) -> list[dict[str, Any]]:
         """Each family's own settings as settings of a trial: the paper's, unless the user fixed others."""
         nothing: list[dict[str, Any]] = [{"family": family.name} for family in self.families]
-        return built_points(nothing, self.families, self.spaces(), self.fixed)
+        return built_points(nothing, self.families, self.spaces(), self.fixed, self.data)
+
+    @property
+    def batches(self) -> tuple[int, int]:
+        """The smallest and the largest global batch that a trial may have."""
+        domain = self.spaces()[self.families[0].name].get(BATCH_SIZE)
+        sizes = [self.data.batch_size] if domain is None else [int(end) for end in domain.ends]
+        return min(sizes), max(sizes)
 
     @model_validator(mode="after")
     def _each_family_fits(self) -> SearchExperiment:
@@ -141,7 +161,11 @@ class SearchExperiment(CommonSettings):
                 "metrics.async=true has no meaning in a search, which decides on each FID",
                 nearest="metrics.async=false",
             )
-        check_equal_batches(self.data, self.compute)
+        batches = self.spaces()[self.families[0].name].get(BATCH_SIZE)
+        if batches is None:
+            check_equal_batches(self.data, self.compute)
+        else:
+            check_batches(batches, self.compute)
         for family in self.families:
             check_family_fits(family, self.data)
         return self
@@ -158,7 +182,10 @@ class SearchExperiment(CommonSettings):
         budget = {**shared.get("budget", {}), "checkpoint_every": self.budget.eval_every}
         if seed is not None:
             shared["seed"] = seed
-        return TrainExperiment.load({**shared, "budget": budget, "family": {**base.chosen(), **family}})
+        if BATCH_SIZE in family:
+            shared["data"] = {**shared.get("data", {}), "batch_size": family[BATCH_SIZE]}
+        own = {field: value for field, value in family.items() if field != BATCH_SIZE}
+        return TrainExperiment.load({**shared, "budget": budget, "family": {**base.chosen(), **own}})
 
 
 def check_tracking(settings: CommonSettings) -> None:

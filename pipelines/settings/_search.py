@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
@@ -10,7 +11,8 @@ from pydantic import BeforeValidator, Field, model_serializer, model_validator
 from gan_core.experiment import Data, check_family_fits
 from gan_core.family import Family, build_family
 from gan_core.settings import Settings, SettingsError, nearest, nearest_key, parse_yaml
-from tune_spaces.domains import Choice, Domain, RangeName, Space
+from pipelines.settings._compute import Compute
+from tune_spaces.domains import BATCH_SIZE, Choice, Domain, RangeName, Space
 from tune_spaces.engines import SamplerName, SchedulerName
 from tune_spaces.expressions import parse_domain
 
@@ -66,7 +68,8 @@ class SearchSpace(Settings):
     `space=wide` for short."""
     domains: dict[str, str] = Field(default_factory=dict)
     """The user's own domains, typed as `space.FIELD` for all families or `space.FAMILY.FIELD` for one:
-    `'space.lr=loguniform(1e-5,1e-2)'`, `uniform(0.1,0.9)`, `randint(1,10)` (both ends), `choice(1,5)`."""
+    `'space.lr=loguniform(1e-5,1e-2)'`, `uniform(0.1,0.9)`, `randint(1,10)` (both ends), `choice(1,5)`. Of the other
+    settings only the batch can be searched: `'space.data.batch_size=choice(32,64)'`."""
 
     @model_validator(mode="before")
     @classmethod
@@ -122,21 +125,24 @@ def check_trials(search: Search, names: Sequence[str], spaces: Mapping[str, Spac
         )
 
 
-def assign_space(values: dict[str, Any], assignments: Sequence[str]) -> None:
-    """Puts `space=wide` and `space.lr=...` into a search's values, where they replace what its file says."""
-    if not assignments:
-        return
+def assign_space(values: dict[str, Any], assignments: Sequence[str], replaced: Sequence[str] = ()) -> list[str]:
+    """Puts `space=wide` and `space.lr=...` into a search's values, where they replace what its file says. `replaced`:
+    fields whose domains in the file do not count. Returns the keys of the domains that the assignments give."""
     given = values.get("space") or {}
     space: dict[str, Any] = {"range": given} if isinstance(given, str) else _flat(given)
+    space = {key: text for key, text in space.items() if key not in replaced and key.rpartition(".")[2] not in replaced}
+    typed: dict[str, Any] = {}
     for assignment in assignments:
         path, equals, text = assignment.partition("=")
         if not equals:
             raise SettingsError(f"'{assignment}' is not key=value", nearest="space=wide")
         if path == "space" and text.startswith("{"):
-            space |= _flat(parse_yaml(f"value: {text}")["value"])
+            typed |= _flat(parse_yaml(f"value: {text}")["value"])
         else:
-            space["range" if path == "space" else path.removeprefix("space.")] = text
-    values["space"] = space
+            typed["range" if path == "space" else path.removeprefix("space.")] = text
+    if given or typed:
+        values["space"] = space | typed
+    return [key for key in typed if key != "range"]
 
 
 def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
@@ -152,6 +158,11 @@ def searched_fields(space: SearchSpace, families: Sequence[Family], fixed: Seque
     """The user's own domains, by family and field. Raises SettingsError."""
     found: dict[str, dict[str, Domain]] = {family.name: {} for family in families}
     for key, text in sorted(space.domains.items(), key=lambda item: item[0].count(".")):  # lr, then wgan.lr, which wins
+        if key == BATCH_SIZE:
+            domain = parse_domain(f"space.{key}", text, Data, "batch_size")
+            for own in found.values():
+                own[BATCH_SIZE] = domain
+            continue
         for family, field in _owners(key, families, fixed):
             found[family.name][field] = parse_domain(f"space.{key}", text, type(family), field)
     return found
@@ -165,7 +176,7 @@ def _owners(key: str, families: Sequence[Family], fixed: Sequence[str]) -> list[
     if not owners:
         known = [f"space.{field}" for family in named for field in type(family).model_fields]
         known += [f"space.{family.name}.{field}" for family in families for field in type(family).model_fields if name]
-        right = nearest_key(f"space.{key}", [*known, "space.range"])
+        right = nearest_key(f"space.{key}", [*known, "space.range", f"space.{BATCH_SIZE}"])
         raise SettingsError(f"unknown setting 'space.{key}'", nearest=right)
     free = [family for family in owners if not {field, f"{family.name}.{field}"} & set(fixed)]
     if not free:
@@ -176,8 +187,22 @@ def _owners(key: str, families: Sequence[Family], fixed: Sequence[str]) -> list[
     return [(family, field) for family in free]
 
 
+def check_batches(domain: Domain, compute: Compute) -> None:
+    """Raises SettingsError if a searched batch cannot be shared equally by the workers."""
+    common = math.lcm(*range(compute.fewest, compute.workers + 1))
+    if common == 1 or (isinstance(domain, Choice) and not any(value % common for value in domain.values)):
+        return
+    low, high = int(domain.ends[0]), int(domain.ends[-1])
+    fitting = [common * 2**power for power in range(20) if low <= common * 2**power <= high] or [common, 2 * common]
+    raise SettingsError(
+        f"space.{BATCH_SIZE}={domain.expression} has sizes that compute.workers={compute.workers} cannot share equally",
+        nearest=f"space.{BATCH_SIZE}={Choice(tuple(fitting)).expression}",
+    )
+
+
 def check_corners(family: Family, space: Space, data: Data) -> None:
     """Raises SettingsError if a family cannot train on the data with settings from the ends of its space."""
+    space = {name: domain for name, domain in space.items() if name != BATCH_SIZE}
     corners = [{name: domain.ends[end] for name, domain in space.items()} for end in (0, -1)]
     alone = [{name: value} for name, domain in space.items() if isinstance(domain, Choice) for value in domain.values]
     for corner in [*corners, *alone]:
@@ -185,10 +210,14 @@ def check_corners(family: Family, space: Space, data: Data) -> None:
 
 
 def built_points(
-    points: Sequence[Mapping[str, Any]], families: Sequence[Family], spaces: Mapping[str, Space], fixed: Sequence[str]
+    points: Sequence[Mapping[str, Any]],
+    families: Sequence[Family],
+    spaces: Mapping[str, Space],
+    fixed: Sequence[str],
+    data: Data,
 ) -> list[dict[str, Any]]:
     """Points as settings of trials, `{"name": family, field: value}`. A searched field that a point leaves out has the
-    family's own value. Raises SettingsError."""
+    value of the family, or of `data`. Raises SettingsError."""
     names, built = [family.name for family in families], []
     for index, point in enumerate(points):
         setting = f"search.points[{index}]"
@@ -206,10 +235,12 @@ def built_points(
                     f"{setting}: {field} is fixed by family.{field}={getattr(base, field)}",
                     nearest="leave it out of the point",
                 )
+        fields = [*spaces[name], *(field for field in given if field not in spaces[name])]
+        batch = {"batch_size": given.pop(BATCH_SIZE, data.batch_size)}
         try:
             family = build_family({**base.chosen(), **given})
+            values = {**dict(family), BATCH_SIZE: Data.load(batch, prefix="data.").batch_size}
         except SettingsError as error:
             raise SettingsError(f"{setting}: {error}") from None
-        fields = [*spaces[name], *(field for field in given if field not in spaces[name])]
-        built.append({"name": name, **{field: getattr(family, field) for field in fields}})
+        built.append({"name": name, **{field: values[field] for field in fields}})
     return built

@@ -60,7 +60,7 @@ def play(
         folder.save(0)
     evaluator = async_evaluator
     if not experiment.metrics.asynchronous:
-        evaluator = InlineEvaluator(cached_reference(reference, source).to(device))
+        evaluator = InlineEvaluator(cached_reference(reference, _images_of(source)).to(device))
     logged_steps = LoggedSteps(_tracker(experiment, folder, target), SignDetector(game))
     with closing(logged_steps.tracker):
         steps = _play_rounds(experiment, folder, game, dataset, logged_steps, evaluator, constants or {})
@@ -194,8 +194,14 @@ def cached_dataset(settings: Data) -> Dataset:
     return data.load(settings)
 
 
+def _images_of(settings: Data) -> Data:
+    """The settings without what changes no image, so that trials of different batches share what is cached."""
+    return settings.model_copy(update={"batch_size": 2, "flip": False})
+
+
 def _dataset_of_driver(settings: Data, reference: bytes) -> Dataset:
     """The train set that the driver has. Raises SettingsError if this process has none but others."""
+    settings = _images_of(settings)
     try:
         check_content(reference, cached_dataset(settings))
     except SettingsError:  # this process may have loaded it before the files changed and a new run began

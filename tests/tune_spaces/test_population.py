@@ -14,10 +14,12 @@ from tune_spaces.domains import Choice, Range, SearchedFields, Whole
 from tune_spaces.engines import scheduler, searcher
 from tune_spaces.population import perturbed
 
+OWN = {"width": Whole(8, 64), "net": Choice(("auto", "mlp")), "data.batch_size": Choice((16, 32))}
 SPACES = {
-    name: SearchedFields("wide", own={"wgan": {"width": Whole(8, 64), "net": Choice(("auto", "mlp"))}}).space(
-        family_class(name)
-    )
+    name: SearchedFields(
+        "wide",
+        own={"wgan": {"width": Whole(8, 64), "net": Choice(("auto", "mlp")), "data.batch_size": Choice((16, 32))}},
+    ).space(family_class(name))
     for name in ("wgan", "wgan_gp")
 }
 
@@ -96,11 +98,11 @@ def test_settings_change_inside_their_domain_and_sizes_are_the_donors(seed):
     tell(of, controller, worst, 400, 0.0)
     donor, settings = best.config["settings"], worst.config["settings"]
     assert all(settings[field] in domain for field, domain in SPACES["wgan"].items())
-    for field in ("width", "net", "n_critic"):
+    for field in ("width", "net", "n_critic", "data.batch_size"):
         assert settings[field] == donor[field]
     assert settings["lr"] != donor["lr"]
     assert best.config["settings"] is not worst.config["settings"]
-    build_family(settings)
+    build_family({field: value for field, value in settings.items() if field != "data.batch_size"})
 
 
 @pytest.mark.parametrize("seed", range(6))

@@ -32,7 +32,7 @@ class Ladder:
     def of(experiment: SearchExperiment) -> Ladder:
         """The rungs of a search. Only ASHA has any: HyperBand's differ from trial to trial."""
         budget = experiment.budget
-        longest = budget.last_round(experiment.data.batch_size)
+        longest = budget.last_round(experiment.batches[0])
         rungs, step = [], budget.eval_every
         while experiment.search.scheduler == "asha" and step < longest:
             rungs.append(step)

@@ -57,7 +57,7 @@ class SearchMonitor:
     def outcome(self, trial: str) -> Outcome:
         """The state of a trial."""
         experiment = self.context.experiment
-        longest = experiment.budget.last_round(experiment.data.batch_size)
+        longest = experiment.budget.last_round(experiment.batches[0])
         now = outcome_of(self.journal.records[trial], longest, self.context.folder)
         return replace(now, state="running") if trial in self.running and not now.ended else now
 

@@ -120,6 +120,17 @@ def test_a_batch_of_more_than_all_images_is_refused(tmp_path, words, right):
     assert with_data(asked(folder, *words, right))[0].data.image_size == 8
 
 
+def test_the_largest_batch_of_a_search_counts(tmp_path):
+    folder = pictures(tmp_path / "set", *[(8, 8)] * 10)
+    words = ["data.name=folder", f"data.path={folder}", "data.image_size=8"]
+    with pytest.raises(SettingsError, match="data.batch_size=16 is more than the 10 images"):
+        with_data(search_experiment(["gan"], ["space.data.batch_size=choice(4,16)", *words]))
+    few = ["space.data.batch_size=choice(4,8)", *words]
+    _, (note,) = with_data(search_experiment(["gan"], few))
+    assert note == "trials of larger batches see more images; budget.images=4000 compares them at equal numbers"
+    assert with_data(search_experiment(["gan"], [*few, "budget.images=4000"]))[1] == ()
+
+
 def test_classes_without_images_are_named(tmp_path, monkeypatch):
     monkeypatch.setenv("GANFLEET_CACHE", str(tmp_path / "cache"))
     for name in ("cats", "dogs"):

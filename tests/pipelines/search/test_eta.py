@@ -10,7 +10,8 @@ from tune_spaces import schedulers
 
 
 def ladder(*assignments: str) -> Ladder:
-    return Ladder.of(search_experiment(["wgan_gp"], ["budget.rounds=1400", *assignments]))
+    length = [] if any(word.startswith("budget.images") for word in assignments) else ["budget.rounds=1400"]
+    return Ladder.of(search_experiment(["wgan_gp"], [*length, *assignments]))
 
 
 def trial(step: int, state: str, last_step: int = 1400) -> Outcome:
@@ -27,6 +28,13 @@ def test_rungs_are_those_of_rays_asha(rounds, every):
     ours = ladder(f"budget.rounds={rounds}", f"budget.eval_every={every}").rungs
     assert list(ours) == [step for step in milestones if step < rounds]
     assert REDUCTION == schedulers.REDUCTION
+
+
+def test_the_rungs_of_a_searched_batch_are_those_of_the_smallest():
+    words = ["budget.images=64000", "budget.eval_every=100"]
+    several = ladder("space.data.batch_size=choice(32,64,128)", *words)
+    assert several == ladder("data.batch_size=32", *words)
+    assert (several.longest, several.by_images) == (2000, True)
 
 
 @pytest.mark.parametrize("scheduler", ["none", "median", "hyperband"])

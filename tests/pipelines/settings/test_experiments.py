@@ -255,9 +255,9 @@ def test_a_search_with_the_settings_of_a_best_yaml():
     assert (experiment.budget.rounds, experiment.search.trials) == (9, 1)
 
 
-def test_a_family_as_a_word_in_a_searchs_file_is_told():
-    """`family: wgan` is right for train; for search it is a mistake, not a crash."""
-    assert "famil" in refusal(search_experiment, [], [], "family: wgan\n")
+def test_the_file_of_a_run_names_the_family_that_is_searched():
+    assert [family.name for family in search_experiment([], [], "family: wgan\n").families] == ["wgan"]
+    assert "families: [wgan]" in refusal(search_experiment, [], [], "family: [wgan]\n")
 
 
 def test_one_family_without_brackets_in_a_searchs_file_is_not_taken_letter_by_letter():

@@ -1,10 +1,14 @@
 """`space`, `search.points` and the other settings of a search, from a command line and from YAML."""
 
+from pathlib import Path
+
 import pytest
+import yaml
 
 from gan_core.settings import SettingsError
 from pipelines.launch._search_request import search_experiment
 from pipelines.settings._experiments import SearchExperiment
+from pipelines.settings._presets import PRESETS, preset_names, read_config
 from tune_spaces.domains import Choice, Range, Whole
 from tune_spaces.engines import searcher
 
@@ -172,3 +176,117 @@ def test_a_point_that_cannot_be_played(words, told):
 )
 def test_resources_that_make_no_sense(words, told):
     assert told in refusal(["wgan"], words)
+
+
+# Around a run's settings
+
+
+def values_of(name: str) -> dict:
+    return yaml.safe_load((PRESETS / f"{name}.yaml").read_text())
+
+
+ONE_RUN = [name for name in preset_names() if "name" in (values_of(name).get("family") or {})]
+
+
+@pytest.mark.parametrize("preset", ONE_RUN)
+@pytest.mark.parametrize("named", [True, False])
+def test_a_search_begins_at_the_settings_of_a_run_and_searches_the_familys_own_space(preset, named):
+    family = values_of(preset)["family"]
+    found = search_experiment([family["name"]] if named else [], [], read_config(Path(preset)))
+    plain = search_experiment([family["name"]], [])
+    assert found.fixed == ()
+    assert found.spaces() == plain.spaces()
+    (first,) = found.defaults()
+    assert first == {"name": family["name"], **{field: family.get(field, first[field]) for field in first}}
+    trial = found.trial({"name": family["name"], "lr": 1e-3})
+    kept = {field: value for field, value in family.items() if field not in ("name", "lr")}
+    assert {field: getattr(trial.family, field) for field in kept} == kept
+    assert trial.family.lr == 1e-3
+    assert trial.data.name == values_of(preset)["data"]["name"]
+
+
+def test_the_run_of_another_family_gives_what_the_searched_ones_have():
+    experiment = search_experiment(["wgan"], [], read_config(Path("wgan_gp-cifar10")))
+    (wgan,) = experiment.families
+    assert (wgan.net, wgan.width, wgan.latent) == ("resnet", 128, 128)
+    assert set(experiment.spaces()["wgan"]) == {"lr", "clip", "n_critic"}
+
+
+FIXED = "families: [wgan, gan]\nfamily: {lr: 0.01, latent: 16}"
+
+
+@pytest.mark.parametrize(
+    ("words", "config", "searched"),
+    [
+        (["space.lr=uniform(0.1,0.2)"], FIXED, {"wgan", "gan"}),
+        (["space.wgan.lr=uniform(0.1,0.2)"], FIXED, {"wgan"}),
+        (["space={lr: 'uniform(0.1,0.2)'}"], FIXED, {"wgan", "gan"}),
+        (["space.lr=uniform(0.1,0.2)"], "families: [{name: wgan, lr: 0.01}]", {"wgan"}),
+        (["family.lr=0.5"], "families: [wgan, gan]\nspace: {lr: 'uniform(0.1,0.2)'}", set()),
+        (["family.lr=0.5"], "families: [wgan, gan]\nspace: {gan: {lr: 'uniform(0.1,0.2)'}}", set()),
+    ],
+)
+def test_what_is_typed_wins_over_the_file(words, config, searched):
+    experiment = search_experiment([], words, config)
+    assert {name for name, space in experiment.spaces().items() if "lr" in space} == searched
+    for name in searched:
+        assert experiment.spaces()[name]["lr"] == Range(0.1, 0.2)
+    if "family.lr=0.5" in words:
+        assert [family.lr for family in experiment.families] == [0.5, 0.5]
+    elif "latent" in config:
+        assert [family.latent for family in experiment.families] == [16, 16]
+        assert "latent" in experiment.fixed
+
+
+# The batch
+
+
+BATCHES = "space.data.batch_size=choice(16,32,64)"
+
+
+def test_the_batch_is_searched_beside_each_familys_fields():
+    experiment = search_experiment(["wgan", "gan"], [BATCHES, "data.image_size=8"])
+    assert [space["data.batch_size"] for space in experiment.spaces().values()] == [Choice((16, 32, 64))] * 2
+    trial = experiment.trial({"name": "wgan", "lr": 1e-3, "data.batch_size": 32})
+    assert (trial.data.batch_size, trial.data.image_size, trial.family.lr) == (32, 8, 1e-3)
+    assert experiment.trial({"name": "gan"}).data.batch_size == 64
+    assert experiment.batches == (16, 64)
+    assert search_experiment(["gan"], ["data.batch_size=8"]).batches == (8, 8)
+    again = SearchExperiment.from_yaml(experiment.to_yaml())
+    assert again.spaces() == experiment.spaces()
+
+
+def test_points_and_the_familys_own_settings_have_a_batch():
+    points = "search.points=[{lr: 1e-3, data.batch_size: 16}, {lr: 1e-4}]"
+    experiment = search_experiment(["gan"], [BATCHES, points])
+    assert [point["data.batch_size"] for point in experiment.points()] == [16, 64]
+    assert [one["data.batch_size"] for one in experiment.defaults()] == [64]
+    told = refusal(["gan"], [BATCHES, "search.points=[{data.batch_size: 1}]"])
+    assert told == "search.points[0]: data.batch_size=1 is out of range, at least 2; nearest: data.batch_size=2"
+
+
+def test_the_batch_of_a_runs_file_gives_way_to_a_typed_domain():
+    experiment = search_experiment([], [BATCHES], read_config(Path("wgan_gp-cifar10")))
+    assert experiment.batches == (16, 64)
+    config = "families: [gan]\nspace: {data.batch_size: 'choice(16,32)'}"
+    assert search_experiment([], ["data.batch_size=8"], config).batches == (8, 8)
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ([BATCHES, "data.batch_size=32"], "data.batch_size=32 fixes it; nearest: leave out data.batch_size"),
+        (["space.batch_size=choice(16,32)"], "unknown setting 'space.batch_size'; nearest: space.data.batch_size"),
+        (["space.data.batch_size=choice(1,32)"], "takes whole numbers from 2 to 1.04858e+06"),
+        (["space.data.batch_size=choice(32)"], "is one value, nothing to search; nearest: data.batch_size=32"),
+        (["space.data.batch_size=uniform(8,32)"], "nearest: space.data.batch_size=randint(8,32)"),
+        (["space.data.batch_size=big"], "is no domain; nearest: space.data.batch_size=randint(32,128)"),
+        ([BATCHES, "compute.workers=3"], "nearest: space.data.batch_size=choice(24,48)"),
+        (
+            ["space.data.batch_size=randint(10,70)", "compute.workers=2"],
+            "nearest: space.data.batch_size=choice(16,32,64)",
+        ),
+    ],
+)
+def test_a_mistake_in_the_batchs_domain_is_told(words, told):
+    assert told in refusal(["gan"], words)
