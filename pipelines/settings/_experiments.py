@@ -165,7 +165,7 @@ class SearchExperiment(CommonSettings):
         if batches is None:
             check_equal_batches(self.data, self.compute)
         else:
-            check_batches(batches, self.compute)
+            check_batches(batches, self.compute, self.data.micro_batch)
         for family in self.families:
             check_family_fits(family, self.data)
         return self

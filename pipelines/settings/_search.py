@@ -187,15 +187,16 @@ def _owners(key: str, families: Sequence[Family], fixed: Sequence[str]) -> list[
     return [(family, field) for family in free]
 
 
-def check_batches(domain: Domain, compute: Compute) -> None:
-    """Raises SettingsError if a searched batch cannot be shared equally by the workers."""
-    common = math.lcm(*range(compute.fewest, compute.workers + 1))
+def check_batches(domain: Domain, compute: Compute, micro_batch: int | None) -> None:
+    """Raises SettingsError if a searched batch cannot be shared equally by the workers, or cut into micro-batches."""
+    common = math.lcm(compute.workers, micro_batch or 1)
     if common == 1 or (isinstance(domain, Choice) and not any(value % common for value in domain.values)):
         return
     low, high = int(domain.ends[0]), int(domain.ends[-1])
     fitting = [common * 2**power for power in range(20) if low <= common * 2**power <= high] or [common, 2 * common]
+    parts = f"compute.workers={compute.workers}" if micro_batch is None else f"data.micro_batch={micro_batch}"
     raise SettingsError(
-        f"space.{BATCH_SIZE}={domain.expression} has sizes that compute.workers={compute.workers} cannot share equally",
+        f"space.{BATCH_SIZE}={domain.expression} has sizes that {parts} does not divide",
         nearest=f"space.{BATCH_SIZE}={Choice(tuple(fitting)).expression}",
     )
 

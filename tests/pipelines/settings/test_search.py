@@ -283,6 +283,10 @@ def test_the_batch_of_a_runs_file_gives_way_to_a_typed_domain():
         (["space.data.batch_size=big"], "is no domain; nearest: space.data.batch_size=randint(32,128)"),
         ([BATCHES, "compute.workers=3"], "nearest: space.data.batch_size=choice(24,48)"),
         (
+            [BATCHES, "data.micro_batch=32"],
+            "does not divide; nearest: space.data.batch_size=choice(32,64)",
+        ),
+        (
             ["space.data.batch_size=randint(10,70)", "compute.workers=2"],
             "nearest: space.data.batch_size=choice(16,32,64)",
         ),
