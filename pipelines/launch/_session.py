@@ -158,8 +158,6 @@ def run(
     `screen`: makes the console, given the file for the output of libraries; None: the console shows our lines only, and
     the output of libraries goes to that file.
     """
-    from gan_core.health.divergence import DivergedError
-
     failure = ""
     with (screen or quiet)(folder.ray_log) as console:
         try:
@@ -178,13 +176,11 @@ def run(
         except (SettingsError, ClusterError) as error:
             away = ends_as_interrupted(error) or interrupts.stop_requested.is_set()
             code, failure = INTERRUPTED if away else INPUT, str(error)
-        except DivergedError as error:
-            last, right = f"last good checkpoint: {error.checkpoint or 'none'}", "a smaller family.lr"
-            right += "" if error.rollbacks else ", or reliability.on_divergence=rollback"
-            code, failure = FAILED, f"the game diverged: {error}; {last}; nearest: {right}"
         except (Exception, SystemExit) as error:
-            code, failure = FAILED, _described(error)
-            _LOG.error("%s", type(error).__name__, exc_info=True)
+            code, failure = FAILED, _diverged(error)
+            if not failure:
+                failure = _described(error)
+                _LOG.error("%s", type(error).__name__, exc_info=True)
             if interrupts.stop_requested.is_set():  # a library made this of KeyboardInterrupt
                 code, failure = INTERRUPTED, ""
         interrupts.settle()
@@ -205,6 +201,17 @@ def run(
     for line in lines:
         typer.echo(masked(line), err=True)
     raise SystemExit(code)
+
+
+def _diverged(error: BaseException) -> str:
+    """What to say if it is a divergence; else empty."""
+    from gan_core.health.divergence import DivergedError  # loads torch, which a run does where a person sees it
+
+    if not isinstance(error, DivergedError):
+        return ""
+    last, right = f"last good checkpoint: {error.checkpoint or 'none'}", "a smaller family.lr"
+    right += "" if error.rollbacks else ", or reliability.on_divergence=rollback"
+    return f"the game diverged: {error}; {last}; nearest: {right}"
 
 
 def _described(error: BaseException) -> str:

@@ -158,3 +158,16 @@ def test_what_was_logged_before_is_not_changed_by_going_on(cut, whole, storage, 
     again.path.mkdir()
     list(play(experiment, again, reference, target=None))
     assert [timeless(row) for row in rows(folder.path)] == [timeless(row) for row in rows(again.path)]
+
+
+def test_its_log_tells_both_sittings_and_what_ray_said_is_no_false_alarm(whole, storage):
+    log = (storage / NAME / "run.log").read_text()
+    said = [line[20:] for line in log.splitlines()]
+    ends = [line for line in said if line.startswith(("interrupted; to go on", "done"))]
+    assert ends == [f"interrupted; to go on: ganfleet search --resume {NAME} storage.path={storage}", "done"]
+    assert "pid=" not in log
+    assert "Traceback" not in log
+    noise = (storage / NAME / "ray.log").read_text()
+    assert "(Trial pid=" in noise
+    for alarm in ("Failed to fetch metrics", "Traceback"):
+        assert alarm not in noise
