@@ -144,6 +144,9 @@ class Follower:
     def _send_rows(self, run: MlflowTracker) -> None:
         (rows, end), samples = self._rows(), self._samples
         new = [row for row in rows if row.step > run.last_step]
+        untrained = self._folder / "samples" / "step-000000.png"
+        if run.last_step < 0 and untrained.is_file():  # there is no row of step 0
+            run.picture(0, untrained.read_bytes(), run.began)
         for row in new:  # before the rows: a step whose metrics are recorded is complete
             picture = self._folder / "samples" / f"step-{row.step:06d}.png"
             if picture.is_file():

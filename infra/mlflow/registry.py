@@ -1,7 +1,7 @@
-"""MLflow's model registry. Each version of a model is the artifacts of a run, with tags that describe it."""
+"""MLflow's model registry. Each version of a model is a folder of a run's artifacts, with tags that describe it."""
 
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,22 +32,33 @@ class RegisteredVersion:
     model: str
     version: int
     source: str
-    """The URI of the run's artifacts."""
+    """The URI of the folder; in earlier versions, of all the run's artifacts."""
     tags: Mapping[str, str]
 
 
-def register(uri: str, model: str, run_id: str, tags: Mapping[str, str]) -> RegisteredVersion:
-    """Makes the run's artifacts the newest version of the model, unless they are already, with equal tags.
+MODEL = "model"
+"""The folder of a model among the artifacts of its run."""
+
+
+def register(
+    uri: str, model: str, run_id: str, tags: Mapping[str, str], write: Callable[[Path], None]
+) -> RegisteredVersion:
+    """Makes the run's folder `model` the newest version of the model, unless it is already, with equal tags.
+
+    `write` fills an empty folder with the version's files, which become those of the run's folder.
 
     Raises:
         NoRegistryError: there is no registry, or it refuses to write.
     """
     client = client_of(uri)
     try:
-        source = client.get_run(run_id).info.artifact_uri
+        source = f"{client.get_run(run_id).info.artifact_uri}/{MODEL}"
         last = newest_version(uri, model)
         if last is not None and last.source == source and dict(last.tags) == dict(tags):
             return last
+        with tempfile.TemporaryDirectory() as folder:
+            write(Path(folder))
+            client.log_artifacts(run_id, folder, MODEL)
         if last is None:
             _create(uri, model)
         # No caller reads the version at once, so there is no reason to wait until MLflow calls it ready.

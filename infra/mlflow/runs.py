@@ -4,6 +4,7 @@ Calls may be repeated, from several processes too: a run is found again, a file 
 """
 
 import hashlib
+import json
 import posixpath
 import shutil
 import tempfile
@@ -11,13 +12,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Literal, TypeVar
 
+from infra.mlflow.pages import DataSet
 from infra.mlflow.store import client_of
 
 # infra.mlflow.store sets what mlflow reads while it is imported.
 # isort: split
 from mlflow import MlflowClient
-from mlflow.entities import Param, Run, RunTag
-from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
+from mlflow.entities import Dataset, DatasetInput, InputTag, Param, Run, RunTag
+from mlflow.utils.mlflow_tags import MLFLOW_DATASET_CONTEXT, MLFLOW_PARENT_RUN_ID
 from mlflow.utils.validation import MAX_PARAM_VAL_LENGTH, MAX_PARAMS_TAGS_PER_BATCH, MAX_TAG_VAL_LENGTH
 
 CHANGED = "param_changed."
@@ -33,6 +35,7 @@ def opened_run(
     parent: str | None,
     params: Mapping[str, object],
     tags: Mapping[str, str],
+    data: DataSet | None = None,
 ) -> Run:
     """Finds the active run whose tags equal all of `identity`, or creates it, and sets it to RUNNING.
 
@@ -55,6 +58,8 @@ def opened_run(
         if run.info.status != "RUNNING":
             client.update_run(run.info.run_id, status="RUNNING")
     _log_params(client, run, params)
+    if data is not None and not (run.inputs and run.inputs.dataset_inputs):
+        _log_data(client, run.info.run_id, data)
     return run
 
 
@@ -117,6 +122,13 @@ def _quoted(value: str) -> str:
     if quote in value:
         raise ValueError(f"{value!r} cannot be searched for in MLflow: it has both kinds of quotes")
     return f"{quote}{value}{quote}"
+
+
+def _log_data(client: MlflowClient, run_id: str, data: DataSet) -> None:
+    # The package mlflow.data would be imported for the same three strings.
+    source = json.dumps({"uri": data.source})
+    found = Dataset(data.name, data.digest, "ganfleet", source, profile=json.dumps(dict(data.about)))
+    client.log_inputs(run_id, [DatasetInput(found, [InputTag(MLFLOW_DATASET_CONTEXT, "training")])])
 
 
 def _log_params(client: MlflowClient, run: Run, params: Mapping[str, object]) -> None:

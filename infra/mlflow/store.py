@@ -4,6 +4,7 @@ import logging
 import os
 import sqlite3
 import tempfile
+from collections.abc import Mapping
 from contextlib import closing, suppress
 from functools import cache
 from pathlib import Path
@@ -45,16 +46,22 @@ def client_of(uri: str) -> MlflowClient:
 
 
 KIND = {"mlflow.experimentKind": "custom_model_development"}
-"""Tags of an experiment: MLflow then shows it with charts and pictures, not with the traces of chats."""
+"""Tags of an experiment: MLflow then takes it for the training of models, not for chats."""
 
 
-def prepare(uri: str, experiment: str, artifacts: Path | None, schemas: Path | None = None) -> str:
+def prepare(
+    uri: str,
+    experiment: str,
+    artifacts: Path | None,
+    schemas: Path | None = None,
+    tags: Mapping[str, str] | None = None,
+) -> str:
     """Prepares the store for several processes and returns the experiment's id. Several drivers may call it at once.
 
     Creates a SQLite file with its folder and schema (`sqlite:////DIR/mlflow.db`), or checks that a server answers. Then
-    finds or creates the experiment. A new experiment keeps its files under `artifacts`; if that is None, the server
-    decides, and SQLite takes the folder `artifacts` next to its file. MLflow takes seconds to make a database: an empty
-    one is kept in the folder `schemas`, if given, and later databases begin as copies of it.
+    finds or creates the experiment, and sets its `tags`. A new experiment keeps its files under `artifacts`; if that is
+    None, the server decides, and SQLite takes the folder `artifacts` next to its file. MLflow takes seconds to make a
+    database: an empty one is kept in the folder `schemas`, if given, and later databases begin as copies of it.
 
     Raises:
         ValueError: the store cannot be opened, the server does not answer within seconds, or the
@@ -67,7 +74,7 @@ def prepare(uri: str, experiment: str, artifacts: Path | None, schemas: Path | N
     else:
         ask_server(uri, experiment)
     try:
-        return _experiment_id(client_of(uri), experiment, artifacts)
+        return _experiment_id(client_of(uri), experiment, artifacts, {**KIND, **(tags or {})})
     except (MlflowException, SQLAlchemyError, CommandError) as error:
         raise _refusal(uri, str(error)) from error
 
@@ -77,13 +84,13 @@ def _refusal(uri: str, reason: str, kind: type[ValueError] = ValueError) -> Valu
     return kind(masked(f"tracking uri {uri!r}: {reason}"))
 
 
-def _experiment_id(client: MlflowClient, name: str, artifacts: Path | None) -> str:
+def _experiment_id(client: MlflowClient, name: str, artifacts: Path | None, tags: Mapping[str, str]) -> str:
     found = client.get_experiment_by_name(name)
     if found is None:
         # With a database, MLflow's default is ./mlruns in the working folder of the first process.
         location = None if artifacts is None else artifacts.absolute().as_uri()
         try:
-            return str(client.create_experiment(name, artifact_location=location, tags=KIND))
+            return str(client.create_experiment(name, artifact_location=location, tags=dict(tags)))
         except MlflowException as error:
             if error.error_code != "RESOURCE_ALREADY_EXISTS":
                 raise
@@ -94,6 +101,10 @@ def _experiment_id(client: MlflowClient, name: str, artifacts: Path | None) -> s
             f"experiment {name!r} was deleted: take another name or restore it with "
             f"`mlflow experiments restore -x {found.experiment_id}`"
         )
+    for key, value in tags.items():
+        if found.tags.get(key) != value:
+            with suppress(MlflowException):  # the experiment may belong to others; then its pages stay as they are
+                client.set_experiment_tag(found.experiment_id, key, value)
     return str(found.experiment_id)
 
 

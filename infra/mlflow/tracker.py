@@ -30,6 +30,7 @@ __all__ = ["MlflowTracker", "Row", "close_run", "opened_run", "prepare", "run_of
 
 MARKER = "images_seen"  # the metric that every row has
 PICTURES = "samples"
+LATEST = "latest.png"
 SYSTEM = "system/"
 """MLflow's pages show metrics with this prefix on a page of their own, against time."""
 
@@ -61,7 +62,8 @@ class MlflowTracker:
         self._marker = marker
         found = self._client.get_run(run) if isinstance(run, str) else run
         self.run_id = str(found.info.run_id)
-        self._began = int(found.info.start_time)
+        self.began = int(found.info.start_time)
+        """In milliseconds since 1970."""
         self._last_step = -1
         self._tags: dict[str, str] = {}
         self._pictures: _Pictures | None = None
@@ -86,14 +88,15 @@ class MlflowTracker:
         """
         new = [row for row in rows if row.step > self._last_step]
         assert all(self._marker in row.values for row in new), f"a row without {self._marker}"
-        timed = [replace(row, step=row.time - self._began) for row in samples]
+        timed = [replace(row, step=row.time - self.began) for row in samples]
         for batch in _batches([*timed, *new]):
             metrics = [Metric(name, value, row.time, row.step) for row in batch for name, value in row.values.items()]
             self._client.log_batch(self.run_id, metrics=metrics, synchronous=True)
             self._last_step = max([self._last_step, *(row.step for row in batch if self._marker in row.values)])
 
     def picture(self, step: int, png: bytes, time: int | None = None) -> None:
-        """Records a picture. With its row's `time`, a picture that another process sends again has the same name."""
+        """Records a picture in MLflow's image grid, and as `samples/step-STEP.png` and `samples/latest.png`. With its
+        row's `time`, a picture that another process sends again has the same name."""
         if self._pictures is None:
             self._pictures = self._known_pictures()
         if step in self._pictures.whole:
@@ -101,6 +104,7 @@ class MlflowTracker:
         unique = uuid.uuid5(uuid.NAMESPACE_OID, f"{self.run_id}/{step}")
         made = f"{PICTURES}+step+{step}+timestamp+{now() if time is None else time}+{unique}"
         stem = self._pictures.halves.setdefault(step, made)  # the next call uses it too if this one fails
+        self._log_plainly(step, png)  # first: a step in the image grid is complete
         self._log_under(stem, png)
         self._pictures.whole.add(step)
 
@@ -128,7 +132,15 @@ class MlflowTracker:
         self._tags[MLFLOW_LOGGED_IMAGES] = "True"
         return _Pictures(set(), {})
 
+    def _log_plainly(self, step: int, png: bytes) -> None:
+        """Under names that a person reads, and that stay the same."""
+        with tempfile.TemporaryDirectory() as folder:
+            for name in (f"step-{step:06d}.png", LATEST):
+                Path(folder, name).write_bytes(png)
+            self._client.log_artifacts(self.run_id, folder, PICTURES)
+
     def _log_under(self, stem: str, png: bytes) -> None:
+        """Under the names that MLflow's image grid reads."""
         with tempfile.TemporaryDirectory() as folder:
             Path(folder, f"{stem}.png").write_bytes(png)
             small = compress_image_size(Image.open(BytesIO(png)))

@@ -4,26 +4,37 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 from rich.console import Console
 
 from infra.mlflow.errors import STORE_ERRORS, reason_of, refuses
+from infra.mlflow.pages import picture_of
 from infra.mlflow.registry import NoRegistryError, register
 from infra.mlflow.tracker import MlflowTracker, Row, close_run, opened_run, run_of
 from infra.passwords import masked
 from infra.stores.protocol import StoreError
 from infra.tracker import now
 from pipelines import interrupts
-from pipelines.console import say
+from pipelines.console import number, say
+from pipelines.evaluate.model import write_model
 from pipelines.runs import RunFolder, TakenOverError
 from pipelines.search._best import BestRun, SearchResult
 from pipelines.search._journal import CurvePoint
+from pipelines.search._outcome import ranked
 from pipelines.search.confirmation.results import ConfirmedTrial
+from pipelines.search.trials.context import searched_params
 from pipelines.settings import SearchExperiment
+from pipelines.tracking.pages import data_set, described, note, search_link, view_of_search
 from pipelines.tracking.retry import Failure, TrackingRetry, UntrackedNote, print_delivered
 from pipelines.tracking.runs import STATUS, State, as_setting, prepare_tracking
 from pipelines.tracking.target import flat
+
+DESCRIBED_TRIALS = 10
+"""How many trials the search's description lists."""
+BEST_FID = "best_fid"
+"""The lowest FID of all trials that have ended, against their number."""
 
 
 class ParentRun:
@@ -33,18 +44,22 @@ class ParentRun:
     """
 
     def __init__(self, experiment: SearchExperiment, folder: RunFolder, tags: dict[str, str]) -> None:
-        self._experiment, self._folder, self.tags = experiment, folder, tags
+        self._experiment, self._folder, self.tags = experiment, folder, {**folder.origin, **tags}
         self._note = UntrackedNote(folder)
         self._was_owed = bool(self._note)
         self._failed: Failure | None = None
         self.uri = experiment.tracking_uri
-        self.experiment_id = prepare_tracking(experiment)
-        self._note.write(tags)
+        fields = searched_params(experiment)
+        self.experiment_id = prepare_tracking(experiment, view_of_search(folder, fields, experiment.budget.eval_every))
+        self._note.write(self.tags)
         params = experiment.model_dump(mode="json", include={"seed", "data", "budget", "search", "compute"})
         name, identity = folder.path.name, {"ganfleet.id": folder.id}
-        own = {"ganfleet.kind": "search", **self.tags}
+        families = ", ".join(family.name for family in experiment.families)
+        self._own_tags = {"ganfleet.kind": "search", **self.tags}
+        opening = note(folder, f"A search over {families}", tags=self._own_tags)
+        own, data = {**opening, **self._own_tags}, data_set(experiment.data, folder)
         with as_setting(self.uri):
-            run = opened_run(self.uri, self.experiment_id, identity, name, None, flat(params), own)
+            run = opened_run(self.uri, self.experiment_id, identity, name, None, flat(params), own, data)
         self.run_id = str(run.info.run_id)
         self._curve: MlflowTracker | None = None
         self._sent = 0
@@ -54,20 +69,25 @@ class ParentRun:
         self._failed = retry.failure or self._failed
 
     def add_points(self, points: Sequence[CurvePoint]) -> None:
-        """Sends the points of the search's curve that MLflow lacks, and the samples of each new best trial.
+        """Sends the points of the search's curve that MLflow lacks, and the samples of each new best trial; at step 0,
+        those of the first one before it was trained.
 
-        `points`: all of them. The metric `fid` marks the steps that are recorded. Raises one of `STORE_ERRORS`.
+        `points`: all of them. The metric `best_fid` marks the steps that are recorded; trials have `fid`, against other
+        steps. Raises one of `STORE_ERRORS`.
         """
         if len(points) == self._sent:
             return
         if self._curve is None:
-            self._curve = MlflowTracker(self.uri, self.run_id, marker="fid")
+            self._curve = MlflowTracker(self.uri, self.run_id, marker=BEST_FID)
+        untrained = self._folder.trial(points[0].trial).picture(0)
+        if self._curve.last_step < 0 and untrained.is_file():
+            self._curve.picture(0, untrained.read_bytes(), self._curve.began)
         for before, point in zip([None, *points], points, strict=False):
             picture = self._folder.trial(point.trial).picture(point.step)
             is_new = before is None or before.trial != point.trial
             if point.ended > self._curve.last_step and is_new and picture.is_file():
                 self._curve.picture(point.ended, picture.read_bytes(), point.time)
-        self._curve.rows([Row(one.ended, one.time, {"fid": one.fid, "search/images": one.images}) for one in points])
+        self._curve.rows([Row(one.ended, one.time, {BEST_FID: one.fid, "search/images": one.images}) for one in points])
         self._sent = len(points)
 
     @contextmanager
@@ -96,6 +116,7 @@ class ParentRun:
         state: State = "interrupted" if not result.complete else "completed" if result.best else "failed"
         best = result.best if self._folder.best in files else None
         tags = {"ganfleet.state": state, **(best.tags if best else {})}
+        tags |= self._description(result, best, state, files)
         artifacts = {str(path.relative_to(self._folder.path)): path for path in [self._folder.experiment, *files]}
 
         def send() -> None:
@@ -108,6 +129,24 @@ class ParentRun:
             retry.start_final_minute()
         retry.attempt(send)
         self.note_failed(retry)
+
+    def _description(
+        self, result: SearchResult, best: BestRun | None, state: State, files: Sequence[Path]
+    ) -> dict[str, str]:
+        """Of the search that ended: the FID by which its winner won, the winner's samples, the best trials."""
+        headline = f"A search, {state}: no trial has a FID"
+        if best is not None:
+            seeds = best.confirmed.summary if best.confirmed else f"FID {number(best.fid)} of one run, not confirmed"
+            headline = f"{seeds}: trial {best.trial}, the best of {len(result.outcomes)} ({state})"
+        settings = f"{best.settings['name']}: {described(best.settings, 'name')}" if best else ""
+        paths = [str(path.relative_to(self._folder.path)) for path in files]
+        shown = [picture_of(self.run_id, path) for path in ("best.png", "learned/samples.png") if path in paths]
+        rows = [
+            f"| {one.trial} | {number(one.fid)} | {one.step} | {one.ending} | {one.described} |"
+            for one in ranked(result.outcomes)[:DESCRIBED_TRIALS]
+        ]
+        table = "\n".join(["| trial | FID | step | state | settings |", "|---|---|---|---|---|", *rows])
+        return note(self._folder, headline, settings, self._own_tags, [*shown[:1], table, *shown[1:]])
 
     def _log_winner(self, best: BestRun, confirmed: Sequence[ConfirmedTrial]) -> None:
         """Logs the confirmed winner's mean and standard deviation at the number of confirmation runs, with the time of
@@ -126,6 +165,7 @@ class ParentRun:
 
     def finish(self, result: SearchResult, console: Console) -> Failure | None:
         """Registers the winner's model. Then MLflow has all of the search, or this returns why it has not."""
+        say(console, f"curves    {search_link(self._experiment, self.experiment_id, self._folder)}")
         if self._failed is None:
             self._register_winner(result.best, console)
         if self._failed is not None:
@@ -152,7 +192,9 @@ class ParentRun:
             run = run_of(self.uri, self.experiment_id, identity)
             if run is None:
                 raise NoRegistryError(f"its run is not in tracking.uri={masked(self.uri)}")
-            made = register(self.uri, self._folder.path.name, run, self._model_tags(best.trial, best.confirmed))
+            tags = self._model_tags(best.trial, best.confirmed)
+            write = partial(self._write_model, best, console)
+            made = register(self.uri, self._folder.path.name, run, tags, write)
         except (NoRegistryError, *STORE_ERRORS) as error:
             say(console, f"model     not registered: {reason_of(error)}")
             away = error.away if isinstance(error, NoRegistryError) else not refuses(error)
@@ -160,6 +202,17 @@ class ParentRun:
                 self._failed = Failure(reason_of(error), refused=False)
             return
         say(console, f"model     {made.model} version {made.version} in MLflow's registry")
+
+    def _write_model(self, best: BestRun, console: Console, into: Path) -> None:
+        """Writes the winner's generator as an MLflow model, with its settings and samples."""
+        assert best.confirmed is not None
+        own = self._folder.below("confirm").trial(best.confirmed.best_run.id)
+        about = {"search": self._folder.path.name, **best.about}
+        reason = write_model(best.checkpoint, into, about)
+        if reason:
+            say(console, f"model     without its generator, which torch cannot export: {reason}")
+        for source, name in ((own.experiment, "experiment.yaml"), (best.picture, "samples.png")):
+            (into / name).write_bytes(source.read_bytes())
 
     def _model_tags(self, trial: str, winner: ConfirmedTrial) -> dict[str, str]:
         tags = {

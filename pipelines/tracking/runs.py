@@ -20,10 +20,18 @@ from infra.passwords import masked
 from infra.system_metrics import interval
 from pipelines.runs import RunFolder
 from pipelines.settings import CommonSettings, TrainExperiment, UnavailableError
+from pipelines.tracking.pages import (
+    EXPERIMENT,
+    data_set,
+    described,
+    fid_at,
+    last_fid,
+    note,
+    sample_picture,
+    view_of_all,
+)
 from pipelines.tracking.retry import Failure
-from pipelines.tracking.target import TrackingTarget
-
-EXPERIMENT = "ganfleet"
+from pipelines.tracking.target import TrackingTarget, flat
 
 State = Literal["completed", "stopped", "failed", "interrupted"]
 STATUS: dict[State, Literal["FINISHED", "FAILED", "KILLED"]] = {
@@ -48,14 +56,17 @@ def check_tracking_server(settings: CommonSettings) -> None:
             ask_server(settings.tracking_uri, EXPERIMENT)
 
 
-def prepare_tracking(settings: CommonSettings) -> str:
+def prepare_tracking(settings: CommonSettings, views: dict[str, str] | None = None) -> str:
     """Makes the store and the experiment unless they exist. Returns the experiment's id.
+
+    `views`: tags of the experiment that say what its pages show.
 
     Raises SettingsError if the store cannot be reached.
     """
     artifacts = settings.storage.folder / "mlartifacts" if settings.tracking.uri is None else None
     with as_setting(settings.tracking_uri):
-        return prepare(settings.tracking_uri, EXPERIMENT, artifacts, cache_folder() / "schemas")
+        tags = {**view_of_all(), **(views or {})}
+        return prepare(settings.tracking_uri, EXPERIMENT, artifacts, cache_folder() / "schemas", tags)
 
 
 def undelivered_error(settings: CommonSettings, failure: Failure) -> SettingsError:
@@ -88,7 +99,8 @@ def run_target(
         kind="train",
         identity=folder.id,
         name=folder.path.name,
-        tags=tags,
+        tags={**note(folder, f"A training run of {settings.family.name}", tags=tags), **tags},
+        data=data_set(settings.data, folder),
     )
 
 
@@ -100,8 +112,8 @@ def close(
     saved: str | None,
     reason: str | None = None,
 ) -> str:
-    """Ends a run in MLflow. It sends all rows of the run folder first, and adds the experiment, the lineage and the
-    final checkpoint as artifacts. Returns the run's id.
+    """Ends a run in MLflow. It sends all rows of the run folder first, adds the experiment, the lineage and the final
+    checkpoint as artifacts, and describes how it went. Returns the run's id.
 
     `reason`: why a trial ended. An empty one replaces the reason that a resumed trial had before. Raises one of
     `STORE_ERRORS`.
@@ -111,8 +123,20 @@ def close(
     if saved is not None and Path(saved).is_dir() and state != "interrupted":
         artifacts["checkpoint"] = Path(saved)
     tags = {"ganfleet.state": state, **({} if reason is None else {"ganfleet.reason": reason})}
+    tags |= _description(target, experiment, folder, f"{state}: {reason}" if reason else state, run_id)
     close_run(target.uri, run_id, STATUS[state], tags, artifacts)
     return run_id
+
+
+def _description(
+    target: TrackingTarget, experiment: TrainExperiment, folder: RunFolder, ending: str, run_id: str
+) -> dict[str, str]:
+    shown = {"family"} if target.params is None else {"family", "data", "seed"}
+    settings = flat(experiment.model_dump(mode="json", include=shown))
+    settings = {name: value for name, value in settings.items() if target.params is None or name in target.params}
+    headline = f"{fid_at(*last_fid(folder))}, {ending}"
+    line = f"{experiment.family.name}: {described(settings, 'family.name')}"
+    return note(folder, headline, line, target.tags, sample_picture(run_id, folder))
 
 
 def catch_up(target: TrackingTarget, folder: RunFolder) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,7 @@ from pipelines.settings import TrainExperiment
 
 if TYPE_CHECKING:
     from infra.mlflow.follower import Follower
+    from infra.mlflow.pages import DataSet
     from infra.mlflow.tracker import MlflowTracker
 
 
@@ -33,23 +35,28 @@ class TrackingTarget:
     name: str
     parent: str | None = None
     tags: dict[str, str] = field(default_factory=dict)
+    params: Collection[str] | None = None
+    """The settings that become params of the run, as dotted paths; None: all. The file `experiment.yaml` has all."""
+    data: DataSet | None = None
     credentials: dict[str, str] = field(default_factory=tracking_credentials, repr=False, compare=False)
     """The driver's. A worker on another machine has another environment."""
 
     def open(self, experiment: TrainExperiment) -> MlflowTracker:
-        """Finds or makes the run. The experiment's settings are its params."""
+        """Finds or makes the run, with the experiment's settings as params."""
         from infra.mlflow.tracker import MlflowTracker, opened_run
 
         if not tracking_credentials():
             os.environ.update(self.credentials)
+        settings = flat(experiment.model_dump(mode="json", exclude={"name", "tracking", "storage"}))
         run = opened_run(
             self.uri,
             self.experiment_id,
             {"ganfleet.id": self.identity},
             self.name,
             self.parent,
-            flat(experiment.model_dump(mode="json", exclude={"name", "tracking", "storage"})),
+            {name: value for name, value in settings.items() if self.params is None or name in self.params},
             {"ganfleet.kind": self.kind, **self.tags},
+            self.data,
         )
         return MlflowTracker(self.uri, run)
 

@@ -24,7 +24,7 @@ from pipelines.tracking.target import TrackingTarget
 from pipelines.train._initial_weights import write_initial_checkpoint
 from pipelines.train._view import TrainView
 from pipelines.train.logged_steps import LoggedStep
-from pipelines.train.record import begin_record, deliver_record, end_record, finished
+from pipelines.train.record import begin_record, deliver_record, end_record, finished, page_of
 from pipelines.train.rollback import play_with_rollbacks
 
 PlayFunction = Callable[
@@ -119,11 +119,12 @@ def train(
         raise
     assert last is not None, "a game has at least one round"
     folder.refresh(last.step)
-    _print_result(console, folder, last, experiment)
+    _print_result(console, folder, last)
     retry = TrackingRetry()
     retry.start_final_minute()
     with working(console, "the run's end in MLflow"):
         failure = end_record(target, experiment, folder, "completed", retry)
+    say(console, f"curves       {page_of(experiment, target, failure)}")
     if failure is not None:
         print_undelivered(console, experiment, failure, folder.path.name)
 
@@ -141,9 +142,8 @@ def _finished(experiment: TrainExperiment, folder: RunFolder) -> bool:
     return about is not None
 
 
-def _print_result(console: Console, folder: RunFolder, last: LoggedStep, experiment: TrainExperiment) -> None:
+def _print_result(console: Console, folder: RunFolder, last: LoggedStep) -> None:
     pictures = folder.pictures()
     say(console, f"FID {number(last.metrics.get('fid'))} after {last.step} generator updates")
     say(console, f"samples      {folder.shown(pictures[-1]) if pictures else '-'}")
     say(console, f"checkpoint   {folder.shown(folder.checkpoints()[-1])}")
-    say(console, f"curves       {experiment.curves}")

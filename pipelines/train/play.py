@@ -63,6 +63,8 @@ def play(
         evaluator = InlineEvaluator(cached_reference(reference, _images_of(source)).to(device))
     logged_steps = LoggedSteps(_tracker(experiment, folder, target), SignDetector(game))
     with closing(logged_steps.tracker):
+        if game.step == 0 and ranks.rank() == 0:
+            logged_steps.tracker.picture(0, png(game_picture(game, dataset)))
         steps = _play_rounds(experiment, folder, game, dataset, logged_steps, evaluator, constants or {})
         yield from _save_before_yield(folder, steps)
 

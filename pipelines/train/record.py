@@ -10,11 +10,13 @@ from typing import Any
 from rich.console import Console
 
 from gan_core import checkpoint
-from infra.mlflow.tracker import version_tags
+from infra.mlflow.errors import STORE_ERRORS
+from infra.mlflow.tracker import run_of, version_tags
 from infra.stores.protocol import StoreError
 from pipelines.console import say
 from pipelines.runs import RunFolder, last_resumable_step
 from pipelines.settings import TrainExperiment
+from pipelines.tracking.pages import run_link
 from pipelines.tracking.retry import Failure, TrackingRetry, UntrackedNote, print_delivered
 from pipelines.tracking.runs import State, as_setting, check_tracking_server, close, prepare_tracking, run_target
 from pipelines.tracking.target import TrackingTarget
@@ -59,6 +61,15 @@ def end_record(
     if state == "completed" or (not experiment.storage.remote and finished(experiment, folder) is None):
         note.clear()
     return None
+
+
+def page_of(experiment: TrainExperiment, target: TrackingTarget, failure: Failure | None) -> str:
+    """The address of the run's page in MLflow, or the command that shows it. `failure`: why MLflow lacks some of it."""
+    run_id = None
+    if experiment.tracking.server and failure is None:
+        with suppress(*STORE_ERRORS):
+            run_id = run_of(target.uri, target.experiment_id, {"ganfleet.id": target.identity})
+    return run_link(experiment, target.experiment_id, run_id)
 
 
 def deliver_record(experiment: TrainExperiment, folder: RunFolder, console: Console) -> None:

@@ -134,5 +134,5 @@ def _artifacts(client: Any, run: str, path: str | None = None) -> list[str]:
     for item in client.list_artifacts(run, path):
         found += _artifacts(client, run, item.path) if item.is_dir else [item.path]
     # Which trials are the best at which moment, and so the steps of a search's grids, depends on the machine.
-    stamp = re.compile(r"step\W\d+\Wtimestamp(\W\d+\W[0-9a-f-]{36})?")
+    stamp = re.compile(r"step\W\d+(\Wtimestamp(\W\d+\W[0-9a-f-]{36})?)?")
     return sorted({stamp.sub("step+N", name) for name in found})

@@ -1,10 +1,13 @@
-"""What a person sees: MLflow's own pages of a search and of one of its trials, in a browser."""
+"""What a person sees when MLflow's own pages of a search and of its trials open, without a click."""
 
 from __future__ import annotations
 
+import io
 import os
+import re
 import shutil
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,11 +34,18 @@ class Shown:
     """A finished search on the server."""
 
     url: str
+    link: str
+    """What the search printed."""
     parent: Run
-    child: Run
+    children: list[Run]
 
-    def page(self, run: Run, tab: str) -> str:
-        return f"{self.url}/#/experiments/{run.info.experiment_id}/runs/{run.info.run_id}/{tab}"
+    @property
+    def child(self) -> Run:
+        return self.children[0]
+
+    def page(self, run: Run, tab: str = "") -> str:
+        about = f"{self.url}/#/experiments/{run.info.experiment_id}/runs/{run.info.run_id}"
+        return f"{about}{tab}?workflowType=machine_learning"
 
 
 @pytest.fixture(scope="module")
@@ -43,9 +53,11 @@ def shown(ray_cluster, tracking, tmp_path_factory) -> Shown:
     words = ["search.trials=3", "search.sampler=random", "search.scheduler=none", "metrics.extractor=pixels"]
     words += ["budget.rounds=300", "budget.log_every=50", "budget.eval_every=100", f"tracking.uri={tracking.url}"]
     experiment = small_search(tmp_path_factory.mktemp("pages"), ["wgan_gp"], "pages", *words, "family.n_critic=1")
-    search(experiment, created(experiment), Console(quiet=True))
+    screen = io.StringIO()
+    search(experiment, created(experiment), Console(file=screen, width=300))
+    (link,) = re.findall(r"^curves +(http\S+)$", screen.getvalue(), re.MULTILINE)
     client = MlflowClient(tracking.url)
-    return Shown(tracking.url, named(client, "pages"), tracked(client, kind="trial", search="pages")[0])
+    return Shown(tracking.url, link, named(client, "pages"), tracked(client, kind="trial", search="pages"))
 
 
 @pytest.fixture(scope="module")
@@ -70,26 +82,69 @@ LOADED = "[...document.querySelectorAll('img[src*=get-artifact]')].some(one => o
 CARD = "[data-testid='experiment-view-compare-runs-card']:has-text('{title}')"
 
 
-@pytest.mark.parametrize("which", ["parent", "child"])
-def test_the_page_shows_the_fid_curve_and_the_samples(shown, browser, which):
-    """Of the samples, as MLflow has it, those of the step that its slider is moved to."""
-    run = getattr(shown, which)
-    points = MlflowClient(shown.url).get_metric_history(run.info.run_id, "fid")
-    page = browser.new_page(viewport={"width": 1500, "height": 2600})  # what is not in sight is not drawn
+@contextmanager
+def opened(browser, name: str, address: str, height: int = 1080) -> Iterator[object]:
+    """A page as it opens, in a browser that has never been there. A screenshot of it is kept."""
+    context = browser.new_context(viewport={"width": 1920, "height": height})
+    page = context.new_page()
     page.set_default_timeout(1000 * SECONDS)
     try:
-        page.goto(shown.page(run, "model-metrics"))
-        drawn = page.locator(CARD.format(title="fid")).locator(".scatterlayer .trace path.point")
-        drawn.first.wait_for(state="attached")
-        assert drawn.count() == len(points)
-        page.locator("[role=slider]").last.wait_for()
-        movable = page.locator("[role=slider]:not([data-disabled])")
-        if movable.count():  # more than one picture: none is shown until the slider is at one
-            movable.last.focus()
-            page.keyboard.press("ArrowRight")
-        page.wait_for_function(LOADED)
-        page.locator("img[src*=get-artifact]").first.scroll_into_view_if_needed()
+        page.goto(address)
+        yield page
     finally:
         SCREENS.mkdir(parents=True, exist_ok=True)
-        page.screenshot(path=SCREENS / f"mlflow-{which}.png")
-        page.close()
+        page.screenshot(path=SCREENS / f"mlflow-{name}.png")
+        context.close()
+
+
+def written(metric: float) -> str:
+    """The beginning of a number, as MLflow's table writes it before it cuts it."""
+    return str(metric)[:5]
+
+
+def test_the_table_shows_fid_state_and_settings_best_first(shown, browser):
+    with opened(browser, "runs", shown.link) as page:
+        for heading in ("metrics.`fid`", "metrics.`best_fid`", "tags.`ganfleet.state`", "family.name", "family.lr"):
+            page.locator(f".ag-header-cell[col-id*='{heading}']").wait_for()
+        fids = sorted(run.data.metrics["fid"] for run in shown.children)
+        cells = page.locator("[role=gridcell][col-id='metrics.`fid`']")
+        page.get_by_text(written(fids[0])).first.wait_for()
+        order = sorted(
+            (cell.bounding_box()["y"], cell.inner_text()) for cell in cells.all() if cell.inner_text() != "-"
+        )
+        assert [text[:5] for _, text in order] == [written(fid) for fid in fids]
+        assert page.get_by_text("completed", exact=True).count() == 1 + len(fids)
+
+
+def test_the_charts_show_every_trials_fid_and_samples(shown, browser):
+    with opened(browser, "charts", f"{shown.link}&compareRunsMode=CHART") as page:
+        card = page.locator(CARD.format(title="fid")).first
+        lines = card.locator(".scatterlayer .trace:has(path.point)")
+        lines.first.wait_for(state="attached")
+        assert lines.count() >= len(shown.children)
+        page.wait_for_function(LOADED)
+
+
+@pytest.mark.parametrize("which", ["parent", "child"])
+def test_a_runs_page_begins_with_its_fid_settings_and_samples(shown, browser, which):
+    run = getattr(shown, which)
+    with opened(browser, which, shown.page(run)) as page:
+        told = run.data.tags["mlflow.note.content"]
+        headline, settings = told.splitlines()[:2]
+        assert "FID" in headline
+        for text in (headline.strip("* "), settings):
+            place = page.get_by_text(text).first.bounding_box()
+            assert place["y"] < 1000, "it is in sight"
+        page.wait_for_function(LOADED)
+        assert page.locator("img[src*=get-artifact]").first.bounding_box()["y"] < 950
+
+
+@pytest.mark.parametrize(("which", "metric"), [("parent", "best_fid"), ("child", "fid")])
+def test_a_runs_metrics_show_the_fid_curve_and_samples(shown, browser, which, metric):
+    run = getattr(shown, which)
+    points = MlflowClient(shown.url).get_metric_history(run.info.run_id, metric)
+    with opened(browser, f"{which}-metrics", shown.page(run, "/model-metrics"), 2600) as page:  # all of it in sight
+        drawn = page.locator(CARD.format(title=metric)).locator(".scatterlayer .trace path.point")
+        drawn.first.wait_for(state="attached")
+        assert drawn.count() == len(points)
+        page.wait_for_function(LOADED)

@@ -227,7 +227,16 @@ class Killed(BaseException):
 class Death:
     """Ends this process's talk with MLflow at one of its calls: this call and all later ones raise `Killed`."""
 
-    CALLS = ("create_run", "update_run", "log_batch", "set_tag", "log_artifact", "log_artifacts", "set_terminated")
+    CALLS = (
+        "create_run",
+        "update_run",
+        "log_batch",
+        "log_inputs",
+        "set_tag",
+        "log_artifact",
+        "log_artifacts",
+        "set_terminated",
+    )
     REGISTRY = ("create_registered_model", "create_model_version")
 
     def __init__(self, patch: pytest.MonkeyPatch, call: int | None = None) -> None:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import errno
 import ipaddress
+import json
 import os
 import socket
 import subprocess
 import sys
 import time
+import urllib.parse
 import urllib.request
 import webbrowser
 from collections.abc import Iterator
@@ -21,6 +23,7 @@ import typer
 from gan_core.files import cache_folder
 from gan_core.settings import SettingsError
 from pipelines.settings import CommonSettings, check_tracking, restricted_settings
+from pipelines.tracking.pages import EXPERIMENT, links
 
 LOOPBACK = "127.0.0.1"
 POLL_SECONDS, LINE_SECONDS, END_SECONDS = 0.2, 3.0, 10.0
@@ -59,9 +62,12 @@ def ui(
     with suppress(KeyboardInterrupt), _server(settings.tracking_uri, host, port) as server:
         _wait_until_it_answers(server, page)
         typer.echo(f"MLflow on {page} (Ctrl-C ends it)")
+        found = _links(page)
+        for name, link in found.items():
+            typer.echo(f"{name}: {link}")
         sys.stdout.flush()
         if not no_browser and _has_screen():
-            webbrowser.open(page)
+            webbrowser.open(next(iter(found.values()), page))
         if server.wait():
             raise OSError(f"MLflow's server ended with {server.returncode}")
 
@@ -154,6 +160,16 @@ def _wait_until_it_answers(server: subprocess.Popen[bytes], page: str) -> None:
             typer.echo(f"MLflow starts, {now - began:.0f} s", err=True)
         time.sleep(POLL_SECONDS)
     raise OSError(f"MLflow's server ended with {server.returncode} before it answered")
+
+
+def _links(page: str) -> dict[str, str]:
+    """The addresses of the runs on the server, by a name; empty if it has no experiment of ours."""
+    query = urllib.parse.urlencode({"experiment_name": EXPERIMENT})
+    address = f"{page}/api/2.0/mlflow/experiments/get-by-name?{query}"
+    with suppress(OSError, ValueError), urllib.request.urlopen(address, timeout=LINE_SECONDS) as answer:
+        found = json.load(answer)["experiment"]
+        return links(page, found["experiment_id"], [tag["key"] for tag in found.get("tags", [])])
+    return {}
 
 
 def _has_screen() -> bool:

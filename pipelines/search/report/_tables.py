@@ -111,7 +111,7 @@ def print_tables(console: Console, folder: RunFolder, result: SearchResult, expe
         lines["sheet"] = f"{folder.shown(contact_sheet(folder))}   (samples of every trial, best FID first)"
     if result.confirmed:
         lines["confirmed"] = folder.shown(folder.path / "confirmed.csv")
-    for name, line in {**lines, "curves": experiment.curves}.items():
+    for name, line in lines.items():
         say(console, f"{name:<9} {line}")
 
 

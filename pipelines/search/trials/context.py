@@ -7,7 +7,16 @@ from typing import Any
 
 from pipelines.runs import RunFolder, lineage_tags
 from pipelines.settings import SearchExperiment, WorkerResources
+from pipelines.tracking.pages import NOTE, data_set
 from pipelines.tracking.target import TrackingTarget, tracking_credentials
+
+_OF_SEARCH = ("ganfleet.data.", "ganfleet.fid.", NOTE)
+
+
+def searched_params(experiment: SearchExperiment) -> list[str]:
+    """The searched fields of all families, as MLflow's params name them: `family.lr`."""
+    fields = dict.fromkeys(field for space in experiment.spaces().values() for field in space)
+    return [field if "." in field else f"family.{field}" for field in fields]
 
 
 @dataclass(frozen=True)
@@ -33,8 +42,12 @@ class SearchContext:
         return self.child("trial", self.folder, trial_id, own)
 
     def child(self, kind: str, search: RunFolder, path: str, own: dict[str, str]) -> TrackingTarget:
-        """A child of the search's run in MLflow. `path`: below the search's name; `own`: tags of this child only."""
+        """A child of the search's run in MLflow. `path`: below the search's name; `own`: tags of this child only.
+
+        What all children share, the search's run has: the data, the measure, the settings that are not searched.
+        """
         name = search.path.name
+        shared = {key: value for key, value in self.tags.items() if not key.startswith(_OF_SEARCH)}
         return TrackingTarget(
             self.tracking_uri,
             self.tracking_experiment,
@@ -42,7 +55,9 @@ class SearchContext:
             identity=f"{search.id}/{path}",
             name=f"{name}/{path}",
             parent=self.parent,
-            tags={**self.tags, "ganfleet.search": name, **own},
+            tags={**shared, "ganfleet.search": name, **own},
+            params={"family.name", *searched_params(self.experiment), *(["seed"] if kind == "confirm" else [])},
+            data=data_set(self.experiment.data, search),
             credentials=self.credentials,
         )
 

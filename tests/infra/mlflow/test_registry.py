@@ -62,29 +62,33 @@ def finished(uri: str, experiment: str, folder: Path, name: str) -> str:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "experiment.yaml").write_text(f"name: {name}\n")
     run = opened_run(uri, experiment, {"ganfleet.id": name}, name, None, {}, {}).info.run_id
-    (folder / "checkpoint").mkdir(exist_ok=True)
-    (folder / "checkpoint" / "state").write_bytes(name.encode())
-    files = {"experiment.yaml": folder / "experiment.yaml", "checkpoint": folder / "checkpoint"}
-    close_run(uri, run, "FINISHED", {}, files)
+    close_run(uri, run, "FINISHED", {}, {"experiment.yaml": folder / "experiment.yaml"})
     return run
 
 
-def test_a_version_is_the_runs_files_and_can_be_downloaded(tracked, tmp_path):
+def fill(into: Path) -> None:
+    """Writes a model's files."""
+    (into / "experiment.yaml").write_text("name: of the model\n")
+    (into / "data").mkdir()
+    (into / "data" / "state").write_bytes(b"weights")
+
+
+def test_a_version_is_a_folder_of_the_runs_files_and_can_be_downloaded(tracked, tmp_path):
     uri, experiment = tracked
     run = finished(uri, experiment, tmp_path / "first", "first")
-    made = register(uri, tmp_path.name, run, {"fid": "3.5"})
+    made = register(uri, tmp_path.name, run, {"fid": "3.5"}, fill)
     client = MlflowClient(uri)
     (version,) = client.search_model_versions(f"name = '{tmp_path.name}'")
     assert (version.run_id, int(version.version), version.tags) == (run, made.version, {"fid": "3.5"})
-    assert version.source == client.get_run(run).info.artifact_uri
-    assert {item.path for item in client.list_artifacts(run)} == {"experiment.yaml", "checkpoint"}
+    assert version.source == f"{client.get_run(run).info.artifact_uri}/model"
+    assert {item.path for item in client.list_artifacts(run)} == {"experiment.yaml", "model"}
     got = mlflow.artifacts.download_artifacts(
         artifact_uri=version.source, dst_path=str(tmp_path / "got"), tracking_uri=uri
     )
-    assert Path(got, "experiment.yaml").read_text() == "name: first\n"
-    assert Path(got, "checkpoint", "state").read_bytes() == b"first"
+    assert Path(got, "experiment.yaml").read_text() == "name: of the model\n"
+    assert Path(got, "data", "state").read_bytes() == b"weights"
     assert newest_version(uri, tmp_path.name) == made
-    assert read_text(uri, made, "experiment.yaml") == "name: first\n"
+    assert read_text(uri, made, "experiment.yaml") == "name: of the model\n"
     assert tmp_path.name in model_names(uri)
 
 
@@ -93,7 +97,7 @@ def test_the_same_winner_is_no_second_version_and_another_is(tracked, tmp_path):
     model = tmp_path.name
     first, second = (finished(uri, experiment, tmp_path / name, name) for name in ("first", "second"))
     told = [(first, "1"), (first, "1"), (second, "2"), (second, "3"), (first, "1"), (first, "1")]
-    versions = [register(uri, model, run, {"fid": fid}).version for run, fid in told]
+    versions = [register(uri, model, run, {"fid": fid}, fill).version for run, fid in told]
     assert versions == [1, 1, 2, 3, 4, 4]
     assert len(MlflowClient(uri).search_model_versions(f"name = '{model}'")) == 4
     last = newest_version(uri, model)
@@ -109,7 +113,7 @@ def test_a_request_that_is_repeated_makes_no_second_version_and_no_second_run(st
     run = finished(store, experiment, tmp_path / "first", "first")
     assert [found.info.run_id for found in client.search_runs([experiment])] == [run]
     for fid in ("1", "2", "1"):
-        made = register(store, tmp_path.name, run, {"fid": fid})
+        made = register(store, tmp_path.name, run, {"fid": fid}, fill)
         assert newest_version(store, tmp_path.name) == made
     kept = sorted(client.search_model_versions(f"name = '{tmp_path.name}'"), key=lambda one: int(one.version))
     assert [one.tags["fid"] for one in kept] == ["1", "2", "1"]
@@ -129,7 +133,7 @@ def test_a_model_that_is_not_there_is_none(store, experiment, name):
 
 
 def test_a_file_that_a_version_lacks_is_named(store, experiment, tmp_path):
-    made = register(store, tmp_path.name, finished(store, experiment, tmp_path / "a", "a"), {})
+    made = register(store, tmp_path.name, finished(store, experiment, tmp_path / "a", "a"), {}, fill)
     with pytest.raises(NoRegistryError, match=f"version 1 of {tmp_path.name} has no nothing.yaml"):
         read_text(store, made, "nothing.yaml")
 
@@ -138,7 +142,7 @@ def test_a_store_without_a_registry_is_told_in_one_line(tmp_path, monkeypatch):
     monkeypatch.setenv("MLFLOW_REGISTRY_URI", "nowhere://registry")
     uri = f"sqlite:///{tmp_path}/mlflow.db"
     run = finished(uri, prepare(uri, "tests", None), tmp_path / "a", "a")
-    for ask in (lambda: register(uri, "m", run, {}), lambda: newest_version(uri, "m"), lambda: model_names(uri)):
+    for ask in (lambda: register(uri, "m", run, {}, fill), lambda: newest_version(uri, "m"), lambda: model_names(uri)):
         with pytest.raises(NoRegistryError, match="not supported") as refused:
             ask()
         assert "\n" not in str(refused.value)

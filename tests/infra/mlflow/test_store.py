@@ -19,6 +19,15 @@ def test_prepare_twice_gives_one_experiment_with_its_folder(uri, experiment, cli
     assert client.get_experiment(experiment).artifact_location == (tmp_path / "files").as_uri()
 
 
+def test_an_experiment_gets_the_tags_that_it_lacks(uri, client, tmp_path):
+    made = client.create_experiment("of before")
+    for value in ("first", "second"):
+        assert prepare(uri, "of before", tmp_path / "files", tags={"mlflow.sharedViewState.all": value}) == made
+        tags = client.get_experiment(made).tags
+        assert tags["mlflow.sharedViewState.all"] == value
+        assert tags["mlflow.experimentKind"] == "custom_model_development"
+
+
 def test_without_a_folder_sqlite_keeps_files_beside_the_database(uri):
     experiment = prepare(uri, "no folder", None)
     location = MlflowClient(uri).get_experiment(experiment).artifact_location

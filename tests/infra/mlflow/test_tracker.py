@@ -1,6 +1,7 @@
 """What only MLflow's tracker promises: runs are found again, have a status, their files and many writers."""
 
 import io
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -8,6 +9,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from infra.mlflow.pages import DataSet
 from infra.mlflow.tracker import MlflowTracker, close_run, opened_run, prepare, version_tags
 
 
@@ -53,6 +55,15 @@ def test_a_child_names_its_parent(uri, experiment, client):
     assert "mlflow.parentRunId" not in client.get_run(parent).data.tags
     found = client.search_runs([experiment], f"tags.mlflow.parentRunId = '{parent}'")
     assert [run.info.run_id for run in found] == [child]
+
+
+def test_a_run_names_its_data_once(uri, experiment, client):
+    data = DataSet("digits", "97f2e3ec00ae96e4", "/data/digits", {"images": 1797})
+    for _ in range(2):
+        run = opened_run(uri, experiment, {"ganfleet.id": "x"}, "x", None, {}, {}, data)
+    (found,) = client.get_run(run.info.run_id).inputs.dataset_inputs
+    assert (found.dataset.name, found.dataset.digest) == ("digits", "97f2e3ec00ae96e4")
+    assert json.loads(found.dataset.source) == {"uri": "/data/digits"}
 
 
 def test_a_changed_param_becomes_a_tag_until_it_is_changed_back(uri, experiment, client):
@@ -111,7 +122,13 @@ def test_files_go_to_the_experiments_folder_and_nothing_to_the_working_one(tmp_p
     assert (stored / "best.yaml").read_text() == "new"
     assert (stored / "configs" / "winner.yaml").read_text() == "new"
     assert (stored / "checkpoints" / "last" / "deep" / "model.safetensors").read_bytes() == b"weights"
-    assert sorted(path.name for path in stored.iterdir()) == ["best.yaml", "checkpoints", "configs", "images"]
+    assert sorted(path.name for path in stored.iterdir()) == [
+        "best.yaml",
+        "checkpoints",
+        "configs",
+        "images",
+        "samples",
+    ]
     assert list((tmp_path / "cwd").iterdir()) == []
     assert sorted(path.name for path in root.iterdir()) == ["files", "mlflow.db"]
     assert capfd.readouterr().out == ""

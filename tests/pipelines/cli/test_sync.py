@@ -44,7 +44,7 @@ def test_a_run_is_delivered_by_its_name(ganfleet, played, home, tmp_path):
     assert run.info.status == "FINISHED"
     assert run.data.tags["ganfleet.fid.extractor"] == "classifier"
     assert agree(client, run, second.path)
-    assert pictures(client, run) == [4, 8, 12]
+    assert pictures(client, run) == [0, 4, 8, 12]
     assert (bool(UntrackedNote(first)), bool(UntrackedNote(second))) == (True, False)
     again = ganfleet(f"sync second {home}")
     assert (again.returncode, again.stdout) == (0, "MLflow lacks nothing of second\n")

@@ -108,7 +108,7 @@ def test_reconstructions_are_below_what_they_are_of(storage, tmp_path):
 def test_a_runs_history_moves(played, tmp_path):
     animate(played.folder.pictures(), tmp_path / "history.gif")
     film = Image.open(tmp_path / "history.gif")
-    assert film.n_frames == len(played.folder.pictures()) == 3
+    assert film.n_frames == len(played.folder.pictures()) == 4
     strips = []
     for number, path in enumerate(played.folder.pictures()):
         film.seek(number)

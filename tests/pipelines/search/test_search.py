@@ -215,26 +215,27 @@ def test_mlflow_holds_each_value_once(found, client):
 
 
 def test_the_parent_has_the_best_fid_by_trials(found, client):
-    points = client.get_metric_history(found.parent.info.run_id, "fid")
+    points = client.get_metric_history(found.parent.info.run_id, "best_fid")
     steps, values = [point.step for point in points], [point.value for point in points]
     assert steps == list(range(steps[0], len(found.children) + 1)), "a point a trial, once there is a FID"
     assert values == sorted(values, reverse=True)
     fids = [float(row["fid"]) for row in found.table if row["fid"] and row["state"] != "failed"]
     assert values[-1] == pytest.approx(min(fids), rel=1e-6)
     pictures = [path for path in listing(client, found.parent, "images") if path.endswith(".png")]
-    assert {int(path.split("+step+")[1].split("+")[0]) for path in pictures} == {
+    assert {int(path.split("+step+")[1].split("+")[0]) for path in pictures} == {0} | {
         step for step, before, now in zip(steps, [None, *values], values, strict=False) if now != before
     }
 
 
 def test_what_is_in_mlflow_besides(found, client):
-    files = ["best.json", "best.png", "best.yaml", "experiment.yaml", "images", "learned", "trials.csv"]
+    files = ["best.json", "best.png", "best.yaml", "experiment.yaml", "images", "learned", "samples", "trials.csv"]
     assert listing(client, found.parent) == files
     drawn = ["parallel.png", "progress.png", "samples.png", "settings.png"]  # too few trials for importance
     assert listing(client, found.parent, "learned") == [f"learned/{name}" for name in drawn]
     for run in found.children.values():
         lost = run.data.tags["ganfleet.state"] == "failed"
-        assert listing(client, run) == (["experiment.yaml"] if lost else ["checkpoint", "experiment.yaml", "images"])
+        files = ["experiment.yaml", "images", "samples"]
+        assert listing(client, run) == (files if lost else ["checkpoint", *files])
 
 
 # Resuming

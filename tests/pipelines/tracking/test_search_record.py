@@ -8,10 +8,14 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import mlflow
 import pytest
+import torch
 from mlflow import MlflowClient
 from rich.console import Console
 
+from gan_core.checkpoint import open_game
+from gan_core.streams import latents
 from pipelines.runs._folder import RunFolder
 from pipelines.search._journal import Journal, scalars
 from pipelines.search.confirmation.results import fresh_seeds
@@ -124,8 +128,12 @@ def test_all_of_a_search_is_delivered(delivered, storage):
     found = whole(client, folder)
     assert {one["status"] for one in found["runs"].values()} == {"FINISHED"}
     parent = found["runs"][""]
-    assert {step: row["fid"] for step, row in parent["rows"].items() if "fid" in row} == {1: 5.0, 2: 4.0, 3: 3.0}
-    assert parent["pictures"] == [1, 2, 3]
+    assert {step: row["best_fid"] for step, row in parent["rows"].items() if "best_fid" in row} == {
+        1: 5.0,
+        2: 4.0,
+        3: 3.0,
+    }
+    assert parent["pictures"] == [0, 1, 2, 3]
     assert {step: row["confirmed/fid_mean"] for step, row in parent["rows"].items() if "confirmed/fid_mean" in row} == {
         2: 4.5
     }
@@ -136,11 +144,42 @@ def test_all_of_a_search_is_delivered(delivered, storage):
     assert not UntrackedNote(folder)
 
 
+def test_the_registered_winner_is_a_model_that_draws_its_samples(delivered, storage, monkeypatch):
+    """It is that of the best run, with its settings and picture."""
+    folder, _ = delivered
+    monkeypatch.setattr(mlflow.tracking._tracking_service.utils, "_tracking_uri", None)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{storage}/mlflow.db")
+    found = json.loads((folder.path / "best.json").read_text())
+    game = open_game(folder.path / found["checkpoint"])
+    z = latents(game.experiment.seed, "picture", 0, 64, 8, game.device, game.dtype)
+    loaded = mlflow.pytorch.load_model("models:/at-one-go/1")
+    assert torch.equal(loaded(z), game.sample(z))
+    files = Path(mlflow.artifacts.download_artifacts("models:/at-one-go/1"))
+    assert (files / "samples.png").read_bytes() == (folder.path / "best.png").read_bytes()
+    assert f"seed: {found['seed']}" in (files / "experiment.yaml").read_text()
+    assert mlflow.models.Model.load(files).metadata["fid"] == 4.5
+
+
+def test_a_run_says_what_it_is(delivered, storage):
+    """The description of a search has the FID by which its winner won; that of a trial its own, and its samples."""
+    client = client_of(storage)
+    parent = named(client, "at-one-go")
+    told = parent.data.tags["mlflow.note.content"]
+    assert told.startswith("**FID 4.50 ± 0.71 over 2 seeds: trial t0003, the best of 3 (completed)**")
+    assert f"get-artifact?path=best.png&run_uuid={parent.info.run_id}" in told
+    for run in tracked(client, kind="trial", search="at-one-go"):
+        assert run.data.params.keys() == {"family.name", "family.beta1", "family.gp_lambda", "family.lr"}
+        told = run.data.tags["mlflow.note.content"]
+        assert f"**FID {run.data.metrics['fid']:.3g} at step 12, completed**" in told
+        assert f"get-artifact?path=samples%2Flatest.png&run_uuid={run.info.run_id}" in told
+        assert "samples/latest.png" in listing(client, run, "samples")
+
+
 def test_a_point_of_the_curve_has_the_time_at_which_the_trial_ended(delivered, storage):
     folder, _ = delivered
     ends = [line["time"] for line in map(json.loads, folder.journal.read_text().splitlines()) if line["event"] == "end"]
     client = client_of(storage)
-    points = client.get_metric_history(named(client, folder.path.name).info.run_id, "fid")
+    points = client.get_metric_history(named(client, folder.path.name).info.run_id, "best_fid")
     assert [point.timestamp for point in points] == ends
 
 

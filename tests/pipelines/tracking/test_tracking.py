@@ -56,12 +56,12 @@ def test_a_run_asks_the_server_seldom(tracking, storage, reference, console, mon
     experiment = small_train(storage, "wgan_gp", "seldom", *ROUNDS, f"tracking.uri={tracking.url}")
     before = calls(tracking.log)
     train(experiment, created(experiment), console, play_in_process)
-    pictures, files, rows = 2 * 4, 3, 4
-    assert calls(tracking.log) - before <= pictures + files + rows + 13
+    pictures, files, rows = 4 * 5, 3, 4  # with the one of step 0; each in two folders
+    assert calls(tracking.log) - before <= pictures + files + rows + 15
     run = named(MlflowClient(tracking.url), "seldom")
     assert run.info.status == "FINISHED"
     assert agree(MlflowClient(tracking.url), run, experiment.folder)
-    assert listing(MlflowClient(tracking.url), run) == ["checkpoint", "experiment.yaml", "images"]
+    assert listing(MlflowClient(tracking.url), run) == ["checkpoint", "experiment.yaml", "images", "samples"]
 
 
 @pytest.mark.parametrize("back", [True, False])
@@ -96,7 +96,7 @@ def test_a_server_that_goes_away_stops_no_run(tracking, cable, storage, referenc
     assert run.info.status == "FINISHED"
     assert agree(client, run, folder.path)
     pictures = [path for path in listing(client, run, "images") if path.endswith(".png")]
-    assert sorted(int(path.split("+step+")[1].split("+")[0]) for path in pictures) == [5, 10, 15, 20]
+    assert sorted(int(path.split("+step+")[1].split("+")[0]) for path in pictures) == [0, 5, 10, 15, 20]
     assert not UntrackedNote(folder)
     with pytest.raises(SettingsError, match="is finished"):
         train(*resumed_train(name, [f"storage.path={storage}"]), console, play_in_process)

@@ -47,9 +47,9 @@ def test_the_file_of_metrics_holds_what_the_events_say(played):
     assert all(("variety" in row) == ("fid" in row) for row in rows(played.folder.path))
 
 
-def test_there_is_a_picture_of_each_evaluation(played):
+def test_there_is_a_picture_of_each_evaluation_and_one_before_training(played):
     pictures = played.folder.pictures()
-    assert [path.name for path in pictures] == ["step-000004.png", "step-000008.png", "step-000012.png"]
+    assert [path.name for path in pictures] == [f"step-{step:06d}.png" for step in (0, 4, 8, 12)]
     contents = set()
     for path in pictures:
         content = path.read_bytes()
@@ -58,7 +58,7 @@ def test_there_is_a_picture_of_each_evaluation(played):
         assert (picture.format, picture.mode) == ("PNG", "L")
         assert picture.size == (8 * 50 + 2, 8 * 50 + 2)  # 64 images of 8 pixels, six times enlarged
         contents.add(content)
-    assert len(contents) == 3
+    assert len(contents) == 4
 
 
 def test_the_newest_three_checkpoints_stay(played):
@@ -149,7 +149,7 @@ def test_other_games_are_played_to_their_end(storage, tmp_path, family, words):
     assert rows(folder.path) == [{"step": logged.step, **logged.metrics} for logged in steps]
     assert saved_steps(folder) == [4]
     size = (512, 512) if "data.name" in name else (402, 402)
-    assert [Image.open(path).size for path in folder.pictures()] == [size, size]
+    assert [Image.open(path).size for path in folder.pictures()] == [size, size, size]
     if "precision-bf16" not in name:
         return
     exact = small_train(tmp_path, family, f"{name}-exact", *words, "compute.precision=fp32")
@@ -172,7 +172,7 @@ def test_settings_that_diverge_end_the_game_at_the_logged_step(storage, tmp_path
     assert logged, "it went well for a while"
     assert logged[-1]["step"] < caught.value.step <= logged[-1]["step"] + 4
     assert caught.value.what.startswith(("loss/", "gradient_norm/"))
-    assert len(folder.pictures()) == len(logged)
+    assert len(folder.pictures()) == 1 + len(logged)
 
 
 def damaged(played, folder: RunFolder, net: str) -> RunFolder:

@@ -45,7 +45,7 @@ def check_delivered(storage, folder: RunFolder, steps: list[int]) -> None:
     assert (run.info.status, run.data.tags["ganfleet.state"]) == ("FINISHED", "completed")
     assert agree(client, run, folder.path)
     assert pictures(client, run) == steps
-    assert listing(client, run) == ["checkpoint", "experiment.yaml", "images"]
+    assert listing(client, run) == ["checkpoint", "experiment.yaml", "images", "samples"]
     assert not UntrackedNote(folder)
 
 
@@ -60,7 +60,7 @@ def test_a_run_owes_from_before_it_is_played_until_all_is_delivered(storage, ref
 
     train(experiment, folder, Console(quiet=True), played)
     assert owed == [True, True]
-    check_delivered(storage, folder, [2, 4])
+    check_delivered(storage, folder, [0, 2, 4])
 
 
 def test_a_finished_run_delivers_what_is_left_after_a_kill_at_any_call(played, storage, monkeypatch):
@@ -77,7 +77,7 @@ def test_a_finished_run_delivers_what_is_left_after_a_kill_at_any_call(played, s
             rest, screen = Death(patch), io.StringIO()
             train(*resumed("train", folder.path.name, storage), Console(file=screen, width=200))
         assert f"has all of killed-{number} now" in screen.getvalue()
-        check_delivered(storage, folder, [4, 8, 12])
+        check_delivered(storage, folder, [0, 4, 8, 12])
         calls = calls or rest.calls
         number += 1
         assert len(death.calls) == number
@@ -96,7 +96,7 @@ def test_a_run_that_is_killed_while_it_plays_goes_on_and_owes_nothing_in_the_end
             train(experiment, folder, Console(quiet=True), play_in_process)
     assert UntrackedNote(folder)
     train(*resumed("train", "half", storage), Console(quiet=True), play_in_process)
-    check_delivered(storage, folder, [2, 4])
+    check_delivered(storage, folder, [0, 2, 4])
 
 
 def test_ctrl_c_after_the_last_round_leaves_a_run_that_owes_its_end(storage, reference):
@@ -112,7 +112,7 @@ def test_ctrl_c_after_the_last_round_leaves_a_run_that_owes_its_end(storage, ref
         train(experiment, folder, Console(quiet=True), played)
     assert named(client_of(storage), "ctrl-c-at-the-end").info.status == "KILLED"
     train(*resumed("train", "ctrl-c-at-the-end", storage), Console(quiet=True))
-    check_delivered(storage, folder, [2, 4])
+    check_delivered(storage, folder, [0, 2, 4])
 
 
 def test_a_run_that_is_refused_before_it_plays_owes_nothing(storage, reference):
@@ -165,4 +165,4 @@ def test_a_process_that_is_killed_at_the_end_is_caught_up_by_the_same_line(stora
     process.wait()
     again = ganfleet(tmp_path, *line)
     assert (again.returncode, again.stderr) == (0, "")
-    check_delivered(storage, folder, [2, 4])
+    check_delivered(storage, folder, [0, 2, 4])

@@ -137,7 +137,7 @@ def test_beside_training_the_same_numbers_come(ray_cluster, storage, alone):
     same_game(found.rows, rows(alone.path)[:ROUNDS])
     assert history(client_of(storage), found.run).keys() == set(range(1, ROUNDS + 1))
     assert agree(client_of(storage), found.run, found.folder.path)
-    assert [path.name for path in found.folder.pictures()] == ["step-000003.png", "step-000006.png"]
+    assert [path.name for path in found.folder.pictures()] == [f"step-{step:06d}.png" for step in (0, 3, 6)]
     assert "ganfleet.fid.resize" in found.run.data.tags
 
 
@@ -168,7 +168,7 @@ def test_the_run_in_mlflow(two, storage):
 
 def test_pictures_and_the_final_checkpoint_are_artifacts(two, storage, tmp_path):
     client = client_of(storage)
-    assert listing(client, two.run) == ["checkpoint", "experiment.yaml", "images"]
+    assert listing(client, two.run) == ["checkpoint", "experiment.yaml", "images", "samples"]
     images = [path for path in listing(client, two.run, "images") if path.endswith(".png")]
     assert len(images) >= 2
     for path in images:
