@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 
 from gan_core.settings import SettingsError
-from infra.files import write_atomic
+from infra.files import sweep, write_atomic
 from pipelines import interrupts
 from pipelines.cli.commands._outputs import check_file, exported, json_text
 from pipelines.cli.commands._targets import as_trained, check_drawing, checked_targets, packs_of, sample_output
@@ -27,6 +27,9 @@ from pipelines.settings import (
 
 DEFAULT_FILES = 64
 """How many samples become files, unless the user says."""
+
+LEFT_SECONDS = 1.0
+"""For which nobody wrote to a file that a killed command left."""
 
 PICTURES: dict[str, Any] = {
     "": "samples",
@@ -156,6 +159,7 @@ def sample(
     if store is not None:
         with as_settings_error(f"--out={output.out}"):
             shown = write_samples(folder, store, output.out, count or DEFAULT_FILES, drawing, output.form, console)
+        sweep(Path(output.out), LEFT_SECONDS)
     else:
         with exported("--out", output.out, storage) as file:
             if animated:

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 from pathlib import Path
 
 import boto3
@@ -172,7 +173,11 @@ def test_what_is_typed_becomes_files(tmp_path, monkeypatch, capsys):
     assert (done.returncode, done.stdout) == (0, "faces/\n")
     assert "12 samples: 000000.png to 000011.png, their classes in labels.csv" in done.stderr
     assert json.loads((tmp_path / "faces" / "samples.json").read_text())["seed"] == 3
+    left = tmp_path / "faces" / f".000003.png.{'0' * 32}.tmp"
+    left.write_bytes(b"half")
+    os.utime(left, (0, 0))
     done = ganfleet_here(monkeypatch, capsys, "sample", folder, "--count", 12, "--out", "faces", "--seed", 3)
+    assert not left.exists(), "what a killed command left is deleted"
     assert "12 of 12 samples are there already" in done.stderr
     done = ganfleet_here(monkeypatch, capsys, "sample", folder, "--count", 12, "--out", "faces/", "--seed", 4)
     assert (done.returncode, done.stdout) == (2, "")
