@@ -39,7 +39,7 @@ def pets(tmp_path):
 
 
 def begun(tmp_path, kind: str, source, *more: str) -> tuple:
-    words = (f"data.name={'npz' if source.suffix else 'folder'}", f"data.path={source}", *more)
+    words = (f"data.name={'npz' if source.suffix else 'folder'}", f"data.path={source}", "data.batch_size=4", *more)
     experiment = (
         small_train(tmp_path / "runs", "cgan", "first", *words)
         if kind == "train"
@@ -54,9 +54,18 @@ def printed(experiment, folder) -> list[str]:
     return [line.strip() for line in screen.getvalue().splitlines()]
 
 
+def test_a_batch_of_more_than_all_images_is_refused_unless_the_run_began_so(tmp_path, pets):
+    experiment, folder = begun(tmp_path, "train", pets)
+    larger = experiment.override("data.batch_size=10")
+    with pytest.raises(SettingsError, match="data.batch_size=10 is more than the 9 images .*nearest: .*batch_size=9"):
+        printed(larger, folder)
+    printed(experiment, folder)
+    assert "note: data.batch_size=10 is more than the 9 images: a batch holds some twice" in printed(larger, folder)
+
+
 def test_the_classes_and_what_is_odd_are_shown(tmp_path, pets):
     written(pets / "cat" / "9.png", pictures(1, 8, 8, 3)[0])
-    lines = printed(*begun(tmp_path, "train", pets, "data.batch_size=4"))
+    lines = printed(*begun(tmp_path, "train", pets))
     assert [line.partition("data: ")[2] for line in lines[:1]] == ["folder, 10 images of 3x8x8 in 2 classes: cat, dog"]
     assert [line.partition("note: ")[2] for line in lines[1:]] == [
         "9 of 10 images are grey: they have three equal channels here"
@@ -138,7 +147,7 @@ def test_what_a_family_lacks_is_told_before_anything_starts(tmp_path):
     experiment = small_train(tmp_path / "runs", "sgan", "few", "data.name=folder", f"data.path={labelled}")
     with pytest.raises(SettingsError, match="family.labelled=100 of 6 images; nearest: family.labelled=6"):
         printed(experiment, created(experiment))
-    space = ("data.name=folder", f"data.path={labelled}", "space.sgan.labelled=randint(2,6)")
+    space = ("data.name=folder", f"data.path={labelled}", "data.batch_size=4", "space.sgan.labelled=randint(2,6)")
     experiment = small_search(tmp_path / "runs", ["sgan"], "searched", *space)
     printed(experiment, created(experiment))
 
