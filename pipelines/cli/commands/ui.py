@@ -17,7 +17,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Annotated
 
-import psutil
 import typer
 
 from gan_core.files import cache_folder
@@ -136,6 +135,8 @@ def _server(store: str, host: str, port: int) -> Iterator[subprocess.Popen[bytes
 
 def _end(server: subprocess.Popen[bytes]) -> None:
     """Ends the server with all processes that it started."""
+    import psutil
+
     with suppress(psutil.NoSuchProcess):
         started = psutil.Process(server.pid)
         tree = [*started.children(recursive=True), started]

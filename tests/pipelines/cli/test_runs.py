@@ -58,6 +58,9 @@ def test_runs_and_searches_are_listed_the_newest_first(place, monkeypatch, capsy
     assert shown["hunt"][:-1] == ["wgan, gan", "unfinished", "61.2", "2/3 trials"]
     assert shown["first"][:-1] == ["wgan_gp", "completed", f"{lowest:.1f}", "12/12"]
     assert shown["second"] == ["wgan_gp", "unfinished", "-", f"{rows(place / 'second')[0]['step']}/12", "2 h ago"]
+    with held(place / "second" / "driver"):
+        done = ganfleet_here(monkeypatch, capsys, "runs", "second", f"storage.path={place}")
+    assert table(done.stdout)[1][2] == "running"
     found = json.loads((place / "found.json").read_text())["runs"]
     assert [(one["name"], one["kind"], one["done"], one["of"]) for one in found] == [
         ("hunt", "search", 2, 3),
