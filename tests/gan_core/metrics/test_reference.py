@@ -91,6 +91,20 @@ def test_the_weights_and_the_statistics_do_not_depend_on_the_number_of_threads(d
     assert found[0] == found[1]
 
 
+def test_features_do_not_depend_on_the_number_of_threads(digits):
+    net = Classifier((1, 16, 16), 10).double()
+    found = []
+    for threads in (1, 2):
+        torch.set_num_threads(threads)
+        try:
+            with torch.no_grad():
+                found.append(net(digits.images[:300])[0])
+            assert torch.get_num_threads() == threads
+        finally:
+            torch.set_num_threads(1)
+    assert torch.equal(*found)
+
+
 def test_of_many_images_some_are_tested_and_scaled_by(digits, monkeypatch):
     monkeypatch.setattr(classifier, "MOST_MEASURED", 300)
     shown = {}
