@@ -79,6 +79,7 @@ def test_the_search_is_tracked_through_the_server(shown):
 
 
 LOADED = "[...document.querySelectorAll('img[src*=get-artifact]')].some(one => one.complete && one.naturalWidth > 0)"
+FIRST_LOADED = "(one => one && one.complete && one.naturalWidth > 0)(document.querySelector('img[src*=get-artifact]'))"
 CARD = "[data-testid='experiment-view-compare-runs-card']:has-text('{title}')"
 
 
@@ -135,7 +136,7 @@ def test_a_runs_page_begins_with_its_fid_settings_and_samples(shown, browser, wh
         for text in (headline.strip("* "), settings):
             place = page.get_by_text(text).first.bounding_box()
             assert place["y"] < 1000, "it is in sight"
-        page.wait_for_function(LOADED)
+        page.wait_for_function(FIRST_LOADED)
         assert page.locator("img[src*=get-artifact]").first.bounding_box()["y"] < 950
 
 
