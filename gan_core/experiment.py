@@ -171,7 +171,7 @@ class Metrics(Settings):
     extractor: str = "auto"
     """What turns images into features; auto: classifier for labelled images, else pixels."""
     samples: Annotated[int, Field(ge=2)] | None = None
-    """Generated samples per evaluation; null: as many as the reference statistics are of."""
+    """Generated samples per evaluation; null: as many as the reference statistics are of, at most 10,000."""
     reference_samples: Annotated[int, Field(ge=2)] | None = None
     """Real images in the reference statistics, chosen by a fixed seed; null: the whole train set."""
     statistics: Path | None = None

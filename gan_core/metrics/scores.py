@@ -15,13 +15,15 @@ from gan_core.metrics.fid import frechet_distance
 from gan_core.metrics.statistics.reference import Reference, batch_of
 from gan_core.metrics.statistics.tally import Tally
 
-DEFAULT_SAMPLES = 10_000
-"""Generated samples per evaluation against published statistics that do not state their number of images."""
+MOST_SAMPLES = 10_000
+"""Generated samples per evaluation, unless the settings say more. A set of many images would be measured for longer
+than the game is played between two evaluations."""
 
 
 def sample_count(asked: int | None, reference: Reference) -> int:
-    """Number of samples of one evaluation: `asked`, else as many as the reference statistics are of."""
-    return asked or reference.count or DEFAULT_SAMPLES
+    """Number of samples of one evaluation: `asked`, else as many as the reference statistics are of, up to
+    `MOST_SAMPLES`."""
+    return asked or min(reference.count or MOST_SAMPLES, MOST_SAMPLES)
 
 
 def scores(game: Game, reference: Reference) -> dict[str, float]:

@@ -81,7 +81,7 @@ def prepare_reference(
         if mirror is not None:
             with mirror.as_settings_error():
                 mirror.upload([file])
-    counts = {"real": reference.count, "generated": settings.samples or reference.count}
+    counts = {"real": reference.count, "generated": sample_count(settings.samples, reference)}
     found = reference_warnings(reference.extractor, len(reference.target.mean), counts)
     content = replace(reference, content=dataset.content).to_bytes()
     return SharedReference(content, reference_tags(reference, key, settings.samples), found)

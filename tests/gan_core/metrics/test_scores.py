@@ -1,5 +1,7 @@
 """The measures of a game: the same numbers for any batch size, order of merging, rounding or number of workers."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -13,7 +15,7 @@ from gan_core.metrics.extractors.custom_extractor import custom_extractor
 from gan_core.metrics.extractors.extractor import Extractor, FeatureNet, PixelFeatures
 from gan_core.metrics.fid import frechet_distance
 from gan_core.metrics.inception_score import inception_score
-from gan_core.metrics.scores import sample_range, scores
+from gan_core.metrics.scores import sample_count, sample_range, scores
 from gan_core.metrics.statistics import reference as references
 from gan_core.metrics.statistics.moments import Moments
 from gan_core.metrics.statistics.reference import Reference
@@ -179,6 +181,14 @@ def test_the_reference_may_be_of_fewer_images(digits):
     assert frechet_distance(whole.target, some.target) > 0
     assert Reference.key(Metrics(), digits) != Reference.key(Metrics(reference_samples=300), digits)
     assert Reference.key(Metrics(), digits) != Reference.key(Metrics(quantise=False), digits)
+
+
+@pytest.mark.parametrize(
+    ("asked", "of", "count"),
+    [(None, 1797, 1797), (None, 60_000, 10_000), (50_000, 60_000, 50_000), (None, None, 10_000)],
+)
+def test_a_large_set_is_measured_by_ten_thousand_samples(reference, asked, of, count):
+    assert sample_count(asked, replace(reference, count=of)) == count
 
 
 def test_published_statistics_are_measured_against(digits, tmp_path, game):
