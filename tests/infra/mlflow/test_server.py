@@ -40,7 +40,7 @@ def test_artifacts_go_through_the_server_into_s3(tracking, tmp_path, nameless):
     )
     listed = s3.list_objects_v2(Bucket=BUCKET, Prefix="runs/").get("Contents", [])
     keys = {one["Key"].partition("/artifacts/")[2] for one in listed if run_id in one["Key"]}
-    assert keys == {"best.yaml", *names}
+    assert keys == {"best.yaml", "samples/step-000007.png", "samples/latest.png", *names}
     again = MlflowTracker(tracking.url, run_id)
     again.picture(7, picture())
     assert (again.last_step, len(client.list_artifacts(run_id, "images"))) == (7, 2)

@@ -285,7 +285,7 @@ def test_a_truncated_shard_is_told(ganfleet, source, client, bucket, moto_server
     ganfleet("data", "pack", source, where, endpoint, *SMALL)
     (shard, *_) = (one["Key"] for one in client.list_objects_v2(Bucket=bucket)["Contents"] if "images" in one["Key"])
     client.put_object(Bucket=bucket, Key=shard, Body=b"short", Metadata={"sha256": "0" * 64})
-    words = ["name=x", "data.image_size=8", "data.name=packed", f"data.path={where}", endpoint]
+    words = ["name=x", "data.image_size=8", "data.batch_size=4", "data.name=packed", f"data.path={where}", endpoint]
     line = ganfleet("train", "wgan_gp", *words).mistake()
     assert f"data.path={where}: {where}/{shard.rpartition('/')[2]} is damaged" in line
     assert f"nearest: ganfleet data verify {where}" in line

@@ -141,11 +141,11 @@ def test_each_trial_has_every_evaluation_once(whole, storage):
         folder = RunFolder(storage / NAME / "trials" / trial)
         steps = list(range(EVERY, ROUNDS + 1, EVERY))
         assert [row["step"] for row in rows(folder.path) if "fid" in row] == steps
-        assert [int(path.stem.removeprefix("step-")) for path in folder.pictures()] == steps
+        assert [int(path.stem.removeprefix("step-")) for path in folder.pictures()] == [0, *steps]
         assert agree(client, child, folder.path)
         assert child.info.status == "FINISHED"
         images = [path for path in listing(client, child, "images") if path.endswith(".png")]
-        assert len(images) == len(steps)
+        assert len(images) == 1 + len(steps), "one is of the untrained generator"
         assert folder.checkpoints() == [folder.checkpoint(ROUNDS)]
 
 

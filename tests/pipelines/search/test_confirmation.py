@@ -223,18 +223,20 @@ def test_the_parent_names_the_winner(sure, client):
 def test_the_winner_is_registered_and_can_be_downloaded(sure, storage, tmp_path):
     (version,) = sure.versions
     run = sure.children[f"{sure.best['trial']}-{sure.best['seed']}"]
-    assert (version.run_id, version.source) == (run.info.run_id, run.info.artifact_uri)
+    assert (version.run_id, version.source) == (run.info.run_id, f"{run.info.artifact_uri}/model")
     assert float(version.tags["ganfleet.fid.mean"]) == pytest.approx(sure.best["fid"], abs=1e-4)
     assert float(version.tags["ganfleet.fid"]) == pytest.approx(sure.best["seed_fid"], abs=1e-4)
     assert version.tags["ganfleet.search.id"] == sure.folder.id
     assert version.tags["ganfleet.seeds"] == ",".join(map(str, sure.seeds))
     got = Path(
         mlflow.artifacts.download_artifacts(
-            artifact_uri=version.source, dst_path=str(tmp_path), tracking_uri=f"sqlite:///{storage}/mlflow.db"
+            artifact_uri=run.info.artifact_uri, dst_path=str(tmp_path), tracking_uri=f"sqlite:///{storage}/mlflow.db"
         )
     )
     confirmed = sure.run(sure.best["trial"], sure.best["seed"])
-    assert (got / "experiment.yaml").read_bytes() == confirmed.experiment.read_bytes()
+    for file in ("experiment.yaml", "model/experiment.yaml"):
+        assert (got / file).read_bytes() == confirmed.experiment.read_bytes()
+    assert (got / "model" / "MLmodel").is_file()
     saved = confirmed.checkpoint(ROUNDS) / "state.safetensors"
     assert (got / "checkpoint" / "state.safetensors").read_bytes() == saved.read_bytes()
 

@@ -257,7 +257,7 @@ def test_it_is_still_one_run_in_mlflow_with_each_value_once(longer, two, storage
     assert agree(client, result.run, result.folder.path)
     assert len(history(client, result.run)) == LONGER
     images = [path for path in listing(client, result.run, "images") if path.endswith(".png")]
-    assert len(images) == LONGER // 3
+    assert len(images) == 1 + LONGER // 3, "one is of the untrained generator"
 
 
 # Divergence
