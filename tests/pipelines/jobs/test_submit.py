@@ -91,7 +91,7 @@ def test_what_is_printed_is_not_remembered_and_its_name_is_told(place):
 def test_names_made_up_for_jobs_in_one_second_differ(place, monkeypatch):
     program(place, "sbatch", "cat >/dev/null; echo 17")
     program(place, "squeue", "echo PENDING")
-    monkeypatch.setattr("time.strftime", lambda _: "1128-171100")
+    monkeypatch.setattr("time.strftime", lambda *_: "1128-171100")
     jobs = [sent(place, "train wgan") for _ in range(3)]
     assert [job.name for job in jobs] == ["wgan-1128-171100", "wgan-1128-171100-2", "wgan-1128-171100-3"]
     assert [job.id for job in jobs] == ["17"] * 3

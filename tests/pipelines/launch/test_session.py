@@ -31,7 +31,7 @@ from tests.pipelines.small_runs import created, ganfleet_here, small_search, sma
 
 def test_names_that_are_made_up_in_one_second_differ(tmp_path, monkeypatch):
     """As in an array of jobs. All play at once."""
-    monkeypatch.setattr("time.strftime", lambda _: "1128-171100")
+    monkeypatch.setattr("time.strftime", lambda *_: "1128-171100")  # logging calls it, too
     count = 20
     gate, storage = Barrier(count), tmp_path / "runs"
     RunFolder(storage / "wgan-1128-171100").create("seed: 0\n")
