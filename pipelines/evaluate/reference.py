@@ -20,8 +20,9 @@ from gan_core.metrics.statistics.reference import Reference
 from gan_core.settings import SettingsError
 from infra.files import write_atomic
 from infra.locks import alone
-from pipelines.console import byte_bar, count_bar, say
-from pipelines.runs import Mirror
+from pipelines.console import byte_bar, count_bar, say, working
+from pipelines.runs import Mirror, shared_cache
+from pipelines.settings import SearchExperiment, TrainExperiment
 
 NEAR_CHANCE = 0.1
 """A classifier is near chance below this share of the way from chance to 1."""
@@ -130,8 +131,18 @@ def _build(settings: Metrics, dataset: Dataset, console: Console, device: str) -
         raise SettingsError(f"{named}: {error}", nearest=None if "nearest" in str(error) else without) from None
 
 
-def print_reference(console: Console, shared_reference: SharedReference) -> None:
-    """Prints what FID is measured with, and the warnings."""
+def reference_of(experiment: TrainExperiment | SearchExperiment, dataset: Dataset, console: Console) -> SharedReference:
+    """The reference statistics of a run or search. Prints what FID is measured with, and the warnings."""
+    storage = experiment.storage
+    with working(console, "reference statistics"):
+        found = prepare_reference(
+            experiment.metrics, dataset, storage.folder, console, shared_cache(storage), experiment.compute.device
+        )
+    _print_reference(console, found)
+    return found
+
+
+def _print_reference(console: Console, shared_reference: SharedReference) -> None:
     about = {key.removeprefix("ganfleet.fid."): value for key, value in shared_reference.tags.items()}
     accuracy = about.get("accuracy")
     say(

@@ -7,9 +7,9 @@ from rich.console import Console
 from infra.mlflow.tracker import version_tags
 from pipelines.console import working
 from pipelines.evaluate.real_data import real_data
-from pipelines.evaluate.reference import prepare_reference, print_reference
+from pipelines.evaluate.reference import reference_of
 from pipelines.interrupts import InterruptedRunError
-from pipelines.runs import RunFolder, shared_cache
+from pipelines.runs import RunFolder
 from pipelines.search._best import SearchResult
 from pipelines.search._journal import Journal
 from pipelines.search._parent_run import ParentRun
@@ -44,16 +44,7 @@ def _play(experiment: SearchExperiment, folder: RunFolder, console: Console) -> 
     with Journal(folder.journal, folder.segments()) as journal:
         with working(console, "data"):
             dataset, record = real_data(experiment, folder, console)
-        with working(console, "reference statistics"):
-            reference = prepare_reference(
-                experiment.metrics,
-                dataset,
-                experiment.storage.folder,
-                console,
-                shared_cache(experiment.storage),
-                experiment.compute.device,
-            )
-        print_reference(console, reference)
+        reference = reference_of(experiment, dataset, console)
         with working(console, "the search's run in MLflow"):
             parent = ParentRun(experiment, folder, {**version_tags(), **record.tags, **reference.tags})
         with parent.closed_on_error():

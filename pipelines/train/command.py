@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator
-from contextlib import ExitStack, closing, suppress
+from contextlib import closing, suppress
 
 from rich.console import Console
 
@@ -14,9 +14,9 @@ from infra.stores.protocol import StoreError
 from pipelines import interrupts
 from pipelines.console import number, say, working
 from pipelines.evaluate.real_data import real_data
-from pipelines.evaluate.reference import prepare_reference, print_reference
+from pipelines.evaluate.reference import reference_of
 from pipelines.interrupts import InterruptedRunError
-from pipelines.runs import RunFolder, TakenOverError, as_full_disk_error, shared_cache
+from pipelines.runs import RunFolder, TakenOverError, as_full_disk_error
 from pipelines.settings import TrainExperiment, check_capacity, worker_resources
 from pipelines.tracking.retry import TrackingRetry, UntrackedNote, print_undelivered
 from pipelines.tracking.runs import State, check_tracking_server
@@ -75,26 +75,16 @@ def train(
         dataset, record = real_data(experiment, folder, console)
     check_networks(experiment.family, dataset.shape, dataset.classes)
     write_initial_checkpoint(experiment, folder, dataset)
-    with working(console, "reference statistics"):
-        shared_reference = prepare_reference(
-            experiment.metrics,
-            dataset,
-            experiment.storage.folder,
-            console,
-            shared_cache(experiment.storage),
-            experiment.compute.device,
-        )
-    print_reference(console, shared_reference)
+    reference = reference_of(experiment, dataset, console)
     with working(console, "the run in MLflow"):
-        target = begin_record(experiment, folder, {**record.tags, **shared_reference.tags})
+        target = begin_record(experiment, folder, {**record.tags, **reference.tags})
     last: LoggedStep | None = None
     try:
-        with ExitStack() as ends:
-            ends.enter_context(as_full_disk_error(experiment.storage))
-            view = ends.enter_context(TrainView(console, folder.path.name))
-            steps = ends.enter_context(
-                closing(play(experiment, folder, shared_reference.content, target, view.wait_for))
-            )
+        with (
+            as_full_disk_error(experiment.storage),
+            TrainView(console, folder.path.name) as view,
+            closing(play(experiment, folder, reference.content, target, view.wait_for)) as steps,
+        ):
             for logged in steps:
                 if logged.rollback:
                     view.note(logged.rollback)
