@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -25,14 +24,41 @@ DATA_NAMES = ("digits", *POINTS, "photos", *TAKES_PATH)
 LABELLED = ("digits", *POINTS, "photos", "mnist", "fashion_mnist", "cifar10")
 """Sets that always have several classes."""
 IMAGE_SIZES = (8, 16, 28, 32, 64, 128, 256)
+"""Sides of square images that all networks make; `data.image_size` may be another."""
+SMALLEST_SIDE, LARGEST_SIDE = 8, 512
 Seed = Annotated[int, Field(ge=0, le=2**31 - 1)]
 Rounds = Annotated[int, Field(ge=1)]
 
 
-def written_size(size: Sequence[int]) -> str:
-    """Height and width as one types them: `48` of a square, else `64x128`."""
-    height, width = size
-    return str(height) if height == width else f"{height}x{width}"
+def written_size(height: int, width: int) -> int | str:
+    """Height and width as `data.image_size` has them: 48 of a square, else `64x128`."""
+    return height if height == width else f"{height}x{width}"
+
+
+def size_of(written: int | str) -> tuple[int, int]:
+    """The height and width that `written_size` wrote."""
+    height, _, width = str(written).partition("x")
+    return int(height), int(width or height)
+
+
+def _image_size(value: Any) -> Any:
+    """The setting in its one form. Raises SettingsError with the nearest size."""
+    found = re.fullmatch(r"\s*(\d{1,6})(?:\s*x\s*(\d{1,6}))?\s*", str(value))
+    if found is None or isinstance(value, bool):
+        raise SettingsError(
+            f"data.image_size={value} is neither a side in pixels nor height x width", nearest="data.image_size=64x128"
+        )
+    sides = [int(side) for side in (found[1], found[2] or found[1])]
+    right = [min(max(side, SMALLEST_SIDE), LARGEST_SIDE) for side in sides]
+    if right != sides:
+        raise SettingsError(
+            f"data.image_size={value} has a side outside of {SMALLEST_SIDE} to {LARGEST_SIDE}",
+            nearest=f"data.image_size={written_size(*right)}",
+        )
+    return written_size(*sides)
+
+
+ImageSize = Annotated[int | str, BeforeValidator(_image_size)]
 
 
 def nearest_part(part: int, whole: int, workers: int = 1) -> int:
@@ -46,9 +72,10 @@ class Data(Settings):
 
     name: str = "digits"
     """The data set: mnist to lsun are read by torchvision, folder, npz and packed from `data.path`."""
-    image_size: int = 16
-    """Side in pixels of the centre square: 28 or a power of two from 8 to 256; no meaning for points. If it is not
-    given for folder, npz or packed, `ganfleet` takes the largest up to the median of the images' shorter sides."""
+    image_size: ImageSize = 16
+    """Side of square images in pixels, or height x width (64x128), each from 8 to 512; no meaning for points. The
+    middle of an image is taken. Convolutional networks need sides that can be halved until one is small. If it is not
+    given for folder, npz or packed, `ganfleet` takes a usual size up to the median of the images' shorter sides."""
     batch_size: Annotated[int, Field(ge=2, le=2**20)] = 64
     """Images in the global batch: all workers together."""
     micro_batch: Annotated[int, Field(ge=1)] | None = None
@@ -72,23 +99,17 @@ class Data(Settings):
             raise SettingsError(unknown("data.name", name, DATA_NAMES))
         return name
 
-    @field_validator("image_size")
-    @classmethod
-    def _power_of_two(cls, size: int) -> int:
-        if size not in IMAGE_SIZES:
-            right = min(IMAGE_SIZES, key=lambda known: abs(known - size))
-            raise SettingsError(
-                f"data.image_size={size} is neither 28 nor a power of two from 8 to 256",
-                nearest=f"data.image_size={right}",
-            )
-        return size
-
     @field_validator("path", mode="before")
     @classmethod
     def _absolute(cls, path: Any) -> Any:
         if isinstance(path, str) and path.startswith("s3://"):
             return path
         return expanded(path).absolute() if isinstance(path, str | Path) else path
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width of the images, in pixels."""
+        return size_of(self.image_size)
 
     @model_validator(mode="after")
     def _parts_are_equal(self) -> Data:

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic.fields import FieldInfo
 
-from gan_core.experiment import DATA_NAMES, EXTRACTORS, IMAGE_SIZES
+from gan_core.experiment import DATA_NAMES, EXTRACTORS
 from gan_core.family import Words, family_class, family_names
 from gan_core.settings import Settings
 from pipelines.jobs._options import PlaceOptions
@@ -20,7 +20,7 @@ from tune_spaces.domains import DOMAINS, SearchedFields
 
 NAMED = {
     "data.name": ", ".join(f"`{name}`" for name in DATA_NAMES),
-    "data.image_size": ", ".join(f"`{size}`" for size in IMAGE_SIZES),
+    "data.image_size": "`48`, `64x128`: sides from 8 to 512",
     "metrics.extractor": ", ".join(f"`{name}`" for name in [*EXTRACTORS, "package.module:Class"]),
 }
 """Values of fields whose names are checked by a validator and not by their type."""

@@ -30,9 +30,8 @@ def _digits(settings: Data) -> Dataset:
     rows = torch.from_numpy(np.loadtxt(file, delimiter=","))
     pixels, labels = rows[:, :-1], rows[:, -1]
     images = pixels.float().reshape(-1, 1, 8, 8) / 8 - 1  # 0..16 -> [-1, 1]
-    size = settings.image_size
-    if size != 8:
-        images = F.interpolate(images, (size, size), mode="bilinear", align_corners=False)
+    if settings.size != (8, 8):
+        images = F.interpolate(images, settings.size, mode="bilinear", align_corners=False)
     return Dataset("digits", images, labels.long(), 10, class_names=tuple("0123456789"))
 
 

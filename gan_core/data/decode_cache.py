@@ -17,6 +17,7 @@ import torch
 from gan_core.data import file_set, image_files, sources, torchvision_sets
 from gan_core.data.image_files import in_order
 from gan_core.data.sources import ImageReader, ImageSource
+from gan_core.experiment import written_size
 from gan_core.files import Bars, no_bars
 from gan_core.settings import SettingsError
 from gan_core.streams import seeded
@@ -30,7 +31,7 @@ class DecodedImages:
     """Images of one size, in random order, with labels."""
 
     images: np.ndarray
-    """uint8 (M, C, S, S), memory-mapped; a pack may hold float32."""
+    """uint8 (M, C, H, W), memory-mapped; a pack may hold float32."""
     labels: np.ndarray
     """int64 (M,)."""
     classes: int
@@ -43,8 +44,11 @@ class DecodedImages:
     """A digest of the files that the images were read from."""
 
 
-def decoded_images(source: ImageSource, name: str, size: int, cache: Path, bars: Bars = no_bars) -> DecodedImages:
-    """The source's images in size x size, from `cache`. If they are missing, one process decodes them; others wait.
+def decoded_images(
+    source: ImageSource, name: str, size: tuple[int, int], cache: Path, bars: Bars = no_bars
+) -> DecodedImages:
+    """The source's images of that height and width, from `cache`. If they are missing, one process decodes them; others
+    wait.
 
     An entry depends on the files' contents, size and code, so a change makes a new one. A damaged entry is replaced.
     Raises SettingsError if the cache cannot be written, or if files change while they are decoded.
@@ -53,9 +57,10 @@ def decoded_images(source: ImageSource, name: str, size: int, cache: Path, bars:
 
     stamp = source.files.stamp()
     content = source.files.content(stamp, cache / "contents", bars)
-    key = hashlib.sha256("/".join([name, str(size), content, _code()]).encode()).hexdigest()[:32]
+    written = str(written_size(*size))
+    key = hashlib.sha256("/".join([name, written, content, _code()]).encode()).hexdigest()[:32]
     cache = cache / "decoded"
-    folder = cache / f"{name}-{size}-{key}"
+    folder = cache / f"{name}-{written}-{key}"
     found = _open(folder)
     if found is not None:
         return replace(found, content=content)
@@ -98,7 +103,7 @@ def _open(folder: Path) -> DecodedImages | None:
         return None
 
 
-def _make(opened: ImageReader, name: str, size: int, folder: Path, bars: Bars) -> None:
+def _make(opened: ImageReader, name: str, size: tuple[int, int], folder: Path, bars: Bars) -> None:
     """Decodes into a temporary folder and then renames it. The caller holds the lock."""
     aside = folder.with_name(f".{folder.name}.part")
     for leftover in (aside, folder):
@@ -122,7 +127,7 @@ def _make(opened: ImageReader, name: str, size: int, folder: Path, bars: Bars) -
 
 
 def _decode(
-    opened: ImageReader, name: str, size: int, file: IO[bytes], move: Callable[[float], None]
+    opened: ImageReader, name: str, size: tuple[int, int], file: IO[bytes], move: Callable[[float], None]
 ) -> tuple[list[int], list[str]]:
     """Writes the images as one .npy file, in an order drawn from the data's name. Returns labels and errors."""
     labels: list[int] = []
@@ -136,7 +141,7 @@ def _decode(
 
     def header() -> None:
         """Its length does not depend on the number of images, so it can be written again once they are counted."""
-        shape = (len(labels), opened.channels, size, size)
+        shape = (len(labels), opened.channels, *size)
         np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
 
     header()
@@ -155,14 +160,19 @@ def _decode(
     return labels, bad
 
 
-def _prepared(opened: ImageReader, index: int, size: int) -> np.ndarray:  # (C, S, S)
-    """The largest square in the middle of the image, resized with PIL's antialiased bicubic filter."""
+def _prepared(opened: ImageReader, index: int, size: tuple[int, int]) -> np.ndarray:  # (C, H, W)
+    """The largest part in the middle of the image that has the wanted shape, resized with PIL's antialiased bicubic
+    filter."""
     from PIL import Image
 
     image = opened.read(index).convert("L" if opened.channels == 1 else "RGB")
-    side = min(image.size)
-    left, top = (image.width - side) // 2, (image.height - side) // 2
-    image = image.crop((left, top, left + side, top + side))
-    if side != size:
-        image = image.resize((size, size), Image.Resampling.BICUBIC)
+    height, width = size
+    scale = min(image.width / width, image.height / height)
+    wide, high = (
+        min(max(round(side * scale), 1), most) for side, most in zip((width, height), image.size, strict=True)
+    )
+    left, top = (image.width - wide) // 2, (image.height - high) // 2
+    image = image.crop((left, top, left + wide, top + high))
+    if image.size != (width, height):
+        image = image.resize((width, height), Image.Resampling.BICUBIC)
     return np.atleast_3d(np.asarray(image)).transpose(2, 0, 1)

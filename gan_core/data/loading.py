@@ -43,7 +43,7 @@ def load(settings: Data, cache: Path | None = None, bars: Bars = no_bars) -> Dat
         return _unpacked(settings)
     cache = cache or cache_folder()
     source = find_source(settings, cache)
-    decoded = decoded_images(source, settings.name, settings.image_size, cache, bars)
+    decoded = decoded_images(source, settings.name, settings.size, cache, bars)
     _check_bad(settings, decoded)
     found = _dataset(settings, settings.name, decoded)
     return replace(found, notes=(*source.notes, *found.notes))

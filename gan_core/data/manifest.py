@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from gan_core.experiment import Data
+from gan_core.experiment import Data, ImageSize, size_of
 from gan_core.settings import SettingsError
 
 MANIFEST = "manifest.json"
@@ -41,12 +41,12 @@ class Manifest(BaseModel):
     class_names: tuple[str, ...] = ()
     """What the user calls the classes, in their order; empty if they have no names, as in packs of earlier versions."""
     channels: Literal[1, 3]
-    image_size: Annotated[int, Field(ge=1)]
-    """Side in pixels."""
+    image_size: ImageSize
+    """Side of square images in pixels, or height x width."""
     values: Literal["uint8", "float32"]
     """Bytes 0..255, or floats in [-1, 1] for a dataset that is not made of bytes."""
     shards: Annotated[tuple[Shard, ...], Field(min_length=1)]
-    """Each an array (n, channels, image_size, image_size)."""
+    """Each an array (n, channels, height, width)."""
     labels: Shard
     """int64 (images,)."""
     content: str = ""
@@ -88,7 +88,7 @@ class Manifest(BaseModel):
     @property
     def shape(self) -> tuple[int, int, int, int]:
         """Shape of all images together."""
-        return (self.images, self.channels, self.image_size, self.image_size)
+        return (self.images, self.channels, *size_of(self.image_size))
 
     def to_json(self) -> bytes:
         """The file's content: the same bytes for the same pack."""

@@ -245,7 +245,7 @@ def _open_photos(settings: Data) -> ImageReader:
 
     def patch(index: int) -> Image.Image:
         photo, (size, x, y) = photos[labels[index]], draw[index]
-        smallest, largest = max(photo.height // 4, settings.image_size), photo.height * 3 // 4
+        smallest, largest = max(photo.height // 4, *settings.size), photo.height * 3 // 4
         side = smallest + round(size * (largest - smallest))
         left, top = round(x * (photo.width - side)), round(y * (photo.height - side))
         return photo.crop((left, top, left + side, top + side))

@@ -8,14 +8,11 @@ from typing import TypeVar
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gan_core.experiment import written_size
+from gan_core.experiment import LARGEST_SIDE, SMALLEST_SIDE, written_size
 from gan_core.recipe import Shape
 from gan_core.settings import SettingsError
 
 Layer = TypeVar("Layer", nn.Conv2d, nn.Linear)
-
-SMALLEST, LARGEST = 8, 512
-"""The shortest and the longest side, in pixels, of images that convolutional networks take and generate."""
 
 
 class Score(nn.Module):
@@ -51,14 +48,14 @@ def halvings(shape: Shape, largest: int, least: int = 0) -> tuple[int, tuple[int
     if found is None:
         raise SettingsError(
             f"images of {size[0]}x{size[1]} cannot be halved until a side is at most {largest}",
-            nearest=f"data.image_size={written_size(_nearest_size(size, largest, least))}",
+            nearest=f"data.image_size={written_size(*_nearest_size(size, largest, least))}",
         )
     return found
 
 
 def _halved(size: Sequence[int], largest: int, least: int) -> tuple[int, tuple[int, int]] | None:
     (height, width), count = size, 0
-    if min(size) < SMALLEST or max(size) > LARGEST:
+    if min(size) < SMALLEST_SIDE or max(size) > LARGEST_SIDE:
         return None
     while min(height, width) > largest or count < least:
         if height % 2 or width % 2:
@@ -70,10 +67,10 @@ def _halved(size: Sequence[int], largest: int, least: int) -> tuple[int, tuple[i
 def _nearest_size(size: Sequence[int], largest: int, least: int) -> tuple[int, int]:
     def near(side: int, unit: int) -> list[int]:
         """Multiples of `unit` around a side."""
-        below = min(max(side, SMALLEST), LARGEST) // unit * unit
+        below = min(max(side, SMALLEST_SIDE), LARGEST_SIDE) // unit * unit
         return [below, below + unit, unit * largest]
 
-    units = [2**count for count in range(LARGEST.bit_length())]
+    units = [2**count for count in range(LARGEST_SIDE.bit_length())]
     found = [(high, wide) for unit in units for high in near(size[0], unit) for wide in near(size[1], unit)]
     possible = [one for one in found if _halved(one, largest, least) is not None]
     return min(possible, key=lambda one: (abs(one[0] - size[0]) + abs(one[1] - size[1]), one))

@@ -15,7 +15,7 @@ from gan_core import data
 from gan_core.data.byte_images import ByteImages
 from gan_core.data.dataset import Dataset
 from gan_core.data.manifest import MANIFEST, Manifest, Shard
-from gan_core.experiment import Data
+from gan_core.experiment import Data, written_size
 from gan_core.files import Bars, no_bars
 from gan_core.settings import SettingsError
 from infra.stores.protocol import NotThereError, Progress, Store
@@ -43,14 +43,14 @@ def plan_pack(source: Data, shard_bytes: int, bars: Bars = no_bars) -> PackPlan:
     rows = max(1, shard_bytes // images[0].nbytes)
     parts = [images[at : at + rows] for at in range(0, len(images), rows)]
     shards = [_shard("images", number, part) for number, part in enumerate(parts)]
-    count, channels, size, _ = images.shape
+    count, channels, *size = images.shape
     manifest = Manifest(
         name=dataset.name,
         images=count,
         classes=dataset.classes,
         class_names=dataset.class_names,
         channels=channels,
-        image_size=size,
+        image_size=written_size(*size),
         values=images.dtype.name,
         shards=tuple(shards),
         labels=_shard("labels", 0, labels),

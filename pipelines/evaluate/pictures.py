@@ -108,11 +108,11 @@ def next_to(left: Image.Image, right: Image.Image) -> Image.Image:
     return found
 
 
-def corner(sheet: Image.Image, side: int, tiles: int) -> Image.Image:
-    """The first `tiles` by `tiles` samples of a picture that `grid` made. `side`: pixels of a sample, before it was
-    enlarged."""
-    reach = _MARGIN + tiles * (side * _enlarged(side) + _MARGIN)
-    return sheet.crop((0, 0, min(reach, sheet.width), min(reach, sheet.height)))
+def corner(sheet: Image.Image, size: tuple[int, int], tiles: int) -> Image.Image:
+    """The first `tiles` by `tiles` samples of a picture that `grid` made. `size`: height and width of a sample
+    before it was enlarged."""
+    down, right = (_MARGIN + tiles * (side * _enlarged(size[1]) + _MARGIN) for side in size)
+    return sheet.crop((0, 0, min(right, sheet.width), min(down, sheet.height)))
 
 
 def pairs_picture(above: Tensor, below: Tensor) -> Image.Image:

@@ -29,6 +29,8 @@ class FoundData:
     classes: int | None = None
     sides: Sequence[int] = ()
     """The shorter sides of some images, in pixels; empty if the images have no size of their own."""
+    size: int | str | None = None
+    """The size of all images, as `data.image_size` has it; None if they may be of any."""
 
 
 def find_data(data: Data, storage: Storage) -> FoundData:
@@ -38,7 +40,7 @@ def find_data(data: Data, storage: Storage) -> FoundData:
     if data.name == "packed":
         assert data.path is not None
         manifest = read_manifest(open_store(data.path, storage), f"data.path={data.path}")
-        return FoundData(manifest.images, manifest.classes, (manifest.image_size,))
+        return FoundData(manifest.images, manifest.classes, size=manifest.image_size)
     from gan_core.data.torchvision_sets import find_source
 
     try:
@@ -78,19 +80,21 @@ def tried(experiment: Asked) -> tuple[Asked, tuple[str, ...]]:
     return with_data(experiment)
 
 
-def image_size(data: Data, found: FoundData) -> tuple[int | None, tuple[str, ...]]:
-    """The largest size of networks that is at most the median of the images' shorter sides, and a line that says so.
-    None and no line if the size is given, or if the images have none of their own."""
-    if "image_size" in data.model_fields_set or data.name not in SIZED_BY_FILES or not found.sides:
+def image_size(data: Data, found: FoundData) -> tuple[int | str | None, tuple[str, ...]]:
+    """The size of a pack, or the largest usual size that is at most the median of the images' shorter sides, and a line
+    that says so. None and no line if the size is given, or if the images have none of their own."""
+    if "image_size" in data.model_fields_set or data.name not in SIZED_BY_FILES:
+        return None, ()
+    if found.size is not None:
+        return found.size, (f"data.image_size={found.size}, as the pack has it",)
+    if not found.sides:
         return None, ()
     middle = statistics.median(found.sides)
     size = max((known for known in IMAGE_SIZES if known <= middle), default=min(IMAGE_SIZES))
-    if data.name == "packed":
-        return size, (f"data.image_size={size}, as the pack has it",)
     return size, (f"data.image_size={size}, as the images' shorter sides have a median of {middle:g} pixels",)
 
 
-def sized_as(experiment: Asked, size: int) -> Asked:
+def sized_as(experiment: Asked, size: int | str) -> Asked:
     """The experiment with the image size of another, if it gives none and its files would decide."""
     if "image_size" in experiment.data.model_fields_set or experiment.data.name not in SIZED_BY_FILES:
         return experiment

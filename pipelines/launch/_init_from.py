@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from gan_core.experiment import POINTS
+from gan_core.experiment import POINTS, Data, written_size
 from gan_core.settings import SettingsError
 from pipelines.runs import INIT_FROM, find_checkpoint
 from pipelines.settings import CommonSettings, TrainExperiment, storage_words
@@ -44,6 +44,11 @@ class InitialWeights:
             raise SettingsError(f"{found / 'checkpoint.json'} is damaged: {error}", nearest="another run") from None
 
     @property
+    def image_size(self) -> int | str:
+        """The size of the images that they are for, as `data.image_size` has it; the default of points."""
+        return written_size(*self.shape[1:]) if len(self.shape) == 3 else Data().image_size
+
+    @property
     def origin(self) -> dict[str, str]:
         """Tags of the new run that say where its weights come from."""
         return {INIT_FROM: str(self.checkpoint), "ganfleet.init_from": self.name, "ganfleet.init_step": str(self.step)}
@@ -58,8 +63,8 @@ class InitialWeights:
             kinds = ("images", "points") if of_images else ("points", "images")
             right = "a data set of images" if of_images else "data.name=ring8"
             raise self._misfit(f"data.name={data.name}, which is {kinds[1]},", f"for {kinds[0]}", right)
-        if of_images and data.image_size != self.shape[-1]:
-            right = f"data.image_size={self.shape[-1]}"
+        if of_images and data.size != tuple(self.shape[1:]):
+            right = f"data.image_size={self.image_size}"
             raise self._misfit(f"data.image_size={data.image_size}", f"for {right}", right)
         for field in _OF_NETS:
             if field in wanted and wanted[field] != family.get(field, wanted[field]):

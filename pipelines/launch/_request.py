@@ -93,7 +93,7 @@ def train_request(line: CommandLine) -> Request[TrainExperiment]:
     weights = InitialWeights.find(line.init_from, line.assignments, parse_yaml(read_config(line.config)))
     request = _train_request(line, weights.family)
     if weights.shape:
-        request = replace(request, experiment=sized_as(request.experiment, weights.shape[-1]))
+        request = replace(request, experiment=sized_as(request.experiment, weights.image_size))
     weights.check(request.experiment)
     return replace(request, origin={**request.origin, **weights.origin})
 

@@ -128,9 +128,10 @@ def _source(source: str, assignments: list[str]) -> list[str]:
 
 
 def _describe(location: str, manifest: Manifest) -> None:
+    height, width = manifest.shape[2:]
     names = f" ({named_classes(manifest.class_names)})" if manifest.class_names else ""
     typer.echo(
-        f"{location}: {manifest.name}, {manifest.images} images of {manifest.image_size}x{manifest.image_size}x"
+        f"{location}: {manifest.name}, {manifest.images} images of {height}x{width}x"
         f"{manifest.channels} ({manifest.values}), {manifest.classes} classes{names}, {len(manifest.shards)} shards,"
         f" {manifest.size / 1e6:.1f} MB, content {manifest.content[:16]}"
     )

@@ -25,10 +25,10 @@ _CAPTION_LINES = 4
 _RED = (190, 30, 30)
 
 
-def draw_sheet(folder: RunPaths, outcomes: Sequence[Outcome], image_size: int | None) -> Image.Image | None:
+def draw_sheet(folder: RunPaths, outcomes: Sequence[Outcome], size: tuple[int, int] | None) -> Image.Image | None:
     """The last sample grids of the best trials, then of failed ones, each with its FID and settings below.
 
-    `image_size`: the side of a sample in pixels, of which a cell shows 4x4; None if the grid is a scatter plot of
+    `size`: height and width of a sample in pixels, of which a cell shows 4x4; None if the grid is a scatter plot of
     points. Returns None if no trial has a grid.
     """
     with_grid = ranked([one for one in outcomes if folder.trial(one.trial).pictures()])
@@ -47,17 +47,22 @@ def draw_sheet(folder: RunPaths, outcomes: Sequence[Outcome], image_size: int | 
     draw.text((_GAP, _GAP), f"Samples of each trial, best FID first{left_out}", "black", _font(_TEXT + 3, bold=True))
     for place, one in enumerate(shown):
         left, top = _GAP + place % columns * wide, head + place // columns * tall
-        sheet.paste(_cell(folder.trial(one.trial).pictures()[-1], image_size), (left, top))
+        sheet.paste(_cell(folder.trial(one.trial).pictures()[-1], size), (left, top))
         if one.state == "failed":
             draw.rectangle((left - 3, top - 3, left + _SIDE + 2, top + _SIDE + 2), outline=_RED, width=3)
         _caption(draw, one, place + 1, left, top + _SIDE + 4)
     return sheet
 
 
-def _cell(picture: Path, image_size: int | None) -> Image.Image:
+def _cell(picture: Path, size: tuple[int, int] | None) -> Image.Image:
     with Image.open(picture) as image:
-        shown = image.convert("RGB") if image_size is None else corner(image.convert("RGB"), image_size, tiles=4)
-    return shown if shown.size == (_SIDE, _SIDE) else shown.resize((_SIDE, _SIDE), Image.Resampling.LANCZOS)
+        shown = image.convert("RGB") if size is None else corner(image.convert("RGB"), size, tiles=4)
+    scale = _SIDE / max(shown.size)
+    if scale != 1:
+        shown = shown.resize([max(round(side * scale), 1) for side in shown.size], Image.Resampling.LANCZOS)
+    cell = Image.new("RGB", (_SIDE, _SIDE), "white")
+    cell.paste(shown, (0, 0))
+    return cell
 
 
 def _caption(draw: ImageDraw.ImageDraw, one: Outcome, rank: int, left: int, top: int) -> None:

@@ -72,7 +72,7 @@ def contact_sheet(folder: RunPaths) -> Path:
 
 
 def _sheet(folder: RunPaths, experiment: SearchExperiment, outcomes: Sequence[Outcome]) -> Image.Image | None:
-    return draw_sheet(folder, outcomes, None if experiment.data.name in POINTS else experiment.data.image_size)
+    return draw_sheet(folder, outcomes, None if experiment.data.name in POINTS else experiment.data.size)
 
 
 def _write(folder: RunPaths, drawn: Mapping[str, Figure | Image.Image | None]) -> list[Path]:

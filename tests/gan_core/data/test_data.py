@@ -54,8 +54,9 @@ REFUSED = {
     "data.max_bad=3": ["data.max_bad=3", "digits", "nearest: data.max_bad=0"],
     "data.name=cifar10 data.max_bad=3": ["data.max_bad=3", "cifar10", "nearest: data.max_bad=0"],
     "data.name=celeba data.max_bad=-1": ["data.max_bad=-1", "nearest: data.max_bad=0"],
-    "data.image_size=30": ["data.image_size=30", "28", "power of two", "nearest: data.image_size="],
-    "data.image_size=27": ["data.image_size=27", "nearest: data.image_size=28"],
+    "data.image_size=7": ["data.image_size=7", "outside of 8 to 512", "nearest: data.image_size=8"],
+    "data.image_size=64x1000": ["data.image_size=64x1000", "nearest: data.image_size=64x512"],
+    "data.image_size=64*64": ["data.image_size=64*64", "height x width", "nearest: data.image_size=64x128"],
     "data.name=cifar": ["data.name 'cifar'", "nearest: cifar10", *DATA_NAMES],
 }
 

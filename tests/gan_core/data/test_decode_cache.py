@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image, ImageOps
 
 from gan_core import data
 from gan_core.data import decode_cache
@@ -107,6 +108,29 @@ def test_another_size_is_another_entry(root, decoded):
     assert [load(root, size).shape for size in (8, 16, 8, 16)] == [(3, 8, 8), (3, 16, 16)] * 2
     assert len(decoded) == 12
     assert len(entries(root)) == 2
+
+
+@pytest.mark.parametrize("size", [(8, 8), (8, 12), (24, 10), (9, 31)])
+@pytest.mark.parametrize("sides", [(40, 40), (61, 23), (17, 90)])
+def test_the_middle_is_cut_out_and_resized(tmp_path, size, sides):
+    """Against Pillow's own `ImageOps.fit`, whose cut has fractions of pixels: they differ by less than a pixel."""
+    rows, columns = np.meshgrid(*(np.linspace(0, 255, side) for side in sides), indexing="ij")
+    smooth = Image.fromarray(np.stack([rows, columns, 255 - rows], axis=2).astype(np.uint8))
+    folder = class_folders(tmp_path / "set", a=[np.asarray(smooth)] * 2)
+    settings = Data(name="folder", path=folder, image_size="x".join(map(str, size)))
+    assert settings.size == size
+    loaded = data.load(settings, tmp_path / "cache")
+    assert loaded.shape == (3, *size)
+    fitted = np.asarray(ImageOps.fit(smooth, size[::-1], Image.Resampling.BICUBIC)).astype(int)
+    decoded_ = loaded.images.stored[0].permute(1, 2, 0).numpy().astype(int)
+    assert np.abs(decoded_ - fitted).max() < 20
+    assert np.abs(decoded_[::-1] - fitted).max() > 20
+
+
+def test_a_square_has_one_name():
+    for written_ in (48, "48", "48x48"):
+        assert Data(image_size=written_) == Data(image_size=48)
+    assert Data.load({"image_size": "64x128"}).model_dump(mode="json")["image_size"] == "64x128"
 
 
 def test_a_changed_program_decodes_anew(root, decoded, monkeypatch):

@@ -1,14 +1,15 @@
+from itertools import islice
 from typing import get_args
 
 import pytest
 import torch
 from torch.testing import assert_close
 
-from gan_core import checkpoint, ranks
-from gan_core.experiment import Experiment, Metrics
+from gan_core import checkpoint, data, ranks
+from gan_core.experiment import Data, Experiment, Metrics
 from gan_core.family import family_class, family_names
 from gan_core.health.divergence import DivergedError
-from gan_core.loop import rounds
+from gan_core.loop import Game, rounds
 from gan_core.metrics.scores import scores
 from gan_core.metrics.statistics.reference import Reference
 from gan_core.settings import SettingsError
@@ -40,6 +41,17 @@ def test_three_rounds_train_every_player(name):
         assert [key for key in weights + statistics if torch.equal(before[key], after[key])] == []
     for one in played:
         assert {f"loss/{player}" for player in game.players} <= set(one.scalars())
+
+
+@pytest.mark.parametrize("size", ["48", "64x128"])
+@pytest.mark.parametrize("name", ["wgan_gp", "wgan_gp-resnet", "dcgan", "began", "vae"])
+def test_images_of_other_sizes_are_played(name, size):
+    real = data.load(Data(name="photos", image_size=size))
+    assert real.shape == (3, *Data(image_size=size).size)
+    game = Game(small(name, "data.name=photos", f"data.image_size={size}", width=2), real.shape, classes=real.classes)
+    for one in islice(rounds(game, real.images[:64], real.labels[:64]), 2):
+        one.scalars()
+    assert game.sample(*asked(game, 2)).shape == (2, *real.shape)
 
 
 @every_game

@@ -82,6 +82,16 @@ def test_a_shard_is_plain_numpy(source, tmp_path):
     assert (manifest.images, manifest.classes, manifest.channels, manifest.image_size) == (12, 2, 3, 8)
 
 
+def test_a_pack_has_images_that_are_no_squares(tmp_path):
+    source = Data(name="digits", image_size="8x24")
+    manifest = packed(source, tmp_path / "pack")
+    assert manifest.shape == (1797, 1, 8, 24)
+    assert Manifest.from_json((tmp_path / "pack" / MANIFEST).read_bytes()) == manifest
+    unpacked = data.load(Data(name="packed", path=tmp_path / "pack", image_size="8x24"))
+    assert torch.equal(torch.as_tensor(unpacked.images[:9]), data.load(source).images[:9])
+    refused(tmp_path / "pack", "holds images of 8x24", "nearest: data.image_size=8x24")
+
+
 def refused(folder, *parts: str, size: int = 8) -> None:
     with pytest.raises(SettingsError) as error:
         data.load(Data(name="packed", path=folder, image_size=size))

@@ -243,10 +243,20 @@ def test_the_contact_sheet_is_in_order_of_fid_failed_ones_last(tmp_path):
     for trial, (fid, _, shade) in shades.items():
         write_trial(folder, trial, [row(20, 100, fid)], {20: 1.0}, shade)
     outcomes = [outcome(trial, state, fid, lr=1e-4) for trial, (fid, state, _) in shades.items()]
-    pixels = np.asarray(draw_sheet(folder, outcomes[::-1], 16).convert("L"))
+    pixels = np.asarray(draw_sheet(folder, outcomes[::-1], (16, 16)).convert("L"))
     shown = [shade for column in pixels[150] for shade in (60, 120, 180) if column == shade]
     assert [shown.count(shade) for shade in (60, 120, 180)] == [202, 202, 202]
     assert shown == sorted(shown)
+
+
+def test_samples_on_a_contact_sheet_keep_their_shape(tmp_path):
+    folder = RunFolder(tmp_path / "hunt")
+    write_trial(folder, "tall", [row(20, 100, 5.0)], {20: 1.0}, 60)
+    Image.new("RGB", (2 + 8 * 66, 2 + 8 * 130), (0, 200, 0)).save(folder.trial("tall").pictures()[-1])
+    pixels = np.asarray(draw_sheet(folder, [outcome("tall", "completed", 5.0)], (128, 64)))
+    rows, columns = np.nonzero((pixels == (0, 200, 0)).all(axis=2))
+    assert np.ptp(rows) + 1 == 202
+    assert np.ptp(columns) + 1 == pytest.approx(202 * (2 + 4 * 66) / (2 + 4 * 130), abs=1)
 
 
 @pytest.mark.parametrize(("trials", "columns", "rows"), [(3, 3, 1), (8, 8, 1), (9, 5, 2), (20, 7, 3)])
@@ -255,7 +265,7 @@ def test_the_rows_of_a_contact_sheet_are_about_as_full_as_each_other(tmp_path, t
     outcomes = [outcome(f"t{number}", "completed", 9.0 + number) for number in range(trials)]
     for number in range(trials):
         write_trial(folder, f"t{number}", [row(20, 100, 9.0 + number)], {20: 1.0}, 100)
-    pixels = np.asarray(draw_sheet(folder, outcomes, 16).convert("L"))
+    pixels = np.asarray(draw_sheet(folder, outcomes, (16, 16)).convert("L"))
     wide = (pixels[150] == 100).sum() / 202
     tall = (pixels[:, 100] == 100).sum() / 202
     assert (wide, tall) == (columns, rows)

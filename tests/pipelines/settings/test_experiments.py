@@ -387,7 +387,7 @@ def test_fewer_workers_are_for_training_runs():
         (train_experiment, ["wgan-gp"], ["lr=fast"], ["'wgan-gp'", "wgan_gp", "'lr'", "family.lr"]),
         (train_experiment, ["wgam"], ["family.clip=1000"], ["'wgam'", "nearest: wgan", "family.clip=100.0"]),
         (train_experiment, ["gan"], ["family.lr=fast", "budget.rounds=0"], ["family.lr", "budget.rounds=1"]),
-        (train_experiment, ["gan"], ["data.name=digit", "data.image_size=20"], ["digits", "data.image_size=16"]),
+        (train_experiment, ["gan"], ["data.name=digit", "data.image_size=6"], ["digits", "data.image_size=8"]),
         (search_experiment, ["wgan", "wgan-gp", "gann"], [], ["nearest: wgan_gp", "nearest: gan"]),
         (search_experiment, ["wgam"], ["serch.trials=3"], ["nearest: wgan", "search.trials"]),
         (search_experiment, ["wgan"], ["search.trials=0", "search.sampler=tpo"], ["search.trials=1", "nearest: tpe"]),
