@@ -1,5 +1,5 @@
-"""`Family`: the base of all families. A family's settings are its hyper-parameters; each file of `gan_core/families`
-defines one.
+"""`Family`: the base of all families. A family's settings are its hyper-parameters; each file below
+`gan_core/families` defines one.
 
 Importing a family does not import torch; only `recipe()` does. So the command line, `--dry-run` and a search's driver
 know every setting and range at once.
@@ -73,7 +73,8 @@ class Family(Settings):
     """Base of all families, with the fields that every family has.
 
     A subclass adds its own hyper-parameters and `recipe`. It has one name everywhere, on the command line, in YAML and
-    in MLflow: the name of its file in `gan_core/families`, the name of its entry point, or else `package.module:Class`.
+    in MLflow: the name of its file below `gan_core/families`, the name of its entry point, or else
+    `package.module:Class`.
     """
 
     name: ClassVar[str]
@@ -91,8 +92,8 @@ class Family(Settings):
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        package, _, file = cls.__module__.rpartition(".")
-        cls.name = file if package == "gan_core.families" else f"{cls.__module__}:{cls.__qualname__}"
+        ours = cls.__module__.startswith("gan_core.families.")
+        cls.name = cls.__module__.rpartition(".")[2] if ours else f"{cls.__module__}:{cls.__qualname__}"
 
     @model_validator(mode="after")
     def _one_average(self) -> Family:
@@ -149,10 +150,16 @@ def is_family_name(name: str) -> bool:
     return name in family_names() or IMPORT_PATH.fullmatch(name) is not None
 
 
-def _built_in() -> list[str]:
-    from gan_core import families
+def _built_in() -> dict[str, str]:
+    """The module of each family of ours by its name. Imports none of them."""
+    from gan_core.families import adversarial, autoencoding, conditional
 
-    return [module.name for module in pkgutil.iter_modules(families.__path__)]
+    groups = (adversarial, autoencoding, conditional)
+    return {
+        module.name: f"{group.__name__}.{module.name}"
+        for group in groups
+        for module in pkgutil.iter_modules(group.__path__)
+    }
 
 
 @cache
@@ -180,7 +187,7 @@ def _family_at(path: str) -> type[Family]:
 
 
 def _family_in(name: str) -> type[Family]:
-    module = importlib.import_module(f"gan_core.families.{name}")
+    module = importlib.import_module(_built_in()[name])
     found = [
         value
         for value in vars(module).values()

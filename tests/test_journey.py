@@ -19,6 +19,6 @@ def test_a_setting_goes_to_the_optimiser_through_few_modules():
         "gan_core.settings._tree",
         "pipelines.train.worker_group",
         "gan_core.loop",
-        "gan_core.families.wgan_gp",
+        "gan_core.families.adversarial.wgan_gp",
     } <= set(modules)
     assert len(modules) <= MOST, done.stdout

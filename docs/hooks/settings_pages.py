@@ -58,7 +58,7 @@ def families() -> str:
     """Each family's hyper-parameters, with the ranges that a search draws from."""
     parts = [
         "# Families and their hyper-parameters",
-        "A family is one file in `gan_core/families/`; its fields are its hyper-parameters: `family.FIELD=VALUE`."
+        "A family is one file below `gan_core/families/`; its fields are its hyper-parameters: `family.FIELD=VALUE`."
         " The last columns are where a search looks: `space=narrow` (the default) and `space=wide`; `-` is not searched"
         " unless you give a domain, for example `'space.width=choice(16,32)'`."
         " How to add one: [add a family](../howto/add-a-family.md).",

@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from gan_core import families
+from gan_core.families import adversarial
 from gan_core.family import family_names
 from tests.guide import DOCS, ROOT, blocks, pages
 from tests.package_arrows import OURS
@@ -91,9 +91,9 @@ def test_the_family_of_the_page_plays(tmp_path, monkeypatch):
     from tests.gan_core.games import BATCH, new_game, play
 
     (block,) = [block for block in blocks("docs/howto/add-a-family.md") if block.language == "python"]
-    assert block.title == "gan_core/families/least_squares.py"
+    assert block.title == "gan_core/families/adversarial/least_squares.py"
     (tmp_path / "least_squares.py").write_text(block.text)
-    monkeypatch.setattr(families, "__path__", [*families.__path__, str(tmp_path)])
+    monkeypatch.setattr(adversarial, "__path__", [*adversarial.__path__, str(tmp_path)])
     experiment = Experiment.load({"family": "least_squares"}).override("family.width=4", f"data.batch_size={BATCH}")
     assert len([one.scalars() for one in play(new_game(experiment), 2)]) == 2
 

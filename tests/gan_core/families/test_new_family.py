@@ -5,8 +5,9 @@ import textwrap
 import pytest
 import torch
 
-from gan_core import checkpoint, families
+from gan_core import checkpoint
 from gan_core.experiment import Experiment
+from gan_core.families import adversarial
 from gan_core.family import family_class, family_names
 from gan_core.settings import SettingsError
 from tests.gan_core.games import BATCH, asked, new_game, play, state
@@ -63,7 +64,7 @@ LEAST_SQUARES = textwrap.dedent('''\
 def _written(tmp_path, monkeypatch):
     (tmp_path / "families").mkdir()
     (tmp_path / "families" / "least_squares.py").write_text(LEAST_SQUARES)
-    monkeypatch.setattr(families, "__path__", [*families.__path__, str(tmp_path / "families")])
+    monkeypatch.setattr(adversarial, "__path__", [*adversarial.__path__, str(tmp_path / "families")])
 
 
 def experiment(*assignments: str) -> Experiment:

@@ -1,0 +1,1 @@
+"""Games between a critic and a generator that see no labels."""

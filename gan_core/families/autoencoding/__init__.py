@@ -1,0 +1,1 @@
+"""Families that map images back: autoencoders, and games with one."""

@@ -1,0 +1,1 @@
+"""Games whose networks see labels."""
