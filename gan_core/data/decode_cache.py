@@ -61,15 +61,15 @@ def decoded_images(
     key = hashlib.sha256("/".join([name, written, content, _code()]).encode()).hexdigest()[:32]
     cache = cache / "decoded"
     folder = cache / f"{name}-{written}-{key}"
-    found = _open(folder)
+    found = open_decoded(folder)
     if found is not None:
         return replace(found, content=content)
     try:
         cache.mkdir(parents=True, exist_ok=True)
         with FileLock(cache / f".{folder.name}.lock"):
-            found = _open(folder)
+            found = open_decoded(folder)
             if found is None:
-                _make(source.open(), name, size, folder, bars)
+                decode_into(folder, source.open(), name, size, bars)
                 if source.files.stamp() != stamp:  # what was decoded may be neither the old nor the new content
                     shutil.rmtree(folder)
                     raise SettingsError(
@@ -78,7 +78,7 @@ def decoded_images(
                     )
     except OSError as error:
         raise SettingsError(f"the cache {cache} cannot be written: {error}", nearest="GANFLEET_CACHE=FOLDER") from None
-    found = found or _open(folder)
+    found = found or open_decoded(folder)
     assert found is not None, folder
     return replace(found, content=content)
 
@@ -92,7 +92,8 @@ def _code() -> str:
     return PIL.__version__ + hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
 
 
-def _open(folder: Path) -> DecodedImages | None:
+def open_decoded(folder: Path) -> DecodedImages | None:
+    """What `decode_into` wrote there; None if it is not whole. The images are mapped into memory."""
     try:
         about = json.loads((folder / ABOUT).read_text())
         pixels = np.load(folder / IMAGES, mmap_mode="c")  # copy-on-write: torch wants writable memory
@@ -103,8 +104,8 @@ def _open(folder: Path) -> DecodedImages | None:
         return None
 
 
-def _make(opened: ImageReader, name: str, size: tuple[int, int], folder: Path, bars: Bars) -> None:
-    """Decodes into a temporary folder and then renames it. The caller holds the lock."""
+def decode_into(folder: Path, opened: ImageReader, name: str, size: tuple[int, int], bars: Bars) -> None:
+    """Decodes into a temporary folder and then renames it. Nobody else may write there. Raises OSError."""
     aside = folder.with_name(f".{folder.name}.part")
     for leftover in (aside, folder):
         shutil.rmtree(leftover, ignore_errors=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,6 +14,7 @@ from gan_core.data.built_in import BUILT_IN
 from gan_core.data.byte_images import ByteImages
 from gan_core.data.dataset import Dataset
 from gan_core.data.decode_cache import DecodedImages, decoded_images
+from gan_core.data.given.decoded import ARRAYS, decode_given
 from gan_core.data.packed import packed
 from gan_core.data.torchvision_sets import find_source
 from gan_core.experiment import Data
@@ -47,6 +49,19 @@ def load(settings: Data, cache: Path | None = None, bars: Bars = no_bars) -> Dat
     _check_bad(settings, decoded)
     found = _dataset(settings, settings.name, decoded)
     return replace(found, notes=(*source.notes, *found.notes))
+
+
+def load_given(what: str, data: Any, image_size: int | str | None = None, bars: Bars = no_bars) -> Dataset:
+    """The dataset of a tensor, an array, (images, labels), a sequence of images, or a Dataset of torch or Hugging Face.
+
+    `what` names the object in errors. Layouts are (N, H, W), (N, C, H, W) and (N, H, W, C), C 1 or 3; values bytes, or
+    floats from 0 to 1, or from -1 to 1 if any is negative, which are rounded to 256 levels. `image_size` None: the size
+    that all images have. The same images in an npz file are the same dataset. Raises SettingsError.
+    """
+    decoded = decode_given(what, data, image_size, cache_folder(), bars)
+    if len(decoded.images) < 2:
+        raise SettingsError(f"{what} holds one image", nearest="two or more")
+    return _dataset(Data(), ARRAYS, decoded)
 
 
 def _unpacked(settings: Data) -> Dataset:

@@ -147,12 +147,13 @@ def _shape_in(path: Path) -> tuple[tuple[int, ...], bool]:
             shape, labelled = read(file)[0], "labels.npy" in archive.namelist()
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
         return (), False
-    if len(shape) == 4 and _channels_come_first(shape):
+    if len(shape) == 4 and channels_come_first(shape):
         shape = (shape[0], *shape[2:], shape[1])
     return ((*shape, 1)[:4] if len(shape) in (3, 4) and all(shape) else ()), labelled
 
 
-def _channels_come_first(shape: tuple[int, ...]) -> bool:
+def channels_come_first(shape: tuple[int, ...]) -> bool:
+    """Whether four sides are (N, C, H, W) rather than (N, H, W, C)."""
     return shape[3] not in (1, 3, 4) and shape[1] in (1, 3, 4)
 
 
@@ -176,9 +177,9 @@ def _open_npz(path: Path) -> ImageReader:
         right = f"rename '{found_name}'" if found_name else "np.savez(FILE, images=...)"
         raise SettingsError(f"data.path={path} has no array 'images' ({', '.join(known)})", nearest=right)
     images = _channels_last(path, found["images"])
-    labels, names = _numbered(path, found.get("labels"), len(images))
+    labels, names = numbered(f"data.path={path}: 'labels'", found.get("labels"), len(images))
     channels = 1 if images.shape[3] == 1 else 3
-    return ImageReader(labels, max(len(names), 1), channels, lambda index: _from_array(images[index]), names)
+    return ImageReader(labels, max(len(names), 1), channels, lambda index: from_array(images[index]), names)
 
 
 def _channels_last(path: Path, images: np.ndarray) -> np.ndarray:  # (N, H, W, C)
@@ -186,7 +187,7 @@ def _channels_last(path: Path, images: np.ndarray) -> np.ndarray:  # (N, H, W, C
 
     if images.ndim == 3:
         images = images[..., None]
-    if images.ndim == 4 and _channels_come_first(images.shape):
+    if images.ndim == 4 and channels_come_first(images.shape):
         images = images.transpose(0, 2, 3, 1)
     if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] not in (1, 3, 4) or not images.size:
         raise SettingsError(
@@ -195,21 +196,22 @@ def _channels_last(path: Path, images: np.ndarray) -> np.ndarray:  # (N, H, W, C
     return images
 
 
-def _numbered(path: Path, labels: np.ndarray | None, count: int) -> tuple[np.ndarray, tuple[str, ...]]:
-    """The labels renumbered as 0 .. K - 1, which keeps their order, and the K values as names; none for one class."""
+def numbered(what: str, labels: np.ndarray | None, count: int) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Labels (N,), whole numbers or words, renumbered as 0 .. K - 1, which keeps their order, and the K values as
+    names; none for one class. Raises SettingsError."""
     import numpy as np
 
     if labels is None:
         return np.zeros(count, dtype=np.int64), ()
-    if labels.shape != (count,) or not np.issubdtype(labels.dtype, np.integer):
-        raise SettingsError(
-            f"data.path={path}: 'labels' is {labels.dtype} {labels.shape}", nearest=f"whole numbers ({count},)"
-        )
+    known = np.issubdtype(labels.dtype, np.integer) or labels.dtype.kind == "U"
+    if labels.shape != (count,) or not known:
+        raise SettingsError(f"{what} is {labels.dtype} {labels.shape}", nearest=f"whole numbers ({count},)")
     values, numbers = np.unique(labels, return_inverse=True)
     return numbers, tuple(map(str, values.tolist())) if len(values) > 1 else ()
 
 
-def _from_array(pixels: np.ndarray) -> Image.Image:  # (H, W, C)
+def from_array(pixels: np.ndarray) -> Image.Image:
+    """Bytes (H, W, C), C 1, 3 or 4, as an image, `L` or `RGB`; transparency is composed over white."""
     import numpy as np
     from PIL import Image
 

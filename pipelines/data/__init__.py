@@ -1,5 +1,5 @@
 """Packed datasets: written as checksummed shards, moved between folders and S3, fetched to the machines that train.
 
-Other packages use `transfer`, and `fetch` and `write`, which import torch."""
+Other packages use `transfer`, and `fetch`, `given` and `write`, which import torch."""
 
-__all__ = ["fetch", "transfer", "write"]
+__all__ = ["fetch", "given", "transfer", "write"]

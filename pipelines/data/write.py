@@ -36,7 +36,11 @@ class PackPlan:
 
 def plan_pack(source: Data, shard_bytes: int, bars: Bars = no_bars) -> PackPlan:
     """Plans the pack of a whole dataset, in shards of about `shard_bytes`. Raises SettingsError."""
-    dataset = data.load(source, bars=bars)
+    return plan_of(data.load(source, bars=bars), shard_bytes)
+
+
+def plan_of(dataset: Dataset, shard_bytes: int) -> PackPlan:
+    """The same of a dataset that was loaded."""
     if not dataset.is_images:
         raise SettingsError(f"{dataset.name} are points, which are drawn at every start", nearest="digits")
     images, labels = _values(dataset), dataset.labels.numpy().astype("<i8", copy=False)
