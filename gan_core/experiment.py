@@ -11,7 +11,8 @@ from pydantic import BeforeValidator, Field, SerializeAsAny, field_validator, mo
 
 from gan_core.family import Family, build_family
 from gan_core.files import expanded
-from gan_core.settings import Settings, SettingsError, unknown
+from gan_core.settings import IMPORT_PATH, Settings, SettingsError, installed, unknown
+from gan_core.settings.image_size import ImageSize, size_of
 
 POINTS = ("ring8", "grid25")
 FETCHABLE = ("mnist", "fashion_mnist", "cifar10", "celeba")
@@ -23,42 +24,8 @@ TAKES_PATH = (*FETCHABLE, "lsun", *NEEDS_PATH)
 DATA_NAMES = ("digits", *POINTS, "photos", *TAKES_PATH)
 LABELLED = ("digits", *POINTS, "photos", "mnist", "fashion_mnist", "cifar10")
 """Sets that always have several classes."""
-IMAGE_SIZES = (8, 16, 28, 32, 64, 128, 256)
-"""Sides of square images that all networks make; `data.image_size` may be another."""
-SMALLEST_SIDE, LARGEST_SIDE = 8, 512
 Seed = Annotated[int, Field(ge=0, le=2**31 - 1)]
 Rounds = Annotated[int, Field(ge=1)]
-
-
-def written_size(height: int, width: int) -> int | str:
-    """Height and width as `data.image_size` has them: 48 of a square, else `64x128`."""
-    return height if height == width else f"{height}x{width}"
-
-
-def size_of(written: int | str) -> tuple[int, int]:
-    """The height and width that `written_size` wrote."""
-    height, _, width = str(written).partition("x")
-    return int(height), int(width or height)
-
-
-def _image_size(value: Any) -> Any:
-    """The setting in its one form. Raises SettingsError with the nearest size."""
-    found = re.fullmatch(r"\s*(\d{1,6})(?:\s*x\s*(\d{1,6}))?\s*", str(value))
-    if found is None or isinstance(value, bool):
-        raise SettingsError(
-            f"data.image_size={value} is neither a side in pixels nor height x width", nearest="data.image_size=64x128"
-        )
-    sides = [int(side) for side in (found[1], found[2] or found[1])]
-    right = [min(max(side, SMALLEST_SIDE), LARGEST_SIDE) for side in sides]
-    if right != sides:
-        raise SettingsError(
-            f"data.image_size={value} has a side outside of {SMALLEST_SIDE} to {LARGEST_SIDE}",
-            nearest=f"data.image_size={written_size(*right)}",
-        )
-    return written_size(*sides)
-
-
-ImageSize = Annotated[int | str, BeforeValidator(_image_size)]
 
 
 def nearest_part(part: int, whole: int, workers: int = 1) -> int:
@@ -71,11 +38,13 @@ class Data(Settings):
     """The real images, and how many make one global batch."""
 
     name: str = "digits"
-    """The data set: mnist to lsun are read by torchvision, folder, npz and packed from `data.path`."""
+    """The data set: mnist to lsun are read by torchvision, folder, npz and packed from `data.path`. Your own:
+    package.module:name, a function that returns images, or images and labels."""
     image_size: ImageSize = 16
     """Side of square images in pixels, or height x width (64x128), each from 8 to 512; no meaning for points. The
     middle of an image is taken. Convolutional networks need sides that can be halved until one is small. If it is not
-    given for folder, npz or packed, `ganfleet` takes a usual size up to the median of the images' shorter sides."""
+    given for folder, npz or packed, `ganfleet` takes a usual size up to the median of the images' shorter sides; for a
+    data set of your own, the size that its images have."""
     batch_size: Annotated[int, Field(ge=2, le=2**20)] = 64
     """Images in the global batch: all workers together."""
     micro_batch: Annotated[int, Field(ge=1)] | None = None
@@ -83,7 +52,8 @@ class Data(Settings):
     held_out: Annotated[float, Field(ge=0.0, le=0.5)] = 0.0
     """Share of the real images that training never sees, for measures; the same images for every seed."""
     path: Path | str | None = None
-    """Folder, .npz file, pack (or s3://bucket/prefix) or torchvision's root; null: `downloads` in the cache."""
+    """Folder, .npz file, pack (or s3://bucket/prefix) or torchvision's root; null: `downloads` in the cache. Of a data
+    set of your own `ganfleet` sets it: the pack of its images."""
     download: bool = False
     """Whether torchvision may download missing files."""
     flip: bool = False
@@ -94,9 +64,11 @@ class Data(Settings):
     @field_validator("name")
     @classmethod
     def _known(cls, name: str) -> str:
-        if name not in DATA_NAMES:
+        known = (*DATA_NAMES, *installed("datasets"))
+        if name not in known:
             _check_no_place(name)
-            raise SettingsError(unknown("data.name", name, DATA_NAMES))
+            if not IMPORT_PATH.fullmatch(name):
+                raise SettingsError(unknown("data.name", name, known))
         return name
 
     @field_validator("path", mode="before")
@@ -111,6 +83,21 @@ class Data(Settings):
         """Height and width of the images, in pixels."""
         return size_of(self.image_size)
 
+    @property
+    def own(self) -> bool:
+        """Whether the images are those of the user's function, `package.module:name` or an installed name."""
+        return self.name not in DATA_NAMES
+
+    @property
+    def source(self) -> str:
+        """The setting that says where the images are from."""
+        return f"data.name={self.name}" if self.path is None or self.own else f"data.path={self.path}"
+
+    @property
+    def is_pack(self) -> bool:
+        """Whether `path` is a pack. What the user's function returned becomes one."""
+        return self.name == "packed" or (self.own and self.path is not None)
+
     @model_validator(mode="after")
     def _parts_are_equal(self) -> Data:
         if self.micro_batch is not None and self.batch_size % self.micro_batch:
@@ -122,12 +109,12 @@ class Data(Settings):
 
     @model_validator(mode="after")
     def _all_apply(self) -> Data:
-        if self.path is not None and self.name not in TAKES_PATH:
+        if self.path is not None and self.name not in TAKES_PATH and not self.own:
             right = "npz" if str(self.path).endswith(".npz") else "folder" if isinstance(self.path, Path) else "packed"
             raise SettingsError(f"data.path has no meaning for data.name={self.name}", nearest=f"data.name={right}")
         if self.path is None and self.name in NEEDS_PATH:
             raise SettingsError(f"data.name={self.name} needs data.path", nearest=f"data.path={NEEDS_PATH[self.name]}")
-        if isinstance(self.path, str) and self.name != "packed":
+        if isinstance(self.path, str) and not self.is_pack:
             raise SettingsError(f"data.path={self.path}: S3 holds packs", nearest="data.name=packed")
         if self.flip and self.name in POINTS:
             raise SettingsError(f"data.flip=true: {self.name} is points", nearest="data.flip=false")
@@ -287,11 +274,13 @@ def check_classes(family: Family, data: Data, classes: int) -> None:
         return
     if data.name in LABELLED:
         raise SettingsError(f"{family.name} needs labels, classes={classes}", nearest="classes=dataset.classes")
-    right = {"folder": f"a folder for each class in {data.path}", "npz": f"an array 'labels' in {data.path}"}
-    source = f"data.name={data.name}" if data.path is None else f"data.path={data.path}"
-    raise SettingsError(
-        f"{family.name} needs labels, {source} has one class only", nearest=right.get(data.name, "data.name=digits")
-    )
+    right = {
+        "folder": f"a folder for each class in {data.path}",
+        "npz": f"an array 'labels' in {data.path}",
+        data.name if data.own else "": f"{data.name} that returns (images, labels)",
+    }
+    nearest = right.get(data.name, "data.name=digits")
+    raise SettingsError(f"{family.name} needs labels, {data.source} has one class only", nearest)
 
 
 def check_labelled(labelled: int | None, images: int) -> None:

@@ -17,9 +17,9 @@ import torch
 from gan_core.data import file_set, image_files, sources, torchvision_sets
 from gan_core.data.image_files import in_order
 from gan_core.data.sources import ImageReader, ImageSource
-from gan_core.experiment import written_size
 from gan_core.files import Bars, no_bars
 from gan_core.settings import SettingsError
+from gan_core.settings.image_size import written_size
 from gan_core.streams import seeded
 
 IMAGES, LABELS, ABOUT = "images.npy", "labels.npy", "about.json"

@@ -15,6 +15,7 @@ from gan_core.data.byte_images import ByteImages
 from gan_core.data.dataset import Dataset
 from gan_core.data.decode_cache import DecodedImages, decoded_images
 from gan_core.data.given.decoded import ARRAYS, decode_given
+from gan_core.data.given.own import own_data
 from gan_core.data.packed import packed
 from gan_core.data.torchvision_sets import find_source
 from gan_core.experiment import Data
@@ -31,7 +32,8 @@ def load(settings: Data, cache: Path | None = None, bars: Bars = no_bars) -> Dat
 
     Image files are decoded once into `cache` (`$GANFLEET_CACHE` or ~/.cache/ganfleet) and then memory-mapped: the first
     of several processes decodes, the others wait, and all share the same pages. Images are in random order, the same at
-    every load. A pack must be on this machine. `bars` show what is read and decoded.
+    every load. A pack must be on this machine. A data set of the user's own is made anew by each call, in the size of
+    its images unless `settings` give one. `bars` show what is read and decoded.
 
     Raises SettingsError if files are missing, if more than `settings.max_bad` of them cannot be used, or if less than
     two images are left to train on.
@@ -41,9 +43,13 @@ def load(settings: Data, cache: Path | None = None, bars: Bars = no_bars) -> Dat
         if settings.held_out == 0 or found.held_out is not None:
             return found
         return _withheld(found, _count(settings, len(found.images)))
-    if settings.name == "packed":
+    if settings.is_pack:
         return _unpacked(settings)
     cache = cache or cache_folder()
+    if settings.own:
+        size = settings.image_size if "image_size" in settings.model_fields_set else None
+        decoded = decode_given(settings.source, own_data(settings.name), size, cache, bars)
+        return _dataset(settings, ARRAYS, decoded)
     source = find_source(settings, cache)
     decoded = decoded_images(source, settings.name, settings.size, cache, bars)
     _check_bad(settings, decoded)
@@ -58,10 +64,7 @@ def load_given(what: str, data: Any, image_size: int | str | None = None, bars: 
     floats from 0 to 1, or from -1 to 1 if any is negative, which are rounded to 256 levels. `image_size` None: the size
     that all images have. The same images in an npz file are the same dataset. Raises SettingsError.
     """
-    decoded = decode_given(what, data, image_size, cache_folder(), bars)
-    if len(decoded.images) < 2:
-        raise SettingsError(f"{what} holds one image", nearest="two or more")
-    return _dataset(Data(), ARRAYS, decoded)
+    return _dataset(Data(), ARRAYS, decode_given(what, data, image_size, cache_folder(), bars))
 
 
 def _unpacked(settings: Data) -> Dataset:

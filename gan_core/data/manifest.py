@@ -8,8 +8,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from gan_core.experiment import Data, ImageSize, size_of
+from gan_core.experiment import Data
 from gan_core.settings import SettingsError
+from gan_core.settings.image_size import ImageSize, size_of
 
 MANIFEST = "manifest.json"
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]

@@ -8,9 +8,9 @@ from typing import TypeVar
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gan_core.experiment import LARGEST_SIDE, SMALLEST_SIDE, written_size
 from gan_core.recipe import Shape
 from gan_core.settings import SettingsError
+from gan_core.settings.image_size import LARGEST_SIDE, SMALLEST_SIDE, written_size
 
 Layer = TypeVar("Layer", nn.Conv2d, nn.Linear)
 

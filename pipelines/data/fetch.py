@@ -34,7 +34,7 @@ def local_data(data: Data, storage: Storage, console: Console | None = None) -> 
     One process of a machine fetches and checks the digests, and the others wait. Raises SettingsError if the place or
     the pack is wrong, or if the cache is too small or cannot be written.
     """
-    if data.name != "packed":
+    if not data.is_pack:
         return data
     if (data, storage) not in _found:  # a process plays many trials on one pack
         _found[data, storage] = data.model_copy(update={"path": _fetched(data, storage, console)})

@@ -8,8 +8,8 @@ from typing import Any
 from rich.console import Console
 
 from gan_core.data.loading import load_given
-from gan_core.experiment import written_size
 from gan_core.files import Bars, no_bars
+from gan_core.settings.image_size import written_size
 from pipelines.console import byte_bar, count_bar
 from pipelines.data.write import plan_of, write_pack
 from pipelines.settings import Storage, open_store

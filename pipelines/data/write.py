@@ -15,9 +15,10 @@ from gan_core import data
 from gan_core.data.byte_images import ByteImages
 from gan_core.data.dataset import Dataset
 from gan_core.data.manifest import MANIFEST, Manifest, Shard
-from gan_core.experiment import Data, written_size
+from gan_core.experiment import Data
 from gan_core.files import Bars, no_bars
 from gan_core.settings import SettingsError
+from gan_core.settings.image_size import written_size
 from infra.stores.protocol import NotThereError, Progress, Store
 from pipelines.data.transfer import find_damage
 from pipelines.settings import as_settings_error

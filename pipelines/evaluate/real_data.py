@@ -30,10 +30,9 @@ def real_data(
     dataset = data.load(local, bars=partial(count_bar, console))
     _check_families(experiment, dataset)
     record = DataRecord.of(dataset, _files(experiment))
-    name = f"data.name={source.name}" if source.path is None else f"data.path={source.path}"
     if DataRecord.read(folder) is None:  # what began with such a batch goes on
         check_batch_fits(experiment.batches[1], experiment.compute, len(dataset.images))
-    record.keep(folder, name, partial(_anew, experiment, folder))
+    record.keep(folder, source.source, partial(_anew, experiment, folder))
     say(console, f"data: {source.name}, {record}")
     for note in [*dataset.notes, *dataset.oddities(experiment.batches[1])]:
         say(console, f"note: {note}")

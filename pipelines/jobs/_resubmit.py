@@ -14,9 +14,9 @@ from pipelines.launch import (
     TRAIN_MAY_CHANGE,
     CommandLine,
     Request,
+    as_found,
     resumed_search,
     resumed_train,
-    sized_as,
 )
 from pipelines.runs import RunFolder
 from pipelines.settings import Storage, preset_names, read_config
@@ -47,7 +47,7 @@ def as_resumption(verb: str, line: CommandLine, request: Request[Any]) -> tuple[
         return request, []
     here = request.experiment.storage.assignments
     before = resume(folder.path.name, here)[0]
-    was, wanted = _leaves(before), _leaves(sized_as(request.experiment, before.data.image_size))
+    was, wanted = _leaves(before), _leaves(as_found(request.experiment, before.data))
     allowed = TRAIN_MAY_CHANGE if verb == "train" else SEARCH_MAY_CHANGE
     changes = [f"{key}={_written(wanted.get(key))}" for key in allowed if was.get(key) != wanted.get(key)]
     experiment, _ = resume(folder.path.name, [*here, *changes])

@@ -2,7 +2,7 @@
 
 Nothing here imports torch or Ray."""
 
-from pipelines.launch._data import find_data, image_size, sized_as, tried, with_data
+from pipelines.launch._data import as_found, find_data, image_size, tried, with_data
 from pipelines.launch._log import logged
 from pipelines.launch._request import CommandLine, Request, train_request
 from pipelines.launch._resume import SEARCH_MAY_CHANGE, TRAIN_MAY_CHANGE, resumed_search, resumed_train
@@ -30,6 +30,7 @@ __all__ = [
     "TRAIN_MAY_CHANGE",
     "CommandLine",
     "Request",
+    "as_found",
     "begin",
     "check_cluster",
     "ends_as_interrupted",
@@ -41,7 +42,6 @@ __all__ = [
     "resumed_train",
     "run",
     "search_request",
-    "sized_as",
     "train_request",
     "tried",
     "with_data",

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import statistics
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
-from gan_core.experiment import IMAGE_SIZES, POINTS, Data, check_classes, check_labelled
+from rich.console import Console
+
+from gan_core.experiment import POINTS, Data, check_classes, check_labelled
 from gan_core.files import cache_folder
 from gan_core.settings import SettingsError
+from gan_core.settings.image_size import IMAGE_SIZES
+from pipelines.console import working
 from pipelines.settings import SearchExperiment, Storage, TrainExperiment, check_batch_fits, open_store, read_manifest
 
 Asked = TypeVar("Asked", TrainExperiment, SearchExperiment)
@@ -34,10 +39,16 @@ class FoundData:
 
 
 def find_data(data: Data, storage: Storage) -> FoundData:
-    """Looks the data up. Raises SettingsError if they are not there. Files that may be downloaded need not be."""
+    """Looks the data up. Raises SettingsError if they are not there. Files that may be downloaded need not be, and a
+    function of the user's own is not called."""
     if data.name in _BUILT_IN:
         return FoundData(*_BUILT_IN[data.name])
-    if data.name == "packed":
+    if data.own and data.path is None:
+        from gan_core.data.given.own import find_own
+
+        find_own(data.name)
+        return FoundData()
+    if data.is_pack:
         assert data.path is not None
         manifest = read_manifest(open_store(data.path, storage), f"data.path={data.path}")
         return FoundData(manifest.images, manifest.classes, size=manifest.image_size)
@@ -54,13 +65,18 @@ def find_data(data: Data, storage: Storage) -> FoundData:
 
 
 def with_data(experiment: Asked) -> tuple[Asked, tuple[str, ...]]:
-    """The experiment with the size of its images, and lines that say which that is if the settings do not.
+    """The experiment with the size of its images, and lines that say which that is if the settings do not. A data set
+    of the user's own has become a pack.
 
     Raises SettingsError if the data are not there, or too few for the batch or for a family.
     """
+    sized = "image_size" in experiment.data.model_fields_set
+    experiment = with_own_data(experiment)
     found = find_data(experiment.data, experiment.storage)
     _check_fits(experiment, found)
     size, notes = image_size(experiment.data, found)
+    if experiment.data.own and not sized:
+        notes = (f"data.image_size={experiment.data.image_size}, as {experiment.data.name} has it",)
     smallest, largest = experiment.batches
     if smallest < largest and experiment.budget.rounds is not None:
         images = f"{experiment.budget.rounds * smallest:g}"
@@ -68,9 +84,45 @@ def with_data(experiment: Asked) -> tuple[Asked, tuple[str, ...]]:
     return experiment if size is None else experiment.override(f"data.image_size={size}"), notes
 
 
+def with_own_data(experiment: Asked) -> Asked:
+    """The experiment with the pack of what the user's function returns now; the same if the data are no function's.
+
+    The function is called in this process only, and the pack is in the runs' storage: workers, trials and later
+    commands read it there, and need not be able to call the function. Raises SettingsError.
+    """
+    data = experiment.data
+    if not data.own:
+        return experiment
+    console = Console(file=sys.stderr)
+    with working(console, f"{data.name} makes the data"):
+        from gan_core.data.given.own import own_data
+
+        images = own_data(data.name)
+        from pipelines.data.given import given_data  # takes seconds, and the function may be wrong
+
+        size = data.image_size if "image_size" in data.model_fields_set else None
+        found = given_data(images, experiment.storage, console, size, data.source)
+    values: dict[str, Any] = {**data.chosen(), "path": found["data.path"], "image_size": found["data.image_size"]}
+    return experiment.load({**experiment.chosen(), "data": values})
+
+
+def as_found(experiment: Asked, before: Data) -> Asked:
+    """The experiment with what the data of an earlier command were found to be, where these settings leave it open:
+    the size of the images, and the pack of what the user's function returned."""
+    experiment = sized_as(experiment, before.image_size)
+    data = experiment.data
+    if not data.own or data.name != before.name or data.path is not None:
+        return experiment
+    return experiment.load({**experiment.chosen(), "data": {**data.chosen(), "path": before.path}})
+
+
 def tried(experiment: Asked) -> tuple[Asked, tuple[str, ...]]:
     """As `with_data` for a dry run, which may run where the data are not: then a line says so. It asks no S3."""
     data = experiment.data
+    if data.own:
+        find_data(data, experiment.storage)
+        sized = "image_size" in data.model_fields_set
+        return experiment, () if sized else (f"data.image_size follows from the images of {data.name}",)
     if isinstance(data.path, str):
         return experiment, () if "image_size" in data.model_fields_set else ("data.image_size follows from the pack",)
     try:
@@ -96,7 +148,8 @@ def image_size(data: Data, found: FoundData) -> tuple[int | str | None, tuple[st
 
 def sized_as(experiment: Asked, size: int | str) -> Asked:
     """The experiment with the image size of another, if it gives none and its files would decide."""
-    if "image_size" in experiment.data.model_fields_set or experiment.data.name not in SIZED_BY_FILES:
+    data = experiment.data
+    if "image_size" in data.model_fields_set or not (data.own or data.name in SIZED_BY_FILES):
         return experiment
     return experiment.override(f"data.image_size={size}")
 

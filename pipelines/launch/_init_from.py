@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from gan_core.experiment import POINTS, Data, written_size
+from gan_core.experiment import POINTS, Data
 from gan_core.settings import SettingsError
+from gan_core.settings.image_size import written_size
 from pipelines.runs import INIT_FROM, find_checkpoint
 from pipelines.settings import CommonSettings, TrainExperiment, storage_words
 

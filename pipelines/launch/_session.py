@@ -29,7 +29,7 @@ from infra.stores.protocol import StoreError
 from pipelines import interrupts
 from pipelines.console import quiet, record, screen_of
 from pipelines.interrupts import InterruptedRunError
-from pipelines.launch._data import with_data
+from pipelines.launch._data import with_data, with_own_data
 from pipelines.launch._log import logged
 from pipelines.launch._request import Request
 from pipelines.runs import FullDiskError, NameTakenError, RunFolder, TakenOverError, as_full_disk_error, sweep_run
@@ -62,12 +62,13 @@ def check_cluster() -> None:
 
 
 def ready(request: Request[Any]) -> Request[Any]:
-    """The request once all is checked that needs neither torch nor Ray. A new run has the size of its images.
+    """The request once all is checked that needs neither torch nor Ray. A new run has the size of its images; a data
+    set of the user's own is made again for a resumed one, which goes on with the same images only.
 
     Raises SettingsError if the data are not there or do not fit, or if the tracking server does not answer.
     """
     if request.resumed:
-        return request
+        return replace(request, experiment=with_own_data(request.experiment))
     experiment, notes = with_data(request.experiment)
     if experiment.tracking.server:
         check_answers(experiment)

@@ -10,7 +10,7 @@ import typer
 
 from gan_core.settings import SettingsError
 from pipelines.console import quiet
-from pipelines.launch import DONE, FAILED, INTERRUPTED, Request, logged, resumed_search, resumed_train, sized_as
+from pipelines.launch import DONE, FAILED, INTERRUPTED, Request, as_found, logged, resumed_search, resumed_train
 from pipelines.runs import NameTakenError, RunFolder, find_run, names_with_file
 from pipelines.settings import SearchExperiment, Storage, UnavailableError, as_settings_error
 
@@ -76,7 +76,7 @@ def typed_again(request: Request[Any]) -> Request[Any]:
         return request
     resume: Any = resumed_search if of_search else resumed_train
     before, _ = resume(folder.path.name, request.experiment.storage.assignments)
-    own, experiment = {"storage", "tracking"}, sized_as(request.experiment, before.data.image_size)
+    own, experiment = {"storage", "tracking"}, as_found(request.experiment, before.data)
     if before.model_dump(exclude=own) != experiment.model_dump(exclude=own):
         return request
     request = replace(request, experiment=experiment)

@@ -83,7 +83,7 @@ def data_set(data: Data, folder: RunFolder) -> DataSet | None:
     if record is None:
         return None
     about = {"images": record.images, "held out": record.held_out, "shape": "x".join(map(str, record.shape))}
-    source = masked(str(data.path)) if data.path is not None else data.name
+    source = data.name if data.path is None or data.own else masked(str(data.path))
     return DataSet(data.name, record.digest[:16], source, {**about, "classes": record.classes})
 
 

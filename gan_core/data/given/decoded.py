@@ -8,9 +8,10 @@ from typing import Any
 
 from gan_core.data.decode_cache import DecodedImages, decode_into, open_decoded
 from gan_core.data.given.kinds import GivenImages, given_images
-from gan_core.experiment import Data, size_of, written_size
+from gan_core.experiment import Data
 from gan_core.files import Bars
 from gan_core.settings import SettingsError
+from gan_core.settings.image_size import size_of, written_size
 
 ARRAYS = "npz"
 """The name of a data set of arrays, in a file or not: the same images are the same data set, and the same game."""
@@ -33,6 +34,8 @@ def decode_given(what: str, data: Any, image_size: int | str | None, cache: Path
     except OSError as error:
         raise SettingsError(f"the cache {cache} cannot be written: {error}", nearest="GANFLEET_CACHE=FOLDER") from None
     assert found is not None, cache
+    if len(found.images) < 2:
+        raise SettingsError(f"{what} holds one image", nearest="two or more")
     return found
 
 

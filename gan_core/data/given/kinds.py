@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import traceback
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import Subset
 
+from gan_core.data.given.own import raised
 from gan_core.data.given.pixels import PixelFile, PixelRange, array_of, channels_last, pixels_of
 from gan_core.data.sources import ImageReader, from_array, numbered
 from gan_core.files import Bars
@@ -49,6 +49,8 @@ def given_images(what: str, data: Any, aside: Path, bars: Bars) -> GivenImages:
 def _check_kind(what: str, images: Any) -> None:
     """Raises SettingsError if the object is none of KINDS."""
     kind = type(images).__name__
+    if images is None:
+        raise SettingsError(f"{what} is None", nearest=KINDS)
     if isinstance(images, Mapping):
         first = next(iter(images), None)
         raise SettingsError(f"{what} is {kind} of {', '.join(map(str, images))}", nearest=f"its part [{first!r}]")
@@ -62,7 +64,7 @@ def _check_kind(what: str, images: Any) -> None:
         return
     if not (hasattr(images, "__len__") and hasattr(images, "__getitem__")):
         right = "list(...) of it" if hasattr(images, "__iter__") else KINDS
-        raise SettingsError(f"{what} is {kind}, without a length", nearest=right)
+        raise SettingsError(f"{what} is {kind}, which has no length", nearest=right)
 
 
 def _of_array(what: str, images: np.ndarray, labels: Any) -> GivenImages:
@@ -112,13 +114,6 @@ def _of_items(what: str, images: Any, labels: Any, aside: Path, bars: Bars) -> G
         grey if grey < count else 0,
     )
     return GivenImages(sizes, reader)
-
-
-def raised(error: Exception) -> str:
-    """What a user's code raised, and in which of its lines."""
-    place = traceback.extract_tb(error.__traceback__)[-1]
-    said = " ".join(str(error).split())[:200]
-    return f"raises {type(error).__name__}: {said} ({Path(place.filename).name}, line {place.lineno})"
 
 
 def _parted(what: str, item: Any, columns: tuple[str, str | None] | None) -> tuple[Any, Any]:

@@ -12,7 +12,7 @@ from rich.console import Console
 from gan_core.data.manifest import Manifest
 from gan_core.experiment import DATA_NAMES, Data
 from gan_core.files import expanded
-from gan_core.settings import SettingsError, similar
+from gan_core.settings import IMPORT_PATH, SettingsError, installed, similar
 from pipelines.cli._usage import VerbGroup
 from pipelines.console import byte_bar, count_bar, working
 from pipelines.data.transfer import find_damage, find_packs, pull_pack
@@ -39,7 +39,7 @@ class _PackSettings(CommonSettings):
 
 @app.command()
 def pack(
-    source: Annotated[str, typer.Argument(metavar="FOLDER|FILE.npz|NAME", show_default=False)],
+    source: Annotated[str, typer.Argument(metavar="FOLDER|FILE.npz|NAME|MODULE:NAME", show_default=False)],
     dest: Annotated[str, typer.Argument(metavar="FOLDER|s3://BUCKET/PREFIX", show_default=False)],
     assignments: Annotated[list[str] | None, typer.Argument(metavar="[key=value ...]", show_default=False)] = None,
     shard_mb: Annotated[float, typer.Option(min=0.001, help="About how many megabytes make a shard.")] = SHARD_MB,
@@ -108,13 +108,13 @@ def verify(source: Source, assignments: Assignments = None) -> None:
 
 
 def _source(source: str, assignments: list[str]) -> list[str]:
-    """The settings that SOURCE stands for: a dataset's name, an npz file or a folder of images."""
+    """The settings that SOURCE stands for: a dataset's name, a function, an npz file or a folder of images."""
     for word in assignments:
         if word.startswith("data.name="):
             right = f"ganfleet data pack {word.removeprefix('data.name=')} DEST"
             raise SettingsError(f"{word}: the dataset is the first word", nearest=right)
-    names = [name for name in DATA_NAMES if name not in ("folder", "npz", "packed")]
-    if source in names:
+    names = [name for name in (*DATA_NAMES, *installed("datasets")) if name not in ("folder", "npz", "packed")]
+    if source in names or IMPORT_PATH.fullmatch(source):
         return [f"data.name={source}"]
     path = expanded(source)
     if path.is_file() and path.suffix == ".npz":
