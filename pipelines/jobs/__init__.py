@@ -3,7 +3,7 @@
 `in_process`, a module of its own, plays a run in this process."""
 
 from pipelines.jobs._registry import active_job, follow, job_table, stop
-from pipelines.jobs._submit import checked, next_job, rendered, send
+from pipelines.jobs._submit import checked, next_job, rendered, send, unshipped
 
 __all__ = [
     "active_job",
@@ -14,4 +14,5 @@ __all__ = [
     "rendered",
     "send",
     "stop",
+    "unshipped",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from pipelines.launch import (
 from pipelines.runs import RunFolder
 from pipelines.settings import Storage, preset_names, read_config
 
-_FILES = ("data.path", "metrics.weights", "metrics.statistics")
+_FILES = ("data.path", "metrics.weights", "metrics.statistics", "compute.ship")
 """Settings whose paths may be relative to the current folder. The job has another current folder."""
 _IN_JOB = f"export {IN_JOB}=1\n"
 _UNLESS_ABSENT = """\
@@ -81,7 +82,7 @@ def _leaves(experiment: Any) -> dict[str, object]:
 
 
 def _written(value: object) -> str:
-    return "null" if value is None else str(value)
+    return "null" if value is None else json.dumps(value) if isinstance(value, list) else str(value)
 
 
 def shell_lines(verb: str, line: CommandLine, request: Request[Any], changes: list[str]) -> str:
@@ -108,7 +109,7 @@ def _typed(line: CommandLine, request: Request[Any]) -> list[str]:
     """The families and settings of the command line, with the run's name and with absolute paths."""
     experiment, folder = request.experiment.model_dump(mode="json"), request.folder
     absolute = [
-        f"{key}={experiment[section][name]}"
+        f"{key}={_written(experiment[section][name])}"
         for key in _FILES
         for section, name in [key.split(".")]
         if experiment[section][name] is not None and _is_given(line, section, name)

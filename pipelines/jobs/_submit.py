@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from gan_core.files import cache_folder
 from gan_core.settings import SettingsError, unknown
 from infra.jobs import kuberay, slurm
 from infra.jobs.batch import BatchError
 from infra.jobs.ray_jobs import address_from
 from infra.stores.protocol import StoreError
 from infra.versions import version_of
+from pipelines.code import folder_of, own_modules
 from pipelines.jobs._options import Place, PlaceOptions, checked_place, split_place_options
 from pipelines.jobs._registry import Job
 from pipelines.jobs._resubmit import as_resumption, shell_lines
-from pipelines.launch import CommandLine, Request, search_request, train_request
+from pipelines.launch import CommandLine, Request, keep_shipped, search_request, train_request
 from pipelines.runs import RunFolder
 from pipelines.settings import check_capacity
 
@@ -130,9 +132,11 @@ def next_job(submission: Submission, address: str | None) -> Job:
     return Job(name, submission.place, called, where, submission.verb, attempt, now)
 
 
-def send(submission: Submission, address: str | None) -> Job:
-    """Submits the next job and records it in the run's folder. Returns it with the id that the place gave it. Raises
-    SettingsError."""
+def send(submission: Submission, address: str | None, say: Callable[[str], None]) -> Job:
+    """Submits the next job and records it in the run's folder. Returns it with the id that the place gave it.
+
+    `say` is called with what a person should know of the modules that are shipped. Raises SettingsError.
+    """
     job = next_job(submission, address)
     if submission.request.made_up:
         submission = _reserved(submission)
@@ -141,15 +145,33 @@ def send(submission: Submission, address: str | None) -> Job:
     try:
         with _as_not_writable(submission.folder):
             path.mkdir(parents=True, exist_ok=True)
+            for line in keep_shipped(submission.request.experiment, submission.folder):
+                say(line)
             job = replace(job, id=job.batch.submit(rendered(submission, job.id), job.id))
             job.write(submission.folder)
     except StoreError as error:
         raise SettingsError(f"storage.path={submission.folder.home}: {error}", nearest="ganfleet doctor") from None
     except BatchError as error:
+        if not submission.folder.exists() and not submission.folder.job.is_file():
+            submission.folder.delete(submission.folder.code)
         with suppress(OSError):
             path.rmdir()
         raise SettingsError(str(error)) from None
     return job
+
+
+def unshipped(submission: Submission) -> list[str]:
+    """Lines that name the user's modules that nodes may lack. Those of Slurm see the folder of who submits."""
+    experiment = submission.request.experiment
+    if submission.place not in ("ray", "kuberay"):
+        return []
+    shipped = {*experiment.compute.ship, cache_folder() / "code"}
+    found = {name: folder_of(name) for name in sorted(own_modules(experiment))}
+    return [
+        f"{name} is imported from {folder}; for nodes that lack it: compute.ship={folder}"
+        for name, folder in found.items()
+        if folder is not None and shipped.isdisjoint({folder, folder / f"{name}.py", folder.parent})
+    ]
 
 
 def _reserved(submission: Submission) -> Submission:

@@ -10,7 +10,6 @@ from pipelines.launch._search_request import search_request
 from pipelines.launch._session import (
     DONE,
     FAILED,
-    IN_JOB,
     INPUT,
     INTERRUPTED,
     begin,
@@ -19,6 +18,7 @@ from pipelines.launch._session import (
     ready,
     run,
 )
+from pipelines.launch._shipped import IN_JOB, keep_shipped
 
 __all__ = [
     "DONE",
@@ -36,6 +36,7 @@ __all__ = [
     "ends_as_interrupted",
     "find_data",
     "image_size",
+    "keep_shipped",
     "logged",
     "ready",
     "resumed_search",

@@ -16,6 +16,7 @@ from pipelines.launch._data import sized_as
 from pipelines.launch._from_search import best_settings
 from pipelines.launch._init_from import InitialWeights
 from pipelines.launch._resume import resumed_train
+from pipelines.launch._shipped import check_shipped, import_shipped
 from pipelines.runs import RunFolder, run_folder
 from pipelines.settings import (
     SearchExperiment,
@@ -141,6 +142,7 @@ def train_experiment(families: Sequence[str], assignments: Sequence[str], config
     """The training run that a command line asks for; `config` is the text of its YAML file. Raises SettingsError."""
     values = parse_settings(config)
     _check_of_no_search(assignments)
+    import_shipped(values, assignments)
     check_family_names(families, lambda known: train_experiment(known, assignments, config))
     if len(families) > 1:
         raise SettingsError(f"train plays one family, not {len(families)}", nearest=f"train {families[0]}")
@@ -158,6 +160,7 @@ def train_experiment(families: Sequence[str], assignments: Sequence[str], config
     check_files(experiment.metrics)
     check_tracking(experiment)
     check_paths(experiment)
+    check_shipped(experiment)
     return experiment
 
 

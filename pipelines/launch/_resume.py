@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from operator import attrgetter
 from typing import TypeVar
 
-from gan_core.settings import SettingsError, similar
+from gan_core.settings import SettingsError, parse_yaml, similar
+from pipelines.launch._shipped import import_shipped
 from pipelines.runs import RunFolder, find_run
 from pipelines.settings import CommonSettings, SearchExperiment, Storage, TrainExperiment, check_paths, storage_words
 
@@ -14,7 +15,7 @@ Resumed = TypeVar("Resumed", bound=CommonSettings)
 
 BOTH_MAY_CHANGE = (
     *("tracking.uri", "compute.workers", "compute.min_workers", "compute.device", "compute.cpus", "compute.gpus"),
-    *("storage.endpoint_url", "storage.cache_gb"),
+    *("compute.ship", "storage.endpoint_url", "storage.cache_gb"),
     *("reliability.on_divergence", "reliability.rollbacks", "reliability.rollback_lr_factor"),
 )
 TRAIN_MAY_GROW = ("budget.rounds", "budget.images")
@@ -46,7 +47,9 @@ def _resumed(
         if key not in may_change:
             right = f"{similar(key, may_change) or 'leave it out'} (may change: {', '.join(may_change)})"
             raise SettingsError(f"{key} cannot change with --resume", nearest=right)
-    before = model.from_yaml(folder.experiment.read_text())
+    values = folder.experiment.read_text()
+    import_shipped(parse_yaml(values), changes, folder)
+    before = model.from_yaml(values)
     after = _at_current_place(before.override(*changes), folder, storage)
     check_paths(after)
     for key in may_grow:

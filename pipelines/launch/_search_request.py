@@ -9,6 +9,7 @@ from gan_core.family import Family, build_family
 from gan_core.settings import SettingsError, assign, parse_settings, paths
 from pipelines.launch._request import CommandLine, Request, check_family_names, request_of
 from pipelines.launch._resume import resumed_search
+from pipelines.launch._shipped import check_shipped, import_shipped
 from pipelines.settings import SearchExperiment, assign_space, check_files, check_paths, check_tracking
 from tune_spaces.domains import BATCH_SIZE
 
@@ -35,6 +36,7 @@ def search_experiment(families: Sequence[str], assignments: Sequence[str], confi
     `family.x` over the domain of x.
     """
     values = parse_settings(config)
+    import_shipped(values, assignments)
     check_family_names(families, lambda known: search_experiment(known, assignments, config))
     given, of_run = _family_of(values)
     if families:
@@ -71,6 +73,7 @@ def search_experiment(families: Sequence[str], assignments: Sequence[str], confi
     check_files(experiment.metrics)
     check_tracking(experiment)
     check_paths(experiment)
+    check_shipped(experiment)
     return experiment
 
 

@@ -32,14 +32,13 @@ from pipelines.interrupts import InterruptedRunError
 from pipelines.launch._data import with_data, with_own_data
 from pipelines.launch._log import logged
 from pipelines.launch._request import Request
+from pipelines.launch._shipped import IN_JOB, keep_shipped
 from pipelines.runs import FullDiskError, NameTakenError, RunFolder, TakenOverError, as_full_disk_error, sweep_run
 from pipelines.settings import CommonSettings, Storage, UnavailableError, check_capacity
 
 _LOG = logging.getLogger(__name__)
 
 DONE, INPUT, INTERRUPTED, FAILED = 0, 2, 75, 1
-IN_JOB = "GANFLEET_IN_JOB"
-"""An environment variable that is set in a batch job, where nobody can correct the command."""
 
 
 def ends_as_interrupted(error: Exception) -> bool:
@@ -106,6 +105,12 @@ def begin(request: Request[Any]) -> Iterator[tuple[Request[Any], Callable[[], No
             driver.enter_context(logged(request.folder.log))
         except OSError as error:
             raise _not_writable(request, error) from None
+        try:
+            shipped = keep_shipped(request.experiment, request.folder)
+        except SettingsError:
+            undo()
+            raise
+        request = replace(request, notes=(*request.notes, *shipped))
         about = f"{request.folder.path.name}: {request.folder.where}   log: {request.folder.log}"
         for line in (about, *request.notes):
             print(line, file=screen_of(sys.stdout), flush=True)

@@ -8,7 +8,15 @@ from pipelines.runs._folder import NameTakenError, RunFolder
 from pipelines.runs._journal_segments import JournalSegments
 from pipelines.runs._leftovers import sweep_folder, sweep_run
 from pipelines.runs._lineage import Pointer, last_resumable_step, lineage, lineage_tags, pointer_file
-from pipelines.runs._lookup import find_checkpoint, find_run, names_with_file, run_folder, run_names
+from pipelines.runs._lookup import (
+    find_checkpoint,
+    find_run,
+    import_code,
+    import_own_code,
+    names_with_file,
+    run_folder,
+    run_names,
+)
 from pipelines.runs._mirror import Mirror, shared_cache
 from pipelines.runs._ownership import TakenOverError
 from pipelines.runs._paths import INIT_FROM, RunPaths, step_of
@@ -27,6 +35,8 @@ __all__ = [
     "as_full_disk_error",
     "find_checkpoint",
     "find_run",
+    "import_code",
+    "import_own_code",
     "last_resumable_step",
     "lineage",
     "lineage_tags",

@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from gan_core.settings import SettingsError, nearest
+from gan_core.settings import SettingsError, nearest, parse_yaml
+from pipelines.code import make_importable, unpacked
 from pipelines.runs._folder import RunFolder
-from pipelines.settings import Storage
+from pipelines.settings import Storage, as_settings_error
 
 
 def run_folder(storage: Storage, name: str) -> RunFolder:
@@ -44,8 +45,12 @@ def find_checkpoint(target: str, storage: Storage) -> Path:
     Raises SettingsError if there is none.
     """
     if (Path(target) / "checkpoint.json").is_file():
-        return Path(target).resolve()
+        found = Path(target).resolve()
+        for place in (found.parents[1], found.parents[min(3, len(found.parents) - 1)]):  # of a run, or of a search
+            import_code(RunFolder(place))
+        return found
     run = find_run(target, storage)
+    import_own_code(run)
     if run.best.is_file():
         return run.local_checkpoint(run.path / json.loads(run.best.with_suffix(".json").read_text())["checkpoint"])
     if run.of_search:
@@ -54,6 +59,26 @@ def find_checkpoint(target: str, storage: Storage) -> Path:
     if not steps:
         raise SettingsError(f"the run '{target}' has no checkpoint yet", nearest=f"--resume {target}")
     return run.local_checkpoint(run.checkpoint(steps[-1]))
+
+
+def import_code(run: RunFolder) -> bool:
+    """Makes the modules importable that a run was played with, as far as its folder has them. Returns whether it has.
+
+    Raises SettingsError if the store does not answer.
+    """
+    with as_settings_error(f"storage.path={run.home}"):
+        run.refresh_file(run.code)
+    if not run.code.is_file():
+        return False
+    make_importable([unpacked(run.code.read_bytes())])
+    return True
+
+
+def import_own_code(run: RunFolder) -> None:
+    """Makes the modules importable that the settings of a run that has started ship. Raises SettingsError."""
+    compute = parse_yaml(run.experiment.read_text()).get("compute")
+    if isinstance(compute, dict) and compute.get("ship"):
+        import_code(run)
 
 
 def run_names(storage: Storage) -> list[str]:

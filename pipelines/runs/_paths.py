@@ -39,6 +39,8 @@ class RunPaths:
     """The file with `id` and `origin`."""
     data = _Inside("data.json")
     """What the data were when the run or search began (`pipelines.runs._data_record.DataRecord`)."""
+    code = _Inside("code.zip")
+    """The user's own modules, as `compute.ship` names them (`pipelines.code`)."""
     log = _Inside("run.log")
     """What was said on the screen, and warnings and errors of our own, in the order of time."""
     ray_log = _Inside("ray.log")

@@ -36,7 +36,7 @@ COMMAND_FILES = (
     "untracked",
 )
 """What commands read of a run once they have found it by its name."""
-EARLIER_FILES = ("job.json",)
+EARLIER_FILES = ("job.json", "code.zip")
 """What can lie in a run's folder before the run starts."""
 STATE, ABOUT = "state.safetensors", "checkpoint.json"
 
@@ -124,7 +124,7 @@ class S3RunFolder(RunFolder):
         with self.mirror.as_settings_error():
             journal = [*self.mirror.sizes("journal/"), DRIVER]
             self._delete_checkpoints([0])
-            written = ["id.json", "data.json", "run.log", "ray.log", "untracked", *journal]
+            written = ["id.json", "data.json", "code.zip", "run.log", "ray.log", "untracked", *journal]
             self.mirror.delete([*written, "experiment.yaml"])
 
     def remove(self) -> None:

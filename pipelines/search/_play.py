@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from dataclasses import replace
 
 from ray.tune.schedulers import TrialScheduler
 from rich.console import Console
@@ -21,6 +22,7 @@ from pipelines.search.trials.monitor import SearchMonitor
 from pipelines.search.trials.suggestions import Suggestions
 from pipelines.search.trials.tuner import play_trials
 from pipelines.settings import SearchExperiment, WorkerResources, check_capacity, concurrent_trials, trial_resources
+from pipelines.train.shipped_code import shipped_code
 from tune_spaces.engines import IMAGES, TIME, scheduler, searcher
 from tune_spaces.searcher import FamilySearcher
 
@@ -42,6 +44,7 @@ def play_and_confirm(
         with cluster() as joined:
             check_capacity(experiment, joined)
             context = _context(experiment, folder, parent, reference, trial_resources(experiment, joined))
+            context = replace(context, code=shipped_code(experiment, folder, joined))
             result = _play_and_close(context, journal, view, parent, joined)
             view.wait_for("Ray to end")
         return result

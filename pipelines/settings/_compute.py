@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import math
+import os
 from itertools import takewhile
-from typing import Annotated
+from pathlib import Path
+from typing import Annotated, Any
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from gan_core.experiment import Compute as CoreCompute
 from gan_core.experiment import Data
+from gan_core.files import expanded
 from gan_core.settings import SettingsError
 
 Workers = Annotated[int, Field(ge=1, le=4096)]
@@ -28,6 +31,17 @@ class Compute(CoreCompute):
     as many GPUs as workers."""
     cpus: Annotated[int, Field(ge=1, le=4096)] | None = None
     """CPUs for each worker; null: an equal share of this machine, or one on a cluster that RAY_ADDRESS names."""
+    ship: tuple[Path, ...] = ()
+    """Your own modules, for all nodes and jobs: the folder that they lie in (`src`), the file of one, or a list of
+    both."""
+
+    @field_validator("ship", mode="before")
+    @classmethod
+    def _absolute(cls, given: Any) -> Any:
+        places = given if isinstance(given, list | tuple) else [] if given is None else [given]
+        if any(not isinstance(one, str | Path | int) or one == "" for one in places):
+            raise SettingsError(f"compute.ship={given} names no folder", nearest="compute.ship=src")
+        return tuple(Path(os.path.abspath(expanded(str(one)))) for one in places)
 
     @property
     def fewest(self) -> int:

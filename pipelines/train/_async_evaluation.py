@@ -15,6 +15,7 @@ from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from gan_core.loop import Game
 from gan_core.metrics.scores import scores
+from pipelines.code import Code, opened, sealed
 from pipelines.data.fetch import worker_data
 from pipelines.settings import TrainExperiment
 from pipelines.train.play import cached_dataset, cached_reference
@@ -41,8 +42,8 @@ class RemoteEvaluation:
 class AsyncEvaluator:
     """Starts an evaluation in a Ray task, while training continues. Rank 0 has one."""
 
-    def __init__(self, experiment: TrainExperiment, reference: bytes, on_gpu: bool) -> None:
-        self._experiment = experiment
+    def __init__(self, experiment: TrainExperiment, reference: bytes, on_gpu: bool, code: Code | None = None) -> None:
+        self._experiment = sealed(experiment, code)
         self._reference = ray.put(reference)
         # Outside of the worker group's placement group, which has no capacity for it.
         outside = PlacementGroupSchedulingStrategy(placement_group=None)  # type: ignore[arg-type]
@@ -57,8 +58,10 @@ class AsyncEvaluator:
 
 
 def _measure(
-    experiment: TrainExperiment, average: dict[str, torch.Tensor], step: int, reference: bytes, device: str
+    given: Any, average: dict[str, torch.Tensor], step: int, reference: bytes, device: str
 ) -> dict[str, float]:
+    """`given`: the experiment, which may be sealed."""
+    experiment: TrainExperiment = opened(given)
     source = worker_data(experiment.data, experiment.storage)
     dataset = cached_dataset(source)
     game = Game(experiment, dataset.shape, device, dataset.classes)

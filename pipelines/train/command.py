@@ -26,6 +26,7 @@ from pipelines.train._view import TrainView
 from pipelines.train.logged_steps import LoggedStep
 from pipelines.train.record import begin_record, deliver_record, end_record, finished, page_of
 from pipelines.train.rollback import play_with_rollbacks
+from pipelines.train.shipped_code import shipped_code
 
 PlayFunction = Callable[
     [TrainExperiment, RunFolder, bytes, TrackingTarget, Callable[[str], None]], Generator[LoggedStep, None, None]
@@ -49,7 +50,8 @@ def play_on_cluster(
         check_capacity(experiment, ray_cluster)
         folder.claim()
         resources = worker_resources(experiment, ray_cluster)
-        task = GroupTask(experiment, folder, reference, target, resources)
+        code = shipped_code(experiment, folder, ray_cluster)
+        task = GroupTask(experiment, folder, reference, target, resources, code=code)
         yield from play_with_rollbacks(experiment.reliability, folder, lambda: run_group(task, wait_for))
         wait_for("Ray to end")
 

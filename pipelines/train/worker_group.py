@@ -25,6 +25,7 @@ from infra.cluster import free_capacity
 from infra.ray_private import ControllerCallback, DataParallelTrainer
 from infra.stores.protocol import StoreError
 from pipelines import interrupts
+from pipelines.code import Code, opened, sealed
 from pipelines.runs import RunFolder, as_full_disk_error, sweep_folder
 from pipelines.settings import TrainExperiment, WorkerResources
 from pipelines.tracking.target import TrackingTarget
@@ -51,6 +52,8 @@ class GroupTask:
     resources: WorkerResources
     constants: dict[str, float] = field(default_factory=dict)
     """Part of each logged row."""
+    code: Code | None = None
+    """The user's modules that the experiment needs."""
 
 
 class GroupError(RuntimeError):
@@ -185,7 +188,7 @@ def _trainer(task: GroupTask, queue: Any) -> Any:
     resources = {"CPU": given.cpus_per_worker, **({"GPU": given.gpus} if given.use_gpu else {})}
     return trainer(
         _work,
-        train_loop_config={"task": task, "queue": queue},
+        train_loop_config={"task": sealed(task, task.code), "queue": queue},
         scaling_config=ScalingConfig(num_workers=count, use_gpu=given.use_gpu, resources_per_worker=resources),
         run_config=RunConfig(
             name=f"start-{time.time_ns()}",
@@ -198,14 +201,14 @@ def _trainer(task: GroupTask, queue: Any) -> Any:
 
 def _work(config: dict[str, Any]) -> None:
     """Plays the part of one rank."""
-    task, queue = config["task"], config["queue"]
+    task, queue = opened(config["task"]), config["queue"]
     rank = ray.train.get_context().get_world_rank()
     device = "cuda" if task.resources.use_gpu else "cpu"
     if rank == 0 and (reserved := get_current_placement_group()) is not None:
         queue.put(reserved)
     async_evaluator = None
     if task.experiment.metrics.asynchronous and rank == 0:
-        async_evaluator = AsyncEvaluator(task.experiment, task.reference, task.resources.evaluate_on_gpu)
+        async_evaluator = AsyncEvaluator(task.experiment, task.reference, task.resources.evaluate_on_gpu, task.code)
     try:
         with as_full_disk_error(task.experiment.storage), task.folder.sole_writer() if rank == 0 else nullcontext():
             if rank == 0:

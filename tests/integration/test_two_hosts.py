@@ -140,6 +140,41 @@ def test_the_cluster_refuses_who_has_no_token_for_it(two_hosts, token, told):
     assert not two_hosts.run("refused").path.exists()
 
 
+OWN = """
+from gan_core.families.adversarial.wgan_gp import WganGp
+
+class Own(WganGp):
+    pass
+"""
+
+
+def test_a_module_of_the_first_host_alone_plays_on_both(two_hosts):
+    """The second host has an empty folder where the first one has the module."""
+    mine = two_hosts.place / "mine"
+    mine.mkdir()
+    (mine / "own_gan.py").write_text(OWN)
+    assert two_hosts.hosts.run(2, "mount", "-t", "tmpfs", "tmpfs", str(mine), cwd=two_hosts.place).returncode == 0
+    assert two_hosts.hosts.run(2, "ls", str(mine), cwd=two_hosts.place).stdout == ""
+    words = ("own_gan:Own" if word == "wgan_gp" else word for word in GAME)
+    line = [*command(*words, "budget.rounds=40", "budget.eval_every=20"), f"storage.path={two_hosts.place}/runs"]
+
+    unshipped = two_hosts.hosts.run(1, *line, "name=unshipped", cwd=mine)
+    assert unshipped.returncode == 2
+    assert unshipped.stderr.splitlines()[-1] == (
+        f"error: the node 10.99.0.2 of the cluster has no module 'own_gan'; nearest: compute.ship={mine},"
+        " or install it on every node"
+    )
+    assert not two_hosts.run("unshipped").path.exists()
+
+    shipped = two_hosts.hosts.run(1, *line, "name=shipped", "compute.ship=own_gan.py", cwd=mine)
+    assert shipped.returncode == 0, shipped.stderr
+    folder = two_hosts.run("shipped")
+    assert [row["step"] for row in rows(folder.path)] == [20, 40]
+    assert "10.99.0.2" in folder.ray_log.read_text()
+    sampled = two_hosts.hosts.run(2, *command("sample", folder.path, "--out", "there.png"), cwd=two_hosts.place)
+    assert sampled.returncode == 0, sampled.stderr
+
+
 def test_a_run_that_may_goes_on_without_the_lost_host(two_hosts, calm):
     """The cable is cut, then the host is off: the rest of the game is played on one worker, as far as numbers tell."""
     driver = two_hosts.begun("fewer", "compute.min_workers=1")

@@ -10,7 +10,7 @@ from typing import Any
 
 from gan_core.settings import SettingsError, parse_yaml
 from pipelines.console import number
-from pipelines.runs import RunFolder
+from pipelines.runs import RunFolder, import_own_code
 from pipelines.search.progress import progress
 from pipelines.settings import SearchExperiment, TrainExperiment, as_settings_error
 
@@ -72,6 +72,7 @@ def summary_of(folder: RunFolder) -> RunSummary:
         about = folder.path.name, "search" if folder.of_search else "run"
         try:
             values = parse_yaml(folder.experiment.read_text())
+            import_own_code(folder)
             read = _of_search if folder.of_search else _of_run
             families, state, fid, done, of, measures = read(folder)
         except (SettingsError, ValueError, KeyError, TypeError):

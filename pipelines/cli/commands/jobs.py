@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -10,7 +11,7 @@ import typer
 
 from gan_core.settings import SettingsError, unknown
 from infra.passwords import masked
-from pipelines.jobs import checked, follow, job_table, next_job, rendered, send, stop
+from pipelines.jobs import checked, follow, job_table, next_job, rendered, send, stop, unshipped
 from pipelines.launch import DONE, CommandLine
 from pipelines.settings import CommonSettings, restricted_settings, split_words
 from pipelines.sync import deliver, deliver_all
@@ -69,11 +70,14 @@ def submit(
 
         play_here(verb, submission.request)
         return
+    for line in unshipped(submission):
+        typer.echo(line, err=True)
     if submission.place != "ray" and not apply:
-        typer.echo(f"name={submission.name}; --apply submits it", err=True)
+        shipped = " and ships the modules" * bool(submission.request.experiment.compute.ship)
+        typer.echo(f"name={submission.name}; --apply submits it{shipped}", err=True)
         typer.echo(rendered(submission, next_job(submission, address).id), nl=False)
         return
-    job = send(submission, address)
+    job = send(submission, address, partial(typer.echo, err=True))
     typer.echo(job.id)
     suffix = submission.request.experiment.storage.command_suffix
     typer.echo(f"{job.name}: ganfleet jobs logs {job.name}{suffix}", err=True)

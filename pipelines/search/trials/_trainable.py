@@ -14,6 +14,7 @@ from gan_core import checkpoint
 from gan_core.health.collapse import CollapseDetector
 from gan_core.health.divergence import DivergedError
 from gan_core.settings import SettingsError
+from pipelines.code import opened
 from pipelines.runs import FullDiskError, Pointer, TakenOverError, as_full_disk_error, pointer_file, sweep_folder
 from pipelines.search.trials._exploit import exploit
 from pipelines.search.trials.context import SearchContext
@@ -38,10 +39,9 @@ class Trial(tune.Trainable):
 
     _steps: Generator[LoggedStep, None, None] | None = None
 
-    def setup(self, config: dict[str, Any], context: SearchContext | None = None) -> None:
-        """Called once per actor. `reset_config` starts each further trial."""
-        assert context is not None
-        self._context = context
+    def setup(self, config: dict[str, Any], context: Any = None) -> None:
+        """Called once per actor, with a SearchContext that may be sealed. `reset_config` starts each further trial."""
+        self._context: SearchContext = opened(context)
         self.reset_config(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
@@ -153,7 +153,9 @@ class Trial(tune.Trainable):
         with self._folder.sole_writer():
             self._folder.discard_after(self._reported)
         return run_group(
-            GroupTask(self._experiment, self._folder, context.reference, target, context.resources, constants)
+            GroupTask(
+                self._experiment, self._folder, context.reference, target, context.resources, constants, context.code
+            )
         )
 
 

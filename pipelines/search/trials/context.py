@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from pipelines.code import Code
 from pipelines.runs import RunFolder, lineage_tags
 from pipelines.settings import SearchExperiment, WorkerResources
 from pipelines.tracking.pages import NOTE, data_set
@@ -33,6 +34,8 @@ class SearchContext:
     """The id of the search's own run in MLflow."""
     tags: dict[str, str]
     resources: WorkerResources
+    code: Code | None = field(default=None, kw_only=True)
+    """The user's modules that the experiment needs."""
     credentials: dict[str, str] = field(default_factory=tracking_credentials, repr=False, kw_only=True)
     """Of the tracking store."""
 

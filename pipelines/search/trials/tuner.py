@@ -13,6 +13,7 @@ from ray.tune.schedulers import TrialScheduler
 
 from infra.cluster import Cluster, keep_signal_handler
 from pipelines import interrupts
+from pipelines.code import sealed
 from pipelines.search.trials._trainable import Trial
 from pipelines.search.trials.context import SearchContext
 from pipelines.search.trials.monitor import SearchMonitor, SpentBudget, TuneCallbacks
@@ -77,4 +78,4 @@ def _with_resources(context: SearchContext, cluster: Cluster) -> Any:
         resources: dict[str, float] = {"node:__internal_head__": round(0.99 / concurrent, 4)}
     else:
         resources = {"CPU": context.resources.cpus_per_worker, "GPU": context.resources.gpus}
-    return tune.with_resources(tune.with_parameters(Trial, context=context), resources)
+    return tune.with_resources(tune.with_parameters(Trial, context=sealed(context, context.code)), resources)

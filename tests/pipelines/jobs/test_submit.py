@@ -314,7 +314,7 @@ def test_a_store_that_is_away_is_one_line_that_names_the_setting(place, moto_ser
 
 def sent(place: Path, words: str, to: str = "slurm") -> Job:
     submission = asked(words, to)
-    return send(submission, None)
+    return send(submission, None, print)
 
 
 def test_a_job_is_remembered_listed_followed_and_stopped(place):
