@@ -32,12 +32,12 @@ def _check_nodes(modules: list[str]) -> None:
     """Raises SettingsError for a module that a node of the joined cluster does not have."""
     if not modules:
         return
-    task = ray.remote(_absent).options(num_cpus=0)
+    task = ray.remote(_absent)
     asked = {}
     for node in ray.nodes():
         if node["Alive"]:
             there = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
-            asked[task.options(scheduling_strategy=there).remote(modules)] = node["NodeManagerAddress"]
+            asked[task.options(num_cpus=0, scheduling_strategy=there).remote(modules)] = node["NodeManagerAddress"]
     answered, _ = ray.wait(list(asked), num_returns=len(asked), timeout=_ANSWER_SECONDS)
     for answer in answered:
         try:
