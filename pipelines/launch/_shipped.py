@@ -79,15 +79,16 @@ def keep_shipped(experiment: TrainExperiment | SearchExperiment, folder: RunFold
         files = code_files(places, _apart(experiment))
         now = pack(files)
         changed = [] if before is None else changed_files(before, now)
-        if before is None or changed:
-            folder.path.mkdir(parents=True, exist_ok=True)
-            write_atomic(folder.code, now)
-            folder.upload(folder.code)
+        if before is not None and not changed:
+            return []
+        folder.path.mkdir(parents=True, exist_ok=True)
+        write_atomic(folder.code, now)
+        folder.upload(folder.code)
     if changed:
         more = f" and {len(changed) - _SHOWN_FILES} more" if len(changed) > _SHOWN_FILES else ""
         names = ", ".join(changed[:_SHOWN_FILES])
         return [f"compute.ship={_shown(places)} has changed since '{folder.path.name}' began: {names}{more}"]
-    return [f"shipped: {len(files)} files of {_shown(places)}, {len(now) / 1e3:,.0f} kB"]
+    return [f"shipped: {len(files)} files of {_shown(places)}, {-(-len(now) // 1000):,} kB"]
 
 
 def _shown(places: Sequence[Path]) -> str:
