@@ -11,7 +11,6 @@ import json
 import logging
 import os
 import shutil
-import sys
 import uuid
 from pathlib import Path
 from typing import Any
@@ -24,11 +23,13 @@ from gan_core.experiment import Compute, Experiment
 from gan_core.family import Family
 from gan_core.files import replacing
 from gan_core.loop import Game
-from gan_core.settings import SettingsError, installed
+from gan_core.settings import IMPORT_PATH, SettingsError, imported, installed, source_of
 
 _LOG = logging.getLogger(__name__)
 
 STATE, ABOUT = "state.safetensors", "checkpoint.json"
+UNKNOWN = "unknown"
+"""Instead of the digest of source that Python does not know."""
 
 
 class CheckpointError(SettingsError):
@@ -126,8 +127,8 @@ def load_weights(game: Game, folder: Path) -> None:
 def _fitting(game: Game, folder: Path, about: dict[str, Any]) -> dict[str, Tensor]:
     """The tensors of a checkpoint that fit the game."""
     saved = safetensors.torch.load(_verified(folder, about))
-    own_code = _own_code(game.experiment.family)
-    if {name: about.get(name) for name in own_code} != own_code:
+    ours, theirs = _own_code(game.experiment.family).get("source"), about.get("source")
+    if ours is not None and ours != theirs and UNKNOWN not in (ours, theirs):
         _LOG.warning("%s was trained by other code of %s", folder, game.experiment.family.name)
     family = about["experiment"]["family"]["name"]
     if family != game.experiment.family.name or _shapes(saved) != _shapes(_tensors(game)):
@@ -173,15 +174,18 @@ def _core(experiment: Experiment) -> dict[str, Any]:
 
 
 def _own_code(family: Family) -> dict[str, str]:
-    """The digest of the code outside of ours that a game is made of: the modules of its family and of its networks.
-    Code without a file, such as a notebook's, has none."""
+    """The digest of the code outside of ours that a game is made of: the modules of its family and of its networks, or
+    the notebook's cells that define them. It is `unknown` if Python does not know the source."""
     net = getattr(family, "net", "")
-    names = {type(family).__module__, installed("nets").get(net, net).partition(":")[0]}
-    modules = [sys.modules[name] for name in sorted(names) if name in sys.modules and not name.startswith("gan_core.")]
-    files = [file for file in (getattr(module, "__file__", None) for module in modules) if file is not None]
-    if not files:
-        return {}
-    return {"source": hashlib.sha256(b"".join(Path(file).read_bytes() for file in files)).hexdigest()}
+    net = installed("nets").get(net, net)
+    code: dict[str, Any] = {installed("families").get(family.name, family.name): type(family)}
+    if IMPORT_PATH.fullmatch(net):
+        code[net] = imported("family.net", net)
+    own = [path for path in sorted(code) if ":" in path]
+    sources = dict.fromkeys(source_of(path, code[path]) for path in own)  # both may be of one file
+    if None in sources:
+        return {"source": UNKNOWN}
+    return {"source": hashlib.sha256(b"".join(filter(None, sources))).hexdigest()} if own else {}
 
 
 def _folder(averaged: str) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
@@ -162,7 +163,6 @@ def _built_in() -> dict[str, str]:
     }
 
 
-@cache
 def family_class(name: str) -> type[Family]:
     """The family of that name, or at the place `package.module:Class`.
 
@@ -170,7 +170,7 @@ def family_class(name: str) -> type[Family]:
     """
     if IMPORT_PATH.fullmatch(name):
         return _family_at(name)
-    if name in _built_in():
+    with suppress(KeyError):
         return _family_in(name)
     if name in installed("families"):
         found = _family_at(installed("families")[name])
@@ -186,7 +186,9 @@ def _family_at(path: str) -> type[Family]:
     return found
 
 
+@cache
 def _family_in(name: str) -> type[Family]:
+    """The family of ours of that name. Raises KeyError."""
     module = importlib.import_module(_built_in()[name])
     found = [
         value

@@ -3,7 +3,7 @@
 Nothing here imports torch, so that a typing mistake is reported in a fraction of a second.
 """
 
-from gan_core.settings._imports import IMPORT_PATH, imported, installed
+from gan_core.settings._imports import IMPORT_PATH, imported, installed, keep, kept_in, place_of, source_of
 from gan_core.settings._nearest import nearest, nearest_key, similar, similar_file, unknown
 from gan_core.settings._tree import Settings, SettingsError, Written, assign, parse_settings, parse_yaml, paths
 
@@ -15,12 +15,16 @@ __all__ = [
     "assign",
     "imported",
     "installed",
+    "keep",
+    "kept_in",
     "nearest",
     "nearest_key",
     "parse_settings",
     "parse_yaml",
     "paths",
+    "place_of",
     "similar",
     "similar_file",
+    "source_of",
     "unknown",
 ]

@@ -44,7 +44,6 @@ ready = Both()
 def package(tmp_path, monkeypatch):
     """An installed package `elsewhere` of a family and of networks, with entry points for both."""
     settings.installed.cache_clear()
-    family_class.cache_clear()
     source = Path(sys.modules[Modern.__module__].__file__).read_text().replace("class Modern", "class Elsewhere")
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "elsewhere" / "__init__.py").write_text("")
@@ -61,7 +60,6 @@ def package(tmp_path, monkeypatch):
     for name in [name for name in sys.modules if name.partition(".")[0] == "elsewhere"]:
         del sys.modules[name]
     settings.installed.cache_clear()
-    family_class.cache_clear()
 
 
 def experiment(family: str, *words: str) -> Experiment:
@@ -124,7 +122,6 @@ def test_a_checkpoint_without_its_family_says_what_is_missing(package, tmp_path,
     folder = checkpoint.save(game, tmp_path / "here")
     for name in [name for name in sys.modules if name.partition(".")[0] == "elsewhere"]:
         del sys.modules[name]
-    family_class.cache_clear()
     monkeypatch.setattr(sys, "path", [place for place in sys.path if place != str(tmp_path)])
     with pytest.raises(
         SettingsError, match=r"cannot be rebuilt: family=elsewhere.gans:Elsewhere: Python finds no module"
