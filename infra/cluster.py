@@ -7,6 +7,7 @@ import platform
 import re
 import signal
 import socket
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -53,8 +54,8 @@ class Cluster:
 
 
 def expected() -> Cluster | None:
-    """The local cluster that would be started; None if RAY_ADDRESS names another one."""
-    if os.environ.get("RAY_ADDRESS"):
+    """The local cluster that would be started; None if this process has joined one, or RAY_ADDRESS names another."""
+    if joined() or os.environ.get("RAY_ADDRESS"):
         return None
     return Cluster(_usable_cpus(), _local_gpus(), local=True)
 
@@ -75,18 +76,24 @@ def cluster() -> Iterator[Cluster]:
         os.environ.setdefault(name, value)
     import ray
 
-    joined = ray.is_initialized()
-    if not joined:
+    there = ray.is_initialized()
+    if not there:
         check_address()
     try:
-        if not joined:
+        if not there:
             _join(address)
         found = [node["Resources"] for node in ray.nodes() if node["Alive"]]
         sizes = autoscaler_nodes() or tuple((int(node.get("CPU", 0)), int(node.get("GPU", 0))) for node in found)
         yield Cluster(sum(cpus for cpus, _ in sizes), sum(gpus for _, gpus in sizes), address == "local", sizes)
     finally:
-        if not joined:
+        if not there:
             ray.shutdown()
+
+
+def joined() -> bool:
+    """Whether this process has joined a cluster already. Does not import Ray."""
+    ray = sys.modules.get("ray")
+    return ray is not None and bool(ray.is_initialized())
 
 
 def free_capacity() -> str:

@@ -6,6 +6,7 @@ The command line handles them from its first line on; a program that imports `pi
 from __future__ import annotations
 
 import signal
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -28,6 +29,10 @@ class StopRequest:
     def set(self) -> None:
         """It was asked."""
         self._set = True
+
+    def clear(self) -> None:
+        """It was obeyed."""
+        self._set = False
 
     def wait(self, seconds: float) -> None:
         """Returns after these seconds, or once it was asked."""
@@ -58,6 +63,22 @@ def handle_signals() -> None:
     for number in _ENDING:
         if number == signal.SIGTERM or signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, _end_once)
+
+
+@contextmanager
+def handled() -> Iterator[None]:
+    """Inside, Ctrl-C does what it does to a command, if it would raise KeyboardInterrupt outside. Other handlers of the
+    program stay; in a thread that is not the main one there are none."""
+    main = threading.current_thread() is threading.main_thread()
+    ours = main and signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    if ours:
+        signal.signal(signal.SIGINT, _interrupt)
+    try:
+        yield
+    finally:
+        if ours:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+        stop_requested.clear()
 
 
 def settle() -> None:

@@ -7,13 +7,10 @@ Exit codes: 0 done; 2 the user's input is wrong; 75 interrupted, can be resumed;
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 
 from infra.passwords import remember
 from pipelines import interrupts
@@ -22,21 +19,9 @@ from pipelines.cli._process import hide_passwords, name_user
 from pipelines.cli._streams import end_output, prepare_streams
 from pipelines.cli._usage import SETTINGS, VerbGroup, print_version
 from pipelines.cli.commands import data, jobs, measure, runs, ui
-from pipelines.console import working
-from pipelines.launch import (
-    DONE,
-    CommandLine,
-    Request,
-    begin,
-    check_cluster,
-    ready,
-    run,
-    search_request,
-    train_request,
-    tried,
-)
+from pipelines.launch import DONE, CommandLine, Request, finish, search_request, train_request, tried
+from pipelines.library import start
 from pipelines.settings import SearchExperiment, preset_names
-from pipelines.sync import typed_again
 
 app = typer.Typer(
     name="ganfleet",
@@ -80,37 +65,20 @@ def train(
     ] = None,
 ) -> None:
     """Train one family: ganfleet train wgan_gp family.lr=3e-4 budget.rounds=2000."""
-    request = train_request(CommandLine.of(words, config, resume, from_search, init_from))
-
-    def play(request: Request[Any], console: Console) -> None:
-        with working(console, "loading PyTorch, Ray and MLflow"), interrupts.deferred():
-            from pipelines.train.command import train
-
-        train(request.experiment, request.folder, console)
-
-    _start("train", request, play, dry_run)
+    _start("train", train_request(CommandLine.of(words, config, resume, from_search, init_from)), dry_run)
 
 
 @app.command(epilog=SETTINGS.format(verb="search", also=", search and space"))
 def search(words: Words = None, config: Config = None, dry_run: DryRun = False, resume: Resume = None) -> None:
     """Search one family or several: ganfleet search wgan wgan_gp search.trials=32."""
-    request = search_request(CommandLine.of(words, config, resume))
-
-    def play(request: Request[Any], console: Console) -> None:
-        with working(console, "loading PyTorch, Ray and MLflow"), interrupts.deferred():
-            from pipelines.search.command import search
-
-        search(request.experiment, request.folder, console)
-
-    _start("search", request, play, dry_run)
+    _start("search", search_request(CommandLine.of(words, config, resume)), dry_run)
 
 
-def _start(verb: str, request: Request[Any], play: Callable[[Request[Any], Console], None], dry_run: bool) -> None:
+def _start(verb: str, request: Request[Any], dry_run: bool) -> None:
     """Plays what is requested; prints its settings instead if it is a dry run."""
     if not dry_run:
-        check_cluster()
-        with interrupts.noted(), begin(ready(typed_again(request))) as (claimed, undo):
-            run(verb, claimed.experiment.storage, claimed.folder, undo, partial(play, claimed))
+        _, ending = start(verb, request)
+        finish(ending)
         return
     experiment, notes = (request.experiment, ()) if request.resumed else tried(request.experiment)
     typer.echo(experiment.to_yaml(), nl=False)

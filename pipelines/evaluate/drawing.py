@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from gan_core import streams
+from gan_core import checkpoint, streams
 from gan_core.loop import Game
+from gan_core.metrics.statistics.reference import batch_of
 from gan_core.settings import SettingsError, similar
+from pipelines.evaluate.targets import check_drawing
 from pipelines.runs import named_classes
 
 
@@ -66,6 +69,22 @@ class Drawing:
         meant = _class_meant(self.label, names)
         right = "one of these" if meant is None else f"--label={meant}"
         raise SettingsError(f"--label={self.label}: classes are {known}", nearest=right)
+
+
+def drawn_batches(game: Game, drawing: Drawing, start: int, stop: int) -> Iterator[Tensor]:
+    """Samples start .. stop, a batch at a time. Batches are cut at the same places and drawn whole, whatever is asked
+    for: the sums inside a network may depend on what else is in the batch."""
+    size = batch_of(game.shape)
+    for first in range(start - start % size, stop, size):
+        yield drawing.samples(game, first, first + size)[max(start - first, 0) : stop - first]
+
+
+def drawn(folder: Path, count: int, label: str | None, seed: int | None) -> Tensor:
+    """The first samples of a checkpoint's generator, on the CPU: (count, *shape). Raises SettingsError."""
+    check_drawing(seed, None, ())
+    game, drawing = checkpoint.open_game(folder), Drawing(seed, None, label)
+    drawing.class_number(game)  # it may be unknown
+    return torch.cat(list(drawn_batches(game, drawing, 0, count)))
 
 
 def class_names(game: Game) -> tuple[str, ...]:

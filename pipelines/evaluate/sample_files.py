@@ -12,7 +12,7 @@ import json
 import math
 import re
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from itertools import groupby
@@ -21,7 +21,6 @@ from typing import IO, Any
 
 import numpy as np
 from rich.console import Console
-from torch import Tensor
 
 from gan_core import checkpoint
 from gan_core.loop import Game
@@ -31,7 +30,7 @@ from infra.files import hidden_name
 from infra.stores.protocol import NoPlaceError, Store
 from infra.threads import each
 from pipelines.console import count_bar, say
-from pipelines.evaluate.drawing import Drawing, class_names
+from pipelines.evaluate.drawing import Drawing, class_names, drawn_batches
 from pipelines.evaluate.pictures import as_bytes, as_image, png
 from pipelines.evaluate.reference import best_device
 
@@ -186,7 +185,7 @@ class _Files:
             return
         for batch, group in groupby((start for start, _ in left), lambda start: start // self._batch):
             first = batch * self._batch
-            (samples,) = _drawn(self._game, drawing, first, first + self._batch)
+            (samples,) = drawn_batches(self._game, drawing, first, first + self._batch)
             pixels = as_bytes(samples)
 
             def write(index: int, pixels: np.ndarray = pixels, first: int = first) -> None:
@@ -195,14 +194,6 @@ class _Files:
             indices = list(group)
             each(write, indices, _THREADS)
             tick(len(indices))
-
-
-def _drawn(game: Game, drawing: Drawing, start: int, stop: int) -> Iterator[Tensor]:
-    """Samples start .. stop, a batch at a time. Batches are cut at the same places and drawn whole, whatever is asked
-    for: the sums inside a network may depend on what else is in the batch."""
-    size = batch_of(game.shape)
-    for first in range(start - start % size, stop, size):
-        yield drawing.samples(game, first, first + size)[max(start - first, 0) : stop - first]
 
 
 def _array(game: Game) -> str:
@@ -221,7 +212,7 @@ def _write_npz(
     with zipfile.ZipFile(file, "w") as archive:
         with archive.open(zipfile.ZipInfo(f"{_array(game)}.npy"), "w", force_zip64=True) as array:
             np.lib.format.write_array_header_1_0(array, about)
-            for samples in _drawn(game, drawing, start, stop):
+            for samples in drawn_batches(game, drawing, start, stop):
                 array.write((as_bytes(samples) if images else samples.float().cpu().numpy()).tobytes())
                 tick(len(samples))
         labels = drawing.labels(game, start, stop)

@@ -118,7 +118,7 @@ def _typed(line: CommandLine, request: Request[Any]) -> list[str]:
     kept = [word for word in line.assignments if not word.startswith(replaced)]
     storage = [word.partition("=")[2] for word in line.assignments if word.startswith("storage.path=")]
     place = Storage.load({"path": storage[-1]}).location if storage else folder.home
-    words = [*line.families, *kept, *absolute, f"name={folder.path.name}", f"storage.path={place}"]
+    words = [*line.names, *kept, *absolute, f"name={folder.path.name}", f"storage.path={place}"]
     if line.from_search is not None:
         words += ["--from-search", line.from_search]
     if line.init_from is not None:

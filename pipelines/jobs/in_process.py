@@ -19,7 +19,7 @@ from rich.console import Console
 from gan_core.settings import SettingsError
 from pipelines import interrupts
 from pipelines.console import screen_of
-from pipelines.launch import Request, begin, check_cluster, ready, run
+from pipelines.launch import Request, begin, check_cluster, finish, played, ready
 from pipelines.runs import RunFolder
 from pipelines.settings import TrainExperiment
 
@@ -55,7 +55,7 @@ def play_here(verb: str, request: Request[Any]) -> None:
     screen = Console(file=screen_of(sys.stdout))
     with interrupts.noted(), begin(ready(request)) as (claimed, undo):
         play_claimed = with_debugger(partial(play, claimed))
-        run(verb, experiment.storage, claimed.folder, undo, play_claimed, lambda _: nullcontext(screen))
+        finish(played(verb, experiment.storage, claimed.folder, undo, play_claimed, lambda _: nullcontext(screen)))
 
 
 def play_in_process(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -10,7 +12,7 @@ from typing import Any, Generic, TypeVar
 
 import yaml
 
-from gan_core.family import build_family, family_names, is_family_name
+from gan_core.family import Family, build_family, family_names, is_family_name
 from gan_core.settings import SettingsError, assign, nearest_key, parse_settings, parse_yaml, paths, similar, unknown
 from pipelines.launch._data import sized_as
 from pipelines.launch._from_search import best_settings
@@ -36,9 +38,10 @@ Requested = TypeVar("Requested", TrainExperiment, SearchExperiment)
 
 @dataclass(frozen=True)
 class CommandLine:
-    """A command line as the user typed it."""
+    """A command line as the user typed it, or what a program asks for in its place."""
 
-    families: list[str]
+    families: Sequence[str | Family]
+    """Names; a program may give a family with its fields."""
     assignments: list[str]
     config: Path | None = None
     resume: str | None = None
@@ -61,6 +64,11 @@ class CommandLine:
         assignments = [word_without_credentials(word) for word in expand_shorthands(assignments)]
         return CommandLine(families, assignments, config, resume, from_search, init_from)
 
+    @property
+    def names(self) -> list[str]:
+        """The names of the families."""
+        return [_name(family) for family in self.families]
+
 
 @dataclass(frozen=True)
 class Request(Generic[Requested]):
@@ -75,6 +83,8 @@ class Request(Generic[Requested]):
     """Whether the name is not the user's, so that the run may get another one."""
     notes: tuple[str, ...] = ()
     """Lines that a user should read once: settings that follow from the data."""
+    typed: str = field(default_factory=lambda: shlex.join(["ganfleet", *sys.argv[1:]]))
+    """The command, as the run's log and MLflow show it."""
 
     def renamed(self, name: str) -> Request[Requested]:
         """The same request of a run with another name."""
@@ -103,11 +113,11 @@ def _train_request(line: CommandLine, family: Mapping[str, Any] | None = None) -
     """`family`: the settings of a line that names no family."""
     if line.from_search is not None:
         config, assignments, origin = best_settings(
-            line.from_search, line.families, line.assignments, line.config, line.resume
+            line.from_search, line.names, line.assignments, line.config, line.resume
         )
         return _new_request(train_experiment([], assignments, config), origin)
 
-    def build(families: Sequence[str], assignments: Sequence[str], config: str) -> TrainExperiment:
+    def build(families: Sequence[str | Family], assignments: Sequence[str], config: str) -> TrainExperiment:
         if family is not None and not families and "family" not in parse_yaml(config):
             config = f"{config}\n{yaml.safe_dump({'family': dict(family)})}"
         return train_experiment(families, assignments, config)
@@ -118,12 +128,12 @@ def _train_request(line: CommandLine, family: Mapping[str, Any] | None = None) -
 def request_of(
     line: CommandLine,
     resume: Callable[[str, Sequence[str]], tuple[Requested, RunFolder]],
-    build: Callable[[Sequence[str], Sequence[str], str], Requested],
+    build: Callable[[Sequence[str | Family], Sequence[str], str], Requested],
 ) -> Request[Requested]:
     """Resumes the run that the line names, or builds the experiment of a new one. Raises SettingsError."""
     if line.resume is not None:
         if line.families:
-            raise SettingsError(f"--resume {line.resume} knows its family", nearest=f"leave out '{line.families[0]}'")
+            raise SettingsError(f"--resume {line.resume} knows its family", nearest=f"leave out '{line.names[0]}'")
         return Request(*resume(line.resume, line.assignments), True)
     return _new_request(build(line.families, line.assignments, read_config(line.config)), {})
 
@@ -138,15 +148,17 @@ def _new_request(experiment: Requested, origin: dict[str, str]) -> Request[Reque
     return Request(named, folder_of(named), False, origin, made_up=True)
 
 
-def train_experiment(families: Sequence[str], assignments: Sequence[str], config: str = "") -> TrainExperiment:
+def train_experiment(families: Sequence[str | Family], assignments: Sequence[str], config: str = "") -> TrainExperiment:
     """The training run that a command line asks for; `config` is the text of its YAML file. Raises SettingsError."""
     values = parse_settings(config)
     _check_of_no_search(assignments)
     import_shipped(values, assignments)
     check_family_names(families, lambda known: train_experiment(known, assignments, config))
     if len(families) > 1:
-        raise SettingsError(f"train plays one family, not {len(families)}", nearest=f"train {families[0]}")
-    if families:
+        raise SettingsError(f"train plays one family, not {len(families)}", nearest=f"train {_name(families[0])}")
+    if families and isinstance(families[0], Family):
+        values["family"] = families[0].chosen()
+    elif families:
         given = values.get("family")
         of_this = isinstance(given, dict) and given.get("name") == families[0]  # a file may be about another family
         values["family"] = given if of_this else {"name": families[0]}
@@ -176,16 +188,21 @@ def _check_of_no_search(words: Sequence[str]) -> None:
             raise SettingsError(f"'{key}' is a setting of a search", nearest="ganfleet search")
 
 
-def check_family_names(families: Sequence[str], build: Callable[[Sequence[str]], object]) -> None:
+def _name(family: str | Family) -> str:
+    return family if isinstance(family, str) else family.name
+
+
+def check_family_names(families: Sequence[str | Family], build: Callable[[Sequence[str | Family]], object]) -> None:
     """Raises one SettingsError for every unknown family and for all other mistakes of the line.
 
     To find those, it calls `build` with the nearest known families.
     """
     names = family_names()
-    mistakes = [unknown("family", name, names) for name in families if not is_family_name(name)]
+    wrong = [name for name in families if isinstance(name, str) and not is_family_name(name)]
+    mistakes = [unknown("family", name, names) for name in wrong]
     if not mistakes:
         return
-    meant = [name if is_family_name(name) else similar(name, names) for name in families]
+    meant = [similar(str(name), names) if name in wrong else name for name in families]
     try:
         if any(meant):
             build([name for name in meant if name is not None])

@@ -28,7 +28,9 @@ def search_request(line: CommandLine) -> Request[SearchExperiment]:
     return request_of(line, resumed_search, search_experiment)
 
 
-def search_experiment(families: Sequence[str], assignments: Sequence[str], config: str = "") -> SearchExperiment:
+def search_experiment(
+    families: Sequence[str | Family], assignments: Sequence[str], config: str = ""
+) -> SearchExperiment:
     """The search that a command line asks for; `family.x=` fixes x for each family that has it. Raises SettingsError.
 
     `config` is the text of its YAML file: of a search, or of one run, whose family is then the one that is searched and

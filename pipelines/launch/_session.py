@@ -8,11 +8,10 @@ from __future__ import annotations
 import logging
 import math
 import os
-import shlex
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +21,7 @@ from rich.console import Console
 
 from gan_core.files import cache_folder
 from gan_core.settings import SettingsError
-from infra.cluster import ClusterError, check_address
+from infra.cluster import ClusterError, check_address, joined
 from infra.health import check_connects
 from infra.passwords import masked
 from infra.stores.protocol import StoreError
@@ -46,14 +45,10 @@ def ends_as_interrupted(error: Exception) -> bool:
     return isinstance(error, UnavailableError) and bool(os.environ.get(IN_JOB))
 
 
-def _command() -> dict[str, str]:
-    """Tags with the command line of this process, without passwords: MLflow shows it as the source of a run."""
-    line = shlex.join(["ganfleet", *sys.argv[1:]])
-    return {"mlflow.source.name": masked(line), "mlflow.source.type": "LOCAL"}
-
-
 def check_cluster() -> None:
-    """Raises SettingsError if RAY_ADDRESS names no cluster that can be joined."""
+    """Raises SettingsError if RAY_ADDRESS names no cluster that can be joined, unless this process has joined one."""
+    if joined():
+        return
     try:
         check_address()
     except ClusterError as error:
@@ -122,7 +117,7 @@ def _record_start(request: Request[Any]) -> None:
     """The first lines of a driver in the run's log: what was typed, and the settings that are no defaults."""
     chosen = request.experiment.model_dump(mode="json", exclude_defaults=True)
     settings = yaml.safe_dump(chosen, default_flow_style=True, sort_keys=False, width=math.inf)
-    record(f"{request.folder.path.name}: {request.folder.where}   {shlex.join(['ganfleet', *sys.argv[1:]])}")
+    record(f"{request.folder.path.name}: {request.folder.where}   {request.typed}")
     record(f"settings: {settings.strip()}")
     for note in request.notes:
         record(note)
@@ -141,7 +136,8 @@ def _claimed(request: Request[Any], driver: ExitStack) -> tuple[Request[Any], Ca
         try:
             folder.check_free()
             driver.enter_context(folder.sole_driver())
-            folder.create(request.experiment.to_yaml(), {**request.origin, **_command()})
+            source = {"mlflow.source.name": masked(request.typed), "mlflow.source.type": "LOCAL"}  # MLflow shows it
+            folder.create(request.experiment.to_yaml(), {**request.origin, **source})
             return request, folder.withdraw
         except NameTakenError:
             driver.close()
@@ -157,20 +153,33 @@ def _not_writable(request: Request[Any], error: OSError) -> SettingsError:
     return SettingsError(f"{place} cannot be written to: {error.strerror}", nearest=right)
 
 
-def run(
+@dataclass(frozen=True)
+class Ending:
+    """How a run ended."""
+
+    code: int
+    """The exit code of a command."""
+    lines: tuple[str, ...] = ()
+    """What to tell the user: what went wrong, and how to resume."""
+    error: BaseException | None = None
+    """None if it is done, or was interrupted by the user."""
+
+
+def played(
     verb: str,
     storage: Storage,
     folder: RunFolder,
     undo: Callable[[], None],
     play: Callable[[Console], None],
     screen: Callable[[Path], AbstractContextManager[Console]] | None = None,
-) -> None:
-    """Calls `play`; turns its errors into an exit code and one line.
+) -> Ending:
+    """Calls `play`, and makes its error an ending.
 
     `screen`: makes the console, given the file for the output of libraries; None: the console shows our lines only, and
     the output of libraries goes to that file.
     """
     failure = ""
+    cause: BaseException | None = None
     with (screen or quiet)(folder.ray_log) as console:
         try:
             with interrupts.raised(), as_full_disk_error(storage):
@@ -179,22 +188,22 @@ def run(
         except (InterruptedRunError, KeyboardInterrupt):
             code = INTERRUPTED
         except TakenOverError as error:
-            code, failure = FAILED, str(error)
+            code, failure, cause = FAILED, str(error), error
         except FullDiskError as error:  # the full disk may be the log's
-            code, failure = INTERRUPTED, str(error)
+            code, failure, cause = INTERRUPTED, str(error), error
         except StoreError as error:
-            code, failure = INTERRUPTED, str(error)
+            code, failure, cause = INTERRUPTED, str(error), error
             _LOG.error("the store does not answer", exc_info=True)
         except (SettingsError, ClusterError) as error:
             away = ends_as_interrupted(error) or interrupts.stop_requested.is_set()
-            code, failure = INTERRUPTED if away else INPUT, str(error)
+            code, failure, cause = INTERRUPTED if away else INPUT, str(error), error
         except (Exception, SystemExit) as error:
-            code, failure = FAILED, _diverged(error)
+            code, failure, cause = FAILED, _diverged(error), error
             if not failure:
                 failure = _described(error)
                 _LOG.error("%s", type(error).__name__, exc_info=True)
             if interrupts.stop_requested.is_set():  # a library made this of KeyboardInterrupt
-                code, failure = INTERRUPTED, ""
+                code, failure, cause = INTERRUPTED, "", None
         interrupts.settle()
     resume = f"ganfleet {verb} --resume {folder.path.name}{storage.command_suffix}"
     lines = [f"error: {failure}"] if failure else []
@@ -206,13 +215,17 @@ def run(
     else:
         with suppress(StoreError):  # a driver that was taken over keeps its logs on this machine only
             folder.upload(folder.log, folder.ray_log)
-    if code == DONE:
-        return
     if failure and code != INPUT:
         lines[0] += f"   (log: {folder.log})"
-    for line in lines:
-        typer.echo(masked(line), err=True)
-    raise SystemExit(code)
+    return Ending(code, tuple(map(masked, lines)), cause)
+
+
+def finish(ending: Ending) -> None:
+    """Prints the lines of an ending, and ends the process of a command unless all went well."""
+    for line in ending.lines:
+        typer.echo(line, err=True)
+    if ending.code != DONE:
+        raise SystemExit(ending.code)
 
 
 def _diverged(error: BaseException) -> str:

@@ -14,6 +14,7 @@ from pipelines.runs._lookup import (
     import_code,
     import_own_code,
     names_with_file,
+    newest_checkpoint,
     run_folder,
     run_names,
 )
@@ -42,6 +43,7 @@ __all__ = [
     "lineage_tags",
     "named_classes",
     "names_with_file",
+    "newest_checkpoint",
     "pointer_file",
     "run_folder",
     "run_names",

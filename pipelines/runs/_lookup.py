@@ -49,7 +49,13 @@ def find_checkpoint(target: str, storage: Storage) -> Path:
         for place in (found.parents[1], found.parents[min(3, len(found.parents) - 1)]):  # of a run, or of a search
             import_code(RunFolder(place))
         return found
-    run = find_run(target, storage)
+    return newest_checkpoint(find_run(target, storage), target)
+
+
+def newest_checkpoint(run: RunFolder, target: str = "") -> Path:
+    """A run's newest checkpoint, or that of a search's best trial. `target`: how the user named it. Raises
+    SettingsError if there is none."""
+    target = target or run.path.name
     import_own_code(run)
     if run.best.is_file():
         return run.local_checkpoint(run.path / json.loads(run.best.with_suffix(".json").read_text())["checkpoint"])

@@ -23,6 +23,7 @@ from pipelines.search.trials.suggestions import Suggestions
 from pipelines.search.trials.tuner import play_trials
 from pipelines.settings import SearchExperiment, WorkerResources, check_capacity, concurrent_trials, trial_resources
 from pipelines.train.shipped_code import shipped_code
+from pipelines.train.command import Watch
 from tune_spaces.engines import IMAGES, TIME, scheduler, searcher
 from tune_spaces.searcher import FamilySearcher
 
@@ -34,6 +35,7 @@ def play_and_confirm(
     parent: ParentRun,
     reference: bytes,
     console: Console,
+    watch: Watch | None = None,
 ) -> SearchResult:
     """Plays the trials that are left, and once all have ended, confirms the best settings.
 
@@ -45,7 +47,7 @@ def play_and_confirm(
             check_capacity(experiment, joined)
             context = _context(experiment, folder, parent, reference, trial_resources(experiment, joined))
             context = replace(context, code=shipped_code(experiment, folder, joined))
-            result = _play_and_close(context, journal, view, parent, joined)
+            result = _play_and_close(context, journal, view, parent, joined, watch)
             view.wait_for("Ray to end")
         return result
 
@@ -69,11 +71,17 @@ def _context(
 
 
 def _play_and_close(
-    context: SearchContext, journal: Journal, view: SearchView, parent: ParentRun, joined: Cluster | None
+    context: SearchContext,
+    journal: Journal,
+    view: SearchView,
+    parent: ParentRun,
+    joined: Cluster | None,
+    watch: Watch | None = None,
 ) -> SearchResult:
     """Plays on a cluster, if there is one, and ends the runs in MLflow."""
     experiment, asked = context.experiment, context.experiment.search
-    monitor = SearchMonitor(context, journal, SearchBudget(journal, asked.hours, asked.images), view, parent)
+    budget = SearchBudget(journal, asked.hours, asked.images)
+    monitor = SearchMonitor(context, journal, budget, view, parent, watch=watch)
     sampler = sampler_of(experiment)
     names = trial_names(experiment, sampler, journal.records)
     uninterrupted = True
@@ -92,7 +100,7 @@ def _play_and_close(
     if not (uninterrupted and monitor.all_ended(names)):
         return SearchResult(outcomes, [], complete=False)
     journal.stop_clock()
-    confirmed, complete = confirm(context, joined, outcomes, view, parent)
+    confirmed, complete = confirm(context, joined, outcomes, view, parent, watch)
     return SearchResult(outcomes, confirmed, complete)
 
 

@@ -17,15 +17,17 @@ from pipelines.search._play import play_and_confirm
 from pipelines.search.record import check_store, deliver_record, finish_record, lacks_record_only
 from pipelines.search.report.final_report import print_report, write_report
 from pipelines.settings import SearchExperiment
+from pipelines.train.command import Watch
 
 
 class FailedSearchError(RuntimeError):
     """Every trial failed."""
 
 
-def search(experiment: SearchExperiment, folder: RunFolder, console: Console) -> None:
+def search(experiment: SearchExperiment, folder: RunFolder, console: Console, watch: Watch | None = None) -> None:
     """Runs or resumes the search to its last trial and confirms its best settings. Then prints the tables and the best
-    settings. Of a finished search of which MLflow lacks something it only delivers that.
+    settings. Of a finished search of which MLflow lacks something it only delivers that. `watch` gets the rows of each
+    trial once it is evaluated.
 
     Raises InterruptedRunError on Ctrl-C; SettingsError if the cluster is too small, or if another process runs the
     search.
@@ -34,12 +36,12 @@ def search(experiment: SearchExperiment, folder: RunFolder, console: Console) ->
         result = deliver_record(experiment, folder, console)
         print_report(experiment, folder, result, console)
     else:
-        result = _play(experiment, folder, console)
+        result = _play(experiment, folder, console, watch)
     if result.best is None:
         raise FailedSearchError("no trial came to an end with a FID")
 
 
-def _play(experiment: SearchExperiment, folder: RunFolder, console: Console) -> SearchResult:
+def _play(experiment: SearchExperiment, folder: RunFolder, console: Console, watch: Watch | None) -> SearchResult:
     check_store(experiment, console)
     with Journal(folder.journal, folder.segments()) as journal:
         with working(console, "data"):
@@ -48,7 +50,7 @@ def _play(experiment: SearchExperiment, folder: RunFolder, console: Console) -> 
         with working(console, "the search's run in MLflow"):
             parent = ParentRun(experiment, folder, {**version_tags(), **record.tags, **reference.tags})
         with parent.closed_on_error():
-            result = play_and_confirm(experiment, folder, journal, parent, reference.content, console)
+            result = play_and_confirm(experiment, folder, journal, parent, reference.content, console, watch)
             files = write_report(experiment, folder, result, console)
             with working(console, "the search's tables and pictures to MLflow"):
                 parent.close(result, files)

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from pipelines.runs import RunFolder
-from pipelines.search._journal import read_records
-from pipelines.search._outcome import Outcome, best_of, outcome_of
-from pipelines.search.confirmation.results import seed_runs
+from pipelines.search._best import SearchResult
+from pipelines.search._journal import Record, read_records
+from pipelines.search._outcome import Outcome, best_of, outcome_of, ranked
+from pipelines.search.confirmation.results import gather_results, seed_runs
 from pipelines.settings import SearchExperiment
+
+__all__ = ["Progress", "SearchResult", "all_confirmed", "progress", "ranked", "result_so_far"]
 
 
 @dataclass(frozen=True)
@@ -44,9 +48,28 @@ def progress(experiment: SearchExperiment, folder: RunFolder) -> Progress:
     return Progress(ended, experiment.search.trials, all_ended and all_confirmed(experiment, folder, outcomes), fid)
 
 
+def result_so_far(experiment: SearchExperiment, folder: RunFolder) -> SearchResult:
+    """What a search has found until now: its trials and its confirmation."""
+    last_round = experiment.budget.last_round(experiment.batches[0])
+    outcomes = [outcome_of(record, last_round, folder) for record in read_records(folder).values()]
+    confirm = folder.below("confirm")
+    records = read_records(confirm)
+    if not records:
+        return SearchResult(outcomes, [], complete=progress(experiment, folder).completed)
+    runs = seed_runs(experiment, outcomes, _begun(records))
+    for run in runs:
+        confirm.trial(run.id).refresh_file(confirm.trial(run.id).metrics)
+    played = [outcome_of(record, last_round, confirm) for record in records.values()]
+    return SearchResult(outcomes, gather_results(runs, played, confirm), all_confirmed(experiment, folder, outcomes))
+
+
+def _begun(confirmed: Mapping[str, Record]) -> dict[str, dict[str, Any]]:
+    """The settings of the trials whose confirmation has begun."""
+    return {name.rpartition("-")[0]: one.config["settings"] for name, one in confirmed.items()}
+
+
 def all_confirmed(experiment: SearchExperiment, folder: RunFolder, trials: Sequence[Outcome]) -> bool:
     """Whether the confirmation runs that follow from these trials have ended."""
     confirmed = read_records(folder.below("confirm"))
-    begun = {name.rpartition("-")[0]: one.config["settings"] for name, one in confirmed.items()}
-    planned = [run.id for run in seed_runs(experiment, trials, begun)]
+    planned = [run.id for run in seed_runs(experiment, trials, _begun(confirmed))]
     return all(name in confirmed and confirmed[name].ended for name in planned)

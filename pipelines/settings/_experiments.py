@@ -12,7 +12,7 @@ from pydantic import BeforeValidator, SerializeAsAny, field_validator, model_val
 
 from gan_core.experiment import Budget, Data, Experiment, Metrics, Seed, check_family_fits
 from gan_core.family import Family, build_family
-from gan_core.settings import Settings, SettingsError, similar_file
+from gan_core.settings import Settings, SettingsError, keep, kept_in, similar_file
 from infra.mlflow.sqlite_uri import sqlite_file, sqlite_uri
 from pipelines.settings._compute import Compute, check_equal_batches
 from pipelines.settings._credentials import check_no_secrets
@@ -30,6 +30,8 @@ from pipelines.settings._storage import Storage, Tracking
 from tune_spaces.domains import BATCH_SIZE, SearchedFields
 from tune_spaces.domains import Space as FamilySpace
 from tune_spaces.engines import check_engines
+
+_OBJECTS = "__objects__"
 
 
 class CommonSettings(Settings):
@@ -54,6 +56,14 @@ class CommonSettings(Settings):
     def _no_secrets(self) -> CommonSettings:
         check_no_secrets(self.model_dump(mode="json"))
         return self
+
+    def __getstate__(self) -> dict[Any, Any]:
+        """For another process, with the objects that it cannot import: of a notebook, of a script."""
+        return {**super().__getstate__(), _OBJECTS: kept_in(self.model_dump(mode="json"))}
+
+    def __setstate__(self, state: dict[Any, Any]) -> None:
+        keep(state.pop(_OBJECTS, {}))
+        super().__setstate__(state)
 
     @property
     def folder(self) -> Path:

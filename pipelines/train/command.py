@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator
 from contextlib import closing, suppress
+from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 
@@ -56,8 +58,16 @@ def play_on_cluster(
         wait_for("Ray to end")
 
 
+Watch = Callable[[RunFolder, dict[str, Any], Path | None], None]
+"""Called with each logged row of a run, and with the checkpoint of its step if there is one. It raises nothing."""
+
+
 def train(
-    experiment: TrainExperiment, folder: RunFolder, console: Console, play: PlayFunction = play_on_cluster
+    experiment: TrainExperiment,
+    folder: RunFolder,
+    console: Console,
+    play: PlayFunction = play_on_cluster,
+    watch: Watch | None = None,
 ) -> None:
     """Plays the experiment to the end of its budget, from the newest checkpoint of the folder if there is one.
 
@@ -93,6 +103,9 @@ def train(
                 view.show(logged.step, logged.last_step, logged.metrics)
                 for sign in logged.signs:
                     view.warn(logged.step, sign)
+                if watch is not None:
+                    saved = None if logged.checkpoint is None else Path(logged.checkpoint)
+                    watch(folder, {"step": logged.step, **logged.metrics}, saved)
                 last = logged
     except KeyboardInterrupt:
         with suppress(KeyboardInterrupt):

@@ -13,17 +13,10 @@ from gan_core.settings import SettingsError
 from infra.files import sweep, write_atomic
 from pipelines import interrupts
 from pipelines.cli.commands._outputs import check_file, exported, json_text
-from pipelines.cli.commands._targets import as_trained, check_drawing, checked_targets, packs_of, sample_output
+from pipelines.cli.commands._targets import sample_output
+from pipelines.evaluate.targets import Measurement, check_drawing, packs_of
 from pipelines.runs import RunPaths, find_checkpoint
-from pipelines.settings import (
-    CommonSettings,
-    EvaluateSettings,
-    as_settings_error,
-    check_files,
-    open_store,
-    restricted_settings,
-    split_words,
-)
+from pipelines.settings import CommonSettings, as_settings_error, open_store, restricted_settings
 
 DEFAULT_FILES = 64
 """How many samples become files, unless the user says."""
@@ -60,10 +53,7 @@ def evaluate(
     ] = None,
 ) -> None:
     """Measure a run's newest checkpoint, a search's best one, a checkpoint folder, or a folder of images."""
-    targets, assignments = split_words(words)
-    settings = restricted_settings(EvaluateSettings, assignments, "storage", "metrics")
-    check_files(settings.metrics)
-    saved = checked_targets(targets, settings, save_stats)
+    measurement = Measurement.of(words, save_stats)
     for option, file in (("--json", json_file), ("--save-stats", save_stats)):
         if file is not None and not file.startswith("s3://"):
             check_file(option, Path(file))
@@ -71,28 +61,12 @@ def evaluate(
         raise SettingsError(f"--save-stats {save_stats} is no npz file", nearest=f"--save-stats {save_stats}.npz")
 
     with (
-        exported("--json", json_file, settings.storage) if json_file else nullcontext() as found_file,
-        exported("--save-stats", save_stats, settings.storage) if save_stats else nullcontext() as stats_file,
+        exported("--json", json_file, measurement.settings.storage) if json_file else nullcontext() as found_file,
+        exported("--save-stats", save_stats, measurement.settings.storage)
+        if save_stats
+        else nullcontext() as stats_file,
     ):
-        with interrupts.deferred():
-            from pipelines.evaluate.command import (
-                EvaluateOptions,
-                evaluate_checkpoint,
-                evaluate_images,
-                write_folder_statistics,
-            )
-
-        packs = settings.storage if saved is None else packs_of(saved, settings.storage)
-        options = EvaluateOptions(settings.storage.folder, Console(stderr=True), bootstrap, stats_file, packs)
-        try:
-            if saved is not None:
-                result = evaluate_checkpoint(saved, as_trained(saved, assignments), options)
-            elif len(targets) == 2:
-                result = evaluate_images(Path(targets[0]), Path(targets[1]), settings.metrics, options)
-            else:
-                result = write_folder_statistics(Path(targets[0]), settings.metrics, options)
-        except ValueError as error:  # the images, weights or statistics it was given are wrong
-            raise SettingsError(str(error)) from None
+        result = measurement.result(Console(stderr=True), bootstrap, stats_file)
         if found_file is not None:
             write_atomic(found_file, json_text(result).encode())
     _print(result)

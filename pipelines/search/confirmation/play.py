@@ -27,6 +27,7 @@ from pipelines.search.trials.suggestions import Suggestions
 from pipelines.search.trials.tuner import play_trials
 from pipelines.settings import concurrent_trials
 from pipelines.tracking.target import TrackingTarget
+from pipelines.train.command import Watch
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,12 @@ class SeedRunSearcher(Searcher):
 
 
 def confirm(
-    context: SearchContext, cluster: Cluster | None, outcomes: Sequence[Outcome], view: SearchView, parent: ParentRun
+    context: SearchContext,
+    cluster: Cluster | None,
+    outcomes: Sequence[Outcome],
+    view: SearchView,
+    parent: ParentRun,
+    watch: Watch | None = None,
 ) -> tuple[list[ConfirmedTrial], bool]:
     """Plays the confirmation runs that have not ended; none without a cluster. Returns the confirmed settings, the
     winner first, and whether all runs have ended."""
@@ -78,7 +84,7 @@ def confirm(
         view.confirm([one.waiting for one in runs], experiment.search.confirm_seeds)
         confirm_context = ConfirmContext(**{**vars(context), "folder": folder}, search=context.folder)
         budget = SearchBudget(journal)
-        monitor = SearchMonitor(confirm_context, journal, budget, view, parent, curve=False)
+        monitor = SearchMonitor(confirm_context, journal, budget, view, parent, curve=False, watch=watch)
         uninterrupted = True
         if cluster is not None:
             concurrent = concurrent_trials(experiment, cluster)

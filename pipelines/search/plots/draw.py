@@ -66,9 +66,9 @@ def draw_contact_sheet(folder: RunPaths, experiment: SearchExperiment, outcomes:
         _LOG.warning("no contact sheet of the samples", exc_info=True)
 
 
-def contact_sheet(folder: RunPaths) -> Path:
-    """Where the contact sheet is, once a trial has samples."""
-    return folder.path / "learned" / "samples.png"
+def picture_of(folder: RunPaths, name: str) -> Path:
+    """Where a picture is, once there are trials enough for it."""
+    return folder.path / "learned" / f"{name}.png"
 
 
 def _sheet(folder: RunPaths, experiment: SearchExperiment, outcomes: Sequence[Outcome]) -> Image.Image | None:
@@ -79,7 +79,7 @@ def _write(folder: RunPaths, drawn: Mapping[str, Figure | Image.Image | None]) -
     """Writes each picture as `learned/NAME.png`. Deletes the file of a picture that is None."""
     written = []
     for name, picture in drawn.items():
-        path = folder.path / "learned" / f"{name}.png"
+        path = picture_of(folder, name)
         if picture is None:
             path.unlink(missing_ok=True)
             continue

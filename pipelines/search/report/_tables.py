@@ -20,7 +20,7 @@ from pipelines.search._best import SearchResult
 from pipelines.search._families import FamilyRow, family_table
 from pipelines.search._outcome import Outcome, ranked, short
 from pipelines.search.confirmation.results import ConfirmedTrial
-from pipelines.search.plots.draw import contact_sheet
+from pipelines.search.plots.draw import picture_of
 from pipelines.settings import CommonSettings, SearchExperiment
 
 
@@ -107,8 +107,8 @@ def print_tables(console: Console, folder: RunFolder, result: SearchResult, expe
         "settings": f"{folder.shown(folder.best)}   ({again})",
         "trials": folder.shown(folder.path / "trials.csv"),
     }
-    if contact_sheet(folder).is_file():
-        lines["sheet"] = f"{folder.shown(contact_sheet(folder))}   (samples of every trial, best FID first)"
+    if picture_of(folder, "samples").is_file():
+        lines["sheet"] = f"{folder.shown(picture_of(folder, 'samples'))}   (samples of every trial, best FID first)"
     if result.confirmed:
         lines["confirmed"] = folder.shown(folder.path / "confirmed.csv")
     for name, line in lines.items():

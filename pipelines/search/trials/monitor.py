@@ -25,6 +25,7 @@ from pipelines.search.report.live_table import SearchView
 from pipelines.search.trials.context import SearchContext
 from pipelines.tracking.retry import TrackingRetry
 from pipelines.tracking.runs import State, catch_up, close
+from pipelines.train.command import Watch
 
 SHEET_SECONDS = 60.0
 """While a search runs, its contact sheet is at most so old when a trial ends."""
@@ -34,7 +35,7 @@ class SearchMonitor:
     """Follows the trials by the journal.
 
     `parent`: the search's run, None if MLflow does not matter. `curve`: whether these are the search's own trials, of
-    which there are a curve and a contact sheet.
+    which there are a curve and a contact sheet. `watch`: gets each row of the trials.
     """
 
     def __init__(
@@ -45,10 +46,12 @@ class SearchMonitor:
         view: SearchView,
         parent: ParentRun | None = None,
         curve: bool = True,
+        watch: Watch | None = None,
     ) -> None:
         self.context, self.journal, self.budget, self.view = context, journal, budget, view
         self._parent, self._curve, self._retry = parent, curve, TrackingRetry()
         self._drawn = -math.inf
+        self._watch, self._watched = watch, dict.fromkeys(journal.records, -1)
         self.trials: Sequence[Any] = ()
         """Tune's trials in this process."""
         self.running: set[str] = set()
@@ -64,6 +67,21 @@ class SearchMonitor:
     def show(self, trial: str) -> None:
         """Updates a trial's row on the screen."""
         self.view.update(self.outcome(trial))
+
+    def evaluated(self, trial: str) -> None:
+        """A trial was evaluated: shows it, and passes on the rows that were logged since its last evaluation."""
+        now = self.outcome(trial)
+        self.view.update(now)
+        if self._watch is None or not now.step:
+            return
+        folder, last = self.context.folder.trial(trial), self._watched.get(trial, 0)
+        with suppress(StoreError, OSError):
+            folder.refresh_file(folder.metrics)
+            for row in folder.rows():
+                if last < row["step"] <= now.step:
+                    saved = folder.checkpoint(now.step) if row["step"] == now.step else None
+                    self._watch(folder, row, saved)
+        self._watched[trial] = now.step
 
     def trial_started(self, trial: Any) -> None:
         """A Tune trial starts or resumes. Population-based training may have given it other settings and weights."""
@@ -174,7 +192,7 @@ class TuneCallbacks(tune.Callback):
     def on_trial_result(
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
     ) -> None:
-        self.monitor.show(trial.trial_id)
+        self.monitor.evaluated(trial.trial_id)
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         self.monitor.trial_ended(trial.trial_id)

@@ -10,7 +10,7 @@ import torch
 
 from gan_core import checkpoint, settings
 from gan_core.experiment import Experiment
-from gan_core.family import family_class, family_names
+from gan_core.family import family_names
 from gan_core.settings import SettingsError
 from tests.gan_core.games import BATCH, asked, new_game, play, small
 from tests.gan_core.modern import Modern

@@ -15,13 +15,13 @@ from gan_core.settings import SettingsError
 from infra.bounded_folder import release_all
 from infra.stores.local import LocalStore
 from infra.stores.protocol import UnreachableError, silent
-from pipelines.cli.commands._targets import packs_of
 from pipelines.data import fetch
 from pipelines.data.fetch import local_data, worker_data
 from pipelines.data.write import plan_pack, write_pack
 from pipelines.evaluate.command import EvaluateOptions, evaluate_checkpoint
 from pipelines.evaluate.reference import prepare_reference
 from pipelines.evaluate.sample import sample
+from pipelines.evaluate.targets import packs_of
 from pipelines.settings._storage import Storage
 from pipelines.settings._stores import open_store
 from pipelines.train.play import cached_dataset, cached_reference, play

@@ -20,7 +20,7 @@ from pipelines import interrupts
 from pipelines.console import count_bar, say, screen_of
 from pipelines.launch._log import logged
 from pipelines.launch._request import CommandLine, train_request
-from pipelines.launch._session import begin, run
+from pipelines.launch._session import begin, finish, played
 from pipelines.runs import RunFolder
 from pipelines.runs._disk_full import FullDiskError, as_full_disk_error
 from pipelines.runs._lookup import run_folder
@@ -84,7 +84,11 @@ def test_only_what_nobody_else_goes_on_with_is_to_be_gone_on_with(tmp_path, caps
         raise error
 
     with pytest.raises(SystemExit) as ended:
-        run("train", experiment.storage, created(experiment), lambda: None, play, lambda _: nullcontext(Console()))
+        finish(
+            played(
+                "train", experiment.storage, created(experiment), lambda: None, play, lambda _: nullcontext(Console())
+            )
+        )
     said = capsys.readouterr().err
     assert ended.value.code == code
     assert f"error: {error}   (log: " in said
@@ -116,7 +120,7 @@ def test_only_whose_run_it_still_is_puts_its_log(tmp_path, moto_server, monkeypa
         raise end
 
     with pytest.raises(SystemExit):
-        run("train", experiment.storage, folder, lambda: None, play, lambda _: nullcontext(Console()))
+        finish(played("train", experiment.storage, folder, lambda: None, play, lambda _: nullcontext(Console())))
     for file in (folder.log, folder.ray_log):
         assert folder.mirror.read(file.name) == (b"of the second" if taken else b"of the first")
         assert file.read_bytes() == b"of the first"
@@ -142,7 +146,7 @@ def test_a_full_disk_is_one_line_that_names_what_lies_on_it(tmp_path, monkeypatc
         FULL.write_text("a checkpoint")
 
     with pytest.raises(SystemExit) as ended, logged(folder.log):
-        run("train", experiment.storage, folder, lambda: None, play)
+        finish(played("train", experiment.storage, folder, lambda: None, play))
     error, again = capfd.readouterr().err.splitlines()
     assert ended.value.code == 75
     place = f"the cache {cache} (0.0 GB free)" if fullest == "cache" else f"storage.path={tmp_path}/runs ("
@@ -196,7 +200,7 @@ def test_a_run_goes_on_though_its_screen_is_gone(tmp_path, monkeypatch, lost_scr
                 played.append(number)
 
     screen = (lambda _: nullcontext(Console(file=screen_of(sys.stdout)))) if here else None
-    run("train", experiment.storage, folder, lambda: None, play, screen)
+    finish(played("train", experiment.storage, folder, lambda: None, play, screen))
     assert played == [0, 1, 2]
 
 
@@ -212,7 +216,7 @@ def test_what_a_library_makes_of_ctrl_c_is_an_interruption(tmp_path, monkeypatch
 
         monkeypatch.setattr(interrupts, "stop_requested", interrupts.StopRequest())
         with pytest.raises(SystemExit) as ended:
-            run("train", experiment.storage, folder, lambda: None, play, lambda _: nullcontext(Console()))
+            finish(played("train", experiment.storage, folder, lambda: None, play, lambda _: nullcontext(Console())))
         assert ended.value.code == 75
         last = capsys.readouterr().err.splitlines()[-1]
         assert last.startswith("interrupted; to go on: ganfleet train --resume run")
@@ -244,7 +248,7 @@ def test_a_runs_log_begins_with_what_was_typed_and_ends_with_how_it_ended(tmp_pa
 
     TaskError = type("RayTaskError", (Exception,), {"__module__": "ray.exceptions"})
     with begin(request) as (claimed, undo), pytest.raises(SystemExit) if fails else nullcontext():
-        run("train", claimed.experiment.storage, claimed.folder, undo, play)
+        finish(played("train", claimed.experiment.storage, claimed.folder, undo, play))
     ours = [line[20:] for line in claimed.folder.log.read_text().splitlines()]
     assert ours[0] == f"the-run: {tmp_path}/the-run   ganfleet train dcgan name=the-run storage.path={tmp_path}"
     settings = yaml.safe_load(ours[1].removeprefix("settings: "))

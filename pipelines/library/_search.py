@@ -1,0 +1,130 @@
+"""`Search`: a search as Python sees it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Literal
+
+from gan_core.settings import SettingsError
+from pipelines.library._html import page, table
+from pipelines.library._run import Played
+from pipelines.library._words import flat
+from pipelines.settings import SearchExperiment, as_settings_error
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+    from PIL.Image import Image
+
+    from pipelines.search.progress import SearchResult
+
+SHOWN_TRIALS = 10
+"""How many trials a notebook shows."""
+Plot = Literal["progress", "settings", "parallel", "importance", "samples", "families"]
+
+
+class Search(Played[SearchExperiment]):
+    """A search: its trials, the best settings, and the generator that they learned."""
+
+    @cached_property
+    def _experiment(self) -> SearchExperiment:
+        return SearchExperiment.from_yaml(self._folder.experiment.read_text())
+
+    @property
+    def _result(self) -> SearchResult:
+        from pipelines.search.progress import result_so_far
+
+        with as_settings_error(f"storage.path={self._folder.home}"):
+            return result_so_far(self._experiment, self._folder)
+
+    @property
+    def trials(self) -> DataFrame:
+        """A row for each trial that has begun: `trial`, `family`, `fid`, `step`, `state`, `reason` (why it was stopped
+        or failed), `signs` (of warning), `images_seen`, then its settings, such as `family.lr`."""
+        import pandas
+
+        names = ("trial", "fid", "step", "state", "reason", "signs", "images_seen")
+        rows = []
+        for one in self._result.outcomes:
+            own = {name: getattr(one, name) for name in names}
+            rows.append({"trial": one.trial, "family": one.settings["name"], **own, **_by_path(one.settings)})
+        return pandas.DataFrame(rows)
+
+    @property
+    def confirmed(self) -> DataFrame:
+        """A row for each confirmed setting, the winner first: `trial`, `family`, `fid` and `sd` (mean and standard
+        deviation over the fresh seeds), `seeds`, `lost` (seeds that did not reach the end), then the settings."""
+        import pandas
+
+        rows = [
+            {
+                "trial": one.trial.trial,
+                "family": one.family,
+                "fid": one.mean,
+                "sd": one.sd,
+                "seeds": [run.seed for run in one.runs],
+                "lost": len(one.lost),
+                **_by_path(one.trial.settings),
+            }
+            for one in self._result.confirmed
+        ]
+        return pandas.DataFrame(rows)
+
+    @property
+    def best(self) -> dict[str, Any] | None:
+        """The best settings by their dotted paths, `family.name` among them, as `train(settings=...)` takes them: of
+        the confirmed winner, else of the trial of the lowest FID. None before the first evaluation."""
+        best = self._result.best
+        if best is None:
+            return None
+        family = self._experiment.trial(best.settings).family.chosen()
+        return {f"family.{key}": value for key, value in family.items()} | _by_path(best.settings)
+
+    @property
+    def fid(self) -> float | None:
+        """The FID by which the best settings won: the mean over fresh seeds if they were confirmed."""
+        best = self._result.best
+        return None if best is None else best.fid
+
+    def plot(self, kind: Plot = "progress") -> Image:
+        """A picture of what the search learned: `progress` is the best FID against compute, `settings` FID against each
+        hyper-parameter, `parallel` parallel coordinates, `importance` fANOVA, `samples` the contact sheet of all
+        trials, `families` the comparison of families. Raises SettingsError if there are too few trials for it."""
+        from PIL import Image
+
+        from pipelines.search.plots.draw import draw_learned, picture_of
+
+        file = picture_of(self._folder, kind)
+        with as_settings_error(f"storage.path={self._folder.home}"):
+            self._folder.refresh_file(file)
+        if not file.is_file():
+            result = self._result
+            draw_learned(self._folder, self._experiment, result.outcomes, result.confirmed)
+        if not file.is_file():
+            raise SettingsError(f"the search '{self.name}' has too few trials for '{kind}'", nearest="plot('samples')")
+        return Image.open(file)
+
+    def resume(self, *settings: str | Mapping[str, Any], callbacks: Sequence[object] = ()) -> Search:
+        """Plays what is left, or more: `search.resume("search.trials=64")`. Budgets, resources and places may
+        change."""
+        return Search(self._resumed("search", settings, callbacks))
+
+    def _repr_html_(self) -> str:
+        """The search in a notebook: the contact sheet of its trials, and a table of the best ones."""
+        from pipelines.search.plots.draw import picture_of
+        from pipelines.search.progress import ranked
+
+        result, best = self._result, self.best or {}
+        winner = result.best and result.best.confirmed
+        about = {"trials": len(result.outcomes), "best FID": self.fid, **best}
+        if winner:
+            about["confirmed"] = winner.summary
+        rows = [(one.trial, one.fid, one.step, one.ending, one.described) for one in ranked(result.outcomes)]
+        trials = table(("trial", "FID", "step", "state", "settings"), rows[:SHOWN_TRIALS])
+        return page("search", self.name, about, [picture_of(self._folder, "samples")], trials)
+
+
+def _by_path(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of a trial by their dotted paths."""
+    own = {name: value for name, value in settings.items() if name != "name"}
+    return {name if "." in name else f"family.{name}": value for name, value in flat(own).items()}
