@@ -8,13 +8,9 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-from rich.console import Console
 
 from gan_core.experiment import Metrics
 from gan_core.settings import SettingsError, assign, parse_yaml, paths, similar_file
-from pipelines import interrupts
 from pipelines.runs import RunPaths, find_checkpoint
 from pipelines.settings import EvaluateSettings, Storage, check_files, restricted_settings, split_words
 
@@ -36,29 +32,6 @@ class Measurement:
         settings = restricted_settings(EvaluateSettings, assignments, "storage", "metrics")
         check_files(settings.metrics)
         return Measurement(targets, assignments, settings, checked_targets(targets, settings, save_stats))
-
-    def result(self, console: Console, bootstrap: bool = False, statistics: Path | None = None) -> dict[str, Any]:
-        """The measures, and what they were measured with. `statistics`: where to write those of the real images. Raises
-        SettingsError."""
-        with interrupts.deferred():
-            from pipelines.evaluate.command import (
-                EvaluateOptions,
-                evaluate_checkpoint,
-                evaluate_images,
-                write_folder_statistics,
-            )
-
-        settings, saved = self.settings, self.saved
-        packs = settings.storage if saved is None else packs_of(saved, settings.storage)
-        options = EvaluateOptions(settings.storage.folder, console, bootstrap, statistics, packs)
-        try:
-            if saved is not None:
-                return evaluate_checkpoint(saved, as_trained(saved, self.assignments), options)
-            if len(self.targets) == 2:
-                return evaluate_images(Path(self.targets[0]), Path(self.targets[1]), settings.metrics, options)
-            return write_folder_statistics(Path(self.targets[0]), settings.metrics, options)
-        except ValueError as error:  # the images, weights or statistics it was given are wrong
-            raise SettingsError(str(error)) from None
 
 
 def checked_targets(targets: Sequence[str], settings: EvaluateSettings, save_stats: str | None) -> Path | None:

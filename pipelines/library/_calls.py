@@ -9,6 +9,7 @@ from typing import Any
 from rich.console import Console
 
 from pipelines.evaluate.targets import Measurement
+from pipelines.library._measure import measured
 from pipelines.library._play import play
 from pipelines.library._run import Run
 from pipelines.library._search import Search
@@ -77,7 +78,8 @@ def evaluate(
     SettingsError.
     """
     given = [str(_named(target)), *(target._address() if isinstance(target, Run | Search) else [])]
-    return Measurement.of([*given, *words, *words_of(settings or {})]).result(Console(stderr=True), bootstrap)
+    wanted = Measurement.of([*given, *words, *words_of(settings or {})])
+    return measured(wanted, Console(stderr=True), bootstrap)
 
 
 def load(target: str | Path, *words: str, settings: Mapping[str, Any] | None = None) -> Run | Search:

@@ -76,8 +76,10 @@ class Played(Generic[Experiment]):
     def _address(self) -> list[str]:
         """The words that find it again from anywhere: where it is, and how its store is reached."""
         storage: Storage = self._experiment.storage
-        endpoint = [f"storage.endpoint_url={storage.endpoint_url}"] if storage.endpoint_url else []
-        return [f"storage.path={self._folder.home}"] + endpoint
+        words = [f"storage.path={self._folder.home}"]
+        if storage.endpoint_url is not None:
+            words.append(f"storage.endpoint_url={storage.endpoint_url}")
+        return words
 
     def _resumed(
         self, verb: str, settings: Sequence[str | Mapping[str, Any]], callbacks: Sequence[object]

@@ -4,7 +4,7 @@ Nothing here imports torch or Ray."""
 
 from pipelines.runs._data_record import DataRecord, named_classes
 from pipelines.runs._disk_full import FullDiskError, as_full_disk_error
-from pipelines.runs._folder import NameTakenError, RunFolder
+from pipelines.runs._folder import NameTakenError, RunFolder, Watch
 from pipelines.runs._journal_segments import JournalSegments
 from pipelines.runs._leftovers import sweep_folder, sweep_run
 from pipelines.runs._lineage import Pointer, last_resumable_step, lineage, lineage_tags, pointer_file
@@ -33,6 +33,7 @@ __all__ = [
     "RunFolder",
     "RunPaths",
     "TakenOverError",
+    "Watch",
     "as_full_disk_error",
     "find_checkpoint",
     "find_run",

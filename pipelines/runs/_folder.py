@@ -26,6 +26,11 @@ KEPT_CHECKPOINTS = 3
 _LOG = logging.getLogger(__name__)
 
 
+Watch = Callable[["RunFolder", dict[str, Any], Path | None], None]
+"""What is called with each logged row of a run or trial, and the checkpoint of its step if there is one. It raises
+nothing."""
+
+
 class NameTakenError(SettingsError):
     """The name is that of another run, or another driver plays the run."""
 

@@ -10,7 +10,7 @@ from rich.console import Console
 
 from infra.cluster import Cluster, cluster, free_capacity
 from pipelines.console import say
-from pipelines.runs import RunFolder, as_full_disk_error
+from pipelines.runs import RunFolder, Watch, as_full_disk_error
 from pipelines.search._best import SearchResult
 from pipelines.search._budget import SearchBudget
 from pipelines.search._journal import Journal
@@ -23,7 +23,6 @@ from pipelines.search.trials.suggestions import Suggestions
 from pipelines.search.trials.tuner import play_trials
 from pipelines.settings import SearchExperiment, WorkerResources, check_capacity, concurrent_trials, trial_resources
 from pipelines.train.shipped_code import shipped_code
-from pipelines.train.command import Watch
 from tune_spaces.engines import IMAGES, TIME, scheduler, searcher
 from tune_spaces.searcher import FamilySearcher
 

@@ -9,7 +9,7 @@ from pipelines.console import working
 from pipelines.evaluate.real_data import real_data
 from pipelines.evaluate.reference import reference_of
 from pipelines.interrupts import InterruptedRunError
-from pipelines.runs import RunFolder
+from pipelines.runs import RunFolder, Watch
 from pipelines.search._best import SearchResult
 from pipelines.search._journal import Journal
 from pipelines.search._parent_run import ParentRun
@@ -17,7 +17,6 @@ from pipelines.search._play import play_and_confirm
 from pipelines.search.record import check_store, deliver_record, finish_record, lacks_record_only
 from pipelines.search.report.final_report import print_report, write_report
 from pipelines.settings import SearchExperiment
-from pipelines.train.command import Watch
 
 
 class FailedSearchError(RuntimeError):

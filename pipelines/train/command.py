@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Generator
 from contextlib import closing, suppress
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 
@@ -18,7 +17,7 @@ from pipelines.console import number, say, working
 from pipelines.evaluate.real_data import real_data
 from pipelines.evaluate.reference import reference_of
 from pipelines.interrupts import InterruptedRunError
-from pipelines.runs import RunFolder, TakenOverError, as_full_disk_error
+from pipelines.runs import RunFolder, TakenOverError, Watch, as_full_disk_error
 from pipelines.settings import TrainExperiment, check_capacity, worker_resources
 from pipelines.tracking.retry import TrackingRetry, UntrackedNote, print_undelivered
 from pipelines.tracking.runs import State, check_tracking_server
@@ -56,10 +55,6 @@ def play_on_cluster(
         task = GroupTask(experiment, folder, reference, target, resources, code=code)
         yield from play_with_rollbacks(experiment.reliability, folder, lambda: run_group(task, wait_for))
         wait_for("Ray to end")
-
-
-Watch = Callable[[RunFolder, dict[str, Any], Path | None], None]
-"""Called with each logged row of a run, and with the checkpoint of its step if there is one. It raises nothing."""
 
 
 def train(

@@ -15,6 +15,7 @@ from pipelines import interrupts
 from pipelines.cli.commands._outputs import check_file, exported, json_text
 from pipelines.cli.commands._targets import sample_output
 from pipelines.evaluate.targets import Measurement, check_drawing, packs_of
+from pipelines.library import measured
 from pipelines.runs import RunPaths, find_checkpoint
 from pipelines.settings import CommonSettings, as_settings_error, open_store, restricted_settings
 
@@ -66,7 +67,7 @@ def evaluate(
         if save_stats
         else nullcontext() as stats_file,
     ):
-        result = measurement.result(Console(stderr=True), bootstrap, stats_file)
+        result = measured(measurement, Console(stderr=True), bootstrap, stats_file)
         if found_file is not None:
             write_atomic(found_file, json_text(result).encode())
     _print(result)

@@ -14,7 +14,7 @@ from ray.tune.schedulers import FIFOScheduler
 from ray.tune.search import Searcher
 
 from infra.cluster import Cluster, free_capacity
-from pipelines.runs import RunFolder
+from pipelines.runs import RunFolder, Watch
 from pipelines.search._budget import SearchBudget
 from pipelines.search._journal import Journal
 from pipelines.search._outcome import Outcome
@@ -27,7 +27,6 @@ from pipelines.search.trials.suggestions import Suggestions
 from pipelines.search.trials.tuner import play_trials
 from pipelines.settings import concurrent_trials
 from pipelines.tracking.target import TrackingTarget
-from pipelines.train.command import Watch
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 from ray import tune
 
 from infra.stores.protocol import StoreError
-from pipelines.runs import Pointer
+from pipelines.runs import Pointer, Watch
 from pipelines.search._budget import SearchBudget
 from pipelines.search._journal import BUDGET, Journal, Record
 from pipelines.search._outcome import Outcome, outcome_of
@@ -25,7 +25,6 @@ from pipelines.search.report.live_table import SearchView
 from pipelines.search.trials.context import SearchContext
 from pipelines.tracking.retry import TrackingRetry
 from pipelines.tracking.runs import State, catch_up, close
-from pipelines.train.command import Watch
 
 SHEET_SECONDS = 60.0
 """While a search runs, its contact sheet is at most so old when a trial ends."""
@@ -69,9 +68,13 @@ class SearchMonitor:
         self.view.update(self.outcome(trial))
 
     def evaluated(self, trial: str) -> None:
-        """A trial was evaluated: shows it, and passes on the rows that were logged since its last evaluation."""
+        """A trial was evaluated."""
+        self.show(trial)
+        self._pass_on(trial)
+
+    def _pass_on(self, trial: str) -> None:
+        """Passes on the rows that were logged since its last evaluation to who watches."""
         now = self.outcome(trial)
-        self.view.update(now)
         if self._watch is None or not now.step:
             return
         folder, last = self.context.folder.trial(trial), self._watched.get(trial, 0)
@@ -96,6 +99,7 @@ class SearchMonitor:
     def trial_ended(self, trial: str) -> None:
         """Tune has ended a trial. If its store is unavailable, `close_runs` does the rest later: Tune would take the
         error for a failure of the trial."""
+        self._pass_on(trial)
         with suppress(StoreError):
             self._close_run(trial)
         if self._curve and time.monotonic() - self._drawn > SHEET_SECONDS:

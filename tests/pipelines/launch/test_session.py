@@ -190,18 +190,18 @@ def test_a_run_goes_on_though_its_screen_is_gone(tmp_path, monkeypatch, lost_scr
     """`here`: as `--to here`, where the output of libraries goes to the screen too."""
     monkeypatch.setattr(sys, "stdout", os.fdopen(1, "w", buffering=1, closefd=False))
     experiment = small_train(tmp_path, "wgan", "run")
-    folder, played = created(experiment), []
+    folder, numbers = created(experiment), []
 
     def play(console: Console) -> None:
         with count_bar(console, "rounds", 3) as tick:
             for number in range(3):
                 say(console, f"step {number}: FID 12 ± 3")
                 tick(1)
-                played.append(number)
+                numbers.append(number)
 
     screen = (lambda _: nullcontext(Console(file=screen_of(sys.stdout)))) if here else None
     finish(played("train", experiment.storage, folder, lambda: None, play, screen))
-    assert played == [0, 1, 2]
+    assert numbers == [0, 1, 2]
 
 
 def test_what_a_library_makes_of_ctrl_c_is_an_interruption(tmp_path, monkeypatch, capsys):
