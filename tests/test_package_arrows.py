@@ -113,18 +113,5 @@ def test_a_search_is_told_in_few_words(modules):
 
 def test_each_package_of_pipelines_is_drawn():
     assert {name.removeprefix("pipelines.") for name in parts("pipelines")} >= {
-        *(
-            "cli",
-            "data",
-            "evaluate",
-            "jobs",
-            "launch",
-            "library",
-            "runs",
-            "search",
-            "settings",
-            "sync",
-            "tracking",
-            "train",
-        )
+        *("cli", "data", "evaluate", "jobs", "launch", "runs", "search", "settings", "sync", "tracking", "train")
     }
