@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from pipelines.library._html import page
 from pipelines.library._play import play
 from pipelines.library._words import command_line, flat
-from pipelines.runs import RunFolder, newest_checkpoint
+from pipelines.runs import RunFolder, import_own_code, newest_checkpoint
 from pipelines.settings import SearchExperiment, Storage, TrainExperiment, as_settings_error
 
 if TYPE_CHECKING:
@@ -98,6 +98,7 @@ class Run(Played[TrainExperiment]):
 
     @cached_property
     def _experiment(self) -> TrainExperiment:
+        import_own_code(self._folder)
         return TrainExperiment.from_yaml(self._folder.experiment.read_text())
 
     @property

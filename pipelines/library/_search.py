@@ -10,6 +10,7 @@ from gan_core.settings import SettingsError
 from pipelines.library._html import page, table
 from pipelines.library._run import Played
 from pipelines.library._words import flat
+from pipelines.runs import import_own_code
 from pipelines.settings import SearchExperiment, as_settings_error
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ class Search(Played[SearchExperiment]):
 
     @cached_property
     def _experiment(self) -> SearchExperiment:
+        import_own_code(self._folder)
         return SearchExperiment.from_yaml(self._folder.experiment.read_text())
 
     @property
