@@ -2,20 +2,13 @@
 
 from __future__ import annotations
 
-import copy
-from itertools import islice
-
-import torch
-from torch import Tensor, nn
-
-from gan_core import data
-from gan_core.data.dataset import Dataset
 from gan_core.experiment import Experiment
 from gan_core.family import family_class, family_names
-from gan_core.loop import Game, Round, rounds
+from gan_core.testing.games import BATCH, asked, dataset, new_game, play, state
 from tune_spaces.fields import field_range
 
-BATCH = 16
+__all__ = ["BATCH", "GAMES", "asked", "dataset", "games", "new_game", "play", "small", "state"]
+
 OPTIONS = {
     "minibatch_features": ["family.minibatch_features=3"],
     "unrolled": ["family.unrolled=2"],
@@ -62,42 +55,3 @@ def small(game: str, *assignments: str, width: int = 4) -> Experiment:
 
 def _has(family: str, field: str) -> bool:
     return field in family_class(family).model_fields
-
-
-def dataset(experiment: Experiment) -> Dataset:
-    return data.load(experiment.data)
-
-
-def new_game(experiment: Experiment) -> Game:
-    real = dataset(experiment)
-    return Game(experiment, real.shape, classes=real.classes)
-
-
-def play(game: Game, count: int | None = None) -> list[Round]:
-    """Plays `count` rounds, or to the end of the budget."""
-    real = dataset(game.experiment).to(game.device, game.dtype)
-    return list(islice(rounds(game, real.images, real.labels), count))
-
-
-def asked(game: Game, count: int) -> tuple[Tensor, ...]:
-    """Inputs of the game's generator for `count` samples: z, and labels if it is conditional."""
-    draw = torch.Generator().manual_seed(1)
-    z = torch.randn(count, game.experiment.family.latent, generator=draw, dtype=game.dtype)
-    return (z, torch.randint(game.classes, (count,), generator=draw)) if game.conditional else (z,)
-
-
-def state(game: Game) -> dict[str, Tensor]:
-    """Every tensor of a game by name: networks, buffers, optimisers, averages."""
-    found: dict[str, Tensor] = {}
-    for name, net in game.averages.items():
-        found |= _of(net, f"average.{name}") | _of(game.current[name], f"current.{name}")
-    for name, player in game.players.items():
-        found |= _of(player, name)
-        for index, values in game.optimizers[name].state_dict()["state"].items():
-            found |= {f"{name}.optimizer.{index}.{key}": value for key, value in values.items()}
-    return copy.deepcopy(found)
-
-
-def _of(net: nn.Module, name: str) -> dict[str, Tensor]:
-    tensors = (*net.named_parameters(), *net.named_buffers())
-    return {f"{name}.{key}": value.detach() for key, value in tensors}

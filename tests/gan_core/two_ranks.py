@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +15,12 @@ from gan_core.experiment import Experiment, Metrics
 from gan_core.family import family_names
 from gan_core.health.divergence import DivergedError
 from gan_core.health.signs import health_metrics
-from gan_core.loop import Game, rounds
+from gan_core.loop import Game
 from gan_core.metrics.scores import scores
 from gan_core.metrics.statistics.reference import Reference
 from gan_core.nets import heads
 from gan_core.recipe import Batch, Turn
+from gan_core.testing.record import record
 from tests.gan_core.games import GAMES, dataset, new_game, play, small, state
 
 ROUNDS = 20
@@ -64,15 +63,12 @@ def _played(experiment: Experiment, reference: Reference, change: Any = None) ->
     data = dataset(experiment)
     if not data.is_images:
         reference = Reference.build(Metrics(), data)
-    grads: list[tuple[str, Tensor]] = []
-    for name, optimizer in game.optimizers.items():
-        optimizer.register_step_pre_hook(partial(_keep_gradient, name, grads))
     real = data.to(game.device, game.dtype)
-    losses = [one.scalars() for one in islice(rounds(game, real.images, real.labels), ROUNDS)]
+    played = record(game, real.images, real.labels, ROUNDS)
     measured = scores(game, reference)
     return {
-        "losses": losses,
-        "grads": grads,
+        "losses": played.losses,
+        "grads": [(name, torch.cat([one.flatten() for one in grads.values()])) for name, grads in played.grads],
         "state": state(game),
         "fid": measured["fid"],
         "signs": {"variety": measured["variety"], **health_metrics(game)},
@@ -90,11 +86,6 @@ def _resized(name: str, folder: Path) -> dict[str, Tensor]:
         play(game, 3)
         play(game, ROUNDS - ROUNDS // 2 - 3)
     return state(game)
-
-
-def _keep_gradient(name: str, grads: list[tuple[str, Tensor]], optimizer: Any, *_: object) -> None:
-    weights = [weight for group in optimizer.param_groups for weight in group["params"]]
-    grads.append((name, torch.cat([weight.grad.flatten() for weight in weights])))
 
 
 def _forget_other_ranks(game: Game) -> None:

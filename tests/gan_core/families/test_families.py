@@ -13,6 +13,7 @@ from gan_core.loop import Game, rounds
 from gan_core.metrics.scores import scores
 from gan_core.metrics.statistics.reference import Reference
 from gan_core.settings import SettingsError
+from gan_core.testing import faults_of
 from tests.gan_core.games import BATCH, GAMES, asked, dataset, new_game, play, small, state
 
 every_game = pytest.mark.parametrize("name", GAMES)
@@ -55,30 +56,14 @@ def test_images_of_other_sizes_are_played(name, size):
 
 
 @every_game
-def test_samples_have_the_shape_and_range_of_the_data(name):
-    game = new_game(small(name))
-    play(game, 1)
-    real = dataset(game.experiment)
-    samples = game.sample(*asked(game, 5))
-    assert samples.shape == (5, *real.shape)
-    assert samples.dtype == real.images.dtype
-    assert samples.isfinite().all()
-    assert not samples.requires_grad
-    assert len(samples.flatten(1).unique(dim=0)) > 1
-    if real.is_images:
-        assert samples.abs().max() <= 1
+def test_it_passes_the_checks_that_every_family_must(name):
+    """Those of one process; `test_world_size.py` plays with two, for longer."""
+    experiment = small(name)
+    settings = [word for word in GAMES[name] if not word.startswith("family.")]
+    assert faults_of(experiment.family, *settings, workers=False) == []
 
 
-@every_game
-def test_a_sample_does_not_depend_on_those_beside_it(name):
-    game = new_game(small(name, "compute.precision=fp64"))
-    play(game, 2)
-    given = asked(game, 6)
-    apart = [game.sample(*(part[rows] for part in given)) for rows in (slice(1), slice(1, None))]
-    assert_close(game.sample(*given), torch.cat(apart), rtol=1e-12, atol=1e-12)
-
-
-@every_game
+@pytest.mark.parametrize("name", family_names())
 def test_n_and_n_rounds_are_the_bits_of_2n_rounds(name, tmp_path):
     half = small(name, "budget.rounds=3")
     whole = half.override("budget.rounds=6")
@@ -96,20 +81,6 @@ def test_n_and_n_rounds_are_the_bits_of_2n_rounds(name, tmp_path):
     assert (first.step, second.step, straight.step) == (3, 6, 6)
     assert halves == losses
     same_bits(state(straight), state(second))
-
-
-@every_game
-def test_a_game_is_a_function_of_its_experiment_alone(name):
-    """A game does not depend on the global random state and does not change it."""
-    torch.manual_seed(1)
-    one = new_game(small(name))
-    play(one, 2)
-    torch.manual_seed(2)
-    before = torch.get_rng_state()
-    other = new_game(small(name))
-    play(other, 2)
-    assert torch.equal(before, torch.get_rng_state())
-    same_bits(state(one), state(other))
 
 
 @every_game
