@@ -15,6 +15,7 @@ import uuid
 from pathlib import Path
 from typing import Any
 
+import safetensors
 import safetensors.torch
 import torch
 from torch import Tensor
@@ -30,6 +31,8 @@ _LOG = logging.getLogger(__name__)
 STATE, ABOUT = "state.safetensors", "checkpoint.json"
 UNKNOWN = "unknown"
 """Instead of the digest of source that Python does not know."""
+GENERATOR = "ganfleet"
+"""The name in a safetensors file's metadata under which an exported generator says what it is."""
 
 
 class CheckpointError(SettingsError):
@@ -50,13 +53,7 @@ def save(game: Game, folder: Path) -> Path:
         content = safetensors.torch.save(_tensors(game))
         (aside / STATE).write_bytes(content)
         about = {
-            "step": game.step,
-            "images_seen": game.images_seen,
-            "shape": list(game.shape),
-            "classes": game.classes,
-            "class_names": list(game.class_names),
-            "experiment": _core(game.experiment),
-            **_own_code(game.experiment.family),
+            **_about(game),
             **({"rollbacks": game.rollbacks, "rate_scale": game.rate_scale} if game.rollbacks else {}),
             "sha256": hashlib.sha256(content).hexdigest(),
             "torch": torch.__version__,
@@ -72,6 +69,41 @@ def save(game: Game, folder: Path) -> Path:
         raise
     shutil.rmtree(old, ignore_errors=True)
     return folder
+
+
+def save_generator(game: Game, file: Path) -> None:
+    """Writes the averaged generator alone to one safetensors file, whose metadata has all that `open_generator` needs
+    to rebuild it. The file is replaced only once all is written."""
+    weights = {name: value.detach().clone().contiguous() for name, value in game.average.state_dict().items()}
+    with replacing(file) as opened:
+        opened.write(safetensors.torch.save(weights, {"format": "pt", GENERATOR: described(game)}))
+
+
+def described(game: Game) -> str:
+    """What a game is and how far it was played, as JSON for the metadata of a file that is made of it."""
+    return json.dumps({**_about(game), "torch": torch.__version__})
+
+
+def open_generator(file: Path | str, device: torch.device | str = "cpu") -> Game:
+    """A game whose averaged generator is that of a file of `save_generator`; its other networks are new.
+
+    Raises CheckpointError if the file is none, or its family cannot be imported.
+    """
+    try:
+        with safetensors.safe_open(file, "pt", device=str(device)) as opened:
+            about = json.loads((opened.metadata() or {})[GENERATOR])
+            weights = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118  it is no mapping
+    except (OSError, KeyError, ValueError, safetensors.SafetensorError) as error:
+        raise CheckpointError(f"{file} is no generator that ganfleet wrote: {error}") from None
+    game = _rebuilt(about, file, device)
+    try:
+        game.average.load_state_dict(weights)
+    except RuntimeError as error:
+        name = game.experiment.family.name
+        raise UnfitCheckpointError(f"{file} holds another generator than {name} builds: {error}") from None
+    game.step = int(about["step"])
+    _warn_of_other_code(game, file, about)
+    return game
 
 
 def describe(folder: Path) -> dict[str, Any]:
@@ -127,9 +159,7 @@ def load_weights(game: Game, folder: Path) -> None:
 def _fitting(game: Game, folder: Path, about: dict[str, Any]) -> dict[str, Tensor]:
     """The tensors of a checkpoint that fit the game."""
     saved = safetensors.torch.load(_verified(folder, about))
-    ours, theirs = _own_code(game.experiment.family).get("source"), about.get("source")
-    if ours is not None and ours != theirs and UNKNOWN not in (ours, theirs):
-        _LOG.warning("%s was trained by other code of %s", folder, game.experiment.family.name)
+    _warn_of_other_code(game, folder, about)
     family = about["experiment"]["family"]["name"]
     if family != game.experiment.family.name or _shapes(saved) != _shapes(_tensors(game)):
         raise UnfitCheckpointError(f"{folder} holds another game: {family} on {tuple(about['shape'])}")
@@ -146,14 +176,37 @@ def note_rollback(folder: Path, rollbacks: int, rate_scale: float) -> None:
 
 def open_game(folder: Path, device: torch.device | str = "cpu") -> Game:
     """The game of a checkpoint, rebuilt from the experiment that it holds. Raises CheckpointError."""
-    about = describe(folder)
-    try:
-        of_data = tuple(about["shape"]), device, about.get("classes", 1), about.get("class_names", ())
-        game = Game(Experiment.load(about["experiment"]), *of_data)
-    except SettingsError as error:
-        raise CheckpointError(f"{folder} cannot be rebuilt: {error}") from None
+    game = _rebuilt(describe(folder), folder, device)
     load(game, folder)
     return game
+
+
+def _rebuilt(about: dict[str, Any], place: Path | str, device: torch.device | str) -> Game:
+    """A new game as `_about` describes one. Raises CheckpointError that names the place of the description."""
+    try:
+        of_data = tuple(about["shape"]), device, about.get("classes", 1), about.get("class_names", ())
+        return Game(Experiment.load(about["experiment"]), *of_data)
+    except SettingsError as error:
+        raise CheckpointError(f"{place} cannot be rebuilt: {error}") from None
+
+
+def _about(game: Game) -> dict[str, Any]:
+    """What a game is and how far it was played: all that `_rebuilt` needs."""
+    return {
+        "step": game.step,
+        "images_seen": game.images_seen,
+        "shape": list(game.shape),
+        "classes": game.classes,
+        "class_names": list(game.class_names),
+        "experiment": _core(game.experiment),
+        **_own_code(game.experiment.family),
+    }
+
+
+def _warn_of_other_code(game: Game, place: Path | str, about: dict[str, Any]) -> None:
+    ours, theirs = _own_code(game.experiment.family).get("source"), about.get("source")
+    if ours is not None and ours != theirs and UNKNOWN not in (ours, theirs):
+        _LOG.warning("%s was trained by other code of %s", place, game.experiment.family.name)
 
 
 def _digest(about: dict[str, Any]) -> str:

@@ -33,13 +33,13 @@ def save_model(
         into: The folder to fill; it may be empty.
         data: A folder with torch's exported graph, `model.pt2`, and whatever else `code` reads.
         code: A Python file with `_load_pyfunc`, as `mlflow.pyfunc` wants it. No installed module may have its name.
-        example: An input, (N, size).
+        example: An input, (N, size). The model may take rows of other sizes.
         shape: Of one row of the output.
         params: The names of numbers that `predict` takes, with their defaults.
         requirements: Of pip, to load the model elsewhere.
         metadata: What else `MLmodel` says.
     """
-    rows = (-1, *example.shape[1:])
+    rows = (-1,) * example.ndim
     numbers = [ParamSpec(name, "long", value) for name, value in params.items()]
     signature = ModelSignature(
         Schema([TensorSpec(example.dtype, rows)]),

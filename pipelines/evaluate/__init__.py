@@ -2,4 +2,14 @@
 
 Other packages use the modules named below. Each imports torch."""
 
-__all__ = ["command", "drawing", "pictures", "real_data", "reference", "sample", "sample_files"]
+__all__ = [
+    "command",
+    "drawing",
+    "export",
+    "export_output",
+    "pictures",
+    "real_data",
+    "reference",
+    "sample",
+    "sample_files",
+]

@@ -2,7 +2,7 @@
 
 Nothing here imports torch or Ray."""
 
-from pipelines.runs._data_record import DataRecord, named_classes
+from pipelines.runs._data_record import DataRecord, keep_measure, measured_with, named_classes
 from pipelines.runs._disk_full import FullDiskError, as_full_disk_error
 from pipelines.runs._folder import NameTakenError, RunFolder, Watch
 from pipelines.runs._journal_segments import JournalSegments
@@ -39,9 +39,11 @@ __all__ = [
     "find_run",
     "import_code",
     "import_own_code",
+    "keep_measure",
     "last_resumable_step",
     "lineage",
     "lineage_tags",
+    "measured_with",
     "named_classes",
     "names_with_file",
     "newest_checkpoint",

@@ -110,6 +110,24 @@ class DataRecord:
         return {f"ganfleet.data.{name}": value for name, value in about.items()}
 
 
+_FID = "ganfleet.fid."
+
+
+def keep_measure(folder: RunFolder, tags: Mapping[str, str]) -> None:
+    """Writes to a run's folder what its FIDs are measured with, from the tags that MLflow gets."""
+    about = {name.removeprefix(_FID): value for name, value in tags.items() if name.startswith(_FID)}
+    write_atomic(folder.measure, json.dumps(about, indent=1).encode())
+    folder.upload(folder.measure)
+
+
+def measured_with(folder: RunPaths) -> dict[str, str]:
+    """What `keep_measure` wrote; empty if the run began before there was such a file."""
+    try:
+        return dict(json.loads(folder.measure.read_bytes()))
+    except FileNotFoundError:
+        return {}
+
+
 def named_classes(names: Sequence[str]) -> str:
     """The names in their order; of many, the first and the last."""
     if len(names) <= _SHOWN_NAMES:

@@ -111,7 +111,16 @@ class RunFolder(RunPaths):
         with suppress(OSError):
             self.checkpoint(0).parent.rmdir()
         locks = (lock_of(self.writer), lock_of(self.driver))
-        written = (self.identity, self.data, self.code, self.log, self.ray_log, self.journal, self.untracked)
+        written = (
+            self.identity,
+            self.data,
+            self.measure,
+            self.code,
+            self.log,
+            self.ray_log,
+            self.journal,
+            self.untracked,
+        )
         for path in (*written, self.experiment, *locks):  # the name is free after the rest
             path.unlink(missing_ok=True)
         with suppress(OSError):

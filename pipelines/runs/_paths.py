@@ -41,6 +41,8 @@ class RunPaths:
     """What the data were when the run or search began (`pipelines.runs._data_record.DataRecord`)."""
     code = _Inside("code.zip")
     """The user's own modules, as `compute.ship` names them (`pipelines.code`)."""
+    measure = _Inside("measure.json")
+    """What FID is measured with (`pipelines.runs._data_record.keep_measure`)."""
     log = _Inside("run.log")
     """What was said on the screen, and warnings and errors of our own, in the order of time."""
     ray_log = _Inside("ray.log")

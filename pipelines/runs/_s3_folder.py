@@ -124,7 +124,7 @@ class S3RunFolder(RunFolder):
         with self.mirror.as_settings_error():
             journal = [*self.mirror.sizes("journal/"), DRIVER]
             self._delete_checkpoints([0])
-            written = ["id.json", "data.json", "code.zip", "run.log", "ray.log", "untracked", *journal]
+            written = ["id.json", "data.json", "measure.json", "code.zip", "run.log", "ray.log", "untracked", *journal]
             self.mirror.delete([*written, "experiment.yaml"])
 
     def remove(self) -> None:

@@ -18,7 +18,7 @@ from infra.stores.protocol import StoreError
 from infra.tracker import now
 from pipelines import interrupts
 from pipelines.console import number, say
-from pipelines.evaluate.model import write_model
+from pipelines.evaluate.export.mlflow_model import write_model
 from pipelines.runs import RunFolder, TakenOverError
 from pipelines.search._best import BestRun, SearchResult
 from pipelines.search._journal import CurvePoint
@@ -210,7 +210,7 @@ class ParentRun:
         about = {"search": self._folder.path.name, **best.about}
         reason = write_model(best.checkpoint, into, about)
         if reason:
-            say(console, f"model     without its generator, which torch cannot export: {reason}")
+            say(console, f"model     as weights only, because torch cannot export its generator: {reason}")
         for source, name in ((own.experiment, "experiment.yaml"), (best.picture, "samples.png")):
             (into / name).write_bytes(source.read_bytes())
 

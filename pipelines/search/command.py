@@ -9,7 +9,7 @@ from pipelines.console import working
 from pipelines.evaluate.real_data import real_data
 from pipelines.evaluate.reference import reference_of
 from pipelines.interrupts import InterruptedRunError
-from pipelines.runs import RunFolder, Watch
+from pipelines.runs import RunFolder, Watch, keep_measure
 from pipelines.search._best import SearchResult
 from pipelines.search._journal import Journal
 from pipelines.search._parent_run import ParentRun
@@ -46,6 +46,7 @@ def _play(experiment: SearchExperiment, folder: RunFolder, console: Console, wat
         with working(console, "data"):
             dataset, record = real_data(experiment, folder, console)
         reference = reference_of(experiment, dataset, console)
+        keep_measure(folder, reference.tags)
         with working(console, "the search's run in MLflow"):
             parent = ParentRun(experiment, folder, {**version_tags(), **record.tags, **reference.tags})
         with parent.closed_on_error():

@@ -17,7 +17,7 @@ from pipelines.console import number, say, working
 from pipelines.evaluate.real_data import real_data
 from pipelines.evaluate.reference import reference_of
 from pipelines.interrupts import InterruptedRunError
-from pipelines.runs import RunFolder, TakenOverError, Watch, as_full_disk_error
+from pipelines.runs import RunFolder, TakenOverError, Watch, as_full_disk_error, keep_measure
 from pipelines.settings import TrainExperiment, check_capacity, worker_resources
 from pipelines.tracking.retry import TrackingRetry, UntrackedNote, print_undelivered
 from pipelines.tracking.runs import State, check_tracking_server
@@ -83,6 +83,7 @@ def train(
     check_networks(experiment.family, dataset.shape, dataset.classes)
     write_initial_checkpoint(experiment, folder, dataset)
     reference = reference_of(experiment, dataset, console)
+    keep_measure(folder, reference.tags)
     with working(console, "the run in MLflow"):
         target = begin_record(experiment, folder, {**record.tags, **reference.tags})
     last: LoggedStep | None = None

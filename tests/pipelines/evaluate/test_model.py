@@ -15,7 +15,7 @@ from PIL import Image
 from gan_core import checkpoint
 from gan_core.experiment import Experiment
 from gan_core.loop import Game
-from pipelines.evaluate.model import pictured_latents, write_model
+from pipelines.evaluate.export.mlflow_model import pictured_latents, write_model
 from pipelines.evaluate.sample import sample
 
 DIGITS, RING = {"name": "digits", "image_size": 16}, {"name": "ring8"}
