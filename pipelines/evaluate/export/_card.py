@@ -61,7 +61,7 @@ class Card:
         head = yaml.safe_dump({**(licence or {LICENCE[0]: "unknown"}), **self._head()}, sort_keys=False)
         if not licence:
             head = head.replace("\n", "  # yours to say: https://huggingface.co/docs/hub/repositories-licenses\n", 1)
-        rows = "\n".join(f"| {name} | {value} |" for name, value in self._rows().items() if value)
+        rows = "\n".join(f"| {name} | {_cell(value)} |" for name, value in self._rows().items() if value)
         return "\n".join(
             [
                 f"---\n{head}---\n",
@@ -134,7 +134,7 @@ class Card:
         if fid is None or self.whole is None:
             return ""
         about = measured_with(self.whole)
-        by = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in about.items())
+        by = ", ".join(f"{name.replace('_', ' ')} `{value}`" for name, value in about.items())
         return f"{fid:.4f} at step {step}{f'; measured with: {by}' if by else ''}{self._confirmed()}"
 
     def _confirmed(self) -> str:
@@ -164,12 +164,11 @@ class Card:
     @property
     def _example(self) -> str:
         game, name = self.game, output_name(self.game)
+        file = json.dumps(self.file, ensure_ascii=False)
         latent, labelled, shape = game.experiment.family.latent, game.conditional, (SHOWN, *game.shape)
         if self.to == "onnx":
             given = '{"z": z, "label": label}' if labelled else '{"z": z}'
-            opened = (
-                f'import numpy as np\nimport onnxruntime\n\ngenerator = onnxruntime.InferenceSession("{self.file}")'
-            )
+            opened = f"import numpy as np\nimport onnxruntime\n\ngenerator = onnxruntime.InferenceSession({file})"
             z = f"z = np.random.default_rng(0).standard_normal(({SHOWN}, {latent}), dtype=np.float32)"
             label = f"label = np.arange({SHOWN}) % {game.classes}"
             drawn = f"({name},) = generator.run(None, {given})"
@@ -179,12 +178,12 @@ class Card:
             given = "(z, label)" if labelled else "(z)"
             opened, drawn = {
                 "torch": (
-                    f'import torch\n\ngenerator = torch.export.load("{self.file}").module()',
+                    f"import torch\n\ngenerator = torch.export.load({file}).module()",
                     f"{name} = generator{given}",
                 ),
                 "safetensors": (
                     "import torch\n\nfrom gan_core.checkpoint import open_generator\n\n"
-                    f'game = open_generator("{self.file}")  # game.average is the generator, a torch module',
+                    f"game = open_generator({file})  # game.average is the generator, a torch module",
                     f"{name} = game.sample{given}",
                 ),
             }[self.to]
@@ -242,6 +241,11 @@ def _flat(values: Mapping[str, Any], before: str = "") -> list[tuple[str, Any]]:
     for name, value in values.items():
         found += _flat(value, f"{before}{name}.") if isinstance(value, dict) else [(f"{before}{name}", value)]
     return found
+
+
+def _cell(text: str) -> str:
+    """A text as a cell of a table; names of classes may have any character."""
+    return " ".join(text.replace("|", "\\|").split())
 
 
 def _typed(value: Any) -> str:

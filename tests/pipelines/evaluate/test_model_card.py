@@ -54,7 +54,7 @@ def test_a_hub_reads_what_was_trained_on_what_and_measured_how(known, tmp_path):
     assert card.data.pipeline_tag == "unconditional-image-generation"
     text = done.card.read_text()
     assert "license: unknown  # yours to say" in text
-    assert f"| FID | {fid:.4f} at step 12; measured with: extractor classifier, weights 12ab |" in text
+    assert f"| FID | {fid:.4f} at step 12; measured with: extractor `classifier`, weights `12ab` |" in text
     assert f"| data | digits: 1797 images of 1x8x8; digest `{DIGEST}` |" in text
     assert f"| trained | 12 generator updates, {12 * 2 * 16} real images |" in text
     assert checkpoint.describe(newest)["sha256"] in text
@@ -88,10 +88,12 @@ def test_it_says_with_which_weights_the_run_began(known, tmp_path):
 @pytest.mark.parametrize(("family", "changes"), [("cgan", ["compute.precision=fp64"]), ("gan", ["data.name=ring8"])])
 def test_its_example_draws(tmp_path, monkeypatch, to, family, changes):
     shape = (2,) if family == "gan" else (1, 8, 8)
-    game = Game(small_train(tmp_path, family, "drawn", *changes), shape, classes=10 if family == "cgan" else 1)
+    names_of = {"classes": 10, "class_names": ["a|b", *"cdefghijk"]} if family == "cgan" else {}
+    game = Game(small_train(tmp_path, family, "drawn", *changes), shape, **names_of)
     game.step = 3
     folder = checkpoint.save(game, tmp_path / "any" / "place")
     text = export(folder, to, tmp_path / f"net.{SUFFIXES[to]}").card.read_text()
+    assert (r"| classes | a\|b, c, d," in text) == (family == "cgan")
     assert "FID" not in text.partition("## Settings")[0]
     monkeypatch.chdir(tmp_path)
     names: dict[str, object] = {}
