@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import logging
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -16,13 +15,10 @@ from torch.nn.utils import clip_grads_with_norm_
 
 from gan_core import ranks, streams
 from gan_core.experiment import Experiment, check_classes, check_labelled, nearest_part
-from gan_core.family import Family
 from gan_core.health.divergence import Watch, gradient_norm
 from gan_core.optimizers import guarded_step
 from gan_core.recipe import Player, Shape, Turn
 from gan_core.settings import SettingsError
-
-_LOG = logging.getLogger(__name__)
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.float32, "fp64": torch.float64}
 
@@ -182,17 +178,6 @@ def _check_fits(experiment: Experiment, classes: int) -> None:
             nearest=f"data.micro_batch={right}",
         )
     check_classes(family, settings, classes)
-
-
-def check_networks(family: Family, shape: Shape, classes: int) -> None:
-    """Raises SettingsError if the family cannot be built for images of `shape` (C, H, W) in so many classes."""
-    try:
-        with torch.random.fork_rng(devices=[]), torch.device("meta"):  # networks without memory
-            family.recipe(shape, classes)
-    except SettingsError:
-        raise
-    except Exception:  # a family of one's own may need memory; the game builds it again
-        _LOG.debug("no networks without memory", exc_info=True)
 
 
 def _floats(net: nn.Module) -> list[Tensor]:

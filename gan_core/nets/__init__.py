@@ -38,6 +38,7 @@ __all__ = [
     "joint_critic",
     "mlp_critic",
     "mlp_generator",
+    "own_nets",
     "resnet_critic",
     "resnet_generator",
     "scores",
@@ -80,7 +81,7 @@ def generator(net: str, latent: int, shape: Shape, width: int) -> nn.Module:
 
     Raises ValueError for a shape that the network cannot generate.
     """
-    own = _own(net)
+    own = own_nets(net)
     if own is not None:
         return own.generator(latent, shape, width)
     match _resolved(net, shape):
@@ -98,7 +99,7 @@ def wasserstein_critic(net: str, shape: Shape, width: int) -> nn.Module:
     A constant added to all scores changes no distance. So the gradient of a last bias would be rounding noise, which
     Adam turns into full steps.
     """
-    own = _own(net)
+    own = own_nets(net)
     if own is not None:
         return own.critic(shape, width)
     match _resolved(net, shape):
@@ -110,7 +111,7 @@ def wasserstein_critic(net: str, shape: Shape, width: int) -> nn.Module:
             return resnet_critic(shape, width, last_bias=False)
 
 
-def _own(net: str) -> Nets | None:
+def own_nets(net: str) -> Nets | None:
     """The user's networks of that name, or at the place `package.module:Name`; None if the name is one of ours."""
     if net in NETS:
         return None

@@ -12,6 +12,7 @@ from rich.console import Console
 from gan_core import data
 from gan_core.data.dataset import Dataset
 from gan_core.experiment import check_classes, check_labelled
+from gan_core.nets.check import check_networks
 from pipelines.console import count_bar, say
 from pipelines.data.fetch import local_data
 from pipelines.runs import DataRecord, RunFolder, RunPaths
@@ -43,12 +44,15 @@ def _check_families(experiment: TrainExperiment | SearchExperiment, dataset: Dat
     """Raises SettingsError if a family cannot be played on the data, whatever a search draws for it."""
     searched: dict[str, Any] = {}
     families = [experiment.family] if isinstance(experiment, TrainExperiment) else experiment.families
+    played = families
     if isinstance(experiment, SearchExperiment):
-        searched = dict(experiment.spaces())
+        searched, played = dict(experiment.spaces()), experiment.corners()
     for family in families:
         check_classes(family, experiment.data, dataset.classes)
         if "labelled" not in searched.get(family.name, ()):
             check_labelled(getattr(family, "labelled", None), len(dataset.images))
+    for family in played:
+        check_networks(family, dataset.shape, dataset.classes)
 
 
 def _files(experiment: TrainExperiment | SearchExperiment) -> dict[str, Path | None]:

@@ -22,8 +22,8 @@ from pipelines.settings._search import (
     SearchSpace,
     built_points,
     check_batches,
-    check_corners,
     check_trials,
+    corners,
     searched_fields,
 )
 from pipelines.settings._storage import Storage, Tracking
@@ -137,8 +137,8 @@ class SearchExperiment(CommonSettings):
             )
         check_engines(self.search.sampler, self.search.scheduler)
         check_trials(self.search, [family.name for family in self.families], self.spaces())
-        for family in self.families:
-            check_corners(family, self.spaces()[family.name], self.data)
+        for family in self.corners():
+            check_family_fits(family, self.data)
         self.points()
         return self
 
@@ -147,6 +147,11 @@ class SearchExperiment(CommonSettings):
         own = searched_fields(self.space, self.families, self.fixed)
         searched = SearchedFields(self.space.range, self.fixed, own)
         return {family.name: searched.space(type(family)) for family in self.families}
+
+    def corners(self) -> list[Family]:
+        """Each family with settings from the ends of its space, and with each value of a choice: what may not fit."""
+        spaces = self.spaces()
+        return [corner for family in self.families for corner in corners(family, spaces[family.name])]
 
     def points(self) -> list[dict[str, Any]]:
         """`search.points` as settings of trials. A searched field that a point leaves out has the family's value."""

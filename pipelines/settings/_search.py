@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field, model_serializer, model_validator
 
-from gan_core.experiment import Data, check_family_fits
+from gan_core.experiment import Data
 from gan_core.family import Family, build_family
 from gan_core.settings import Settings, SettingsError, nearest, nearest_key, parse_yaml
 from pipelines.settings._compute import Compute
@@ -201,13 +201,12 @@ def check_batches(domain: Domain, compute: Compute, micro_batch: int | None) -> 
     )
 
 
-def check_corners(family: Family, space: Space, data: Data) -> None:
-    """Raises SettingsError if a family cannot train on the data with settings from the ends of its space."""
+def corners(family: Family, space: Space) -> list[Family]:
+    """The family with settings from the ends of its space, and with each value of a choice alone."""
     space = {name: domain for name, domain in space.items() if name != BATCH_SIZE}
-    corners = [{name: domain.ends[end] for name, domain in space.items()} for end in (0, -1)]
+    ends = [{name: domain.ends[end] for name, domain in space.items()} for end in (0, -1)]
     alone = [{name: value} for name, domain in space.items() if isinstance(domain, Choice) for value in domain.values]
-    for corner in [*corners, *alone]:
-        check_family_fits(build_family({**family.chosen(), **corner}), data)
+    return [build_family({**family.chosen(), **corner}) for corner in [*ends, *alone]]
 
 
 def built_points(

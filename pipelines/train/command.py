@@ -8,7 +8,6 @@ from pathlib import Path
 
 from rich.console import Console
 
-from gan_core.loop import check_networks
 from gan_core.settings import SettingsError
 from infra.cluster import ClusterError, cluster
 from infra.stores.protocol import StoreError
@@ -80,7 +79,6 @@ def train(
         check_tracking_server(experiment)
     with working(console, "data"):
         dataset, record = real_data(experiment, folder, console)
-    check_networks(experiment.family, dataset.shape, dataset.classes)
     write_initial_checkpoint(experiment, folder, dataset)
     reference = reference_of(experiment, dataset, console)
     keep_measure(folder, reference.tags)

@@ -30,7 +30,7 @@ def refusal(make, *args) -> str:
 
 
 def test_the_files_of_the_folder_are_the_families():
-    files = {path.stem for path in (ROOT / "gan_core" / "families").glob("*.py")} - {"__init__"}
+    files = {path.stem for path in (ROOT / "gan_core" / "families").rglob("*.py")} - {"__init__"}
     assert set(family_names()) == files
     assert {"dcgan", "gan", "wgan", "wgan_gp"} <= files
 

@@ -105,6 +105,14 @@ def test_two_workers_end_with_one_workers_weights_and_statistics(played, name):
         assert_close(two["state"][key], wanted, rtol=1e-7, atol=1e-10)
 
 
+@pytest.mark.parametrize(("name", "size"), two_ranks.SIZED)
+def test_two_workers_play_coloured_images_of_other_sizes_as_one(played, name, size):
+    one, two = case(played, f"{name}/{size}")
+    assert one.keys() == two.keys()
+    for key, wanted in one.items():
+        assert_close(two[key], wanted, rtol=1e-7, atol=1e-10)
+
+
 @pytest.mark.parametrize("name", family_names())
 def test_a_game_goes_on_with_more_workers(played, name):
     wanted, found = played["one"][f"{name}/fp64"]["state"], played["first"][f"{name}/resized"]

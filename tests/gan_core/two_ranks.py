@@ -24,6 +24,8 @@ from gan_core.testing.record import record
 from tests.gan_core.games import GAMES, dataset, new_game, play, small, state
 
 ROUNDS = 20
+SIZED = (("dcgan", "48"), ("wgan_gp-resnet", "64x128"))
+"""Games of coloured images of other sizes, for which two rounds tell."""
 FID_SAMPLES = 601  # odd, so that the ranks' shares differ
 
 
@@ -39,6 +41,8 @@ def work(rank: int, world: int, folder: Path) -> None:
             found[f"{name}/{precision}"] = _played(_quick(name, precision), real)
     for name in family_names():
         found[f"{name}/resized"] = _resized(name, folder / f"half {name}")
+    for name, size in SIZED:
+        found[f"{name}/{size}"] = _sized(name, size)
     found["mutant/batch norm"] = _played(_quick("dcgan", "fp64"), real, _forget_other_ranks)
     found["mutant/closeness"] = _played(_quick("gan-minibatch_features", "fp64"), real, _compare_with_own_share)
     found["mutant/penalty apart"] = _penalty_apart(small("wgan_gp", "compute.precision=fp64"))
@@ -85,6 +89,16 @@ def _resized(name: str, folder: Path) -> dict[str, Tensor]:
         game = checkpoint.open_game(folder)
         play(game, 3)
         play(game, ROUNDS - ROUNDS // 2 - 3)
+    return state(game)
+
+
+def _sized(name: str, size: str) -> dict[str, Tensor]:
+    words = ["data.name=photos", f"data.image_size={size}", "compute.precision=fp64"]
+    experiment = small(name, *words, width=2)
+    real = dataset(experiment)
+    game = Game(experiment, real.shape, classes=real.classes)
+    some = real.images[:64].to(game.dtype)
+    list(islice(rounds(game, some, real.labels[:64]), 2))
     return state(game)
 
 
