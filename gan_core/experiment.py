@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -11,6 +10,7 @@ from pydantic import BeforeValidator, Field, SerializeAsAny, field_validator, mo
 
 from gan_core.family import Family, build_family
 from gan_core.files import expanded
+from gan_core.measures import Metrics, check_measurable
 from gan_core.settings import IMPORT_PATH, Settings, SettingsError, installed, unknown
 from gan_core.settings.image_size import ImageSize, size_of
 
@@ -170,66 +170,6 @@ class Budget(Settings):
         return min(rounds for rounds in (self.rounds, by_images) if rounds is not None)
 
 
-EXTRACTORS = ("auto", "classifier", "pixels", "inception-v3")
-
-
-class Metrics(Settings):
-    """How samples are measured."""
-
-    extractor: str = "auto"
-    """What turns images into features; auto: classifier for labelled images, else pixels."""
-    samples: Annotated[int, Field(ge=2)] | None = None
-    """Generated samples per evaluation; null: as many as the reference statistics are of, at most 10,000."""
-    reference_samples: Annotated[int, Field(ge=2)] | None = None
-    """Real images in the reference statistics, chosen by a fixed seed; null: the whole train set."""
-    statistics: Path | None = None
-    """npz file of `mu` and `sigma`, in pytorch-fid's form, to use as reference statistics; null: the data's own."""
-    weights: Path | None = None
-    """File of the extractor's weights; null: a classifier is trained once and cached."""
-    download: bool = False
-    """Whether Inception's published weights may be downloaded (91 MB, once)."""
-    quantise: bool = True
-    """Whether images are rounded to 256 levels before they are measured, as for published FIDs."""
-    asynchronous: bool = Field(False, alias="async")
-    """Whether a separate task evaluates a copy of the generator while training goes on."""
-
-    @field_validator("extractor")
-    @classmethod
-    def _known(cls, name: str) -> str:
-        if name not in EXTRACTORS and not re.fullmatch(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*", name):
-            raise SettingsError(unknown("metrics.extractor", name, [*EXTRACTORS, "package.module:Class"]))
-        return name
-
-    @field_validator("weights", "statistics")
-    @classmethod
-    def _absolute(cls, file: Path | None) -> Path | None:
-        return None if file is None else expanded(file).absolute()
-
-    @model_validator(mode="after")
-    def _apply(self) -> Metrics:
-        if self.weights is not None and self.extractor == "pixels":
-            raise SettingsError(
-                "metrics.weights has no meaning for metrics.extractor=pixels", nearest="metrics.extractor=classifier"
-            )
-        if self.download and self.extractor != "inception-v3":
-            raise SettingsError(
-                f"metrics.download has no meaning for metrics.extractor={self.extractor}",
-                nearest="metrics.extractor=inception-v3",
-            )
-        if self.extractor == "inception-v3" and self.weights is None and not self.download:
-            raise SettingsError(
-                "metrics.extractor=inception-v3 needs its weights",
-                nearest="metrics.download=true (91 MB, once),"
-                " or metrics.weights=FILE of weights-inception-2015-12-05-6726825d.pth",
-            )
-        if self.statistics is not None and self.reference_samples is not None:
-            raise SettingsError(
-                "metrics.reference_samples has no meaning with metrics.statistics, which has no images",
-                nearest="metrics.reference_samples=null",
-            )
-        return self
-
-
 class Compute(Settings):
     """The arithmetic of the game. `pipelines` adds the settings of workers."""
 
@@ -259,6 +199,22 @@ class Experiment(Settings):
     def _family_plays_on_data(self) -> Experiment:
         check_family_fits(self.family, self.data)
         return self
+
+    @model_validator(mode="after")
+    def _can_be_measured(self) -> Experiment:
+        check_measures(self.metrics, self.data)
+        return self
+
+
+def check_measures(metrics: Metrics, data: Data, classes: int | None = None, metric: str | None = None) -> None:
+    """Raises SettingsError if a measure of `metrics`, or a search's `metric`, cannot be had of the data. `classes`: how
+    many the data have, if that is known."""
+    points = data.name in POINTS
+    classes = 2 if classes is None and data.name in LABELLED else classes
+    for name in metrics.measures:
+        check_measurable("metrics.measures", name, metrics, points=points, classes=classes, nearest="[]")
+    if metric is not None:
+        check_measurable("search.metric", metric, metrics, points=points, classes=classes, nearest="fid")
 
 
 def check_family_fits(family: Family, data: Data) -> None:

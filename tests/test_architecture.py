@@ -113,7 +113,8 @@ except ImportError:
 
 from itertools import islice
 from gan_core import data
-from gan_core.experiment import Experiment, Metrics
+from gan_core.experiment import Experiment
+from gan_core.measures import Metrics
 from gan_core.family import family_names
 from gan_core.loop import Game, rounds
 from gan_core.metrics.statistics.reference import Reference

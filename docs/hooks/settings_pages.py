@@ -11,8 +11,9 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic.fields import FieldInfo
 
-from gan_core.experiment import DATA_NAMES, EXTRACTORS
+from gan_core.experiment import DATA_NAMES
 from gan_core.family import Words, family_class, family_names
+from gan_core.measures import EXTRACTORS
 from gan_core.settings import Settings
 from pipelines.jobs._options import PlaceOptions
 from pipelines.settings import SearchExperiment, TrainExperiment

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,8 +18,7 @@ from gan_core.metrics.bootstrap import bootstrap, weighted_moments
 from gan_core.metrics.extractors.classifier import Classifier
 from gan_core.metrics.extractors.extractor import CODE, Extractor, PixelFeatures, tensors_digest
 from gan_core.metrics.fid import Gaussian, frechet_distance
-from gan_core.metrics.kid import kid
-from gan_core.metrics.precision_recall import precision_recall
+from gan_core.metrics.scores import NEIGHBOUR, pair_scores
 from gan_core.metrics.statistics.tally import KEPT, Tally
 from gan_core.streams import seeded
 from infra.files import write_atomic
@@ -28,8 +27,6 @@ from pipelines.console import count_bar, say
 
 RESAMPLES, WIDE_RESAMPLES, NARROW = 200, 50, 512
 """Resamples of the bootstrap: `WIDE_RESAMPLES` for more than `NARROW` features, where each takes seconds."""
-SUBSETS, SUBSET_SIZE = 100, 1000  # of KID, as published
-NEIGHBOUR = 3  # of precision and recall, as published
 
 
 @dataclass(frozen=True)
@@ -105,16 +102,19 @@ def measure_images(
         return Tally(extractor, count, keep).extend(batches, move, core_each=core_each)
 
 
-def compare(console: Console, real: FeatureStatistics, fake: Tally, resampled: bool) -> dict[str, Any]:
+def compare(
+    console: Console, real: FeatureStatistics, fake: Tally, resampled: bool, asked: Collection[str] = ()
+) -> dict[str, Any]:
     """Every measure of `fake` that the real statistics allow. Raises ValueError if FID cannot be computed.
 
-    `resampled`: also FID's confidence interval. For this `fake` must have kept all features.
+    `resampled`: also FID's confidence interval. For this `fake` must have kept all features. `asked`: measures that are
+    computed if they are asked for.
     """
     generated = FeatureStatistics.of(fake)
     found: dict[str, Any] = {"fid": frechet_distance(real.gaussian, generated.gaussian)}
     if resampled:
         found |= _interval(console, real.gaussian, fake.features())
-    found |= _of_pairs(fake.extractor, real.features, _some(fake.features()))
+    found |= _of_pairs(fake.extractor, real.features, _some(fake.features()), asked)
     score = fake.inception_score()
     if score is not None:
         found |= {"inception_score": score.mean, "inception_score_std": score.std}
@@ -128,18 +128,16 @@ def _some(features: Tensor) -> Tensor:
     return features[torch.randperm(len(features), generator=seeded("cpu", "kept features"))[:KEPT].sort().values]
 
 
-def _of_pairs(extractor: Extractor, real: Tensor | None, fake: Tensor) -> dict[str, float]:
-    """KID, precision and recall of the kept real and generated features."""
+def _of_pairs(extractor: Extractor, real: Tensor | None, fake: Tensor, asked: Collection[str]) -> dict[str, float]:
+    """KID, precision and recall of the kept real and generated features, and what is asked for."""
     if real is None:
         return {}
-    found: dict[str, float] = {}
-    size = min(SUBSET_SIZE, len(real), len(fake))
+    wanted = {*asked}
     if not isinstance(extractor.net, Classifier | PixelFeatures):  # the published kernel was not made for their scale
-        distance = kid(real, fake, SUBSETS, size)
-        found |= {"kid": distance.mean, "kid_std": distance.std}
-    if size > NEIGHBOUR:
-        shares = precision_recall(real, fake, NEIGHBOUR)
-        found |= {"precision": shares.precision, "recall": shares.recall}
+        wanted.add("kid")
+    if min(len(real), len(fake)) > NEIGHBOUR:
+        wanted |= {"precision", "recall"}
+    found = pair_scores(real, fake, wanted)
     if max(len(real), len(fake)) == KEPT:
         found["pairs_of"] = KEPT
     return found

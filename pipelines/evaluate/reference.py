@@ -3,6 +3,7 @@ hash of everything they depend on."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -11,11 +12,11 @@ import torch
 from rich.console import Console
 
 from gan_core.data.dataset import Dataset
-from gan_core.experiment import Metrics
+from gan_core.measures import Metrics, is_own, measure_name
 from gan_core.metrics.extractors.classifier import Classifier
 from gan_core.metrics.extractors.extractor import Extractor, PixelFeatures
 from gan_core.metrics.extractors.inception import PUBLISHED_NAME, InceptionV3, fetch_weights, is_published
-from gan_core.metrics.scores import sample_count
+from gan_core.metrics.scores import check_reference, sample_count, try_own_measure
 from gan_core.metrics.statistics.reference import Reference
 from gan_core.settings import SettingsError
 from infra.files import write_atomic
@@ -132,14 +133,39 @@ def _build(settings: Metrics, dataset: Dataset, console: Console, device: str) -
 
 
 def reference_of(experiment: TrainExperiment | SearchExperiment, dataset: Dataset, console: Console) -> SharedReference:
-    """The reference statistics of a run or search. Prints what FID is measured with, and the warnings."""
-    storage = experiment.storage
+    """The reference statistics of a run or search. Prints what FID is measured with, and the warnings.
+
+    Raises SettingsError if another measure cannot be had with them: one of the user's own is called once.
+    """
+    storage, device = experiment.storage, experiment.compute.device
     with working(console, "reference statistics"):
-        found = prepare_reference(
-            experiment.metrics, dataset, storage.folder, console, shared_cache(storage), experiment.compute.device
-        )
+        found = prepare_reference(experiment.metrics, dataset, storage.folder, console, shared_cache(storage), device)
     _print_reference(console, found)
+    named = [("metrics.measures", name) for name in experiment.metrics.measures]
+    if isinstance(experiment, SearchExperiment):
+        named.insert(0, ("search.metric", experiment.search.metric))
+    named = [one for one in named if one[1] != "fid"]
+    if named:
+        reference = Reference.from_bytes(found.content, dataset).to(best_device(device))
+        _try_measures(named, experiment, reference, console)
     return found
+
+
+def _try_measures(
+    named: Sequence[tuple[str, str]],
+    experiment: TrainExperiment | SearchExperiment,
+    reference: Reference,
+    console: Console,
+) -> None:
+    """Raises SettingsError unless each measure, by the setting that names it, can be had at an evaluation."""
+    count = sample_count(experiment.metrics.samples, reference)
+    families = experiment.families if isinstance(experiment, SearchExperiment) else [experiment.family]
+    for setting, name in named:
+        check_reference(setting, name, reference, count)
+        if is_own(name):
+            with working(console, f"{measure_name(name)} of noise, to try it"):
+                for family in {family.needs_labels: family for family in families}.values():
+                    try_own_measure(setting, name, family, reference, count)
 
 
 def _print_reference(console: Console, shared_reference: SharedReference) -> None:

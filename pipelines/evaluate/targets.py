@@ -9,10 +9,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from gan_core.experiment import Metrics
+from gan_core.measures import Metrics
 from gan_core.settings import SettingsError, assign, parse_yaml, paths, similar_file
 from pipelines.runs import RunPaths, find_checkpoint
-from pipelines.settings import EvaluateSettings, Storage, check_files, restricted_settings, split_words
+from pipelines.settings import EvaluateSettings, Storage, check_files, check_functions, restricted_settings, split_words
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,10 @@ class Measurement:
         targets, assignments = split_words(words)
         settings = restricted_settings(EvaluateSettings, assignments, "storage", "metrics")
         check_files(settings.metrics)
-        return Measurement(targets, assignments, settings, checked_targets(targets, settings, save_stats))
+        saved = checked_targets(targets, settings, save_stats)
+        if saved is not None:
+            check_functions(as_trained(saved, assignments))
+        return Measurement(targets, assignments, settings, saved)
 
 
 def checked_targets(targets: Sequence[str], settings: EvaluateSettings, save_stats: str | None) -> Path | None:
@@ -50,7 +53,7 @@ def checked_targets(targets: Sequence[str], settings: EvaluateSettings, save_sta
             )
         return find_checkpoint(targets[0], settings.storage)
     for name, value in settings.metrics.chosen().items():  # all images of both folders are measured
-        if name in ("samples", "reference_samples", "statistics", "async"):
+        if name in ("samples", "reference_samples", "statistics", "async", "measures"):
             raise SettingsError(f"metrics.{name}={value} has no meaning for folders of images", nearest="leave it out")
     for target in targets:
         if _of_run(Path(target)):

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from rich.console import Console
 
-from gan_core.experiment import POINTS, Data, check_classes, check_labelled
+from gan_core.experiment import POINTS, Data, check_classes, check_labelled, check_measures
 from gan_core.files import cache_folder
 from gan_core.settings import SettingsError
 from gan_core.settings.image_size import IMAGE_SIZES
@@ -160,6 +160,8 @@ def _check_fits(experiment: TrainExperiment | SearchExperiment, found: FoundData
     if found.classes is not None:
         for family in families:
             check_classes(family, data, found.classes)
+        metric = experiment.search.metric if isinstance(experiment, SearchExperiment) else None
+        check_measures(experiment.metrics, data, found.classes, metric)
     if found.images is None:
         return
     held_out = max(round(data.held_out * found.images), 1) if data.held_out and data.name not in POINTS else 0

@@ -24,6 +24,7 @@ from pipelines.settings import (
     SearchExperiment,
     TrainExperiment,
     check_files,
+    check_functions,
     check_paths,
     check_text,
     check_tracking,
@@ -170,6 +171,7 @@ def train_experiment(families: Sequence[str | Family], assignments: Sequence[str
     known = paths(TrainExperiment.load({"family": {"name": build_family(values["family"]).name}}))
     experiment = TrainExperiment.load(assign(values, assignments, known))
     check_files(experiment.metrics)
+    check_functions(experiment.metrics)
     check_tracking(experiment)
     check_paths(experiment)
     check_shipped(experiment)

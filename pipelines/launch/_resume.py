@@ -9,7 +9,15 @@ from typing import TypeVar
 from gan_core.settings import SettingsError, parse_yaml, similar
 from pipelines.launch._shipped import import_shipped
 from pipelines.runs import RunFolder, find_run
-from pipelines.settings import CommonSettings, SearchExperiment, Storage, TrainExperiment, check_paths, storage_words
+from pipelines.settings import (
+    CommonSettings,
+    SearchExperiment,
+    Storage,
+    TrainExperiment,
+    check_functions,
+    check_paths,
+    storage_words,
+)
 
 Resumed = TypeVar("Resumed", bound=CommonSettings)
 
@@ -26,12 +34,16 @@ SEARCH_MAY_CHANGE = (*SEARCH_MAY_GROW, "search.max_concurrent", *BOTH_MAY_CHANGE
 
 def resumed_train(name: str, assignments: Sequence[str]) -> tuple[TrainExperiment, RunFolder]:
     """The settings of a training run with the changes that are allowed, and its folder. Raises SettingsError."""
-    return _resumed(TrainExperiment, name, assignments, TRAIN_MAY_CHANGE, TRAIN_MAY_GROW)
+    experiment, folder = _resumed(TrainExperiment, name, assignments, TRAIN_MAY_CHANGE, TRAIN_MAY_GROW)
+    check_functions(experiment.metrics)
+    return experiment, folder
 
 
 def resumed_search(name: str, assignments: Sequence[str]) -> tuple[SearchExperiment, RunFolder]:
     """The settings of a search with the changes that are allowed, and its folder. Raises SettingsError."""
-    return _resumed(SearchExperiment, name, assignments, SEARCH_MAY_CHANGE, SEARCH_MAY_GROW)
+    experiment, folder = _resumed(SearchExperiment, name, assignments, SEARCH_MAY_CHANGE, SEARCH_MAY_GROW)
+    check_functions(experiment.metrics, experiment.search.metric)
+    return experiment, folder
 
 
 def _resumed(

@@ -10,7 +10,7 @@ from gan_core.settings import SettingsError, assign, parse_settings, paths
 from pipelines.launch._request import CommandLine, Request, check_family_names, request_of
 from pipelines.launch._resume import resumed_search
 from pipelines.launch._shipped import check_shipped, import_shipped
-from pipelines.settings import SearchExperiment, assign_space, check_files, check_paths, check_tracking
+from pipelines.settings import SearchExperiment, assign_space, check_files, check_functions, check_paths, check_tracking
 from tune_spaces.domains import BATCH_SIZE
 
 
@@ -73,6 +73,7 @@ def search_experiment(
     values["fixed"] = sorted({*typed, *_without(in_file, searched, built)})
     experiment = SearchExperiment.load(values)
     check_files(experiment.metrics)
+    check_functions(experiment.metrics, experiment.search.metric)
     check_tracking(experiment)
     check_paths(experiment)
     check_shipped(experiment)

@@ -10,8 +10,9 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, SerializeAsAny, field_validator, model_validator
 
-from gan_core.experiment import Budget, Data, Experiment, Metrics, Seed, check_family_fits
+from gan_core.experiment import Budget, Data, Experiment, Seed, check_family_fits, check_measures
 from gan_core.family import Family, build_family
+from gan_core.measures import Metrics, Objective, check_name, is_own, own_measure
 from gan_core.settings import Settings, SettingsError, keep, kept_in, similar_file
 from infra.mlflow.sqlite_uri import sqlite_file, sqlite_uri
 from pipelines.settings._compute import Compute, check_equal_batches
@@ -163,6 +164,18 @@ class SearchExperiment(CommonSettings):
         return built_points(nothing, self.families, self.spaces(), self.fixed, self.data)
 
     @property
+    def objective(self) -> Objective:
+        """The measure by which trials are ranked."""
+        return self.search.objective
+
+    @property
+    def measured(self) -> Metrics:
+        """How the samples of trials are measured: the objective is among the measures."""
+        if self.search.metric in ("fid", *self.metrics.measures):
+            return self.metrics
+        return self.metrics.model_copy(update={"measures": (self.search.metric, *self.metrics.measures)})
+
+    @property
     def batches(self) -> tuple[int, int]:
         """The smallest and the largest global batch that a trial may have."""
         domain = self.spaces()[self.families[0].name].get(BATCH_SIZE)
@@ -183,6 +196,9 @@ class SearchExperiment(CommonSettings):
             check_batches(batches, self.compute, self.data.micro_batch)
         for family in self.families:
             check_family_fits(family, self.data)
+        check_measures(self.metrics, self.data, metric=self.search.metric)
+        fields = {field for family in self.families for field in type(family).model_fields}
+        check_name("search.metric", self.search.metric, taken=fields)
         return self
 
     def trial(self, family: dict[str, Any], seed: int | None = None) -> TrainExperiment:
@@ -197,6 +213,8 @@ class SearchExperiment(CommonSettings):
         budget = {**shared.get("budget", {}), "checkpoint_every": self.budget.eval_every}
         if seed is not None:
             shared["seed"] = seed
+        if self.measured.measures:
+            shared["metrics"] = self.measured.chosen()
         if BATCH_SIZE in family:
             shared["data"] = {**shared.get("data", {}), "batch_size": family[BATCH_SIZE]}
         own = {field: value for field, value in family.items() if field != BATCH_SIZE}
@@ -233,6 +251,15 @@ def check_text(key: str, value: object) -> None:
             f"{key}={shown} is no UTF-8, so no settings file and no MLflow can hold it",
             nearest=f"{key}= a name in UTF-8, which a link may have",
         ) from None
+
+
+def check_functions(metrics: Metrics, metric: str = "fid") -> None:
+    """Raises SettingsError for a measure of one's own that cannot be imported, or that takes other arguments. `metric`:
+    a search's."""
+    named = [("search.metric", metric), *(("metrics.measures", name) for name in metrics.measures)]
+    for setting, name in named:
+        if is_own(name):
+            own_measure(setting, name)
 
 
 def check_files(metrics: Metrics) -> None:

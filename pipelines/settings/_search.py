@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, model_serializer, model_validator
+from pydantic import BeforeValidator, Field, field_validator, model_serializer, model_validator
 
 from gan_core.experiment import Data
 from gan_core.family import Family, build_family
+from gan_core.measures import MEASURES, Objective, check_name, measure_name
 from gan_core.settings import Settings, SettingsError, nearest, nearest_key, parse_yaml
 from pipelines.settings._compute import Compute
 from tune_spaces.domains import BATCH_SIZE, Choice, Domain, RangeName, Space
@@ -34,8 +35,13 @@ def _auto(value: Any) -> Any:
 
 
 class Search(Settings):
-    """How hyper-parameters are searched; the objective is FID, lower is better."""
+    """How hyper-parameters are searched, and by which measure trials are ranked."""
 
+    metric: str = "fid"
+    """The objective: fid, kid, inception_score, precision, recall, density, coverage, modes, high_quality, or a
+    function of your own, package.module:function. It is measured at each evaluation, next to FID."""
+    mode: Literal["auto", "min", "max"] = "auto"
+    """Whether lower (min) or higher (max) is better; auto: as the measure has it, min for a function of your own."""
     sampler: SamplerName = "tpe"
     """What proposes settings: tpe, random, sobol (quasi-random) or gp (a Gaussian process for each family)."""
     scheduler: SchedulerName = "asha"
@@ -52,12 +58,35 @@ class Search(Settings):
     confirm: Annotated[int, Field(ge=0, le=1000)] = 3
     """How many of the best settings are trained again, with fresh seeds and the full budget; 0: none."""
     confirm_seeds: Annotated[int, Field(ge=1, le=1000)] = 3
-    """How many fresh seeds each confirmed setting is trained with; the lowest mean FID wins."""
+    """How many fresh seeds each confirmed setting is trained with; the best mean wins."""
     compare: bool = False
     """Whether families are compared instead of competing: each has an equal share of the trials, is stopped early only
     against its own trials, and has `confirm` settings confirmed."""
     points: tuple[dict[str, Any], ...] = ()
     """Settings to try first, `[{family: wgan, lr: 1e-4, clip: 0.01}]`; with one family, its name may be left out."""
+
+    @field_validator("metric")
+    @classmethod
+    def _is_a_measure(cls, name: str) -> str:
+        check_name("search.metric", name)
+        return name
+
+    @model_validator(mode="after")
+    def _mode_is_the_measures(self) -> Search:
+        known = MEASURES.get(self.metric)
+        if known is not None and self.mode not in ("auto", known.mode):
+            better = "lower" if known.mode == "min" else "higher"
+            raise SettingsError(
+                f"search.mode={self.mode} contradicts search.metric={self.metric}, of which {better} is better",
+                nearest=f"search.mode={known.mode}",
+            )
+        return self
+
+    @property
+    def objective(self) -> Objective:
+        """The measure by which trials are ranked."""
+        nature = MEASURES[self.metric].mode if self.metric in MEASURES else "min"
+        return Objective(measure_name(self.metric), nature if self.mode == "auto" else self.mode)
 
 
 class SearchSpace(Settings):

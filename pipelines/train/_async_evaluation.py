@@ -14,6 +14,7 @@ import torch
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from gan_core.loop import Game
+from gan_core.measures import measures_pairs
 from gan_core.metrics.scores import scores
 from pipelines.code import Code, opened, sealed
 from pipelines.data.fetch import worker_data
@@ -67,4 +68,4 @@ def _measure(
     game = Game(experiment, dataset.shape, device, dataset.classes)
     game.average.load_state_dict(average)
     game.step = step
-    return scores(game, cached_reference(reference, source).to(device))
+    return scores(game, cached_reference(reference, source, device, measures_pairs(experiment.metrics)))

@@ -12,7 +12,7 @@ from gan_core import ranks
 from gan_core.health.divergence import DivergedError, check_finite
 from gan_core.health.signs import Sign, SignDetector
 from gan_core.loop import Game
-from gan_core.metrics.scores import scores
+from gan_core.metrics.scores import MeasureError, scores
 from gan_core.metrics.statistics.reference import Reference
 from infra.stores.protocol import StoreError
 from infra.tracker import Tracker
@@ -42,8 +42,8 @@ class Evaluation(Protocol):
         """Whether it has ended, so that `result` does not wait."""
 
     def result(self) -> dict[str, float]:
-        """Waits for the metrics, `fid` among them. Raises ValueError if a feature is not finite, StoreError if the data
-        cannot be reached."""
+        """Waits for the metrics, `fid` among them. Raises ValueError if a feature is not finite or a measure cannot be
+        computed, StoreError if the data cannot be reached."""
 
 
 class Evaluator(Protocol):
@@ -76,9 +76,15 @@ class InlineEvaluator:
         try:
             found = scores(game, self.reference)
         except ValueError as error:
-            raise DivergedError("fid cannot be computed", game.step, str(error)) from None
+            raise unmeasured(error, game.step) from None
         check_finite(found, game.step)
         return FinishedEvaluation(found)
+
+
+def unmeasured(error: ValueError, step: int) -> DivergedError:
+    """The error of a game whose samples cannot be measured."""
+    measure = error.measure if isinstance(error, MeasureError) else "fid"
+    return DivergedError(f"{measure} cannot be computed", step, str(error))
 
 
 class LoggedSteps:
@@ -106,7 +112,7 @@ class LoggedSteps:
             except StoreError:
                 raise
             except ValueError as error:
-                raise DivergedError("fid cannot be computed", logged.step, str(error)) from None
+                raise unmeasured(error, logged.step) from None
             check_finite(metrics, logged.step)
             self.tracker.metrics(logged.step, metrics)
             signs = self._sign_detector.see(logged.step, metrics)

@@ -20,6 +20,7 @@ from gan_core.experiment import Data
 from gan_core.health.divergence import DivergedError, check_finite
 from gan_core.health.signs import SignDetector, health_metrics
 from gan_core.loop import DTYPES, Game, rounds
+from gan_core.measures import measures_pairs
 from gan_core.metrics.statistics.reference import Reference, check_content
 from gan_core.settings import SettingsError
 from infra.tracker import FolderTracker, Tracker, Trackers
@@ -60,7 +61,8 @@ def play(
         folder.save(0)
     evaluator = async_evaluator
     if not experiment.metrics.asynchronous:
-        evaluator = InlineEvaluator(cached_reference(reference, _images_of(source)).to(device))
+        with_features = measures_pairs(experiment.metrics) and ranks.rank() == 0
+        evaluator = InlineEvaluator(cached_reference(reference, _images_of(source), str(device), with_features))
     logged_steps = LoggedSteps(_tracker(experiment, folder, target), SignDetector(game))
     with closing(logged_steps.tracker):
         if game.step == 0 and ranks.rank() == 0:
@@ -213,6 +215,8 @@ def _dataset_of_driver(settings: Data, reference: bytes) -> Dataset:
 
 
 @lru_cache(maxsize=2)
-def cached_reference(content: bytes, settings: Data) -> Reference:
-    """The reference statistics. The root of their covariance is computed once in a process."""
-    return Reference.from_bytes(content, cached_dataset(settings))
+def cached_reference(content: bytes, settings: Data, device: str, with_features: bool) -> Reference:
+    """The reference statistics on a device. The root of their covariance is computed once in a process, and so are the
+    features of single real images, for measures of pairs."""
+    found = Reference.from_bytes(content, cached_dataset(settings)).to(device)
+    return found.with_features() if with_features else found

@@ -47,8 +47,9 @@ def evaluate(samples: int, net: str) -> None:
     from rich.console import Console
 
     from gan_core import checkpoint
-    from gan_core.experiment import Experiment, Metrics
+    from gan_core.experiment import Experiment
     from gan_core.loop import Game
+    from gan_core.measures import Metrics
     from pipelines.evaluate.command import EvaluateOptions, evaluate_checkpoint
 
     experiment = Experiment.load({"family": "wgan"}).override("data.image_size=8", "family.width=4")

@@ -18,8 +18,9 @@ import torch.nn.functional as F
 
 from gan_core import data, streams
 from gan_core.data.dataset import Dataset
-from gan_core.experiment import Experiment, Metrics
+from gan_core.experiment import Experiment
 from gan_core.loop import Game, rounds
+from gan_core.measures import Metrics
 from gan_core.metrics.memorisation import nearest_neighbours
 from gan_core.metrics.scores import sample_range, scores
 from gan_core.metrics.statistics.reference import Reference

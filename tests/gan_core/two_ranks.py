@@ -11,11 +11,12 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from gan_core import checkpoint, nets, objectives, ranks, streams
-from gan_core.experiment import Experiment, Metrics
+from gan_core.experiment import Experiment
 from gan_core.family import family_names
 from gan_core.health.divergence import DivergedError
 from gan_core.health.signs import health_metrics
 from gan_core.loop import Game
+from gan_core.measures import Metrics
 from gan_core.metrics.scores import scores
 from gan_core.metrics.statistics.reference import Reference
 from gan_core.nets import heads

@@ -4,7 +4,8 @@ import pytest
 from rich.console import Console
 
 from gan_core import data
-from gan_core.experiment import Data, Metrics
+from gan_core.experiment import Data
+from gan_core.measures import Metrics
 from pipelines.evaluate.reference import prepare_reference
 from pipelines.train.play import play
 from tests.pipelines.small_runs import PlayedRun, created, small_train

@@ -21,7 +21,7 @@ from mlflow.entities import Run
 from rich.console import Console
 
 from gan_core import checkpoint
-from gan_core.experiment import Metrics
+from gan_core.measures import Metrics
 from pipelines.cli import main
 from pipelines.evaluate.command import EvaluateOptions, evaluate_checkpoint
 from pipelines.launch._request import train_experiment

@@ -16,15 +16,15 @@ from torch import Tensor
 
 from gan_core import streams
 from gan_core.data.dataset import Dataset, Modes
-from gan_core.experiment import Metrics
 from gan_core.files import Bars, file_digest, no_bars
+from gan_core.measures import Metrics
 from gan_core.metrics.extractors.classifier import SMALLEST_LABELLED, Classifier, train_classifier
 from gan_core.metrics.extractors.custom_extractor import custom_extractor, custom_net
 from gan_core.metrics.extractors.extractor import CODE, Extractor, FeatureNet, PixelFeatures, tensors_digest
 from gan_core.metrics.extractors.inception import InceptionV3, load_inception
 from gan_core.metrics.fid import Gaussian
 from gan_core.metrics.statistics.statistics_file import read_statistics
-from gan_core.metrics.statistics.tally import Tally
+from gan_core.metrics.statistics.tally import Tally, kept_rows
 from gan_core.recipe import Shape
 from gan_core.settings import SettingsError
 
@@ -115,6 +115,10 @@ class Reference:
     """File of Inception's weights, which are too large for `to_bytes`."""
     content: str = ""
     """`Dataset.content` of the data that a driver gave it to its workers for."""
+    images: Tensor | None = None
+    """The real images, for measures that look at single ones. They are not part of `to_bytes`."""
+    features: Tensor | None = None
+    """Features (K, D) of at most `KEPT` of the images that the Gaussian is of; see `with_features`."""
 
     @staticmethod
     def key(settings: Metrics, data: Dataset) -> str:
@@ -139,12 +143,13 @@ class Reference:
             width = extractor.features(data.images[:2]).shape[1]
             if width != len(target.mean):
                 raise ValueError(f"it is of {len(target.mean)} features, {extractor.net.name} gives {width}")
-            return Reference(extractor.to("cpu"), target, count, *fits, weights)
+            return Reference(extractor.to("cpu"), target, count, *fits, weights, images=data.images)
         count = min(settings.reference_samples or len(data.images), len(data.images))
         with bars("real images measured", count) as move:
             tally = Tally(extractor, count).extend(real_batches(data, count), move, core_each=extractor.core_each)
         assert tally.moments is not None
-        return Reference(extractor.to("cpu"), tally.moments.gaussian.to("cpu"), count, *fits, weights)
+        gaussian = tally.moments.gaussian.to("cpu")
+        return Reference(extractor.to("cpu"), gaussian, count, *fits, weights, images=data.images)
 
     def to_bytes(self) -> bytes:
         """One safetensors file of weights, mean and covariance, with a digest."""
@@ -183,13 +188,21 @@ class Reference:
         extractor = Extractor(net, digest, json.loads(about["quantise"]), json.loads(about["accuracy"]))
         target = Gaussian(tensors["mean"], tensors["covariance"])
         fits = (data.shape, data.classes, data.modes)
-        return Reference(
-            extractor, target, json.loads(about["count"]), *fits, None if weights is None else Path(weights)
-        )
+        count = json.loads(about["count"])
+        return Reference(extractor, target, count, *fits, weights, images=data.images)
 
     def to(self, device: torch.device | str) -> Reference:
         """The same on a device."""
         return replace(self, extractor=self.extractor.to(device), target=self.target.to(device))
+
+    def with_features(self) -> Reference:
+        """The same with features of real images, those that a tally of all of them would keep."""
+        assert self.images is not None
+        assert self.count is not None
+        rows = reference_rows(len(self.images), self.count)
+        rows = rows[kept_rows(len(rows))]
+        batches = (self.images[some] for some in rows.split(batch_of(self.shape)))
+        return replace(self, features=torch.cat([self.extractor.features(batch).cpu() for batch in batches]))
 
 
 def check_content(reference: bytes, data: Dataset) -> None:
@@ -232,9 +245,15 @@ def real_batches(data: Dataset, count: int) -> Iterator[Tensor]:
     if count >= len(data.images):
         yield from data.images.split(batch_of(data.shape))
         return
-    chosen = torch.randperm(len(data.images), generator=streams.seeded("cpu", "reference samples"))[:count]
-    for some in chosen.sort().values.split(batch_of(data.shape)):
+    for some in reference_rows(len(data.images), count).split(batch_of(data.shape)):
         yield data.images[some]
+
+
+def reference_rows(images: int, count: int) -> Tensor:
+    """The numbers of `count` of so many real images, chosen by a fixed seed and in their order."""
+    if count >= images:
+        return torch.arange(images)
+    return torch.randperm(images, generator=streams.seeded("cpu", "reference samples"))[:count].sort().values
 
 
 def _net(name: str, tensors: dict[str, Tensor], weights: Path | None, data: Dataset) -> FeatureNet:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from gan_core import ranks
 from gan_core.data.image_files import in_order
 from gan_core.metrics.extractors.extractor import Extractor, cores, one_thread
 from gan_core.metrics.inception_score import InceptionScore, Predictions, split_of
@@ -18,6 +19,11 @@ from gan_core.streams import seeded
 SPLITS = 10
 KEPT = 5000
 """Number of images, chosen at random, whose features are kept for measures of pairs (KID, precision, recall)."""
+
+
+def kept_rows(count: int, keep: int = KEPT) -> Tensor:
+    """The numbers of the images of a set of `count` whose features are kept, in their order."""
+    return torch.randperm(count, generator=seeded("cpu", "kept features"))[:keep].sort().values
 
 
 @dataclass
@@ -32,7 +38,7 @@ class Tally:
     moments: Moments | None = None
     predictions: Predictions | None = None
     kept: Tensor | None = None
-    """The kept features, those so far first. Allocated at once: many small pieces would fragment memory."""
+    """The kept features, in the order of their images. Allocated at once: many small pieces would fragment memory."""
 
     def add(self, images: Tensor, first: int) -> None:
         """Adds images (N, *shape), which are numbers `first` and up of the set.
@@ -67,7 +73,7 @@ class Tally:
         moments = Moments.of(features)
         self.moments = moments if self.moments is None else self.moments.merge(moments)
         if self.keep:
-            self._keep(features[self._chosen[first : first + len(features)].to(features.device)])
+            self._keep(features, first)
         if logits is not None and self._split is not None:
             found_classes = Predictions.of(logits, self._split[first : first + len(features)], SPLITS)
             self.predictions = found_classes if self.predictions is None else self.predictions.merge(found_classes)
@@ -77,11 +83,13 @@ class Tally:
         assert self.kept is not None
         return self.kept[: self._filled]
 
-    def _keep(self, some: Tensor) -> None:
+    def _keep(self, features: Tensor, first: int) -> None:
         if self.kept is None:
-            self.kept = torch.empty(min(self.keep, self.count), some.shape[1], dtype=some.dtype)
-        self.kept[self._filled : self._filled + len(some)] = some
-        self._filled += len(some)
+            self.kept = torch.zeros(min(self.keep, self.count), features.shape[1], dtype=features.dtype)
+        chosen = self._chosen[first : first + len(features)]
+        places = self._places[first : first + len(features)][chosen]
+        self.kept[places] = features[chosen.to(features.device)].to(self.kept.device)
+        self._filled += len(places)
 
     def inception_score(self) -> InceptionScore | None:
         """The Inception Score; None if the extractor does not classify, or if a split has fewer than two images."""
@@ -94,10 +102,20 @@ class Tally:
         predictions = None
         if classes is not None and self.count >= 2 * SPLITS:
             predictions = (self.predictions or Predictions.none(SPLITS, classes, device)).over_ranks()
-        return Tally(self.extractor, self.count, 0, moments.over_ranks(), predictions)
+        kept = self._kept_over_ranks(width, device) if self.keep else None
+        return Tally(self.extractor, self.count, self.keep, moments.over_ranks(), predictions, kept)
+
+    def _kept_over_ranks(self, width: int, device: torch.device) -> Tensor:
+        """Each rank adds zeros where another has features, so no bit changes. A rank without images has no type of
+        features, so double is sent; rank 0 has images."""
+        table = torch.zeros(min(self.keep, self.count), width, dtype=torch.float64, device=device)
+        if self.kept is not None:
+            table += self.kept.to(device)
+        return ranks.total(table).to("cpu", torch.float32 if self.kept is None else self.kept.dtype)
 
     def __post_init__(self) -> None:
-        self._filled = 0
+        self._filled = 0 if self.kept is None else len(self.kept)
         self._chosen = torch.zeros(self.count, dtype=torch.bool)
-        self._chosen[torch.randperm(self.count, generator=seeded("cpu", "kept features"))[: self.keep]] = True
+        self._chosen[kept_rows(self.count, self.keep)] = True
+        self._places = self._chosen.cumsum(0) - 1  # of each chosen image in `kept`
         self._split = split_of(self.count, SPLITS) if self.count >= 2 * SPLITS else None

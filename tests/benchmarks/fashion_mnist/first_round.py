@@ -21,7 +21,8 @@ import torch
 
 from gan_core import data
 from gan_core.data.dataset import Dataset
-from gan_core.experiment import Data, Metrics
+from gan_core.experiment import Data
+from gan_core.measures import Metrics
 from gan_core.metrics.extractors.classifier import BATCH, MOST_STEPS, PASSES, Classifier
 from gan_core.metrics.statistics.reference import Reference
 

@@ -11,8 +11,9 @@ from torch import nn
 
 from gan_core.data.byte_images import ByteImages, normalised
 from gan_core.data.dataset import Dataset
-from gan_core.experiment import Experiment, Metrics
+from gan_core.experiment import Experiment
 from gan_core.loop import DTYPES, Game, rounds
+from gan_core.measures import Metrics
 from gan_core.metrics.extractors.extractor import quantised
 from gan_core.metrics.statistics.reference import Reference
 

@@ -6,10 +6,11 @@ import torch
 from torch.testing import assert_close
 
 from gan_core import checkpoint, data, ranks
-from gan_core.experiment import Data, Experiment, Metrics
+from gan_core.experiment import Data, Experiment
 from gan_core.family import family_class, family_names
 from gan_core.health.divergence import DivergedError
 from gan_core.loop import Game, rounds
+from gan_core.measures import Metrics
 from gan_core.metrics.scores import scores
 from gan_core.metrics.statistics.reference import Reference
 from gan_core.settings import SettingsError

@@ -10,7 +10,8 @@ from torch.testing import assert_close
 from gan_core import data
 from gan_core.data.byte_images import ByteImages
 from gan_core.data.dataset import Dataset
-from gan_core.experiment import Data, Metrics
+from gan_core.experiment import Data
+from gan_core.measures import Metrics
 from gan_core.metrics.extractors import classifier
 from gan_core.metrics.extractors.classifier import PIXELS, TOTAL_VARIANCE, Classifier, train_classifier
 from gan_core.metrics.extractors.extractor import Extractor, PixelFeatures, quantised, tensors_digest

@@ -9,8 +9,9 @@ from sklearn.datasets import load_digits
 
 from gan_core import data
 from gan_core.data.dataset import Dataset
-from gan_core.experiment import Data, Experiment, Metrics
+from gan_core.experiment import Data, Experiment
 from gan_core.loop import Game
+from gan_core.measures import Metrics
 from gan_core.metrics.extractors.custom_extractor import custom_extractor
 from gan_core.metrics.extractors.extractor import Extractor, FeatureNet, PixelFeatures
 from gan_core.metrics.fid import frechet_distance

@@ -14,7 +14,8 @@ from sklearn.datasets import load_digits
 from torch_fidelity.metric_fid import fid_statistics_to_metric
 
 from gan_core import data
-from gan_core.experiment import Data, Metrics
+from gan_core.experiment import Data
+from gan_core.measures import Metrics
 from gan_core.metrics.parzen import parzen
 from gan_core.metrics.scores import sample_range
 from gan_core.metrics.statistics.reference import Reference

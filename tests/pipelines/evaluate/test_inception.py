@@ -12,8 +12,9 @@ from rich.console import Console
 from torch_fidelity import metric_kid
 
 from gan_core import checkpoint
-from gan_core.experiment import Experiment, Metrics
+from gan_core.experiment import Experiment
 from gan_core.loop import Game
+from gan_core.measures import Metrics
 from gan_core.metrics.scores import sample_range
 from pipelines.evaluate.command import EvaluateOptions, evaluate_checkpoint, evaluate_images
 from tests.gan_core.metrics.inception_weights import write_random_weights

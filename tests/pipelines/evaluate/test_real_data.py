@@ -13,7 +13,8 @@ from rich.console import Console
 
 from gan_core import data
 from gan_core.data.dataset import Dataset
-from gan_core.experiment import Data, Metrics
+from gan_core.experiment import Data
+from gan_core.measures import Metrics
 from gan_core.settings import SettingsError
 from pipelines.evaluate.real_data import data_warnings, real_data
 from pipelines.evaluate.reference import prepare_reference
