@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
+from gan_core.measures import FID, Objective
 from gan_core.settings import SettingsError
 from tune_spaces.domains import Space
 
@@ -18,7 +19,7 @@ SchedulerName = Literal["asha", "hyperband", "median", "pbt", "none"]
 
 Rows = Sequence[Mapping[str, float]]
 
-METRIC, TIME, IMAGES = "fid", "step", "images_seen"
+TIME, IMAGES = "step", "images_seen"
 
 
 def check_engines(sampler: SamplerName, scheduler: SchedulerName) -> None:
@@ -38,8 +39,9 @@ def searcher(
     compare: bool = False,
     points: Sequence[Mapping[str, Any]] = (),
     defaults: Sequence[Mapping[str, Any]] = (),
+    objective: Objective = FID,
 ) -> FamilySearcher:
-    """A sampler over the spaces of one family or several. It minimises FID.
+    """A sampler over the spaces of one family or several, which looks for the best value of the objective.
 
     `points`: settings to try first, `{"name": family, field: value}`, even outside the space. `defaults`: the papers'
     settings, tried next if the sampler has a model and they lie in the space. `compare`: gives each family the same
@@ -49,7 +51,7 @@ def searcher(
 
     known = [one for one in defaults if all(one[field] in domain for field, domain in spaces[str(one["name"])].items())]
     queue = [*points, *(known if name in MODELS else [])]
-    return FamilySearcher(name, spaces, seed, queue, compare, metric=METRIC)
+    return FamilySearcher(name, spaces, seed, queue, compare, objective=objective)
 
 
 def scheduler(
@@ -62,6 +64,7 @@ def scheduler(
     compare: bool = False,
     time: str = TIME,
     history: Callable[[str], Rows] | None = None,
+    objective: Objective = FID,
 ) -> TrialScheduler:
     """The scheduler that stops trials early, or (pbt) makes them continue from another trial's weights.
 
@@ -72,7 +75,7 @@ def scheduler(
     """
     from tune_spaces.schedulers import SCHEDULERS, PerFamily, Rungs
 
-    rungs = Rungs(last_step, first_rung, METRIC, time, history)
+    rungs = Rungs(last_step, first_rung, objective, time, history)
 
     def make(known: Mapping[str, Space]) -> TrialScheduler:
         return SCHEDULERS[name](rungs, known, seed)

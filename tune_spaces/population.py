@@ -10,6 +10,7 @@ from typing import Any, cast
 
 from ray.tune.schedulers import PopulationBasedTraining, TrialScheduler
 
+from gan_core.measures import Objective
 from tune_spaces.domains import Choice, Domain, Space, Whole
 
 MUTABLE = (
@@ -33,15 +34,17 @@ class FamilyPopulation(PopulationBasedTraining):
     because their weights fit no other. The new config names the donor: `{"settings": ..., "donor": {"trial", "step"}}`.
     """
 
-    def __init__(self, spaces: Mapping[str, Space], seed: int, *, metric: str, time: str, interval: int) -> None:
+    def __init__(
+        self, spaces: Mapping[str, Space], seed: int, *, objective: Objective, time: str, interval: int
+    ) -> None:
         super().__init__(
             time_attr=time,
-            metric=metric,
-            mode="min",
+            metric=objective.name,
+            mode=objective.mode,
             perturbation_interval=interval,
             quantile_fraction=QUANTILE,
             custom_explore_fn=dict,  # Tune requires one; ours needs the trial too
-            require_attrs=False,  # a row without a FID is not compared
+            require_attrs=False,  # a row without a value is not compared
             log_config=False,
         )
         self._spaces, self._random = spaces, random.Random(seed)
@@ -53,9 +56,9 @@ class FamilyPopulation(PopulationBasedTraining):
         super().on_trial_add(cast(Any, SimpleNamespace(search_alg=None)), trial)
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
-        """A trial whose FID is not finite has diverged: it copies a donor at once. Without a donor it ends."""
-        fid = result.get(self.metric)
-        if fid is None or math.isfinite(fid):
+        """A trial whose value is not finite has diverged: it copies a donor at once. Without a donor it ends."""
+        value = result.get(self.metric)
+        if value is None or math.isfinite(value):
             return super().on_trial_result(tune_controller, trial, result)
         self._trial_state[trial].last_score = -math.inf
         self._checkpoint_or_exploit(trial, tune_controller, [], [])  # it finds the donors itself

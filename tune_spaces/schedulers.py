@@ -11,6 +11,7 @@ from typing import Any, cast
 
 from ray.tune.schedulers import AsyncHyperBandScheduler, FIFOScheduler, MedianStoppingRule, TrialScheduler
 
+from gan_core.measures import Objective
 from tune_spaces.domains import Space
 from tune_spaces.population import FamilyPopulation
 
@@ -28,7 +29,7 @@ class Rungs:
     """The end of the longest trial's budget."""
     first: int
     """The first evaluation."""
-    metric: str
+    objective: Objective
     time: str
     history: Callable[[str], Rows] | None = None
     """Returns, by a trial's id, the rows that it reported before the search was resumed."""
@@ -44,38 +45,38 @@ class Rungs:
         return int(math.log(self.last / self.grace) / math.log(REDUCTION) + 1e-9)
 
 
-class _FidRule(FIFOScheduler):
-    """What all rules share. A row without a FID is not compared, a FID that is not finite stops the trial, and a search
-    that is resumed knows its earlier rows."""
+class _Rule(FIFOScheduler):
+    """What all rules share. A row without a value of the objective is not compared, one that is not finite stops the
+    trial, and a search that is resumed knows its earlier rows."""
 
     rungs: Rungs
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
-        if self.rungs.time not in result or result.get(self.rungs.metric) is None:
+        value = result.get(self.rungs.objective.name)
+        if self.rungs.time not in result or value is None:
             return TrialScheduler.CONTINUE
-        if not math.isfinite(result[self.rungs.metric]):
+        if not math.isfinite(value):
             return TrialScheduler.STOP
         return super().on_trial_result(tune_controller, trial, result)
 
     def rows(self, trial: Any) -> Rows:
-        """The rows with a FID that a trial reported before the search was resumed."""
-        last = trial.run_metadata.last_result.get(self.rungs.time)
+        """The rows with a value that a trial reported before the search was resumed."""
+        time, name = self.rungs.time, self.rungs.objective.name
+        last = trial.run_metadata.last_result.get(time)
         if last is None or self.rungs.history is None:
             return ()
-        known = [
-            row for row in self.rungs.history(trial.trial_id) if {self.rungs.time, self.rungs.metric} <= row.keys()
-        ]
-        return [row for row in known if row[self.rungs.time] <= last and math.isfinite(row[self.rungs.metric])]
+        known = [row for row in self.rungs.history(trial.trial_id) if {time, name} <= row.keys()]
+        return [row for row in known if row[time] <= last and math.isfinite(row[name])]
 
 
-class _Asha(_FidRule, AsyncHyperBandScheduler):
+class _Asha(_Rule, AsyncHyperBandScheduler):
     """ASHA (Li et al. 2020): a third of the trials continues at each rung, without waiting for the others."""
 
     def __init__(self, rungs: Rungs, brackets: int = 1) -> None:
         super().__init__(
             time_attr=rungs.time,
-            metric=rungs.metric,
-            mode="min",
+            metric=rungs.objective.name,
+            mode=rungs.objective.mode,
             max_t=rungs.last,
             grace_period=rungs.grace,
             reduction_factor=REDUCTION,
@@ -85,8 +86,9 @@ class _Asha(_FidRule, AsyncHyperBandScheduler):
 
     def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
         self._trial_info[trial.trial_id] = bracket = self.bracket(trial.trial_id)
+        objective = self.rungs.objective
         for row in self.rows(trial):
-            bracket.on_result(trial, row[self.rungs.time], -row[self.rungs.metric])
+            bracket.on_result(trial, row[self.rungs.time], -objective.loss(row[objective.name]))
 
     def bracket(self, trial: str) -> Any:
         """The rungs of a trial."""
@@ -109,15 +111,15 @@ class _HyperBand(_Asha):
         return random.Random(f"{self._seed}/{trial}").choices(self._brackets, sizes)[0]
 
 
-class _Median(_FidRule, MedianStoppingRule):
-    """The median rule (Golovin et al. 2017, Vizier): stops a trial whose best FID is worse than the median of the other
-    trials' means."""
+class _Median(_Rule, MedianStoppingRule):
+    """The median rule (Golovin et al. 2017, Vizier): stops a trial whose best value is worse than the median of the
+    other trials' means."""
 
     def __init__(self, rungs: Rungs) -> None:
         super().__init__(
             time_attr=rungs.time,
-            metric=rungs.metric,
-            mode="min",
+            metric=rungs.objective.name,
+            mode=rungs.objective.mode,
             grace_period=rungs.grace,
             min_samples_required=3,
             min_time_slice=cast(int, math.inf),  # else a trial is paused in favour of waiting ones
@@ -172,7 +174,7 @@ SCHEDULERS: Mapping[str, Factory] = {
     "hyperband": lambda rungs, spaces, seed: _HyperBand(rungs, seed),
     "median": lambda rungs, spaces, seed: _Median(rungs),
     "pbt": lambda rungs, spaces, seed: FamilyPopulation(
-        spaces, seed, metric=rungs.metric, time=rungs.time, interval=rungs.grace
+        spaces, seed, objective=rungs.objective, time=rungs.time, interval=rungs.grace
     ),
     "none": lambda rungs, spaces, seed: FIFOScheduler(),
 }

@@ -12,6 +12,7 @@ from zlib import crc32
 
 from ray.tune.search import Searcher
 
+from gan_core.measures import Objective
 from tune_spaces.domains import Space
 from tune_spaces.played import PlayedSettings
 from tune_spaces.studies import Study
@@ -21,7 +22,8 @@ MODELS = ("tpe", "gp")
 
 
 class FamilySearcher(Searcher):
-    """Suggests points, then settings from samplers that minimise FID. `in_turn`: families get equally many trials."""
+    """Suggests points, then settings from samplers that look for the best value of the objective. `in_turn`: families
+    get equally many trials."""
 
     def __init__(
         self,
@@ -31,9 +33,10 @@ class FamilySearcher(Searcher):
         queue: Sequence[Mapping[str, Any]],
         in_turn: bool,
         *,
-        metric: str,
+        objective: Objective,
     ) -> None:
-        super().__init__(metric=metric, mode="min")
+        super().__init__(metric=objective.name, mode=objective.mode)
+        self._objective = objective
         self._spaces, self._learns = spaces, sampler in MODELS
         # One for each family, or one for all.
         self._samplers: dict[str, Study]
@@ -51,7 +54,7 @@ class FamilySearcher(Searcher):
         """How many trials there can be, since no settings are played twice; infinity in a continuous space."""
         self._turns = dict.fromkeys(spaces, 0)
         self._live: dict[str, Study | None] = {}  # each trial's sampler; None: none learns from it
-        self._last: dict[str, float | None] = {}  # the last FID of each live trial
+        self._last: dict[str, float | None] = {}  # the last loss of each live trial
 
     def suggest(self, trial_id: str) -> dict[str, Any] | None:
         """`{"settings": {"name": family, field: value}}`, with settings that it has not suggested before. None if there
@@ -96,26 +99,28 @@ class FamilySearcher(Searcher):
         return min((name for name in self._spaces if self._played.left(name)), key=lambda name: self._turns[name])
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
-        """Keeps the trial's last FID. If Tune stops a trial while it is paused, it passes no result at its end."""
+        """Keeps the trial's last value. If Tune stops a trial while it is paused, it passes no result at its end."""
         if trial_id in self._live:
-            self._last[trial_id] = _finite(result.get(self.metric))
+            self._last[trial_id] = self._loss(result)
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
-        """Passes the trial's last FID to the sampler that suggested it; None if the trial failed."""
+        """Passes the loss of the trial's last value to the sampler that suggested it; None if the trial failed."""
         sampler, last = self._live.pop(trial_id, None), self._last.pop(trial_id, None)
         if sampler is None:
             return
-        known = last if result is None else _finite(result.get(self.metric))
-        fid = None if error else known
-        sampler.tell(trial_id, fid)
+        loss = None if error else last if result is None else self._loss(result)
+        sampler.tell(trial_id, loss)
         if self._chooser is not None:
-            self._chooser.tell(trial_id, fid)
+            self._chooser.tell(trial_id, loss)
+
+    def _loss(self, result: Mapping[str, Any]) -> float | None:
+        """The value of a result as the samplers minimise it; None if it is not finite."""
+        value = result.get(self._objective.name)
+        if not isinstance(value, int | float) or not math.isfinite(value):
+            return None
+        return self._objective.loss(float(value))
 
 
 def _seed_of(seed: int, name: str) -> int:
     """A family's own seed; it does not depend on the other families."""
     return crc32(f"{seed}/{name}".encode())
-
-
-def _finite(fid: object) -> float | None:
-    return float(fid) if isinstance(fid, int | float) and math.isfinite(fid) else None

@@ -19,7 +19,7 @@ STARTUP = 6
 
 
 class Study:
-    """One sampler over one family's space, or over a choice of families with a space each; it minimises."""
+    """One sampler over one family's space, or over a choice of families with a space each; it minimises a loss."""
 
     def __init__(self, sampler: str, spaces: Mapping[str, Space], seed: int) -> None:
         self._spaces = spaces
@@ -28,7 +28,7 @@ class Study:
             self._study = optuna.create_study(sampler=_SAMPLERS[sampler](spaces, seed))
         self._open: dict[str, Trial] = {}
         self._worst = -math.inf
-        self._bad: list[Trial] = []  # those without a FID that ended before any had one
+        self._bad: list[Trial] = []  # those without a loss that ended before any had one
 
     def ask(self, trial: str, given: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """The settings of a trial, `{"name": ..., field: ...}`. With `given`, those; the sampler learns from them."""
@@ -44,13 +44,13 @@ class Study:
         self._study.tell(self._open.pop(trial), state=TrialState.FAIL)
         return self.ask(trial, given)
 
-    def tell(self, trial: str, fid: float | None) -> None:
-        """Passes the FID of a trial that ended. A trial without one counts as the worst so far, once there is a worst:
+    def tell(self, trial: str, loss: float | None) -> None:
+        """Passes the loss of a trial that ended. A trial without one counts as the worst so far, once there is a worst:
         the sampler avoids its settings."""
         self._bad.append(self._open.pop(trial))
-        if fid is not None:
-            self._worst = max(self._worst, fid)
-            self._study.tell(self._bad.pop(), fid)
+        if loss is not None:
+            self._worst = max(self._worst, loss)
+            self._study.tell(self._bad.pop(), loss)
         if math.isfinite(self._worst):
             for asked in self._bad:
                 self._study.tell(asked, self._worst)

@@ -38,7 +38,7 @@ class View:
     columns: Sequence[str]
     """From left to right. Those that no run has are left out."""
     order: str
-    """The column by which runs are sorted, the lowest first."""
+    """The column by which runs are sorted."""
     widths: Mapping[str, int] = field(default_factory=dict)
     """Of columns, in pixels."""
     search: str = ""
@@ -51,6 +51,8 @@ class View:
     """The key of the images that are drawn beside them."""
     images_step: int = 0
     """The step of these images."""
+    lowest_first: bool = True
+    """Whether the lowest value is first, or the highest."""
 
     @property
     def tag(self) -> str:
@@ -67,7 +69,7 @@ class View:
         state: dict[str, Any] = {
             "searchFilter": self.search,
             "orderByKey": _column_id(self.order),
-            "orderByAsc": True,
+            "orderByAsc": self.lowest_first,
             "selectedColumns": columns,
             "columnOrder": [_column_id("attributes.Run Name"), *columns],
             "columnWidths": {_column_id(name): width for name, width in self.widths.items()},

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from gan_core.measures import Objective
 from pipelines.runs import RunPaths
 from pipelines.search._outcome import Outcome, best_of
 from pipelines.search.confirmation.results import ConfirmedTrial, winner_of
@@ -14,13 +15,15 @@ from pipelines.search.confirmation.results import ConfirmedTrial, winner_of
 
 @dataclass(frozen=True)
 class BestRun:
-    """The run that represents the best settings: a trial of the search, or the confirmed winner's run with the lowest
-    FID. Its checkpoint and samples are what the search shows."""
+    """The run that represents the best settings: a trial of the search, or the confirmed winner's run with the best
+    value. Its checkpoint and samples are what the search shows."""
 
     trial: str
     settings: dict[str, Any]
-    run_fid: float
-    """Of this one run."""
+    objective: Objective
+    run_value: float
+    """Of the objective, of this one run."""
+    run_fid: float | None
     step: int
     checkpoint: Path
     seed: int | None = None
@@ -28,10 +31,10 @@ class BestRun:
     confirmed: ConfirmedTrial | None = None
 
     @property
-    def fid(self) -> float:
-        """The FID of the settings, by which they won: the mean over the fresh seeds if they were confirmed."""
+    def value(self) -> float:
+        """The value of the settings, by which they won: the mean over the fresh seeds if they were confirmed."""
         mean = self.confirmed.mean if self.confirmed else None
-        return self.run_fid if mean is None else mean
+        return self.run_value if mean is None else mean
 
     @property
     def picture(self) -> Path:
@@ -41,21 +44,23 @@ class BestRun:
     @property
     def about(self) -> dict[str, Any]:
         """The content of `best.json`, without the path of the checkpoint."""
-        about: dict[str, Any] = {"trial": self.trial, "fid": self.fid, "step": self.step}
+        name = self.objective.name
+        about: dict[str, Any] = {"trial": self.trial, name: self.value, "step": self.step}
         if self.confirmed is not None:
             seeds = [run.seed for run in self.confirmed.runs]
-            about |= {"sd": self.confirmed.sd, "seeds": seeds, "seed": self.seed, "seed_fid": self.run_fid}
-        return about
+            about |= {"sd": self.confirmed.sd, "seeds": seeds, "seed": self.seed, f"seed_{name}": self.run_value}
+        return about if self.objective.is_fid else {**about, "run_fid": self.run_fid}
 
     @property
     def tags(self) -> dict[str, str]:
         """MLflow tags of the search's run that name it."""
-        tags = {"ganfleet.best.trial": self.trial, "ganfleet.best.fid": f"{self.fid:.4f}"}
+        best, name = "ganfleet.best.", self.objective.name
+        tags = {f"{best}trial": self.trial, f"{best}{name}": f"{self.value:.4f}"}
         if self.confirmed is not None:
             if self.confirmed.sd is not None:
-                tags["ganfleet.best.sd"] = f"{self.confirmed.sd:.4f}"
-            tags["ganfleet.best.seeds"] = ",".join(str(run.seed) for run in self.confirmed.runs)
-            tags |= {"ganfleet.best.seed": str(self.seed), "ganfleet.best.seed_fid": f"{self.run_fid:.4f}"}
+                tags[f"{best}sd"] = f"{self.confirmed.sd:.4f}"
+            tags[f"{best}seeds"] = ",".join(str(run.seed) for run in self.confirmed.runs)
+            tags |= {f"{best}seed": str(self.seed), f"{best}seed_{name}": f"{self.run_value:.4f}"}
         return tags
 
 
@@ -63,6 +68,7 @@ class BestRun:
 class SearchResult:
     """The outcome of each trial, and the confirmed settings, the winner first."""
 
+    objective: Objective
     outcomes: Sequence[Outcome]
     confirmed: Sequence[ConfirmedTrial]
     complete: bool = True
@@ -70,13 +76,15 @@ class SearchResult:
 
     @property
     def best(self) -> BestRun | None:
-        """The confirmed winner. Without one, or until all confirmation runs have ended, the trial of the lowest FID."""
+        """The confirmed winner. Without one, or until all confirmation runs have ended, the trial of the best value."""
         winner = winner_of(self.confirmed) if all(one.all_ended for one in self.confirmed) else None
-        trial = winner.trial if winner else best_of(self.outcomes)
+        trial = winner.trial if winner else best_of(self.outcomes, self.objective)
         if trial is None:
             return None
         run = winner.best_run if winner else trial
-        assert run.fid is not None
+        assert run.value is not None
         assert run.checkpoint is not None
-        seed = winner.best_run.seed if winner else None
-        return BestRun(trial.trial, trial.settings, run.fid, run.step, Path(run.checkpoint), seed, winner)
+        seed, checkpoint = winner.best_run.seed if winner else None, Path(run.checkpoint)
+        return BestRun(
+            trial.trial, trial.settings, self.objective, run.value, run.fid, run.step, checkpoint, seed, winner
+        )

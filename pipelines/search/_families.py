@@ -6,6 +6,7 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from gan_core.measures import Objective
 from pipelines.search._outcome import Outcome
 from pipelines.search.confirmation.results import ConfirmedTrial
 
@@ -14,8 +15,9 @@ from pipelines.search.confirmation.results import ConfirmedTrial
 class FamilyRow:
     """How one family did.
 
-    `best` to `upper_quartile`: FIDs at the last evaluation of the trials that did not fail, None without any. `mean` to
-    `highest`: final FIDs of the family's best confirmed settings. `lost`: how many of their seeds have no final FID.
+    `best` to `upper_quartile`: of the objective at the last evaluation of the trials that did not fail, None without
+    any. `mean` to `highest`: final values of the family's best confirmed settings. `lost`: how many of their seeds have
+    none.
     """
 
     family: str
@@ -34,29 +36,34 @@ class FamilyRow:
     lost: int | None
 
 
-def family_table(outcomes: Sequence[Outcome], confirmed: Sequence[ConfirmedTrial]) -> list[FamilyRow]:
+def family_table(
+    outcomes: Sequence[Outcome], confirmed: Sequence[ConfirmedTrial], objective: Objective
+) -> list[FamilyRow]:
     """A row for each family, the best first: by the mean of the confirmed settings, after families that lost no seed;
-    those without confirmed settings by their best FID in the search. `confirmed`: the best settings first."""
+    those without confirmed settings by their best value in the search. `confirmed`: the best settings first."""
     names = list(dict.fromkeys(one.settings["name"] for one in outcomes))
-    rows = [_row(name, [one for one in outcomes if one.settings["name"] == name], confirmed) for name in names]
-    return sorted(rows, key=_rank)
+    own = {name: [one for one in outcomes if one.settings["name"] == name] for name in names}
+    rows = [_row(name, own[name], confirmed, objective) for name in names]
+    return sorted(rows, key=lambda row: _rank(row, objective))
 
 
-def fids_of(outcomes: Sequence[Outcome], family: str) -> list[float]:
-    """The FIDs of a family's trials that did not fail, lowest first."""
+def values_of(outcomes: Sequence[Outcome], family: str) -> list[float]:
+    """The values of a family's trials that did not fail, lowest first."""
     own = [one for one in outcomes if one.settings["name"] == family and one.state != "failed"]
-    return sorted(one.fid for one in own if one.fid is not None)
+    return sorted(one.value for one in own if one.value is not None)
 
 
-def _row(family: str, outcomes: Sequence[Outcome], confirmed: Sequence[ConfirmedTrial]) -> FamilyRow:
-    fids = fids_of(outcomes, family)
-    lower, median, upper = _quartiles(fids)
+def _row(
+    family: str, outcomes: Sequence[Outcome], confirmed: Sequence[ConfirmedTrial], objective: Objective
+) -> FamilyRow:
+    values = values_of(outcomes, family)
+    lower, median, upper = _quartiles(values)
     best = next((one for one in confirmed if one.family == family and one.all_ended and one.mean is not None), None)
     return FamilyRow(
         family,
         trials=len(outcomes),
         **{state: sum(one.state == state for one in outcomes) for state in ("completed", "stopped", "failed")},
-        best=min(fids, default=None),
+        best=objective.best(values),
         median=median,
         lower_quartile=lower,
         upper_quartile=upper,
@@ -76,6 +83,7 @@ def _quartiles(values: Sequence[float]) -> Sequence[float | None]:
     return statistics.quantiles(values, n=4, method="inclusive")
 
 
-def _rank(row: FamilyRow) -> tuple[object, ...]:
+def _rank(row: FamilyRow, objective: Objective) -> tuple[object, ...]:
     """The order of `family_table`: families that lost a seed come after those that lost none."""
-    return (row.mean is None, row.lost or 0, row.mean or 0.0, row.best is None, row.best or 0.0, row.family)
+    mean, best = objective.loss(row.mean or 0.0), objective.loss(row.best or 0.0)
+    return (row.mean is None, row.lost or 0, mean, row.best is None, best, row.family)

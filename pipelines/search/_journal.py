@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from gan_core.measures import FID, Objective
 from gan_core.settings import SettingsError
 from infra.locks import lock_at_once
 from infra.stores.protocol import StoreError
@@ -74,7 +75,8 @@ class CurvePoint:
     ended: int
     time: int
     """In milliseconds since 1970."""
-    fid: float
+    value: float
+    """Of the objective."""
     trial: str
     step: int
     images: int
@@ -84,10 +86,10 @@ class CurvePoint:
 class Journal:
     """A search's journal. One process at a time has it open; the lock ends with the process."""
 
-    def __init__(self, path: Path, segments: JournalSegments | None = None) -> None:
+    def __init__(self, path: Path, segments: JournalSegments | None = None, objective: Objective = FID) -> None:
         """Reads the file. Raises SettingsError if another process has it open.
 
-        `segments`: the journal's copy in S3, from which the file is written anew.
+        `segments`: the journal's copy in S3, from which the file is written anew. `objective`: what the curve is of.
         """
         self._file = path.open("a+b")
         if not lock_at_once(self._file.fileno()):
@@ -95,11 +97,11 @@ class Journal:
             name = path.parent.name
             raise SettingsError(f"the search '{name}' is running", nearest="wait for it, or another name")
         self.path = path
-        self._segments = segments
+        self._segments, self._objective = segments, objective
         self._error: StoreError | OSError | None = None
         self.records: dict[str, Record] = {}
         self.curve: list[CurvePoint] = []
-        """A point for each number of ended trials, from the first trial with a FID on."""
+        """A point for each number of ended trials, from the first trial with a value on."""
         self.images = 0
         """Real images that all trials have seen."""
         self.past = self._read()
@@ -223,11 +225,18 @@ class Journal:
         if self.curve and len(ended) <= self.curve[-1].ended:  # a trial that was reopened ends again
             return
         results = {one.trial: one.result for one in ended if one.state != "failed" and one.result}
-        sound = [(result["fid"], trial) for trial, result in results.items() if "fid" in result and result.get("step")]
+        name = self._objective.name
+        sound = [
+            (self._objective.loss(result[name]), trial)
+            for trial, result in results.items()
+            if name in result and result.get("step")
+        ]
         if sound:
-            fid, trial = min(sound)
-            point = CurvePoint(len(ended), time, float(fid), trial, int(results[trial]["step"]), self.images)
-            self.curve.append(point)
+            _, trial = min(sound)
+            result = results[trial]
+            self.curve.append(
+                CurvePoint(len(ended), time, float(result[name]), trial, int(result["step"]), self.images)
+            )
 
 
 def read_records(folder: RunFolder) -> dict[str, Record]:
@@ -270,7 +279,7 @@ def scalars(result: Mapping[str, Any]) -> dict[str, Any]:
         name: value
         for name, value in result.items()
         if name.split("/")[0] not in _TUNE_FIELDS
-        and "time" not in name
+        and not name.startswith("time")
         and (isinstance(value, (int, str)) or (isinstance(value, float) and math.isfinite(value)))
     }
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from gan_core.measures import Objective
 from pipelines.runs import RunFolder
 from pipelines.search._journal import Record
 
@@ -24,8 +25,8 @@ class Outcome:
     """Family name and the sampled fields."""
     step: int
     last_step: int
-    fid: float | None
-    """At the last evaluation."""
+    value: float | None
+    """Of the objective, at the last evaluation."""
     images_per_second: float | None
     checkpoint: str | None
     signs: str = ""
@@ -33,6 +34,8 @@ class Outcome:
     reason: str = ""
     """Why it was stopped or failed: `early` (by the scheduler), `budget`, or an error."""
     images_seen: int = 0
+    fid: float | None = None
+    """At the last evaluation, whatever the objective is."""
 
     @property
     def ended(self) -> bool:
@@ -56,7 +59,7 @@ def short(value: object) -> str:
     return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
-def outcome_of(record: Record, last_step: int, folder: RunFolder) -> Outcome:
+def outcome_of(record: Record, last_step: int, folder: RunFolder, objective: Objective) -> Outcome:
     """The outcome of a trial from its record. `last_step`: the end of its budget, used until it has a result; `folder`:
     the search's, which has a checkpoint of each evaluation."""
     result = record.result or {}
@@ -67,21 +70,26 @@ def outcome_of(record: Record, last_step: int, folder: RunFolder) -> Outcome:
         settings=record.config["settings"],
         step=step,
         last_step=int(result.get("last_step", last_step)),
-        fid=result.get("fid"),
+        value=result.get(objective.name),
         images_per_second=result.get("images_per_second"),
         checkpoint=str(folder.trial(record.trial).checkpoint(step)) if step else None,
         signs=result.get("signs", ""),
         reason=record.reason,
         images_seen=record.images_seen,
+        fid=result.get("fid"),
     )
 
 
-def ranked(outcomes: Sequence[Outcome]) -> list[Outcome]:
-    """Best FID first, then failed trials that have a FID, then trials without one."""
-    return sorted(outcomes, key=lambda one: (one.fid is None, one.state == "failed", one.fid or 0.0, one.trial))
+def ranked(outcomes: Sequence[Outcome], objective: Objective) -> list[Outcome]:
+    """Best value first, then failed trials that have a value, then trials without one."""
+
+    def rank(one: Outcome) -> tuple[object, ...]:
+        return one.value is None, one.state == "failed", objective.loss(one.value or 0.0), one.trial
+
+    return sorted(outcomes, key=rank)
 
 
-def best_of(outcomes: Sequence[Outcome]) -> Outcome | None:
-    """The trial of the lowest FID that did not fail."""
-    sound = [one for one in ranked(outcomes) if one.fid is not None and one.state != "failed" and one.checkpoint]
-    return sound[0] if sound else None
+def best_of(outcomes: Sequence[Outcome], objective: Objective) -> Outcome | None:
+    """The trial of the best value that did not fail."""
+    sound = [one for one in outcomes if one.value is not None and one.state != "failed" and one.checkpoint]
+    return next(iter(ranked(sound, objective)), None)

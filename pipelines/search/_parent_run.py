@@ -26,15 +26,13 @@ from pipelines.search._outcome import ranked
 from pipelines.search.confirmation.results import ConfirmedTrial
 from pipelines.search.trials.context import searched_params
 from pipelines.settings import SearchExperiment
-from pipelines.tracking.pages import data_set, described, note, search_link, view_of_search
+from pipelines.tracking.pages import best_metric, data_set, described, note, search_link, view_of_search
 from pipelines.tracking.retry import Failure, TrackingRetry, UntrackedNote, print_delivered
 from pipelines.tracking.runs import STATUS, State, as_setting, prepare_tracking
 from pipelines.tracking.target import flat
 
 DESCRIBED_TRIALS = 10
 """How many trials the search's description lists."""
-BEST_FID = "best_fid"
-"""The lowest FID of all trials that have ended, against their number."""
 
 
 class ParentRun:
@@ -50,7 +48,9 @@ class ParentRun:
         self._failed: Failure | None = None
         self.uri = experiment.tracking_uri
         fields = searched_params(experiment)
-        self.experiment_id = prepare_tracking(experiment, view_of_search(folder, fields, experiment.budget.eval_every))
+        self._objective = experiment.objective
+        view = view_of_search(folder, fields, experiment.budget.eval_every, self._objective)
+        self.experiment_id = prepare_tracking(experiment, view)
         self._note.write(self.tags)
         params = experiment.model_dump(mode="json", include={"seed", "data", "budget", "search", "compute"})
         name, identity = folder.path.name, {"ganfleet.id": folder.id}
@@ -72,13 +72,14 @@ class ParentRun:
         """Sends the points of the search's curve that MLflow lacks, and the samples of each new best trial; at step 0,
         those of the first one before it was trained.
 
-        `points`: all of them. The metric `best_fid` marks the steps that are recorded; trials have `fid`, against other
-        steps. Raises one of `STORE_ERRORS`.
+        `points`: all of them. The metric `best_fid`, or `best_kid`, marks the steps that are recorded; trials have
+        `fid`, against other steps. Raises one of `STORE_ERRORS`.
         """
         if len(points) == self._sent:
             return
+        curve = best_metric(self._objective)
         if self._curve is None:
-            self._curve = MlflowTracker(self.uri, self.run_id, marker=BEST_FID)
+            self._curve = MlflowTracker(self.uri, self.run_id, marker=curve)
         untrained = self._folder.trial(points[0].trial).picture(0)
         if self._curve.last_step < 0 and untrained.is_file():
             self._curve.picture(0, untrained.read_bytes(), self._curve.began)
@@ -87,7 +88,7 @@ class ParentRun:
             is_new = before is None or before.trial != point.trial
             if point.ended > self._curve.last_step and is_new and picture.is_file():
                 self._curve.picture(point.ended, picture.read_bytes(), point.time)
-        self._curve.rows([Row(one.ended, one.time, {BEST_FID: one.fid, "search/images": one.images}) for one in points])
+        self._curve.rows([Row(one.ended, one.time, {curve: one.value, "search/images": one.images}) for one in points])
         self._sent = len(points)
 
     @contextmanager
@@ -133,19 +134,23 @@ class ParentRun:
     def _description(
         self, result: SearchResult, best: BestRun | None, state: State, files: Sequence[Path]
     ) -> dict[str, str]:
-        """Of the search that ended: the FID by which its winner won, the winner's samples, the best trials."""
-        headline = f"A search, {state}: no trial has a FID"
+        """Of the search that ended: the value by which its winner won, the winner's samples, the best trials."""
+        label = self._objective.label
+        headline = f"A search, {state}: no trial has a {label}"
         if best is not None:
-            seeds = best.confirmed.summary if best.confirmed else f"FID {number(best.fid)} of one run, not confirmed"
+            seeds = (
+                best.confirmed.summary if best.confirmed else f"{label} {number(best.value)} of one run, not confirmed"
+            )
             headline = f"{seeds}: trial {best.trial}, the best of {len(result.outcomes)} ({state})"
         settings = f"{best.settings['name']}: {described(best.settings, 'name')}" if best else ""
         paths = [str(path.relative_to(self._folder.path)) for path in files]
         shown = [picture_of(self.run_id, path) for path in ("best.png", "learned/samples.png") if path in paths]
-        rows = [
-            f"| {one.trial} | {number(one.fid)} | {one.step} | {one.ending} | {one.described} |"
-            for one in ranked(result.outcomes)[:DESCRIBED_TRIALS]
-        ]
-        table = "\n".join(["| trial | FID | step | state | settings |", "|---|---|---|---|---|", *rows])
+        also = [] if self._objective.is_fid else ["FID"]
+        lines = [["trial", label, *also, "step", "state", "settings"], ["---"] * (5 + len(also))]
+        for one in ranked(result.outcomes, self._objective)[:DESCRIBED_TRIALS]:
+            fid = [number(one.fid) for _ in also]
+            lines.append([one.trial, number(one.value), *fid, str(one.step), one.ending, one.described])
+        table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
         return note(self._folder, headline, settings, self._own_tags, [*shown[:1], table, *shown[1:]])
 
     def _log_winner(self, best: BestRun, confirmed: Sequence[ConfirmedTrial]) -> None:
@@ -159,7 +164,8 @@ class ParentRun:
         runs = [self._folder.below("confirm").trial(run.id) for one in confirmed for run in one.runs]
         seen = sum(_images_seen(run) for run in runs)
         time = max((time for run in runs if (time := run.logged_at()) is not None), default=now())
-        values = {"images_seen": seen, "confirmed/fid_mean": best.confirmed.mean, "confirmed/fid_sd": best.confirmed.sd}
+        name, winner = f"confirmed/{self._objective.name}", best.confirmed
+        values = {"images_seen": seen, f"{name}_mean": winner.mean, f"{name}_sd": winner.sd}
         metrics = {name: float(value) for name, value in values.items() if value is not None}
         MlflowTracker(self.uri, self.run_id).rows([Row(len(runs), time, metrics)])
 
@@ -215,16 +221,19 @@ class ParentRun:
             (into / name).write_bytes(source.read_bytes())
 
     def _model_tags(self, trial: str, winner: ConfirmedTrial) -> dict[str, str]:
+        run, name = winner.best_run, f"ganfleet.{self._objective.name}"
         tags = {
             "ganfleet.search": self._folder.path.name,
             "ganfleet.search.id": self._folder.id,
             "ganfleet.trial": trial,
-            "ganfleet.seed": str(winner.best_run.seed),
-            "ganfleet.fid": f"{winner.best_run.fid:.4f}",
+            "ganfleet.seed": str(run.seed),
+            name: f"{run.value:.4f}",
             "ganfleet.seeds": ",".join(str(run.seed) for run in winner.runs),
-            "ganfleet.fid.mean": f"{winner.mean:.4f}",
+            f"{name}.mean": f"{winner.mean:.4f}",
         }
-        return tags if winner.sd is None else {**tags, "ganfleet.fid.sd": f"{winner.sd:.4f}"}
+        if not self._objective.is_fid and run.fid is not None:
+            tags["ganfleet.fid"] = f"{run.fid:.4f}"
+        return tags if winner.sd is None else {**tags, f"{name}.sd": f"{winner.sd:.4f}"}
 
 
 def _images_seen(run: RunFolder) -> int:

@@ -91,16 +91,16 @@ def _play_and_close(
         view.total = len(names)
         # All trials of a population are alive at once. They take turns if the cluster is too small for all.
         concurrent = asked.trials if asked.scheduler == "pbt" else concurrent_trials(experiment, joined)
-        trials = Suggestions(journal, sampler, monitor.budget, context.folder, names, concurrent)
+        trials = Suggestions(journal, sampler, monitor.budget, context.folder, names, concurrent, experiment.objective)
         view.wait_for(f"{min(concurrent, len(names))} processes that play trials ({free_capacity()})")
         uninterrupted = play_trials(monitor, joined, trials, _scheduler_of(experiment, context.folder))
     view.wait_for("MLflow to have all of the trials")
     outcomes = monitor.close_runs()
     if not (uninterrupted and monitor.all_ended(names)):
-        return SearchResult(outcomes, [], complete=False)
+        return SearchResult(experiment.objective, outcomes, [], complete=False)
     journal.stop_clock()
     confirmed, complete = confirm(context, joined, outcomes, view, parent, watch)
-    return SearchResult(outcomes, confirmed, complete)
+    return SearchResult(experiment.objective, outcomes, confirmed, complete)
 
 
 def sampler_of(experiment: SearchExperiment) -> FamilySearcher:
@@ -113,6 +113,7 @@ def sampler_of(experiment: SearchExperiment) -> FamilySearcher:
         compare=asked.compare,
         points=experiment.points(),
         defaults=experiment.defaults(),
+        objective=experiment.objective,
     )
 
 
@@ -143,4 +144,5 @@ def _scheduler_of(experiment: SearchExperiment, folder: RunFolder) -> TrialSched
         compare=experiment.search.compare,
         time=time,
         history=history,
+        objective=experiment.objective,
     )

@@ -1,4 +1,4 @@
-"""`ganfleet search`: hyper-parameter search over one family or several, with FID as the objective."""
+"""`ganfleet search`: hyper-parameter search over one family or several, by a measure of the samples."""
 
 from __future__ import annotations
 
@@ -37,12 +37,12 @@ def search(experiment: SearchExperiment, folder: RunFolder, console: Console, wa
     else:
         result = _play(experiment, folder, console, watch)
     if result.best is None:
-        raise FailedSearchError("no trial came to an end with a FID")
+        raise FailedSearchError(f"no trial came to an end with a {experiment.objective.label}")
 
 
 def _play(experiment: SearchExperiment, folder: RunFolder, console: Console, watch: Watch | None) -> SearchResult:
     check_store(experiment, console)
-    with Journal(folder.journal, folder.segments()) as journal:
+    with Journal(folder.journal, folder.segments(), experiment.objective) as journal:
         with working(console, "data"):
             dataset, record = real_data(experiment, folder, console)
         reference = reference_of(experiment, dataset, console)

@@ -28,24 +28,31 @@ class Progress:
     completed: bool
     """Whether all trials and confirmation runs have ended. A search that ended early because its space has few settings
     cannot be told from one that was interrupted between two trials, and counts as completed."""
+    value: float | None
+    """Of the objective, of the winner: its mean if it was confirmed; else the best of the trials. None if there is
+    none."""
     fid: float | None
-    """Of the winner: its mean if it was confirmed; else the lowest of the trials. None if there is none."""
+    """Of the same; the winner's run, where the objective is another."""
 
 
 def progress(experiment: SearchExperiment, folder: RunFolder) -> Progress:
     """What a search has played until now."""
     records = read_records(folder)
     last_round = experiment.budget.last_round(experiment.data.batch_size)
-    outcomes = [outcome_of(record, last_round, folder) for record in records.values()]
-    best = best_of(outcomes)
-    fid = None if best is None else best.fid
+    objective = experiment.objective
+    outcomes = [outcome_of(record, last_round, folder, objective) for record in records.values()]
+    best = best_of(outcomes, objective)
+    value, fid = (None, None) if best is None else (best.value, best.fid)
     about = folder.best.with_suffix(".json")
     if about.is_file():
-        fid = json.loads(about.read_bytes()).get("fid", fid)
+        written = json.loads(about.read_bytes())
+        value = written.get(objective.name, value)
+        fid = value if objective.is_fid else written.get("run_fid", fid)
     ended = sum(one.ended for one in outcomes)
     limited = experiment.search.hours is not None or experiment.search.images is not None or about.is_file()
     all_ended = ended == len(outcomes) and ended > 0 and (limited or ended >= experiment.search.trials)
-    return Progress(ended, experiment.search.trials, all_ended and all_confirmed(experiment, folder, outcomes), fid)
+    completed = all_ended and all_confirmed(experiment, folder, outcomes)
+    return Progress(ended, experiment.search.trials, completed, value, fid)
 
 
 def result_so_far(experiment: SearchExperiment, folder: RunFolder) -> SearchResult:

@@ -47,7 +47,7 @@ def deliver_record(experiment: SearchExperiment, folder: RunFolder, console: Con
     Raises SettingsError if the store refuses, UnavailableError if it does not answer.
     """
     check_store(experiment, console)
-    with Journal(folder.journal, folder.segments()) as journal:
+    with Journal(folder.journal, folder.segments(), experiment.objective) as journal:
         parent = ParentRun(experiment, folder, UntrackedNote(folder).tags)
         with parent.closed_on_error():
             result = close_all(experiment, folder, journal, parent)
@@ -66,5 +66,5 @@ def finished(experiment: SearchExperiment, folder: RunFolder) -> bool:
     if not all(one.ended for one in trials.values()) or not (limited or trials.keys() >= set(wanted)):
         return False
     last_round = experiment.budget.last_round(experiment.batches[0])
-    outcomes = [outcome_of(record, last_round, folder) for record in trials.values()]
+    outcomes = [outcome_of(record, last_round, folder, experiment.objective) for record in trials.values()]
     return all_confirmed(experiment, folder, outcomes)

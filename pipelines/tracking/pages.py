@@ -8,6 +8,7 @@ import textwrap
 from collections.abc import Mapping, Sequence
 
 from gan_core.experiment import Data
+from gan_core.measures import FID, Objective, measure_name
 from infra.mlflow.pages import VIEW, DataSet, View, picture_of, run_page, runs_page
 from infra.passwords import masked
 from pipelines.console import number
@@ -31,13 +32,20 @@ _COMMON = ("family.name", "family.lr", "family.beta1", "family.n_critic")
 
 def view_of_all() -> dict[str, str]:
     """The experiment's tag with the view of all runs: FID, the settings that most families have, and the state."""
-    return _tag(ALL_RUNS, _COMMON, "", 0)
+    return _tag(ALL_RUNS, _COMMON, "", 0, FID)
 
 
-def view_of_search(folder: RunFolder, fields: Sequence[str], first_step: int) -> dict[str, str]:
-    """The experiment's tag with the view of a search: its runs alone, the best FID first, with the searched `fields`
+def best_metric(objective: Objective) -> str:
+    """The metric of a search that is the best value of all trials that have ended, against their number."""
+    return f"best_{objective.name}"
+
+
+def view_of_search(folder: RunFolder, fields: Sequence[str], first_step: int, objective: Objective) -> dict[str, str]:
+    """The experiment's tag with the view of a search: its runs alone, the best first, with the searched `fields`
     (`family.lr`). The samples are those of the first evaluation, which every trial has."""
-    return _tag(view_key(folder), ["family.name", *fields], f"tags.`ganfleet.id` LIKE '{folder.id}%'", first_step)
+    return _tag(
+        view_key(folder), ["family.name", *fields], f"tags.`ganfleet.id` LIKE '{folder.id}%'", first_step, objective
+    )
 
 
 def view_key(folder: RunFolder) -> str:
@@ -46,12 +54,15 @@ def view_key(folder: RunFolder) -> str:
     return f"{re.sub(r'[^A-Za-z0-9._-]', '-', folder.path.name)}-{folder.id[:8]}"
 
 
-def _tag(key: str, params: Sequence[str], search: str, step: int) -> dict[str, str]:
+def _tag(key: str, params: Sequence[str], search: str, step: int, objective: Objective) -> dict[str, str]:
     settings = [f"params.{name}" for name in params]
-    columns = ["metrics.fid", "metrics.best_fid", _STATE, *settings, "attributes.Dataset"]
-    widths = {"metrics.fid": 90, "metrics.best_fid": 90, _STATE: 120, "params.family.name": 110}
-    charts = "FID and samples", ("fid", "best_fid"), "samples", step
-    return {VIEW + key: View(columns, "metrics.fid", widths, search, *charts).tag}
+    curves = [objective.name, best_metric(objective)] + ["fid"] * (not objective.is_fid)
+    measured = [f"metrics.{name}" for name in curves]
+    columns = [*measured, _STATE, *settings, "attributes.Dataset"]
+    widths = {**dict.fromkeys(measured, 90), _STATE: 120, "params.family.name": 110}
+    charts = f"{objective.label} and samples", curves, "samples", step
+    lowest_first = objective.mode == "min"
+    return {VIEW + key: View(columns, measured[0], widths, search, *charts, lowest_first=lowest_first).tag}
 
 
 def search_link(settings: CommonSettings, experiment_id: str, folder: RunFolder) -> str:
@@ -124,18 +135,19 @@ def described(settings: Mapping[str, object], *without: str) -> str:
     return ", ".join(f"{name.rpartition('.')[2]} {_short(value)}" for name, value in shown.items())
 
 
-def last_fid(folder: RunFolder) -> tuple[float | None, int]:
-    """The last FID of a run and its step; without one, the last step."""
+def last_measured(folder: RunFolder, measures: Sequence[str]) -> str:
+    """`FID 31.2 at step 400`: the last evaluation of a run, with those of its other measures; without one, the last
+    step."""
     rows = folder.rows()
-    for row in reversed(rows):
-        if math.isfinite(row.get("fid", math.nan)):
-            return row["fid"], int(row["step"])
-    return None, int(rows[-1]["step"]) if rows else 0
+    evaluated = [row for row in rows if math.isfinite(row.get("fid", math.nan))]
+    last: Mapping[str, float] = next(reversed(evaluated), rows[-1] if rows else {"step": 0})
+    return f"{measured(last if evaluated else {}, measures)} at step {int(last['step'])}"
 
 
-def fid_at(fid: float | None, step: int) -> str:
-    """`FID 31.2 at step 400`."""
-    return f"FID {number(fid)} at step {step}"
+def measured(metrics: Mapping[str, float], measures: Sequence[str]) -> str:
+    """`FID 31.2, KID 0.02`, of a run with these measures."""
+    names = ["fid", *map(measure_name, measures)]
+    return ", ".join(f"{Objective(name).label} {number(metrics.get(name))}" for name in names)
 
 
 def _short(value: object) -> str:

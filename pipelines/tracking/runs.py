@@ -20,16 +20,7 @@ from infra.passwords import masked
 from infra.system_metrics import interval
 from pipelines.runs import RunFolder
 from pipelines.settings import CommonSettings, TrainExperiment, UnavailableError
-from pipelines.tracking.pages import (
-    EXPERIMENT,
-    data_set,
-    described,
-    fid_at,
-    last_fid,
-    note,
-    sample_picture,
-    view_of_all,
-)
+from pipelines.tracking.pages import EXPERIMENT, data_set, described, last_measured, note, sample_picture, view_of_all
 from pipelines.tracking.retry import Failure
 from pipelines.tracking.target import TrackingTarget, flat
 
@@ -134,7 +125,7 @@ def _description(
     shown = {"family"} if target.params is None else {"family", "data", "seed"}
     settings = flat(experiment.model_dump(mode="json", include=shown))
     settings = {name: value for name, value in settings.items() if target.params is None or name in target.params}
-    headline = f"{fid_at(*last_fid(folder))}, {ending}"
+    headline = f"{last_measured(folder, experiment.metrics.measures)}, {ending}"
     line = f"{experiment.family.name}: {described(settings, 'family.name')}"
     return note(folder, headline, line, target.tags, sample_picture(run_id, folder))
 

@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 
 from rich.console import Console
 from rich.progress import MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from gan_core.health.signs import Sign
-from pipelines.console import duration, heartbeat, number, passing_bar, record, say, silence
+from pipelines.console import duration, heartbeat, passing_bar, record, say, silence
+from pipelines.tracking.pages import measured
 
 
 class TrainView:
-    """A bar with images a second, FID and time left. Without a terminal it prints lines: one at each evaluation, and
-    one whenever the screen was silent for too long."""
+    """A bar with images a second, FID, other `measures` and time left. Without a terminal it prints lines: one at each
+    evaluation, and one whenever the screen was silent for too long."""
 
-    def __init__(self, console: Console, name: str) -> None:
-        self.console, self.name = console, name
-        self.fid: float | None = None
+    def __init__(self, console: Console, name: str, measures: Sequence[str] = ()) -> None:
+        self.console, self.name, self.measures = console, name, measures
+        self.evaluated: dict[str, float] = {}
         self.began = self.waited = self.recorded = time.monotonic()
         self.waiting, self.status = "", ""
         self.first_step: int | None = None
@@ -57,8 +59,8 @@ class TrainView:
         """Shows a logged step."""
         self._record_wait()
         evaluated = "fid" in metrics
-        self.fid = metrics.get("fid", self.fid)
-        about = f"FID {number(self.fid)}  {metrics['images_per_second']:.0f} images/s"
+        self.evaluated = metrics if evaluated else self.evaluated
+        about = f"{measured(self.evaluated, self.measures)}  {metrics['images_per_second']:.0f} images/s"
         self.progress.update(self.task, completed=step, total=last_step, about=about)
         first = self.first_step is None
         now = time.monotonic()

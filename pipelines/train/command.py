@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from contextlib import closing, suppress
 from pathlib import Path
 
@@ -12,12 +12,13 @@ from gan_core.settings import SettingsError
 from infra.cluster import ClusterError, cluster
 from infra.stores.protocol import StoreError
 from pipelines import interrupts
-from pipelines.console import number, say, working
+from pipelines.console import say, working
 from pipelines.evaluate.real_data import real_data
 from pipelines.evaluate.reference import reference_of
 from pipelines.interrupts import InterruptedRunError
 from pipelines.runs import RunFolder, TakenOverError, Watch, as_full_disk_error, keep_measure
 from pipelines.settings import TrainExperiment, check_capacity, worker_resources
+from pipelines.tracking.pages import measured
 from pipelines.tracking.retry import TrackingRetry, UntrackedNote, print_undelivered
 from pipelines.tracking.runs import State, check_tracking_server
 from pipelines.tracking.target import TrackingTarget
@@ -88,7 +89,7 @@ def train(
     try:
         with (
             as_full_disk_error(experiment.storage),
-            TrainView(console, folder.path.name) as view,
+            TrainView(console, folder.path.name, experiment.metrics.measures) as view,
             closing(play(experiment, folder, reference.content, target, view.wait_for)) as steps,
         ):
             for logged in steps:
@@ -118,7 +119,7 @@ def train(
         raise
     assert last is not None, "a game has at least one round"
     folder.refresh(last.step)
-    _print_result(console, folder, last)
+    _print_result(console, folder, last, experiment.metrics.measures)
     retry = TrackingRetry()
     retry.start_final_minute()
     with working(console, "the run's end in MLflow"):
@@ -141,8 +142,8 @@ def _finished(experiment: TrainExperiment, folder: RunFolder) -> bool:
     return about is not None
 
 
-def _print_result(console: Console, folder: RunFolder, last: LoggedStep) -> None:
+def _print_result(console: Console, folder: RunFolder, last: LoggedStep, measures: Sequence[str]) -> None:
     pictures = folder.pictures()
-    say(console, f"FID {number(last.metrics.get('fid'))} after {last.step} generator updates")
+    say(console, f"{measured(last.metrics, measures)} after {last.step} generator updates")
     say(console, f"samples      {folder.shown(pictures[-1]) if pictures else '-'}")
     say(console, f"checkpoint   {folder.shown(folder.checkpoints()[-1])}")

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from gan_core.measures import FID, Objective
 from gan_core.settings import SettingsError, parse_yaml
 from pipelines.console import number
 from pipelines.runs import RunFolder, import_own_code
@@ -17,6 +18,7 @@ from pipelines.settings import SearchExperiment, TrainExperiment, as_settings_er
 NOT_COMPARED = ("name", "storage", "tracking")
 """Settings that say where a run is kept, not what it is."""
 
+_HEADINGS = ("name", "family", "state", "FID", "objective", "steps", "last written")
 _UNITS = (("days", 86400), ("h", 3600), ("min", 60), ("s", 1))
 
 
@@ -32,6 +34,10 @@ class RunSummary:
     """running, completed, unfinished, or damaged: its settings cannot be read."""
     fid: float | None
     """The lowest of a run; of a search that of its winner."""
+    objective: Objective
+    """Of a search; a run has FID."""
+    value: float | None
+    """Of the objective; FID of a run."""
     done: int
     """Rounds of a run, trials of a search."""
     of: int | None
@@ -44,11 +50,13 @@ class RunSummary:
     """The last row that has a FID."""
 
     @property
-    def cells(self) -> tuple[str, ...]:
-        """The line of the table."""
+    def cells(self) -> dict[str, str]:
+        """The line of the table by its headings. A search's own objective is there if that is not FID."""
         unit = " trials" if self.kind == "search" else ""
         done = f"{self.done}/{'?' if self.of is None else self.of}{unit}"
-        return self.name, ", ".join(self.families) or "-", self.state, number(self.fid), done, self.age
+        objective = {} if self.objective.is_fid else {"objective": f"{self.objective.label} {number(self.value)}"}
+        about = {"family": ", ".join(self.families) or "-", "state": self.state, "FID": number(self.fid)}
+        return {"name": self.name, **about, **objective, "steps": done, "last written": self.age}
 
     @property
     def age(self) -> str:
@@ -60,7 +68,15 @@ class RunSummary:
     def to_json(self) -> dict[str, Any]:
         """What a program may want to know."""
         about = {"name": self.name, "kind": self.kind, "families": list(self.families), "state": self.state}
-        found = {"fid": self.fid, "done": self.done, "of": self.of, "written": self.written, "where": self.where}
+        best = {} if self.objective.is_fid else {"metric": self.objective.name, "value": self.value}
+        found = {
+            "fid": self.fid,
+            **best,
+            "done": self.done,
+            "of": self.of,
+            "written": self.written,
+            "where": self.where,
+        }
         return {**about, **found, "settings": dict(self.settings), "measures": dict(self.measures)}
 
 
@@ -74,16 +90,18 @@ def summary_of(folder: RunFolder) -> RunSummary:
             values = parse_yaml(folder.experiment.read_text())
             import_own_code(folder)
             read = _of_search if folder.of_search else _of_run
-            families, state, fid, done, of, measures = read(folder)
+            families, state, fid, objective, value, done, of, measures = read(folder)
         except (SettingsError, ValueError, KeyError, TypeError):
-            values, families, state, fid, done, of, measures = {}, (), "damaged", None, 0, None, {}
+            values, families, state, done, of, measures = {}, (), "damaged", 0, None, {}
+            fid, objective, value = None, FID, None
         if folder.driven():
             state = "running"
         settings = dict(_flat(values))
-        return RunSummary(*about, families, state, fid, done, of, folder.written_at(), folder.where, settings, measures)
+        when, where = folder.written_at(), folder.where
+        return RunSummary(*about, families, state, fid, objective, value, done, of, when, where, settings, measures)
 
 
-_Read = tuple[tuple[str, ...], str, float | None, int, int | None, dict[str, float]]
+_Read = tuple[tuple[str, ...], str, float | None, Objective, float | None, int, int | None, dict[str, float]]
 
 
 def _of_run(folder: RunFolder) -> _Read:
@@ -96,7 +114,7 @@ def _of_run(folder: RunFolder) -> _Read:
     fid = min((row["fid"] for row in measured), default=None)
     state = "completed" if last is not None and step >= last else "unfinished"
     measures = {name: value for name, value in measured[-1].items() if name != "step"} if measured else {}
-    return (experiment.family.name,), state, fid, step, last, measures
+    return (experiment.family.name,), state, fid, FID, fid, step, last, measures
 
 
 def _of_search(folder: RunFolder) -> _Read:
@@ -104,7 +122,7 @@ def _of_search(folder: RunFolder) -> _Read:
     found = progress(experiment, folder)
     families = tuple(family.name for family in experiment.families)
     state = "completed" if found.completed else "unfinished"
-    return families, state, found.fid, found.ended, found.trials, {}
+    return families, state, found.fid, experiment.objective, found.value, found.ended, found.trials, {}
 
 
 def _flat(values: Mapping[str, Any], before: str = "") -> list[tuple[str, Any]]:
@@ -122,7 +140,14 @@ def _flat(values: Mapping[str, Any], before: str = "") -> list[tuple[str, Any]]:
 
 def listed(summaries: Sequence[RunSummary]) -> list[str]:
     """The lines of a table of runs and searches."""
-    return _table([("name", "family", "state", "FID", "steps", "last written"), *(one.cells for one in summaries)])
+    headings = _headings(summaries)
+    return _table([headings, *([one.cells.get(heading, "-") for heading in headings] for one in summaries)])
+
+
+def _headings(summaries: Sequence[RunSummary]) -> list[str]:
+    """`objective` is among them if a search has another one than FID."""
+    known = {heading for one in summaries for heading in one.cells} | set(_HEADINGS) - {"objective"}
+    return [heading for heading in _HEADINGS if heading in known]
 
 
 def differences(summaries: Sequence[RunSummary]) -> dict[str, list[Any]]:
@@ -137,8 +162,8 @@ def compared(summaries: Sequence[RunSummary]) -> list[str]:
     """The lines of a table with a column for each: the settings that differ, then what was measured."""
     rows = [("", *(one.name for one in summaries))]
     rows += [(name, *map(_shown, values)) for name, values in differences(summaries).items()]
-    for title, column in (("family", 1), ("state", 2), ("FID", 3), ("steps", 4), ("last written", 5)):
-        rows.append((title, *(one.cells[column] for one in summaries)))
+    for heading in _headings(summaries)[1:]:
+        rows.append((heading, *(one.cells.get(heading, "-") for one in summaries)))
     names = dict.fromkeys(name for one in summaries for name in one.measures)
     for name in names:
         title = "FID, last" if name == "fid" else name

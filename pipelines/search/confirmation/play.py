@@ -1,6 +1,6 @@
 """Plays the confirmation: the best settings of a search, with fresh seeds, each to the end of the full budget.
 
-The lowest FID of many trials is partly luck (the winner's curse). Runs with other seeds are not selected by their
+The best value of many trials is partly luck (the winner's curse). Runs with other seeds are not selected by their
 result.
 """
 
@@ -76,7 +76,7 @@ def confirm(
     if not seed_runs(experiment, outcomes, begun={}):
         return [], True
     folder.path.mkdir(exist_ok=True)
-    with Journal(folder.journal, folder.segments()) as journal:
+    with Journal(folder.journal, folder.segments(), experiment.objective) as journal:
         begun = {name.rpartition("-")[0]: one.config["settings"] for name, one in journal.records.items()}
         runs = seed_runs(experiment, outcomes, begun)
         names = [one.id for one in runs]
@@ -87,9 +87,11 @@ def confirm(
         uninterrupted = True
         if cluster is not None:
             concurrent = concurrent_trials(experiment, cluster)
-            trials = Suggestions(journal, SeedRunSearcher(runs), budget, folder, names, concurrent)
+            trials = Suggestions(
+                journal, SeedRunSearcher(runs), budget, folder, names, concurrent, experiment.objective
+            )
             view.wait_for(f"{min(concurrent, len(names))} processes that play the runs ({free_capacity()})")
             uninterrupted = play_trials(monitor, cluster, trials, FIFOScheduler())
         view.wait_for("MLflow to have all of the runs")
         outcomes = monitor.close_runs()
-        return gather_results(runs, outcomes, folder), uninterrupted and monitor.all_ended(names)
+        return gather_results(runs, outcomes, folder, experiment.objective), uninterrupted and monitor.all_ended(names)

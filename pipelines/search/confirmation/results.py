@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from gan_core.measures import Objective
 from pipelines.console import mean_and_sd
 from pipelines.runs import RunFolder
 from pipelines.search._outcome import ENDED, Outcome, ranked
@@ -43,11 +44,13 @@ class SeedResult:
     seed: int
     state: str
     step: int
-    fid: float | None
-    """At the last round; None if the run did not reach it."""
-    best_fid: float | None
-    """The lowest FID of the run."""
+    value: float | None
+    """Of the objective at the last round; None if the run did not reach it."""
+    best_value: float | None
+    """The best of the run."""
     checkpoint: str | None
+    fid: float | None = None
+    """At the last round, whatever the objective is."""
 
     @property
     def ended(self) -> bool:
@@ -61,6 +64,7 @@ class ConfirmedTrial:
 
     trial: Outcome
     runs: tuple[SeedResult, ...]
+    objective: Objective
 
     @property
     def all_ended(self) -> bool:
@@ -70,12 +74,12 @@ class ConfirmedTrial:
     @property
     def lost(self) -> list[int]:
         """The seeds whose run ended before the last round, because it diverged or failed."""
-        return [run.seed for run in self.runs if run.fid is None and run.ended]
+        return [run.seed for run in self.runs if run.value is None and run.ended]
 
     @property
-    def fids(self) -> list[float]:
-        """The final FIDs of the seeds that have one."""
-        return [run.fid for run in self.runs if run.fid is not None]
+    def values(self) -> list[float]:
+        """The final values of the seeds that have one."""
+        return [run.value for run in self.runs if run.value is not None]
 
     @property
     def family(self) -> str:
@@ -84,42 +88,43 @@ class ConfirmedTrial:
 
     @property
     def mean(self) -> float | None:
-        """The mean of the final FIDs."""
-        return statistics.fmean(self.fids) if self.fids else None
+        """The mean of the final values."""
+        return statistics.fmean(self.values) if self.values else None
 
     @property
     def sd(self) -> float | None:
-        """The sample standard deviation (n - 1) of the final FIDs; None if there are fewer than two."""
-        return statistics.stdev(self.fids) if len(self.fids) > 1 else None
+        """The sample standard deviation (n - 1) of the final values; None if there are fewer than two."""
+        return statistics.stdev(self.values) if len(self.values) > 1 else None
 
     @property
     def lowest(self) -> float | None:
-        """The lowest final FID."""
-        return min(self.fids, default=None)
+        """The lowest final value."""
+        return min(self.values, default=None)
 
     @property
     def highest(self) -> float | None:
-        """The highest final FID."""
-        return max(self.fids, default=None)
+        """The highest final value."""
+        return max(self.values, default=None)
 
     @property
     def best_mean(self) -> float | None:
-        """The mean of each run's lowest FID, over the seeds that have a final FID."""
-        found = [run.best_fid for run in self.runs if run.fid is not None and run.best_fid is not None]
+        """The mean of each run's best value, over the seeds that have a final value."""
+        found = [run.best_value for run in self.runs if run.value is not None and run.best_value is not None]
         return statistics.fmean(found) if found else None
 
     @property
     def best_run(self) -> SeedResult:
-        """The run with the lowest final FID: its checkpoint, samples and model are the winner's. At least one run must
-        have a final FID."""
-        return min((run for run in self.runs if run.fid is not None), key=lambda run: (run.fid, run.seed))
+        """The run with the best final value: its checkpoint, samples and model are the winner's. At least one run must
+        have a final value."""
+        ended = ((self.objective.loss(run.value), run.seed, run) for run in self.runs if run.value is not None)
+        return min(ended, key=lambda one: one[:2])[2]
 
     @property
     def summary(self) -> str:
         """`FID 31.2 ± 2.4 over 3 seeds`."""
         lost = f" ({len(self.lost)} of {len(self.runs)} did not reach the end)" if self.lost else ""
-        seeds = f"{len(self.fids)} seed{'' if len(self.fids) == 1 else 's'}"
-        return f"FID {mean_and_sd(self.mean, self.sd)} over {seeds}{lost}"
+        seeds = f"{len(self.values)} seed{'' if len(self.values) == 1 else 's'}"
+        return f"{self.objective.label} {mean_and_sd(self.mean, self.sd)} over {seeds}{lost}"
 
 
 def fresh_seeds(seed: int, count: int) -> list[int]:
@@ -146,8 +151,8 @@ def seed_runs(
     groups = [family.name for family in experiment.families] if experiment.search.compare else [None]
     sound = [
         replace(one, settings=begun.get(one.trial, one.settings))
-        for one in ranked(outcomes)
-        if one.fid is not None and one.state != "failed"
+        for one in ranked(outcomes, experiment.objective)
+        if one.value is not None and one.state != "failed"
     ]
     chosen = {json.dumps(one.settings, sort_keys=True): one for one in sound if one.trial in begun}
     for group in groups:
@@ -158,17 +163,19 @@ def seed_runs(
         for key in list(of_group)[: experiment.search.confirm]:
             chosen.setdefault(key, of_group[key])
     seeds = fresh_seeds(experiment.seed, experiment.search.confirm_seeds)
-    return [SeedRun(one, seed) for one in ranked(list(chosen.values())) for seed in seeds]
+    return [SeedRun(one, seed) for one in ranked(list(chosen.values()), experiment.objective) for seed in seeds]
 
 
-def gather_results(planned: Sequence[SeedRun], outcomes: Sequence[Outcome], folder: RunFolder) -> list[ConfirmedTrial]:
+def gather_results(
+    planned: Sequence[SeedRun], outcomes: Sequence[Outcome], folder: RunFolder, objective: Objective
+) -> list[ConfirmedTrial]:
     """The results of the confirmation runs by trial, the winner first. `folder`: the confirmation's."""
     ended = {one.trial: one for one in outcomes}
     runs: dict[str, tuple[Outcome, list[SeedResult]]] = {}
     for run in planned:
         _, results = runs.setdefault(run.trial.trial, (run.trial, []))
-        results.append(_result(run, ended.get(run.id), folder))
-    return sorted((ConfirmedTrial(trial, tuple(results)) for trial, results in runs.values()), key=_rank)
+        results.append(_result(run, ended.get(run.id), folder, objective))
+    return sorted((ConfirmedTrial(trial, tuple(results), objective) for trial, results in runs.values()), key=_rank)
 
 
 def winner_of(confirmed: Sequence[ConfirmedTrial]) -> ConfirmedTrial | None:
@@ -177,15 +184,16 @@ def winner_of(confirmed: Sequence[ConfirmedTrial]) -> ConfirmedTrial | None:
 
 
 def _rank(one: ConfirmedTrial) -> tuple[bool, int, float, float, str]:
-    """Best mean first, of equal means the one with the lowest run; but settings with fewer lost seeds always before
+    """Best mean first, of equal means the one with the best run; but settings with fewer lost seeds always before
     those with more."""
-    return (one.mean is None, len(one.lost), one.mean or 0.0, one.lowest or 0.0, one.trial.trial)
+    loss, best = one.objective.loss, one.objective.best(one.values)
+    return (one.mean is None, len(one.lost), loss(one.mean or 0.0), loss(best or 0.0), one.trial.trial)
 
 
-def _result(run: SeedRun, now: Outcome | None, folder: RunFolder) -> SeedResult:
+def _result(run: SeedRun, now: Outcome | None, folder: RunFolder, objective: Objective) -> SeedResult:
     if now is None:
         return SeedResult(run.id, run.seed, "waiting", 0, None, None, None)
-    final = now.fid if now.state == "completed" else None
-    fids = [row["fid"] for row in folder.trial(run.id).rows() if "fid" in row]
-    best = min(filter(math.isfinite, fids), default=None)
-    return SeedResult(run.id, run.seed, now.state, now.step, final, best, now.checkpoint)
+    final, fid = (now.value, now.fid) if now.state == "completed" else (None, None)
+    values = [row[objective.name] for row in folder.trial(run.id).rows() if objective.name in row]
+    best = objective.best(filter(math.isfinite, values))
+    return SeedResult(run.id, run.seed, now.state, now.step, final, best, now.checkpoint, fid)

@@ -1,4 +1,4 @@
-"""Box plots of FID by family, like the figures of "Are GANs Created Equal?" (Lucic et al. 2018)."""
+"""Box plots of the objective by family, like the figures of "Are GANs Created Equal?" (Lucic et al. 2018)."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 
 from matplotlib.figure import Figure
 
-from pipelines.search._families import FamilyRow, family_table, fids_of
+from gan_core.measures import Objective
+from pipelines.search._families import FamilyRow, family_table, values_of
 from pipelines.search._outcome import Outcome
 from pipelines.search.confirmation.results import ConfirmedTrial
-from pipelines.search.plots._style import fid_axis, figure, handle
+from pipelines.search.plots._style import figure, handle, value_axis
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -19,33 +20,35 @@ _MEAN = "#111111"
 
 
 def draw_boxes(
-    outcomes: Sequence[Outcome], confirmed: Sequence[ConfirmedTrial], colours: Mapping[str, str]
+    outcomes: Sequence[Outcome],
+    confirmed: Sequence[ConfirmedTrial],
+    colours: Mapping[str, str],
+    objective: Objective,
 ) -> Figure | None:
-    """A box for each family's FIDs, with a point for each trial and the mean of the best confirmed settings.
+    """A box for each family's values, with a point for each trial and the mean of the best confirmed settings.
 
     The box shows median and quartiles; its whiskers end at the last trial within 1.5 interquartile ranges. None if no
-    family has a FID.
+    family has a value.
     """
-    rows = {row.family: row for row in family_table(outcomes, confirmed)}
-    fids = {family: fids_of(outcomes, family) for family in colours if family in rows}
+    rows = {row.family: row for row in family_table(outcomes, confirmed, objective)}
+    found = {family: values_of(outcomes, family) for family in colours if family in rows}
     means = {family: row.mean for family, row in rows.items() if row.mean is not None}
-    every = [fid for values in fids.values() for fid in values]
+    every = [value for values in found.values() for value in values]
     if not every:
         return None
-    sheet = figure(max(1.25 * len(fids) + 1.2, 5.0), 4.8)
+    sheet = figure(max(1.25 * len(found) + 1.2, 5.0), 4.8)
     axes = sheet.subplots()
-    for place, (family, values) in enumerate(fids.items()):
+    for place, (family, values) in enumerate(found.items()):
         if values:
             _box(axes, place, values, colours[family])
         if family in means:
             axes.scatter([place], [means[family]], marker="D", s=46, color=_MEAN, edgecolors="white", zorder=4)
-    labels = [_label(rows[family]) for family in fids]
-    axes.set_xticks(range(len(fids)), labels)
-    axes.set_xlim(-0.6, len(fids) - 0.4)
+    labels = [_label(rows[family]) for family in found]
+    axes.set_xticks(range(len(found)), labels)
+    axes.set_xlim(-0.6, len(found) - 0.4)
     axes.grid(visible=False, axis="x")
-    fid_axis(axes, [*every, *means.values()])
-    axes.set_ylabel("FID")
-    axes.set_title("FID of each family's trials")
+    value_axis(axes, [*every, *means.values()], objective)
+    axes.set_title(f"{objective.label} of each family's trials")
     if means:
         diamond = handle("mean of the best settings over fresh seeds", _MEAN, "D")
         sheet.legend(handles=[diamond], loc="outside lower center")

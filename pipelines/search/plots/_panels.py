@@ -1,7 +1,7 @@
-"""FID against each hyper-parameter that was searched.
+"""The objective against each hyper-parameter that was searched.
 
-It is drawn here, not by Optuna's `plot_slice`: that has a linear FID axis, one row of panels without sharing fields
-between families, no marks for stopped and failed trials, and it changes Matplotlib's global style.
+It is drawn here, not by Optuna's `plot_slice`: that has a linear axis, one row of panels without sharing fields between
+families, no marks for stopped and failed trials, and it changes Matplotlib's global style.
 """
 
 from __future__ import annotations
@@ -12,38 +12,52 @@ from typing import TYPE_CHECKING
 
 from matplotlib.figure import Figure
 
+from gan_core.measures import Objective
 from pipelines.search._outcome import Outcome
-from pipelines.search.plots._style import COLOURS, MARKERS, Scale, family_handles, fid_axis, figure, state_handles
+from pipelines.search.plots._style import (
+    COLOURS,
+    MARKERS,
+    Scale,
+    family_handles,
+    figure,
+    is_log,
+    state_handles,
+    value_axis,
+)
 from tune_spaces.domains import Choice, Space
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 _COLUMNS = 3
-_TOP = 0.96
-"""The height of failed trials, as a fraction of the axis: they have no meaningful FID."""
+_TOP, _BOTTOM = 0.96, 0.04
+"""The height of failed trials, as a fraction of the axis, where the worst values are: they have no meaningful one."""
 
 
-def draw_panels(outcomes: Sequence[Outcome], spaces: Mapping[str, Space], colours: dict[str, str]) -> Figure | None:
-    """A panel for each field. Families that have a field in common share its panel. None without a FID."""
-    fids = [one.fid for one in outcomes if one.fid is not None and one.state != "failed"]
+def draw_panels(
+    outcomes: Sequence[Outcome], spaces: Mapping[str, Space], colours: dict[str, str], objective: Objective
+) -> Figure | None:
+    """A panel for each field. Families that have a field in common share its panel. None without a value."""
+    values = [one.value for one in outcomes if one.value is not None and one.state != "failed"]
     fields = list(dict.fromkeys(field for space in spaces.values() for field in space))
     fields = [field for field in fields if any(field in one.settings for one in outcomes)]
-    if not fids or not fields:
+    if not values or not fields:
         return None
     columns = 2 if len(fields) == 4 else min(_COLUMNS, len(fields))
     rows = math.ceil(len(fields) / columns)
     sheet = figure(3.6 * columns + 1.8, 3.0 * rows + 0.4)
     grid = sheet.subplots(rows, columns, sharey=True, squeeze=False)
     by_state = {state: COLOURS[index] for index, state in enumerate(("completed", "stopped", "interrupted"))}
+    failed = _TOP if objective.mode == "min" else _BOTTOM
     for axes, field in zip(grid.flat, fields, strict=False):
-        _panel(axes, field, outcomes, spaces, colours if len(colours) > 1 else None, by_state)
+        _panel(axes, field, outcomes, spaces, colours if len(colours) > 1 else None, by_state, failed)
     for axes in grid.flat[len(fields) :]:
         axes.set_visible(False)
-    fid_axis(grid[0][0], [min(fids), max(fids) * (max(fids) / min(fids)) ** 0.12])
+    value_axis(grid[0][0], _with_room(values, objective), objective)
     for row in grid:
-        row[0].set_ylabel("FID")
-    sheet.suptitle("FID at each trial's last evaluation, against its settings", x=0.01, ha="left", fontsize=12)
+        row[0].set_ylabel(objective.label)
+    title = f"{objective.label} at each trial's last evaluation, against its settings"
+    sheet.suptitle(title, x=0.01, ha="left", fontsize=12)
     states = {one.state for one in outcomes}
     if len(colours) > 1:
         handles = [*family_handles(colours), *state_handles([*states])]
@@ -53,6 +67,15 @@ def draw_panels(outcomes: Sequence[Outcome], spaces: Mapping[str, Space], colour
     return sheet
 
 
+def _with_room(values: Sequence[float], objective: Objective) -> list[float]:
+    """The ends of an axis that has room for failed trials beyond the worst value."""
+    low, high = min(values), max(values)
+    if is_log(objective):
+        return [low, high * (high / low) ** 0.12]
+    room = 0.12 * (high - low)
+    return [low, high + room] if objective.mode == "min" else [low - room, high]
+
+
 def _panel(
     axes: Axes,
     field: str,
@@ -60,13 +83,14 @@ def _panel(
     spaces: Mapping[str, Space],
     families: dict[str, str] | None,
     states: dict[str, str],
+    height_of_failed: float,
 ) -> None:
     shown = [one for one in outcomes if field in one.settings]
     domain = next(space[field] for space in spaces.values() if field in space)
     scale = Scale.of(domain, [one.settings[field] for one in shown])
     groups: dict[tuple[str, str], list[tuple[float, float]]] = {}
     for number, one in enumerate(shown):
-        height = _TOP if one.state == "failed" else one.fid
+        height = height_of_failed if one.state == "failed" else one.value
         if height is None:
             continue
         x = scale.place(one.settings[field])

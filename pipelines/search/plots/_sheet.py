@@ -1,4 +1,4 @@
-"""The contact sheet: samples of each trial, best FID first."""
+"""The contact sheet: samples of each trial, the best first."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 from matplotlib import font_manager
 from PIL import Image, ImageDraw, ImageFont
 
+from gan_core.measures import Objective
 from pipelines.console import number
 from pipelines.evaluate.pictures import corner
 from pipelines.runs import RunPaths
@@ -25,13 +26,15 @@ _CAPTION_LINES = 4
 _RED = (190, 30, 30)
 
 
-def draw_sheet(folder: RunPaths, outcomes: Sequence[Outcome], size: tuple[int, int] | None) -> Image.Image | None:
-    """The last sample grids of the best trials, then of failed ones, each with its FID and settings below.
+def draw_sheet(
+    folder: RunPaths, outcomes: Sequence[Outcome], size: tuple[int, int] | None, objective: Objective
+) -> Image.Image | None:
+    """The last sample grids of the best trials, then of failed ones, each with its value and settings below.
 
     `size`: height and width of a sample in pixels, of which a cell shows 4x4; None if the grid is a scatter plot of
     points. Returns None if no trial has a grid.
     """
-    with_grid = ranked([one for one in outcomes if folder.trial(one.trial).pictures()])
+    with_grid = ranked([one for one in outcomes if folder.trial(one.trial).pictures()], objective)
     sound = [one for one in with_grid if one.state != "failed"]
     failed = [one for one in with_grid if one.state == "failed"]
     shown = sound[:BEST] + failed[:FAILED]
@@ -44,13 +47,14 @@ def draw_sheet(folder: RunPaths, outcomes: Sequence[Outcome], size: tuple[int, i
     sheet = Image.new("RGB", (columns * wide + _GAP, rows * tall + head), "white")
     draw = ImageDraw.Draw(sheet)
     left_out = "" if len(shown) == len(with_grid) else f" ({len(shown)} of {len(with_grid)})"
-    draw.text((_GAP, _GAP), f"Samples of each trial, best FID first{left_out}", "black", _font(_TEXT + 3, bold=True))
+    heading = f"Samples of each trial, best {objective.label} first{left_out}"
+    draw.text((_GAP, _GAP), heading, "black", _font(_TEXT + 3, bold=True))
     for place, one in enumerate(shown):
         left, top = _GAP + place % columns * wide, head + place // columns * tall
         sheet.paste(_cell(folder.trial(one.trial).pictures()[-1], size), (left, top))
         if one.state == "failed":
             draw.rectangle((left - 3, top - 3, left + _SIDE + 2, top + _SIDE + 2), outline=_RED, width=3)
-        _caption(draw, one, place + 1, left, top + _SIDE + 4)
+        _caption(draw, one, f"{place + 1}.  {objective.label} {number(one.value)}", left, top + _SIDE + 4)
     return sheet
 
 
@@ -65,10 +69,10 @@ def _cell(picture: Path, size: tuple[int, int] | None) -> Image.Image:
     return cell
 
 
-def _caption(draw: ImageDraw.ImageDraw, one: Outcome, rank: int, left: int, top: int) -> None:
-    """Rank, FID and state, then the settings that fit into the remaining lines."""
+def _caption(draw: ImageDraw.ImageDraw, one: Outcome, rank: str, left: int, top: int) -> None:
+    """Rank with value and state, then the settings that fit into the remaining lines."""
     failed = one.state == "failed"
-    title = "failed" if failed else f"{rank}.  FID {number(one.fid)}"
+    title = "failed" if failed else rank
     draw.text((left, top), title, _RED if failed else "black", _font(_TEXT, bold=True))
     state = f"step {one.step}" if failed else one.state
     width = draw.textlength(state, _font(_TEXT - 2))

@@ -1,4 +1,4 @@
-"""The style of the pictures: colours for the colour-blind, axes of FID, axes of a setting's domain."""
+"""The style of the pictures: colours for the colour-blind, axes of the objective, axes of a setting's domain."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
+from gan_core.measures import Objective
 from tune_spaces.domains import Choice, Domain, Range, Whole
 
 if TYPE_CHECKING:
@@ -52,10 +53,21 @@ def families_of(experiment: SearchExperiment) -> dict[str, str]:
     return {family.name: COLOURS[index % len(COLOURS)] for index, family in enumerate(experiment.families)}
 
 
-def fid_axis(axes: Axes, values: Sequence[float]) -> None:
-    """Makes the y axis logarithmic, with limits around these FIDs and a margin."""
-    margin = max((max(values) / min(values)) ** 0.06, 1.03)
-    low, high = min(values) / margin, max(values) * margin
+def is_log(objective: Objective) -> bool:
+    """Whether values are drawn on a logarithmic axis: of other measures than FID they may be zero or below."""
+    return objective.is_fid
+
+
+def value_axis(axes: Axes, values: Sequence[float], objective: Objective) -> None:
+    """Gives the y axis limits around these values and a margin; of FID it is logarithmic."""
+    lowest, highest = min(values), max(values)
+    axes.set_ylabel(objective.label)
+    if not is_log(objective):
+        margin = max((highest - lowest) * 0.06, abs(highest) * 0.03, 1e-9)
+        axes.set_ylim(lowest - margin, highest + margin)
+        return
+    margin = max((highest / lowest) ** 0.06, 1.03)
+    low, high = lowest / margin, highest * margin
     axes.set_yscale("log")
     axes.set_ylim(low, high)
     mark_log_axis(axes.yaxis, low, high)

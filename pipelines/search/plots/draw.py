@@ -40,20 +40,20 @@ def draw_learned(
 ) -> list[Path]:
     """Draws all pictures of a search, whether it has ended or not, and returns the files:
 
-    `progress.png` best FID against compute, `settings.png` FID against each hyper-parameter, `parallel.png` parallel
-    coordinates, `importance.png` fANOVA, `samples.png` each trial's samples in order of FID, and, where families are
-    compared, `families.png`, their box plots. A picture without enough trials is not drawn, and an earlier one is
-    deleted.
+    `progress.png` best value of the objective against compute, `settings.png` its values against each hyper-parameter,
+    `parallel.png` parallel coordinates, `importance.png` fANOVA, `samples.png` each trial's samples, the best first,
+    and, where families are compared, `families.png`, their box plots. A picture without enough trials is not drawn, and
+    an earlier one is deleted.
     """
-    spaces, colours = experiment.spaces(), families_of(experiment)
+    spaces, colours, objective = experiment.spaces(), families_of(experiment), experiment.objective
     with rc_context(STYLE):
         drawn: dict[str, Figure | Image.Image | None] = {
-            "progress": draw_progress(points(folder, outcomes), colours),
-            "settings": draw_panels(outcomes, spaces, colours),
-            "parallel": draw_parallel(outcomes, spaces),
-            "importance": draw_importance(outcomes, spaces, colours),
+            "progress": draw_progress(points(folder, outcomes, objective), colours, objective),
+            "settings": draw_panels(outcomes, spaces, colours, objective),
+            "parallel": draw_parallel(outcomes, spaces, objective),
+            "importance": draw_importance(outcomes, spaces, colours, objective),
             "samples": _sheet(folder, experiment, outcomes),
-            "families": draw_boxes(outcomes, confirmed, colours) if experiment.search.compare else None,
+            "families": draw_boxes(outcomes, confirmed, colours, objective) if experiment.search.compare else None,
         }
         return _write(folder, drawn)
 
@@ -72,7 +72,8 @@ def picture_of(folder: RunPaths, name: str) -> Path:
 
 
 def _sheet(folder: RunPaths, experiment: SearchExperiment, outcomes: Sequence[Outcome]) -> Image.Image | None:
-    return draw_sheet(folder, outcomes, None if experiment.data.name in POINTS else experiment.data.size)
+    size = None if experiment.data.name in POINTS else experiment.data.size
+    return draw_sheet(folder, outcomes, size, experiment.objective)
 
 
 def _write(folder: RunPaths, drawn: Mapping[str, Figure | Image.Image | None]) -> list[Path]:

@@ -19,7 +19,7 @@ def write_report(experiment: SearchExperiment, folder: RunFolder, result: Search
     with working(console, "tables and pictures"):
         files = write_tables(folder, experiment, result)
         if experiment.search.compare:
-            files += write_families(folder, result.outcomes, result.confirmed)
+            files += write_families(folder, result)
         files += try_to_draw(console, folder, experiment, result.outcomes, result.confirmed)
         folder.upload(*files)
     return files
@@ -29,4 +29,4 @@ def print_report(experiment: SearchExperiment, folder: RunFolder, result: Search
     """Prints the tables of trials, of confirmed settings and of families, and the best settings."""
     print_tables(console, folder, result, experiment)
     if experiment.search.compare:
-        print_families(console, result.outcomes, result.confirmed)
+        print_families(console, result)

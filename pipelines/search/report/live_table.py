@@ -37,6 +37,7 @@ class SearchView:
         self, console: Console, experiment: SearchExperiment, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self.console, self.search, self.clock = console, experiment.search, clock
+        self.objective = experiment.objective
         self.ladder = Ladder.of(experiment)
         self.rows: dict[str, Outcome] = {}
         self.before: dict[str, Outcome] = {}
@@ -82,10 +83,10 @@ class SearchView:
         """A trial has started, was evaluated, or has ended. Without a terminal, prints a line when it ends."""
         before = self.rows.get(now.trial)
         self.rows[now.trial] = now
-        if now.fid is not None and self.waiting and now != before:
+        if now.value is not None and self.waiting and now != before:
             self.wait_for("")
         if now.ended and not (before and before.ended):
-            line = f"trial {now.trial}  {now.described}  step {now.step}/{now.last_step}  FID {number(now.fid)}"
+            line = f"trial {now.trial}  {now.described}  step {now.step}/{now.last_step}  {self._scored(now)}"
             note = f"  ({_note(now)})" if _note(now) else ""
             self._say(f"{line}  {now.state}{note}")
 
@@ -129,7 +130,9 @@ class SearchView:
 
     def table(self) -> RenderableType:
         """The table for a terminal, no longer than the screen: running trials first, then the best."""
-        rows = sorted(ranked(list(self.rows.values())), key=lambda one: one.ended or one.state == "waiting")
+        rows = sorted(
+            ranked(list(self.rows.values()), self.objective), key=lambda one: one.ended or one.state == "waiting"
+        )
         head = [f"{self._counts()}, {self._times()}", self._best()]
         head += [self._waiting()] * bool(self.waiting)
         noted = sorted((one for one in rows if _note(one)), key=lambda one: one.state != "failed")
@@ -155,7 +158,8 @@ class SearchView:
         ends = {one.last_step for one in rows}
         step = f"step/{ends.pop()}" if len(ends) == 1 else "step"
         rate = "img/s" if self._narrow else "images/s"
-        headings = ["trial", "settings", step, "FID", "rung", "state", rate] + ["notes"] * (not self._narrow)
+        measured = [self.objective.label] + ["FID"] * (not self.objective.is_fid)
+        headings = ["trial", "settings", step, *measured, "rung", "state", rate] + ["notes"] * (not self._narrow)
         cells = [self._cells(one, with_end=step == "step") for one in rows]
         fixed = [max(map(len, column)) for column in zip(headings, *cells, strict=True)]
         notes = 0 if self._narrow else min(fixed[-1], self.console.width // 4) + 1
@@ -164,12 +168,12 @@ class SearchView:
         shortening = fitting([one.settings for one in rows], widest)
         table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False, header_style="bold")
         for heading in headings:
-            right = heading in (step, "FID", "rung", rate)
+            right = heading in (step, *measured, "rung", rate)
             width = widest if heading == "settings" else None
             table.add_column(
                 heading, justify="right" if right else "left", no_wrap=True, overflow="ellipsis", max_width=width
             )
-        best = best_of(list(self.rows.values()))
+        best = best_of(list(self.rows.values()), self.objective)
         for one, line in zip(rows, cells, strict=True):
             line[1] = shortening.line(one.settings)
             style = "bold green" if one is best else "red" if one.state == "failed" else ""
@@ -185,7 +189,8 @@ class SearchView:
         if self._narrow:
             state = state.replace("completed", "done") + " !" * bool(_note(one))
         step = f"{one.step}/{one.last_step}" if with_end else str(one.step)
-        cells = [one.trial, "", step, number(one.fid), rung, state, rate]
+        measured = [number(one.value)] + [number(one.fid)] * (not self.objective.is_fid)
+        cells = [one.trial, "", step, *measured, rung, state, rate]
         return cells if self._narrow else [*cells, _note(one)]
 
     def _counts(self) -> str:
@@ -196,8 +201,14 @@ class SearchView:
         return f"{self.about}{ended}" + (f" ({by_state})" if by_state else "")
 
     def _best(self) -> str:
-        best = best_of(list(self.rows.values()))
-        return f"best FID {number(best.fid)} (trial {best.trial}, {best.described})" if best else "no FID yet"
+        best = best_of(list(self.rows.values()), self.objective)
+        label = self.objective.label
+        return f"best {self._scored(best)} (trial {best.trial}, {best.described})" if best else f"no {label} yet"
+
+    def _scored(self, one: Outcome) -> str:
+        """The objective of a trial, and its FID if that is another measure."""
+        fid = "" if self.objective.is_fid else f", FID {number(one.fid)}"
+        return f"{self.objective.label} {number(one.value)}{fid}"
 
     def _times(self) -> str:
         left = self.seconds_left()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Generator
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
@@ -85,7 +84,8 @@ class Trial(tune.Trainable):
 
     def _last(self, field: str, why: str) -> dict[str, Any]:
         self.cleanup()
-        return {"step": self._reported, "fid": math.inf, "done": True, field: why}
+        objective = self._context.experiment.objective
+        return {"step": self._reported, objective.name: objective.failure, "done": True, field: why}
 
     def _is_next(self, logged: LoggedStep) -> bool:
         return "fid" in logged.metrics and logged.step > self._reported

@@ -60,7 +60,7 @@ class SearchMonitor:
         """The state of a trial."""
         experiment = self.context.experiment
         longest = experiment.budget.last_round(experiment.batches[0])
-        now = outcome_of(self.journal.records[trial], longest, self.context.folder)
+        now = outcome_of(self.journal.records[trial], longest, self.context.folder, experiment.objective)
         return replace(now, state="running") if trial in self.running and not now.ended else now
 
     def show(self, trial: str) -> None:

@@ -20,12 +20,12 @@ from ray.tune.experiment import Trial as TuneTrial
 from ray.tune.schedulers import PopulationBasedTraining, TrialScheduler
 from ray.tune.search import SearchAlgorithm, Searcher
 
+from gan_core.measures import Objective
 from infra.ray_private import create_trial_from_spec, make_parser
 from pipelines.runs import FullDiskError, Pointer, RunFolder, pointer_file
 from pipelines.search._budget import SearchBudget
 from pipelines.search._journal import BUDGET, EARLY, Journal, Record, scalars
 from pipelines.search.trials._trainable import FAILED, FULL_DISK
-from tune_spaces.engines import METRIC
 
 _LOG = logging.getLogger(__name__)
 
@@ -41,13 +41,14 @@ class Suggestions(SearchAlgorithm):
         folder: RunFolder,
         names: Sequence[str],
         concurrent: int,
+        objective: Objective,
     ) -> None:
-        self._searcher = searcher
+        self._searcher, self._objective = searcher, objective
         self._journal, self._budget, self._folder = journal, budget, folder
         self._names, self._concurrent = set(names), concurrent
         self._live: dict[str, TuneTrial] = {}
         self._parser = make_parser()
-        self._mismatched = _replay(searcher, journal.past)
+        self._mismatched = _replay(searcher, journal.past, objective)
         for record in list(journal.records.values()):
             resumes = record.lost or (record.state == "stopped" and record.reason == BUDGET)
             if resumes and not budget.spent():
@@ -62,7 +63,7 @@ class Suggestions(SearchAlgorithm):
 
     @property
     def metric(self) -> str:
-        return METRIC
+        return self._objective.name
 
     @property
     def total_samples(self) -> int:
@@ -105,7 +106,7 @@ class Suggestions(SearchAlgorithm):
         if error:
             self._journal.end(trial_id, "failed", _error_of(trial), lost=True)
         elif result and FAILED in result:
-            seen = scalars(result) if math.isfinite(result[METRIC]) else None
+            seen = scalars(result) if math.isfinite(result[self._objective.name]) else None
             self._journal.end(trial_id, "failed", result[FAILED], seen)
         elif trial_id in self._budget.stopped:
             self._journal.end(trial_id, "stopped", BUDGET, scalars(result) if result else None)
@@ -114,7 +115,7 @@ class Suggestions(SearchAlgorithm):
             done = last.get("step", 0) >= last.get("last_step", math.inf)
             self._journal.end(trial_id, "completed" if done else "stopped", "" if done else EARLY, last or None)
         if trial_id not in self._mismatched:
-            _report_end(self._searcher, self._journal.records[trial_id])
+            _report_end(self._searcher, self._journal.records[trial_id], self._objective)
 
     def _tune_trial(self, record: Record) -> TuneTrial:
         """A Tune trial that starts at the record's pointer."""
@@ -131,20 +132,21 @@ class Suggestions(SearchAlgorithm):
         return trial
 
 
-def _report_end(searcher: Searcher, record: Record) -> None:
+def _report_end(searcher: Searcher, record: Record, objective: Objective) -> None:
     """Reports the end of a trial to the sampler, unless the trial may resume.
 
-    A failed trial gets an infinite FID: Optuna ignores trials with state FAIL and would suggest similar settings again.
+    A failed trial gets an infinitely bad value: Optuna ignores trials with state FAIL and would suggest similar
+    settings again.
     """
     if record.lost or record.reason == BUDGET:
         return
     if record.state == "failed":
-        searcher.on_trial_complete(record.trial, {METRIC: math.inf})
+        searcher.on_trial_complete(record.trial, {objective.name: objective.failure})
     else:
         searcher.on_trial_complete(record.trial, dict(record.result) if record.result else None)
 
 
-def _replay(searcher: Searcher, past: Iterable[Mapping[str, Any]]) -> set[str]:
+def _replay(searcher: Searcher, past: Iterable[Mapping[str, Any]], objective: Objective) -> set[str]:
     """Replays the journal to a new sampler. Returns the trials for which it suggests other settings now.
 
     That happens with another version of the sampler's package. Such a trial's results are not reported: they belong to
@@ -166,7 +168,7 @@ def _replay(searcher: Searcher, past: Iterable[Mapping[str, Any]]) -> set[str]:
             searcher.on_trial_result(trial, line["result"])
         elif line["event"] == "end":
             result = line["result"] or results.get(trial)
-            _report_end(searcher, Record(trial, {}, line["state"], line["reason"], line["lost"], result))
+            _report_end(searcher, Record(trial, {}, line["state"], line["reason"], line["lost"], result), objective)
     return mismatched
 
 
