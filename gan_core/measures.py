@@ -56,6 +56,7 @@ _TAKEN = frozenset(
         *("trial", "state", "reason", "family", "checkpoint", "search", "seed", "seeds", "mean", "sd", "min", "max"),
         *("done", "failed", "lost", "full_disk", "config", "date", "hostname", "node_ip", "pid", "timestamp"),
         *("training_iteration", "experiment_tag", "should_checkpoint", "trial_id", "kid_std", "best", "name"),
+        *("kind", "id", "data", "sign", "origin", "metric", "value", "run_fid"),
     ]
 )
 """What else rows, tables and tags have by these names."""
@@ -73,6 +74,10 @@ class Objective:
     def label(self) -> str:
         """What tables and pictures call it."""
         return MEASURES[self.name].label if self.name in MEASURES else self.name
+
+    def written(self, value: float) -> str:
+        """A value as MLflow's tags have it."""
+        return f"{value:.4f}" if self.is_fid else f"{value:.6g}"
 
     @property
     def is_fid(self) -> bool:

@@ -14,12 +14,16 @@ import torch
 from rich.console import Console
 from torch import Tensor
 
+from gan_core.loop import Game
+from gan_core.measures import Metrics, is_own
 from gan_core.metrics.bootstrap import bootstrap, weighted_moments
 from gan_core.metrics.extractors.classifier import Classifier
 from gan_core.metrics.extractors.extractor import CODE, Extractor, PixelFeatures, tensors_digest
 from gan_core.metrics.fid import Gaussian, frechet_distance
-from gan_core.metrics.scores import NEIGHBOUR, pair_scores
+from gan_core.metrics.scores import NEIGHBOUR, MeasureError, as_given, own_scores, pair_scores
+from gan_core.metrics.statistics.reference import Reference
 from gan_core.metrics.statistics.tally import KEPT, Tally
+from gan_core.settings import SettingsError
 from gan_core.streams import seeded
 from infra.files import write_atomic
 from infra.locks import alone
@@ -141,6 +145,18 @@ def _of_pairs(extractor: Extractor, real: Tensor | None, fake: Tensor, asked: Co
     if max(len(real), len(fake)) == KEPT:
         found["pairs_of"] = KEPT
     return found
+
+
+def of_own(settings: Metrics, game: Game, reference: Reference, samples: Iterable[Tensor]) -> dict[str, float]:
+    """The measures of one's own that the settings name, of all of these samples. Raises SettingsError if one cannot be
+    computed."""
+    paths = [path for path in settings.measures if is_own(path)]
+    if not paths:
+        return {}
+    try:
+        return own_scores(paths, reference, torch.cat([as_given(batch) for batch in samples]), game)
+    except MeasureError as error:
+        raise SettingsError(f"metrics.measures: {error.measure} cannot be computed: {error}", "leave it out") from None
 
 
 def _interval(console: Console, real: Gaussian, features: Tensor) -> dict[str, float]:

@@ -18,14 +18,14 @@ from gan_core import checkpoint, data
 from gan_core.data.dataset import Dataset
 from gan_core.data.image_files import Colours, colours, files_digest, image_batches, image_files, read_image
 from gan_core.loop import Game
-from gan_core.measures import Metrics, is_own
+from gan_core.measures import Metrics
 from gan_core.metrics.coverage import mode_coverage
 from gan_core.metrics.extractors.extractor import Extractor, PixelFeatures
 from gan_core.metrics.extractors.inception import InceptionV3
 from gan_core.metrics.fid import Gaussian
 from gan_core.metrics.memorisation import Memorisation, memorisation
 from gan_core.metrics.parzen import parzen
-from gan_core.metrics.scores import MeasureError, as_given, own_scores, rank_batches, sample_count, sample_range
+from gan_core.metrics.scores import rank_batches, sample_count, sample_range
 from gan_core.metrics.statistics.reference import (
     WIDEST,
     Reference,
@@ -41,7 +41,7 @@ from gan_core.settings import SettingsError
 from infra.files import write_atomic
 from pipelines.console import count_bar
 from pipelines.data.fetch import local_data
-from pipelines.evaluate._comparison import FeatureStatistics, cached_statistics, compare, measure_images
+from pipelines.evaluate._comparison import FeatureStatistics, cached_statistics, compare, measure_images, of_own
 from pipelines.evaluate.pictures import pairs_picture, png
 from pipelines.evaluate.real_data import data_warnings
 from pipelines.evaluate.reference import best_device, prepare_reference, reference_warnings, with_weights
@@ -87,7 +87,7 @@ def evaluate_checkpoint(folder: Path, settings: Metrics, options: EvaluateOption
     real = _real_statistics(reference, dataset, settings, options)
     result = compare(options.console, real, fake, options.resampled, settings.measures)
     result |= _of_samples(dataset, game, min(count, KEPT), folder)
-    result |= _of_own(settings, game, reference, count)
+    result |= of_own(settings, game, reference, _generated(game, count))
     if options.statistics is not None:
         _write_statistics(options.statistics, reference.target.to("cpu"), extractor, reference.count)
     return {
@@ -273,18 +273,6 @@ def _of_samples(dataset: Dataset, game: Game, count: int, folder: Path) -> dict[
         except ValueError as error:
             found["memorisation"] = f"none: {error}"
     return found
-
-
-def _of_own(settings: Metrics, game: Game, reference: Reference, count: int) -> dict[str, float]:
-    """The measures of one's own that the settings name, of the same samples."""
-    paths = [path for path in settings.measures if is_own(path)]
-    if not paths:
-        return {}
-    samples = torch.cat([as_given(batch) for batch in _generated(game, count)])
-    try:
-        return own_scores(paths, reference, samples, game)
-    except MeasureError as error:
-        raise SettingsError(f"metrics.measures: {error.measure} cannot be computed: {error}", "leave it out") from None
 
 
 def _likelihood(samples: Tensor, held_out: Tensor) -> dict[str, float]:

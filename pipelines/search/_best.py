@@ -55,12 +55,12 @@ class BestRun:
     def tags(self) -> dict[str, str]:
         """MLflow tags of the search's run that name it."""
         best, name = "ganfleet.best.", self.objective.name
-        tags = {f"{best}trial": self.trial, f"{best}{name}": f"{self.value:.4f}"}
+        tags = {f"{best}trial": self.trial, f"{best}{name}": self.objective.written(self.value)}
         if self.confirmed is not None:
             if self.confirmed.sd is not None:
-                tags[f"{best}sd"] = f"{self.confirmed.sd:.4f}"
+                tags[f"{best}sd"] = self.objective.written(self.confirmed.sd)
             tags[f"{best}seeds"] = ",".join(str(run.seed) for run in self.confirmed.runs)
-            tags |= {f"{best}seed": str(self.seed), f"{best}seed_{name}": f"{self.run_value:.4f}"}
+            tags |= {f"{best}seed": str(self.seed), f"{best}seed_{name}": self.objective.written(self.run_value)}
         return tags
 
 

@@ -221,19 +221,21 @@ class ParentRun:
             (into / name).write_bytes(source.read_bytes())
 
     def _model_tags(self, trial: str, winner: ConfirmedTrial) -> dict[str, str]:
-        run, name = winner.best_run, f"ganfleet.{self._objective.name}"
+        run, name, written = winner.best_run, f"ganfleet.{self._objective.name}", self._objective.written
+        assert run.value is not None
+        assert winner.mean is not None
         tags = {
             "ganfleet.search": self._folder.path.name,
             "ganfleet.search.id": self._folder.id,
             "ganfleet.trial": trial,
             "ganfleet.seed": str(run.seed),
-            name: f"{run.value:.4f}",
+            name: written(run.value),
             "ganfleet.seeds": ",".join(str(run.seed) for run in winner.runs),
-            f"{name}.mean": f"{winner.mean:.4f}",
+            f"{name}.mean": written(winner.mean),
         }
         if not self._objective.is_fid and run.fid is not None:
             tags["ganfleet.fid"] = f"{run.fid:.4f}"
-        return tags if winner.sd is None else {**tags, f"{name}.sd": f"{winner.sd:.4f}"}
+        return tags if winner.sd is None else {**tags, f"{name}.sd": written(winner.sd)}
 
 
 def _images_seen(run: RunFolder) -> int:

@@ -163,7 +163,7 @@ def _print_confirmed(console: Console, confirmed: Sequence[ConfirmedTrial], obje
     rows = []
     for one in confirmed:
         mean = mean_and_sd(one.mean, one.sd)
-        ends = f"{number(one.lowest)}-{number(one.highest)}" if one.values else "-"
+        ends = _from_to(one.lowest, one.highest)
         lost = f"{len(one.lost)} of {seeds} lost: ranked last" if one.lost else ""
         rows.append(
             [one.trial.trial, one.trial.described, mean, ends, number(one.best_mean), number(one.trial.value), lost]
@@ -196,12 +196,19 @@ def _headings(objective: Objective) -> Sequence[str]:
     return ("family", *counted, f"best {label}", f"median {label}", "quartiles", "confirmed")
 
 
+def _from_to(low: float | None, high: float | None) -> str:
+    """`31.0-32.5`; with words below zero, where the line would be a sign."""
+    if low is None or high is None:
+        return "-"
+    return f"{number(low)}{' to ' if low < 0 else '-'}{number(high)}"
+
+
 def _cells(row: FamilyRow) -> list[str]:
     """A row to be read. The confirmed value is `mean ± sd (lowest-highest)`, with the number of lost seeds."""
-    spread = "-" if row.lower_quartile is None else f"{number(row.lower_quartile)}-{number(row.upper_quartile)}"
+    spread = _from_to(row.lower_quartile, row.upper_quartile)
     confirmed = mean_and_sd(row.mean, row.sd)
     if row.mean is not None and row.lowest is not None:
-        confirmed += f" ({number(row.lowest)}-{number(row.highest)})"
+        confirmed += f" ({_from_to(row.lowest, row.highest)})"
     if row.lost:
         confirmed += f", {row.lost} lost"
     counts = map(str, (row.trials, row.completed, row.stopped, row.failed))

@@ -9,6 +9,7 @@ from threading import Barrier
 
 import pytest
 
+from gan_core.measures import FID
 from gan_core.settings import SettingsError
 from pipelines.runs._folder import NameTakenError, RunFolder
 from pipelines.runs._leftovers import sweep_run
@@ -255,7 +256,7 @@ def best_of_trials(runs) -> RunFolder:
         (folder.path / "samples" / "step-000020.png").write_bytes(b"a picture")
         saved = str(folder.checkpoint(20))
         outcomes.append(Outcome(trial, "completed", {"name": "wgan", "lr": 0.1}, 20, 20, fid, 1.0, saved))
-    write_tables(hunt, SearchExperiment.from_yaml(hunt.experiment.read_text()), SearchResult(outcomes, []))
+    write_tables(hunt, SearchExperiment.from_yaml(hunt.experiment.read_text()), SearchResult(FID, outcomes, []))
     return hunt
 
 

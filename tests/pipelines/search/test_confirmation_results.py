@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from gan_core.measures import FID, Objective
 from pipelines.launch._search_request import search_experiment
 from pipelines.runs._folder import RunFolder
 from pipelines.search._best import SearchResult
@@ -25,8 +26,10 @@ def experiment(*words: str, families=("wgan",)):
     return search_experiment(families, ["name=x", *words])
 
 
-def confirmed_of(folder, fids: dict[str, dict[int, list[float] | None]]) -> list[ConfirmedTrial]:
-    """Writes the runs of each setting into a folder. `fids`: the FIDs of each seed, None for a lost one."""
+def confirmed_of(
+    folder, fids: dict[str, dict[int, list[float] | None]], objective: Objective = FID
+) -> list[ConfirmedTrial]:
+    """Writes the runs of each setting into a folder. `fids`: the values of each seed, None for a lost one."""
     seeds = list(next(iter(fids.values())))
     repeats = [
         dataclasses.replace(one, seed=seed)
@@ -39,11 +42,11 @@ def confirmed_of(folder, fids: dict[str, dict[int, list[float] | None]]) -> list
         for seed, run in by_seed.items():
             path = folder.trial(f"{name}-{seed}").path
             path.mkdir(parents=True)
-            lines = [json.dumps({"step": 10 * (n + 1), "fid": fid}) for n, fid in enumerate(run or [7.0])]
+            lines = [json.dumps({"step": 10 * (n + 1), objective.name: fid}) for n, fid in enumerate(run or [7.0])]
             (path / "metrics.jsonl").write_text("\n".join(lines) + "\n" + '{"step": 99, "fi')
             now = trial(f"{name}-{seed}", (run or [7.0])[-1], state="completed" if run else "failed")
             outcomes.append(now)
-    return gather_results(repeats, outcomes, folder)
+    return gather_results(repeats, outcomes, folder, objective)
 
 
 @pytest.fixture
@@ -117,15 +120,15 @@ def test_the_best_mean_wins_not_the_best_run(folder):
     assert winner.sd == pytest.approx(np.std([9, 11, 10.5], ddof=1), rel=1e-15)
     assert winner.best_run.seed == 1
     lucky = confirmed[1]
-    assert lucky.fids == [1.0, 30.0, 20.0]
+    assert lucky.values == [1.0, 30.0, 20.0]
     assert lucky.best_mean == pytest.approx((1.0 + 9.0 + 2.0) / 3)
 
 
 def test_of_equal_means_the_one_with_the_lowest_run_wins_and_of_equal_runs_the_first(folder):
     confirmed = confirmed_of(folder, {"a": {7: [40.0], 2: [42.0], 3: [44.0]}, "b": {7: [36.5], 2: [36.5], 3: [53.0]}})
     assert [one.trial.trial for one in confirmed] == ["b", "a"]
-    best = SearchResult([trial("a", 3.0), trial("b", 4.0)], confirmed).best
-    assert (best.trial, best.fid, best.run_fid, best.seed) == ("b", 42.0, 36.5, 2)
+    best = SearchResult(FID, [trial("a", 3.0), trial("b", 4.0)], confirmed).best
+    assert (best.trial, best.value, best.run_value, best.seed) == ("b", 42.0, 36.5, 2)
 
 
 def test_a_setting_that_lost_a_seed_comes_after_those_that_lost_none(folder):
@@ -143,13 +146,13 @@ def test_where_all_lost_a_seed_the_best_of_the_rest_wins_and_where_all_is_lost_n
     assert winner_of(torn).trial.trial == "b"
     gone = confirmed_of(RunFolder(tmp_path / "gone"), {"a": {1: None}})
     assert winner_of(gone) is None
-    best = SearchResult([trial("a", 3.0)], gone).best
-    assert (best.trial, best.fid, best.confirmed) == ("a", 3.0, None)
+    best = SearchResult(FID, [trial("a", 3.0)], gone).best
+    assert (best.trial, best.value, best.confirmed) == ("a", 3.0, None)
 
 
 def test_a_setting_whose_seeds_have_not_all_ended_does_not_win_yet(folder):
     (one,) = confirmed_of(folder, {"a": {1: [5.0], 2: [6.0]}})
-    cut = dataclasses.replace(one.runs[1], state="interrupted", fid=None)
+    cut = dataclasses.replace(one.runs[1], state="interrupted", value=None)
     begun = dataclasses.replace(one, runs=(one.runs[0], cut))
     assert winner_of([begun]) is None
     assert begun.lost == [], "it may still come to its end"
@@ -159,8 +162,8 @@ def test_no_setting_wins_before_all_are_confirmed(folder):
     """Otherwise the first one to end would win in an interrupted search."""
     good, bad = confirmed_of(folder, {"a": {1: [5.0]}, "b": {1: [6.0]}})
     saved = dataclasses.replace(bad, runs=tuple(dataclasses.replace(run, checkpoint="x") for run in bad.runs))
-    waiting = dataclasses.replace(good, runs=(dataclasses.replace(good.runs[0], state="waiting", fid=None),))
-    found = SearchResult([trial("a", 1.0), trial("b", 2.0)], [saved, waiting])
+    waiting = dataclasses.replace(good, runs=(dataclasses.replace(good.runs[0], state="waiting", value=None),))
+    found = SearchResult(FID, [trial("a", 1.0), trial("b", 2.0)], [saved, waiting])
     assert found.best.trial == "a", "the search's own best"
     assert found.best.confirmed is None
 
@@ -174,11 +177,11 @@ def test_a_search_that_is_cut_short_before_it_confirms_anew_keeps_its_winner(fol
         RunFolder(path.parent.parent).picture(20).write_bytes(str(path).encode())
     runs = tuple(dataclasses.replace(run, step=20, checkpoint=str(saved[0])) for run in one.runs)
     winner = dataclasses.replace(one, runs=runs)
-    write_tables(folder, experiment(), SearchResult([trial("a", 3.0)], [winner]))
+    write_tables(folder, experiment(), SearchResult(FID, [trial("a", 3.0)], [winner]))
     kept = {path.name: path.read_bytes() for path in folder.path.glob("best.*")}
     assert len(kept) == 3
     lower = dataclasses.replace(trial("b", 1.0), checkpoint=str(saved[1]))
-    written = write_tables(folder, experiment(), SearchResult([trial("a", 3.0), lower], []))
+    written = write_tables(folder, experiment(), SearchResult(FID, [trial("a", 3.0), lower], []))
     assert [path.name for path in written] == ["trials.csv"]
     assert {path.name: path.read_bytes() for path in folder.path.glob("best.*")} == kept
 
@@ -189,7 +192,7 @@ def test_the_table_says_what_was_lost_and_what_the_search_had_found(folder):
     searched = {"torn": trial("torn", 0.5), "sound": trial("sound", 40.25)}
     outcomes = list(searched.values())
     confirmed = [dataclasses.replace(one, trial=searched[one.trial.trial]) for one in confirmed]
-    print_tables(console, folder, SearchResult(outcomes, confirmed), experiment())
+    print_tables(console, folder, SearchResult(FID, outcomes, confirmed), experiment())
     said = console.file.getvalue()
     (sound,) = [line for line in said.splitlines() if line.startswith("sound") and "±" in line]
     for figure in ("55.0 ± 7.1", "50.0-60.0", "40.2"):

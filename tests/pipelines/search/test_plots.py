@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 from rich.console import Console
 
+from gan_core.measures import FID
 from pipelines.launch._search_request import search_experiment
 from pipelines.runs._folder import RunFolder
 from pipelines.search._outcome import Outcome
@@ -89,7 +90,7 @@ def two_families(tmp_path) -> tuple[RunFolder, SearchExperiment, list[Outcome]]:
     folder = RunFolder(experiment.folder)
     for number, one in enumerate(outcomes):
         step = one.step
-        write_trial(folder, one.trial, [row(step, step * 64, one.fid or 500.0)], {step: 100.0 + number})
+        write_trial(folder, one.trial, [row(step, step * 64, one.value or 500.0)], {step: 100.0 + number})
     return folder, experiment, outcomes
 
 
@@ -109,17 +110,17 @@ def three(tmp_path) -> tuple[RunFolder, list[Outcome]]:
 
 def test_images_are_summed_over_trials_in_order_of_time(three):
     """a 100 | b 100 | a 100 | c 300, then 150 without an evaluation | b 100."""
-    found = [(one.trial.trial, one.images, one.fid) for one in points(*three)]
+    found = [(one.trial.trial, one.images, one.value) for one in points(*three, FID)]
     assert found == [("a", 100, 50.0), ("b", 200, 60.0), ("a", 300, 20.0), ("c", 600, 5.0), ("b", 850, 40.0)]
 
 
 def test_the_best_so_far_only_falls_and_is_never_a_failed_trials(three):
-    assert [(one.images, one.fid) for one in best_so_far(points(*three))] == [(100, 50.0), (300, 20.0)]
+    assert [(one.images, one.value) for one in best_so_far(points(*three, FID), FID)] == [(100, 50.0), (300, 20.0)]
 
 
 def test_the_line_is_drawn_to_the_end_of_the_search(three):
     folder, outcomes = three
-    sheet = draw_progress(points(folder, outcomes), {"wgan_gp": "#000000"})
+    sheet = draw_progress(points(folder, outcomes, FID), {"wgan_gp": "#000000"}, FID)
     (line,) = [line for line in sheet.axes[0].lines if len(line.get_xdata())]
     assert line.get_xdata().tolist() == [100, 300, 850]
     assert line.get_ydata().tolist() == [50.0, 20.0, 20.0]
@@ -130,8 +131,8 @@ def test_a_line_that_a_crash_cut_off_is_left_out(three):
     folder, outcomes = three
     file = folder.trial("b").path / "metrics.jsonl"
     file.write_text(file.read_text() + '{"step": 60, "images_se')
-    assert len(points(folder, outcomes)) == 5
-    assert points(folder, [outcome("never began", "waiting", None)]) == []
+    assert len(points(folder, outcomes, FID)) == 5
+    assert points(folder, [outcome("never began", "waiting", None)], FID) == []
 
 
 # Importance
@@ -141,7 +142,7 @@ def test_a_line_that_a_crash_cut_off_is_left_out(three):
 def test_the_dominant_field_explains_the_most(tmp_path, dominant):
     experiment = searched(tmp_path)
     outcomes = drawn_at_random(experiment, 1, 40, {dominant: 4.0, "beta1": 0.3})
-    found = importance(outcomes, experiment.spaces()["wgan_gp"])
+    found = importance(outcomes, experiment.spaces()["wgan_gp"], FID)
     assert next(iter(found)) == dominant
     assert found[dominant] > 0.6
     assert sum(found.values()) == pytest.approx(1)
@@ -152,13 +153,13 @@ def test_too_few_trials_or_failed_ones_have_no_importance(tmp_path):
     experiment = searched(tmp_path)
     space = experiment.spaces()["wgan_gp"]
     outcomes = drawn_at_random(experiment, 2, LEAST_TRIALS, {"lr": 4.0})
-    assert importance(outcomes, space)
-    assert importance(outcomes[1:], space) == {}
+    assert importance(outcomes, space, FID)
+    assert importance(outcomes[1:], space, FID) == {}
     last = outcomes[-1]
     failed = Outcome(last.trial, "failed", last.settings, 40, 40, 9.0, None, None)
-    assert importance([*outcomes[:-1], failed], space) == {}
+    assert importance([*outcomes[:-1], failed], space, FID) == {}
     same = [Outcome(one.trial, "completed", one.settings, 40, 40, 9.0, None, None) for one in outcomes]
-    assert importance(same, space) == {}
+    assert importance(same, space, FID) == {}
 
 
 def test_settings_outside_the_space_are_no_error(tmp_path):
@@ -167,7 +168,7 @@ def test_settings_outside_the_space_are_no_error(tmp_path):
     outcomes = drawn_at_random(experiment, 3, 20, {"lr": 4.0})
     far = {"name": "wgan_gp", "lr": 0.5, "beta1": 0.95, "gp_lambda": 0.0, "n_critic": 7}
     outcomes.append(Outcome("far", "completed", far, 40, 40, 300.0, None, None))
-    assert importance(outcomes, experiment.spaces()["wgan_gp"])
+    assert importance(outcomes, experiment.spaces()["wgan_gp"], FID)
     folder = RunFolder(experiment.folder)
     assert {path.stem for path in draw_learned(folder, experiment, outcomes)} == {"settings", "parallel", "importance"}
 
@@ -198,7 +199,7 @@ def test_failed_trials_stand_at_the_top_edge(tmp_path):
     outcomes = drawn_at_random(experiment, 4, 6, {"lr": 4.0})
     lost = outcomes[2]
     outcomes[2] = Outcome(lost.trial, "failed", lost.settings, 20, 40, 3.0, None, None)
-    sheet = draw_panels(outcomes, experiment.spaces(), families_of(experiment))
+    sheet = draw_panels(outcomes, experiment.spaces(), families_of(experiment), FID)
     panel = next(axes for axes in sheet.axes if axes.get_xlabel() == "lr (log)")
     (at_edge,) = [dots for dots in panel.collections if dots.get_offset_transform() == panel.get_xaxis_transform()]
     ((place, height),) = at_edge.get_offsets()
@@ -206,7 +207,7 @@ def test_failed_trials_stand_at_the_top_edge(tmp_path):
     assert place == pytest.approx(math.log(lost.settings["lr"] / domain.low) / math.log(domain.high / domain.low))
     assert 0.9 < height < 1
     heights = [height for dots in panel.collections if dots is not at_edge for _, height in dots.get_offsets()]
-    assert sorted(heights) == pytest.approx(sorted(one.fid for one in outcomes if one.state != "failed"))
+    assert sorted(heights) == pytest.approx(sorted(one.value for one in outcomes if one.state != "failed"))
 
 
 # Pictures
@@ -243,7 +244,7 @@ def test_the_contact_sheet_is_in_order_of_fid_failed_ones_last(tmp_path):
     for trial, (fid, _, shade) in shades.items():
         write_trial(folder, trial, [row(20, 100, fid)], {20: 1.0}, shade)
     outcomes = [outcome(trial, state, fid, lr=1e-4) for trial, (fid, state, _) in shades.items()]
-    pixels = np.asarray(draw_sheet(folder, outcomes[::-1], (16, 16)).convert("L"))
+    pixels = np.asarray(draw_sheet(folder, outcomes[::-1], (16, 16), FID).convert("L"))
     shown = [shade for column in pixels[150] for shade in (60, 120, 180) if column == shade]
     assert [shown.count(shade) for shade in (60, 120, 180)] == [202, 202, 202]
     assert shown == sorted(shown)
@@ -253,7 +254,7 @@ def test_samples_on_a_contact_sheet_keep_their_shape(tmp_path):
     folder = RunFolder(tmp_path / "hunt")
     write_trial(folder, "tall", [row(20, 100, 5.0)], {20: 1.0}, 60)
     Image.new("RGB", (2 + 8 * 66, 2 + 8 * 130), (0, 200, 0)).save(folder.trial("tall").pictures()[-1])
-    pixels = np.asarray(draw_sheet(folder, [outcome("tall", "completed", 5.0)], (128, 64)))
+    pixels = np.asarray(draw_sheet(folder, [outcome("tall", "completed", 5.0)], (128, 64), FID))
     rows, columns = np.nonzero((pixels == (0, 200, 0)).all(axis=2))
     assert np.ptp(rows) + 1 == 202
     assert np.ptp(columns) + 1 == pytest.approx(202 * (2 + 4 * 66) / (2 + 4 * 130), abs=1)
@@ -265,7 +266,7 @@ def test_the_rows_of_a_contact_sheet_are_about_as_full_as_each_other(tmp_path, t
     outcomes = [outcome(f"t{number}", "completed", 9.0 + number) for number in range(trials)]
     for number in range(trials):
         write_trial(folder, f"t{number}", [row(20, 100, 9.0 + number)], {20: 1.0}, 100)
-    pixels = np.asarray(draw_sheet(folder, outcomes, (16, 16)).convert("L"))
+    pixels = np.asarray(draw_sheet(folder, outcomes, (16, 16), FID).convert("L"))
     wide = (pixels[150] == 100).sum() / 202
     tall = (pixels[:, 100] == 100).sum() / 202
     assert (wide, tall) == (columns, rows)
@@ -277,7 +278,7 @@ def test_a_scatter_of_points_is_shown_whole(tmp_path):
     left = Image.new("RGB", (512, 512), "white")
     left.paste((0, 0, 0), (256, 0, 512, 512))
     left.save(folder.trial("a").picture(20))
-    sheet = np.asarray(draw_sheet(folder, [outcome("a", "completed", 9.0)], None).convert("L"))
+    sheet = np.asarray(draw_sheet(folder, [outcome("a", "completed", 9.0)], None, FID).convert("L"))
     assert (sheet[150] < 50).sum() == pytest.approx(101, abs=3)
 
 

@@ -9,6 +9,7 @@ from ray.tune.experiment import Experiment
 from ray.tune.schedulers import TrialScheduler
 
 from gan_core.family import family_class
+from gan_core.measures import FID
 from pipelines.runs._disk_full import FullDiskError
 from pipelines.runs._folder import RunFolder
 from pipelines.runs._lineage import Pointer
@@ -41,7 +42,7 @@ class Search:
         spaces = spaces or {name: SearchedFields().space(family_class(name)) for name in ("wgan", "wgan_gp")}
         drawing = searcher(sampler, spaces, seed=3)
         names = [f"t{number:04d}" for number in range(1, wanted + 1)]
-        self.trials = Suggestions(self.journal, drawing, self.budget, RunFolder(folder), names, concurrent)
+        self.trials = Suggestions(self.journal, drawing, self.budget, RunFolder(folder), names, concurrent, FID)
         self.trials.add_configurations([Experiment("of-few", never)])
 
     def next(self):
@@ -175,7 +176,9 @@ def test_a_list_that_has_grown_is_played_where_it_was_left(tmp_path):
             for trial, seed in (name.split("-") for name in names)
         ]
         journal = Journal(tmp_path / "journal.jsonl")
-        trials = Suggestions(journal, SeedRunSearcher(repeats), SearchBudget(journal), RunFolder(tmp_path), names, 9)
+        trials = Suggestions(
+            journal, SeedRunSearcher(repeats), SearchBudget(journal), RunFolder(tmp_path), names, 9, FID
+        )
         trials.add_configurations([Experiment("of-few", never)])
         return journal, trials
 
