@@ -41,28 +41,31 @@ class Search(Played[SearchExperiment]):
 
     @property
     def trials(self) -> DataFrame:
-        """A row for each trial that has begun: `trial`, `family`, `fid`, `step`, `state`, `reason` (why it was stopped
-        or failed), `signs` (of warning), `images_seen`, then its settings, such as `family.lr`."""
+        """A row for each trial that has begun: `trial`, `family`, the objective by its name, `fid`, `step`, `state`,
+        `reason` (why it was stopped or failed), `signs` (of warning), `images_seen`, then its settings, such as
+        `family.lr`."""
         import pandas
 
         names = ("trial", "fid", "step", "state", "reason", "signs", "images_seen")
         rows = []
         for one in self._result.outcomes:
             own = {name: getattr(one, name) for name in names}
-            rows.append({"trial": one.trial, "family": one.settings["name"], **own, **_by_path(one.settings)})
+            value = {"trial": one.trial, "family": one.settings["name"], self._experiment.objective.name: one.value}
+            rows.append({**value, **own, **_by_path(one.settings)})
         return pandas.DataFrame(rows)
 
     @property
     def confirmed(self) -> DataFrame:
-        """A row for each confirmed setting, the winner first: `trial`, `family`, `fid` and `sd` (mean and standard
-        deviation over the fresh seeds), `seeds`, `lost` (seeds that did not reach the end), then the settings."""
+        """A row for each confirmed setting, the winner first: `trial`, `family`, the objective by its name and `sd`
+        (mean and standard deviation over the fresh seeds), `seeds`, `lost` (seeds that did not reach the end), then the
+        settings."""
         import pandas
 
         rows = [
             {
                 "trial": one.trial.trial,
                 "family": one.family,
-                "fid": one.mean,
+                self._experiment.objective.name: one.mean,
                 "sd": one.sd,
                 "seeds": [run.seed for run in one.runs],
                 "lost": len(one.lost),
@@ -75,7 +78,7 @@ class Search(Played[SearchExperiment]):
     @property
     def best(self) -> dict[str, Any] | None:
         """The best settings by their dotted paths, `family.name` among them, as `train(settings=...)` takes them: of
-        the confirmed winner, else of the trial of the lowest FID. None before the first evaluation."""
+        the confirmed winner, else of the trial of the best value. None before the first evaluation."""
         best = self._result.best
         if best is None:
             return None
@@ -83,14 +86,21 @@ class Search(Played[SearchExperiment]):
         return {f"family.{key}": value for key, value in family.items()} | _by_path(best.settings)
 
     @property
-    def fid(self) -> float | None:
-        """The FID by which the best settings won: the mean over fresh seeds if they were confirmed."""
+    def value(self) -> float | None:
+        """The value of the objective by which the best settings won: the mean over fresh seeds if they were
+        confirmed."""
         best = self._result.best
-        return None if best is None else best.fid
+        return None if best is None else best.value
+
+    @property
+    def fid(self) -> float | None:
+        """`value` if FID is the objective; else the FID of the run that `generator` is of."""
+        best = self._result.best
+        return None if best is None else best.value if best.objective.is_fid else best.run_fid
 
     def plot(self, kind: Plot = "progress") -> Image:
-        """A picture of what the search learned: `progress` is the best FID against compute, `settings` FID against each
-        hyper-parameter, `parallel` parallel coordinates, `importance` fANOVA, `samples` the contact sheet of all
+        """A picture of what the search learned: `progress` is the best value against compute, `settings` values against
+        each hyper-parameter, `parallel` parallel coordinates, `importance` fANOVA, `samples` the contact sheet of all
         trials, `families` the comparison of families. Raises SettingsError if there are too few trials for it."""
         from PIL import Image
 
@@ -118,11 +128,13 @@ class Search(Played[SearchExperiment]):
 
         result, best = self._result, self.best or {}
         winner = result.best and result.best.confirmed
-        about = {"trials": len(result.outcomes), "best FID": self.fid, **best}
+        label, objective = result.objective.label, result.objective
+        about = {"trials": len(result.outcomes), f"best {label}": self.value, **best}
         if winner:
             about["confirmed"] = winner.summary
-        rows = [(one.trial, one.fid, one.step, one.ending, one.described) for one in ranked(result.outcomes)]
-        trials = table(("trial", "FID", "step", "state", "settings"), rows[:SHOWN_TRIALS])
+        shown = ranked(result.outcomes, objective)[:SHOWN_TRIALS]
+        rows = [(one.trial, one.value, one.step, one.ending, one.described) for one in shown]
+        trials = table(("trial", label, "step", "state", "settings"), rows)
         return page("search", self.name, about, [picture_of(self._folder, "samples")], trials)
 
 

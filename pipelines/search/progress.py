@@ -57,17 +57,18 @@ def progress(experiment: SearchExperiment, folder: RunFolder) -> Progress:
 
 def result_so_far(experiment: SearchExperiment, folder: RunFolder) -> SearchResult:
     """What a search has found until now: its trials and its confirmation."""
-    last_round = experiment.budget.last_round(experiment.batches[0])
-    outcomes = [outcome_of(record, last_round, folder) for record in read_records(folder).values()]
+    last_round, objective = experiment.budget.last_round(experiment.batches[0]), experiment.objective
+    outcomes = [outcome_of(record, last_round, folder, objective) for record in read_records(folder).values()]
     confirm = folder.below("confirm")
     records = read_records(confirm)
     if not records:
-        return SearchResult(outcomes, [], complete=progress(experiment, folder).completed)
+        return SearchResult(objective, outcomes, [], complete=progress(experiment, folder).completed)
     runs = seed_runs(experiment, outcomes, _begun(records))
     for run in runs:
         confirm.trial(run.id).refresh_file(confirm.trial(run.id).metrics)
-    played = [outcome_of(record, last_round, confirm) for record in records.values()]
-    return SearchResult(outcomes, gather_results(runs, played, confirm), all_confirmed(experiment, folder, outcomes))
+    played = [outcome_of(record, last_round, confirm, objective) for record in records.values()]
+    confirmed = gather_results(runs, played, confirm, objective)
+    return SearchResult(objective, outcomes, confirmed, all_confirmed(experiment, folder, outcomes))
 
 
 def _begun(confirmed: Mapping[str, Record]) -> dict[str, dict[str, Any]]:
