@@ -145,10 +145,11 @@ def send(submission: Submission, address: str | None, say: Callable[[str], None]
     try:
         with _as_not_writable(submission.folder):
             path.mkdir(parents=True, exist_ok=True)
-            for line in keep_shipped(submission.request.experiment, submission.folder):
-                say(line)
+            shipped = keep_shipped(submission.request.experiment, submission.folder)
             job = replace(job, id=job.batch.submit(rendered(submission, job.id), job.id))
             job.write(submission.folder)
+            for line in shipped:
+                say(line)
     except StoreError as error:
         raise SettingsError(f"storage.path={submission.folder.home}: {error}", nearest="ganfleet doctor") from None
     except BatchError as error:

@@ -15,11 +15,19 @@ import pytest
 
 from pipelines.runs._folder import RunFolder
 from tests.guide import walked
-from tests.pipelines.small_runs import SMALL, command, rows
+from tests.pipelines.small_runs import OWN_GAN, SMALL, command, rows
 
 NAME, ROUNDS, EVERY = "afar", 2500, 100
 WORDS = (
-    *("train", "wgan_gp", *SMALL, "family.n_critic=1", f"name={NAME}", f"budget.rounds={ROUNDS}"),
+    *(
+        "train",
+        "own_gan:Own",
+        "compute.ship=mine",
+        *SMALL,
+        "family.n_critic=1",
+        f"name={NAME}",
+        f"budget.rounds={ROUNDS}",
+    ),
     *(f"budget.log_every={EVERY}", f"budget.eval_every={ROUNDS}", f"budget.checkpoint_every={EVERY}"),
 )
 
@@ -85,7 +93,10 @@ def until(found: Callable[[], object], log: Path, seconds: float = 180) -> None:
 
 
 def test_a_job_is_submitted_stopped_and_gone_on_with(ray_head):
-    folder = RunFolder(ray_head.place / "runs" / NAME)
+    """Its family is in a folder that is not there any more when it plays."""
+    folder, mine = RunFolder(ray_head.place / "runs" / NAME), ray_head.place / "mine"
+    mine.mkdir()
+    (mine / "own_gan.py").write_text(OWN_GAN)
     refused = ray_head.ganfleet("submit", "--to", "ray", *WORDS, token="0" * 64)
     assert (refused.returncode, refused.stdout) == (2, "")
     (line,) = refused.stderr.splitlines()
@@ -94,6 +105,8 @@ def test_a_job_is_submitted_stopped_and_gone_on_with(ray_head):
 
     first = ray_head.ganfleet("submit", "--to", "ray", *WORDS)
     assert (first.returncode, first.stdout) == (0, f"{NAME}-1\n"), first.stderr
+    assert first.stderr.startswith(f"shipped: 1 files of {mine}, 1 kB\n")
+    mine.rename(ray_head.place / "away")
     listed = ray_head.ganfleet("jobs").stdout.splitlines()[1].split()[:4]
     assert listed in ([NAME, "ray", f"{NAME}-1", state] for state in ("waiting", "running"))
     twice = ray_head.ganfleet("submit", "--to", "ray", *WORDS)

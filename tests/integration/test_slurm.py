@@ -13,16 +13,25 @@ from gan_core import data
 from gan_core.experiment import Data
 from gan_core.measures import Metrics
 from pipelines.evaluate.reference import prepare_reference
+from pipelines.runs import import_own_code
 from pipelines.runs._folder import RunFolder
 from pipelines.settings._experiments import TrainExperiment
 from pipelines.train.play import play
 from tests.guide import walked
 from tests.integration.slurm_node import SlurmNode, missing, slurm_node
-from tests.pipelines.small_runs import SMALL, digest, rows, timeless
+from tests.pipelines.small_runs import OWN_GAN, SMALL, digest, rows, timeless
 
 NAME, ROUNDS, EVERY = "far", 1500, 100
 WORDS = (
-    *("train", "wgan_gp", *SMALL, "family.n_critic=1", f"name={NAME}", f"budget.rounds={ROUNDS}"),
+    *(
+        "train",
+        "own_gan:Own",
+        "compute.ship=mine",
+        *SMALL,
+        "family.n_critic=1",
+        f"name={NAME}",
+        f"budget.rounds={ROUNDS}",
+    ),
     *(f"budget.log_every={EVERY}", f"budget.eval_every={ROUNDS}", f"budget.checkpoint_every={EVERY}"),
     *("slurm.cpus=2", "slurm.time=1:00:00"),
 )
@@ -78,8 +87,13 @@ def story(slurm_node, tmp_path_factory) -> Story:
     def ended(number: str) -> bool:
         return slurm_node.job(number)["JobState"] in ("CANCELLED", "COMPLETED", "FAILED", "TIMEOUT", "NODE_FAIL")
 
+    mine = place / "mine" / "own_gan.py"
+    mine.parent.mkdir()
+    mine.write_text(OWN_GAN)
     first = said(slurm_node, place, "submit", "--to", "slurm", "--apply", *WORDS)
+    mine.write_text("raise RuntimeError('not what was submitted')")
     until(lambda: steps() > 0 or ended(first), "a checkpoint", log)
+    mine.write_text(OWN_GAN)
     stop = said(slurm_node, place, "jobs", "stop", NAME)
     until(lambda: ended(first), "the end of the cancelled job", log)
     cancelled, step = slurm_node.job(first), steps()
@@ -122,6 +136,7 @@ def test_nothing_is_left_behind(story):
 
 def test_it_has_the_bits_of_a_run_that_nobody_disturbed(story, tmp_path):
     """One that was played at one go, in this process."""
+    import_own_code(story.folder)
     experiment = TrainExperiment.from_yaml(story.folder.experiment.read_text())
     content = prepare_reference(
         Metrics(), data.load(Data(image_size=8)), story.folder.path.parent, Console(quiet=True)

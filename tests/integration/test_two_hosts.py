@@ -14,7 +14,7 @@ import pytest
 
 from pipelines.runs._folder import RunFolder
 from tests.integration.two_hosts import TwoHosts, await_text, missing, two_hosts
-from tests.pipelines.small_runs import SMALL, command, digest, rows, timeless
+from tests.pipelines.small_runs import OWN_GAN, SMALL, command, digest, rows, timeless
 
 ROUNDS, EVERY = 240, 20
 ADDRESS = "10.99.0.1:6379"
@@ -140,19 +140,11 @@ def test_the_cluster_refuses_who_has_no_token_for_it(two_hosts, token, told):
     assert not two_hosts.run("refused").path.exists()
 
 
-OWN = """
-from gan_core.families.adversarial.wgan_gp import WganGp
-
-class Own(WganGp):
-    pass
-"""
-
-
 def test_a_module_of_the_first_host_alone_plays_on_both(two_hosts):
     """The second host has an empty folder where the first one has the module."""
     mine = two_hosts.place / "mine"
     mine.mkdir()
-    (mine / "own_gan.py").write_text(OWN)
+    (mine / "own_gan.py").write_text(OWN_GAN)
     assert two_hosts.hosts.run(2, "mount", "-t", "tmpfs", "tmpfs", str(mine), cwd=two_hosts.place).returncode == 0
     assert two_hosts.hosts.run(2, "ls", str(mine), cwd=two_hosts.place).stdout == ""
     words = ("own_gan:Own" if word == "wgan_gp" else word for word in GAME)

@@ -42,6 +42,15 @@ SMALL = (
 """Settings of every image run in the tests. The runs share their reference statistics."""
 
 
+OWN_GAN = """
+from gan_core.families.adversarial.wgan_gp import WganGp
+
+class Own(WganGp):
+    pass
+"""
+"""A module of a user, `own_gan`, whose family `Own` plays as `wgan_gp`."""
+
+
 DIVERGING = (
     "data.name=ring8",
     "family.lr=1",
