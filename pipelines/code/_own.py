@@ -7,18 +7,20 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from gan_core.settings import IMPORT_PATH, Settings, installed
+from gan_core.settings import IMPORT_PATH, Settings, installed, kept_in
 
 _SECTIONS = ("family", "families", "metrics", "search")
 """Those that the process of a worker imports modules for."""
 
 
 def own_modules(experiment: Settings) -> set[str]:
-    """The modules and packages that the settings name by `package.module:Name`, or by an entry point."""
+    """The modules and packages that the settings name by `package.module:Name`, or by an entry point. Objects that
+    travel with the settings are left out."""
     values = experiment.model_dump(mode="json")
+    objects = kept_in(values)
     points = {**installed("families"), **installed("nets")}
     texts = [points.get(text, text) for section in _SECTIONS for text in _texts(values.get(section))]
-    places = [text for text in texts if IMPORT_PATH.fullmatch(text)]
+    places = [text for text in texts if IMPORT_PATH.fullmatch(text) and text not in objects]
     return {place.partition(":")[0].partition(".")[0] for place in places} - {"__main__"}
 
 
