@@ -12,7 +12,6 @@ from pathlib import Path
 
 import pytest
 
-from gan_core.family import family_class
 from gan_core.settings import SettingsError, installed
 from pipelines.code import changed_files, code_files, make_importable, modules_in, own_modules, pack, unpacked
 from pipelines.code._files import MOST_BYTES
@@ -49,7 +48,6 @@ def forget() -> None:
         del sys.modules[name]
     for place in [place for place in sys.path if "/project" in place or "/cache/code/" in place]:
         sys.path.remove(place)
-    family_class.cache_clear()
     installed.cache_clear()
 
 
