@@ -82,5 +82,5 @@ def test_a_job_on_another_machine_has_the_modules_from_s3(moto_server, mine, tmp
     monkeypatch.setenv("GANFLEET_CACHE", str(tmp_path / "cache-there"))
     monkeypatch.setenv(IN_JOB, "1")
     there = train_request(CommandLine.of(where[:2], None, "far"))
-    assert there.experiment == submitted.experiment
+    assert there.experiment.to_yaml() == submitted.experiment.to_yaml()
     assert Path(sys.modules["own_gan"].__file__).is_relative_to(tmp_path / "cache-there")
