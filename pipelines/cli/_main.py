@@ -18,7 +18,7 @@ from pipelines.cli._ending import ended_by
 from pipelines.cli._process import hide_passwords, name_user
 from pipelines.cli._streams import end_output, prepare_streams
 from pipelines.cli._usage import SETTINGS, VerbGroup, print_version
-from pipelines.cli.commands import data, export, jobs, measure, runs, ui
+from pipelines.cli.commands import data, export, jobs, measure, new, runs, ui
 from pipelines.launch import DONE, CommandLine, Request, finish, search_request, train_request, tried
 from pipelines.library import start
 from pipelines.settings import SearchExperiment, preset_names
@@ -91,7 +91,7 @@ def _start(verb: str, request: Request[Any], dry_run: bool) -> None:
                 typer.echo(f"#   {name}.{field}: {domain}")
 
 
-for command in (measure, export, runs, ui, jobs):
+for command in (measure, export, runs, ui, jobs, new):
     command.register(app)
 
 

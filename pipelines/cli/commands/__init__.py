@@ -2,4 +2,4 @@
 
 `data` is a group of commands."""
 
-__all__ = ["data", "export", "jobs", "measure", "runs", "ui"]
+__all__ = ["data", "export", "jobs", "measure", "new", "runs", "ui"]
