@@ -1,7 +1,7 @@
 """A registered generator as `mlflow.pyfunc` loads it.
 
 Each model has a copy of this file as `code/ganfleet_generator.py`. It imports nothing of ganfleet, so that a server of
-models needs torch only.
+models needs MLflow and torch only.
 """
 
 from __future__ import annotations
@@ -14,9 +14,17 @@ from typing import Any
 
 import numpy as np
 import torch
+from mlflow.exceptions import MlflowException
 
 EXPORTED, ABOUT = "model.pt2", "generator.json"
 _BLOCK = 256
+
+
+class WrongInputError(MlflowException, ValueError):
+    """What a caller asks for cannot be drawn. A server answers with its line."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, error_code="INVALID_PARAMETER_VALUE")
 
 
 class GeneratorModel:
@@ -37,11 +45,13 @@ class GeneratorModel:
         `seed` is its seed, that of the run if it is -1. The param `label` is the number of the class that a conditional
         generator draws; -1: sample i has class i % classes, a latent point counts as the number of its row.
 
-        Raises ValueError for rows of another width and for a class that there is not.
+        Raises WrongInputError for rows of another width, and for a class or a sample that there is not.
         """
         rows, given = np.array(data), params or {}
         if rows.ndim != 2 or rows.shape[1] not in (1, self._latent):
-            raise ValueError(f"rows have {self._latent} numbers, a latent point, or one, a sample's; not {rows.shape}")
+            raise WrongInputError(
+                f"rows have {self._latent} numbers, a latent point, or one, a sample's; not {rows.shape}"
+            )
         places = torch.arange(len(rows))
         if rows.shape[1] == self._latent:
             z = torch.as_tensor(rows, dtype=self._dtype)
@@ -52,7 +62,7 @@ class GeneratorModel:
         if self._classes is not None:
             label = int(given.get("label", -1))
             if not -1 <= label < self._classes:
-                raise ValueError(f"label={label}: classes are 0 to {self._classes - 1}; -1 draws each in turn")
+                raise WrongInputError(f"label={label}: classes are 0 to {self._classes - 1}; -1 draws each in turn")
             taken.append(places % self._classes if label < 0 else torch.full((len(z),), label))
         with torch.no_grad():
             return self._net(*taken).numpy()
@@ -60,7 +70,7 @@ class GeneratorModel:
     def _drawn(self, places: list[int], seed: int) -> torch.Tensor:
         """The latent points of these samples, from the table of `gan_core.streams.latents`."""
         if any(place < 0 for place in places):
-            raise ValueError(f"there is no sample {min(places)}; the first is 0")
+            raise WrongInputError(f"there is no sample {min(places)}; the first is 0")
         seed = self._seed if seed < 0 else seed
         blocks = {place // _BLOCK: self._block(seed, place // _BLOCK) for place in places}
         return torch.stack([blocks[place // _BLOCK][place % _BLOCK] for place in places])
