@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from pipelines.library._html import page
 from pipelines.library._play import play
 from pipelines.library._words import command_line, flat
-from pipelines.runs import RunFolder, import_own_code, newest_checkpoint
+from pipelines.runs import RunFolder, import_own_code, newest_checkpoint, refresh_records
 from pipelines.settings import SearchExperiment, Storage, TrainExperiment, as_settings_error
 
 if TYPE_CHECKING:
@@ -72,6 +72,18 @@ class Played(Generic[Experiment]):
         from pipelines.evaluate.drawing import drawn
 
         return drawn(self.checkpoint, n, None if label is None else str(label), seed)
+
+    def export(self, to: str, out: str | Path | None = None) -> Path:
+        """Writes the generator of `checkpoint` to a file, with a model card next to it, and returns its path; as
+        `ganfleet export`.
+
+        `to`: onnx, torch or safetensors. `out`: a file, or a folder for both; None: a file in the working folder.
+        Raises SettingsError for a generator whose file would draw other samples.
+        """
+        from pipelines.evaluate.export import export
+
+        refresh_records(self._folder)
+        return export(self.checkpoint, to, out).file
 
     def _address(self) -> list[str]:
         """The words that find it again from anywhere: where it is, and how its store is reached."""

@@ -2,7 +2,7 @@
 
 Nothing here imports torch or Ray."""
 
-from pipelines.runs._data_record import DataRecord, keep_measure, measured_with, named_classes
+from pipelines.runs._data_record import DataRecord, keep_measure, measured_with, named_classes, refresh_records
 from pipelines.runs._disk_full import FullDiskError, as_full_disk_error
 from pipelines.runs._folder import NameTakenError, RunFolder, Watch
 from pipelines.runs._journal_segments import JournalSegments
@@ -48,6 +48,7 @@ __all__ = [
     "names_with_file",
     "newest_checkpoint",
     "pointer_file",
+    "refresh_records",
     "run_folder",
     "run_names",
     "shared_cache",

@@ -13,6 +13,7 @@ from gan_core.settings import SettingsError
 from infra.files import write_atomic
 from pipelines.runs._folder import RunFolder
 from pipelines.runs._paths import RunPaths
+from pipelines.settings import as_settings_error
 
 if TYPE_CHECKING:
     from gan_core.data.dataset import Dataset
@@ -118,6 +119,13 @@ def keep_measure(folder: RunFolder, tags: Mapping[str, str]) -> None:
     about = {name.removeprefix(_FID): value for name, value in tags.items() if name.startswith(_FID)}
     write_atomic(folder.measure, json.dumps(about, indent=1).encode())
     folder.upload(folder.measure)
+
+
+def refresh_records(folder: RunFolder) -> None:
+    """Brings what is recorded of a run or search to this machine's copy, if S3 keeps it. Raises SettingsError."""
+    with as_settings_error(f"storage.path={folder.home}"):
+        for file in (folder.identity, folder.data, folder.measure, folder.best.with_suffix(".json")):
+            folder.refresh_file(file)
 
 
 def measured_with(folder: RunPaths) -> dict[str, str]:

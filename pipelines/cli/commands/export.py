@@ -12,7 +12,7 @@ from infra.stores.protocol import NotThereError
 from pipelines import interrupts
 from pipelines.cli.commands._outputs import exported
 from pipelines.evaluate.export_output import SUFFIXES, export_output
-from pipelines.runs import find_checkpoint, find_run
+from pipelines.runs import find_checkpoint, find_run, refresh_records
 from pipelines.settings import CommonSettings, Storage, as_settings_error, open_store, restricted_settings
 
 
@@ -34,7 +34,8 @@ def export(
     storage = restricted_settings(CommonSettings, assignments, "storage").storage
     output = export_output(to, out)
     checkpoint = find_checkpoint(target, storage)
-    _bring_records(target, storage)
+    if not (Path(target) / "checkpoint.json").is_file():
+        refresh_records(find_run(target, storage))
     with exported("--out", output.card, storage) as card, exported("--out", output.file, storage) as file:
         if output.card.startswith("s3://"):
             _bring_card(output.card, card, storage)
@@ -45,16 +46,6 @@ def export(
     typer.echo(output.file)
     typer.echo(output.card)
     typer.echo(done.checked, err=True)
-
-
-def _bring_records(target: str, storage: Storage) -> None:
-    """Brings what a model card says of a run to this machine's copy, if the run is in S3."""
-    if (Path(target) / "checkpoint.json").is_file():
-        return
-    run = find_run(target, storage)
-    with as_settings_error(f"storage.path={run.home}"):
-        for file in (run.identity, run.data, run.measure, run.best.with_suffix(".json")):
-            run.refresh_file(file)
 
 
 def _bring_card(target: str, card: Path, storage: Storage) -> None:

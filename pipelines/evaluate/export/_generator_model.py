@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 from mlflow.exceptions import MlflowException
+from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE
 
 EXPORTED, ABOUT = "model.pt2", "generator.json"
 _BLOCK = 256
@@ -24,7 +25,7 @@ class WrongInputError(MlflowException, ValueError):
     """What a caller asks for cannot be drawn. A server answers with its line."""
 
     def __init__(self, message: str) -> None:
-        super().__init__(message, error_code="INVALID_PARAMETER_VALUE")
+        super().__init__(message, error_code=INVALID_PARAMETER_VALUE)
 
 
 class GeneratorModel:

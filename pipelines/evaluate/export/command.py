@@ -46,14 +46,17 @@ class Exported:
     """How the file's samples compare with those of `ganfleet sample`."""
 
 
-def export(folder: Path, to: str, out: Path | str, card: Path | None = None) -> Exported:
+def export(folder: Path, to: str, out: Path | str | None = None, card: Path | None = None) -> Exported:
     """Writes the averaged generator of the checkpoint in `folder` to a file, and its model card.
 
     `to`: `onnx`, `torch` (an exported program) or `safetensors` (weights and settings). `out`: a file, with its card
-    next to it, unless `card` says where; or a folder, which ends with `/` or exists. Nothing is written of a generator
-    whose file would draw other samples than `ganfleet sample`. Raises SettingsError that says why.
+    next to it unless `card` says where; or a folder, which ends with `/` or exists; None: a file in the working folder.
+    Nothing is written of a generator whose file would draw other samples than `ganfleet sample`. Raises SettingsError
+    that says why.
     """
-    places = export_output(to, str(out))
+    places = export_output(to, None if out is None else str(out))
+    if places.file.startswith("s3://"):
+        raise SettingsError(f"out={out} is not on a disk", nearest=f"ganfleet export NAME --to {to} --out {out}")
     file, card = Path(places.file), card or Path(places.card)
     game = checkpoint.open_game(folder)
     file.parent.mkdir(parents=True, exist_ok=True)

@@ -2,9 +2,11 @@
 
 import json
 import math
+import re
 
 import boto3
 import pytest
+import safetensors.torch
 from PIL import Image
 
 from gan_core.settings import SettingsError
@@ -47,6 +49,34 @@ def test_what_is_found_statistics_and_pictures_go_to_s3(bucket, played, tmp_path
     assert (done.returncode, done.stdout) == (0, "s3://exports/drawn.PNG\n"), done.stderr
     assert Image.open(client.get_object(Bucket="exports", Key="drawn.PNG")["Body"]).width > 8
     assert list(tmp_path.glob("s3*")) == []
+
+
+def test_a_generator_and_its_card_go_to_s3_and_the_licence_there_stays(bucket, played, tmp_path, monkeypatch, capsys):
+    client, endpoint = bucket
+    monkeypatch.chdir(tmp_path)
+    words = (
+        "export",
+        played.folder.checkpoints()[-1],
+        "--to",
+        "safetensors",
+        "--out",
+        "s3://exports/my gan/",
+        endpoint,
+    )
+    done = ganfleet_here(monkeypatch, capsys, *words)
+    assert done.stdout.split("\n") == ["s3://exports/my gan/generator.safetensors", "s3://exports/my gan/README.md", ""]
+
+    def put_again(card: bytes) -> bytes:
+        client.put_object(Bucket="exports", Key="my gan/README.md", Body=card)
+        ganfleet_here(monkeypatch, capsys, *words)
+        return client.get_object(Bucket="exports", Key="my gan/README.md")["Body"].read()
+
+    card = client.get_object(Bucket="exports", Key="my gan/README.md")["Body"].read()
+    assert b"license: mit\n" in put_again(re.sub(rb"license: .*", b"license: mit", card))
+    assert put_again(b"notes") == b"notes"
+    weights = client.get_object(Bucket="exports", Key="my gan/generator.safetensors")["Body"].read()
+    assert safetensors.torch.load(weights)
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(

@@ -137,7 +137,7 @@ def answer(port: int, asked: dict) -> dict:
         with urllib.request.urlopen(request, timeout=60) as response:
             return json.load(response)
     except urllib.error.HTTPError as error:
-        return json.load(error)
+        return {"status": error.code, **json.load(error)}
 
 
 @pytest.mark.full
@@ -160,4 +160,6 @@ def test_mlflow_serves_it_where_ganfleet_is_not_installed(tmp_path, monkeypatch)
         assert np.array_equal(np.float32(found), game.sample(z, torch.tensor([3, 3])).numpy())
         found = answer(port, {"inputs": z.tolist()})["predictions"]
         assert np.array_equal(np.float32(found), game.sample(z).numpy())
-        assert "label=10: classes are 0 to 9" in answer(port, {"inputs": [[0]], "params": {"label": 10}})["message"]
+        refused = answer(port, {"inputs": [[0]], "params": {"label": 10}})
+        assert refused["status"] == 400
+        assert refused["message"].endswith("Error: label=10: classes are 0 to 9; -1 draws each in turn")

@@ -52,6 +52,9 @@ def test_a_run_whose_images_changed_is_refused_and_stays_as_it_was(capfd, tmp_pa
     assert json.loads((tmp_path / "here" / "data.json").read_text())["digest"].startswith(
         run.data.tags["ganfleet.data.digest"]
     )
+    measure = json.loads((tmp_path / "here" / "measure.json").read_text())
+    assert len(measure) > 3
+    assert {f"ganfleet.fid.{name}": value for name, value in measure.items()}.items() <= run.data.tags.items()
     for index in range(10):
         (root / "a" / f"{index}.png").unlink()
     before = {path: path.read_bytes() for path in (tmp_path / "here").glob("*.[jy]*")}

@@ -26,7 +26,7 @@ from infra.stores.protocol import StoreError, UnreachableError
 from pipelines.evaluate.real_data import real_data
 from pipelines.evaluate.reference import prepare_reference
 from pipelines.launch._request import folder_of
-from pipelines.runs import _journal_segments, _mirror, _ownership
+from pipelines.runs import _journal_segments, _mirror, _ownership, keep_measure, refresh_records
 from pipelines.runs._folder import NameTakenError, RunFolder
 from pipelines.runs._lineage import lineage
 from pipelines.runs._lookup import find_checkpoint, find_run, names_with_file, run_folder, run_names
@@ -573,10 +573,13 @@ def test_what_a_runs_data_were_is_in_the_store(place, machine, played):
     experiment, folder = started(place, played)
     quiet = Console(quiet=True)
     real_data(experiment, folder, quiet)
+    keep_measure(folder, {"ganfleet.fid.extractor": "pixels"})
     kept = mirror_of(folder).read("data.json")
     machine.another()
     found = find_run("run", place)
+    refresh_records(found)
     assert found.data.read_bytes() == kept
+    assert json.loads(found.measure.read_bytes()) == {"extractor": "pixels"}
     real_data(experiment, found, quiet)
     with pytest.raises(SettingsError, match="data.name=digits: 'run' began with other data: shape 1x8x8 -> 1x16x16"):
         real_data(experiment.override("data.image_size=16"), found, quiet)

@@ -13,9 +13,11 @@ import pytest
 import torch
 from mlflow import MlflowClient
 from rich.console import Console
+from safetensors.torch import load_file
 
 from gan_core.checkpoint import open_game
 from gan_core.streams import latents
+from pipelines.evaluate.export import export
 from pipelines.runs._folder import RunFolder
 from pipelines.search._journal import Journal, scalars
 from pipelines.search.confirmation.results import fresh_seeds
@@ -158,6 +160,15 @@ def test_the_registered_winner_is_a_model_that_draws_its_samples(delivered, stor
     assert (files / "samples.png").read_bytes() == (folder.path / "best.png").read_bytes()
     assert f"seed: {found['seed']}" in (files / "experiment.yaml").read_text()
     assert mlflow.models.Model.load(files).metadata["fid"] == 4.5
+    assert load_file(files / "generator.safetensors").keys() == game.average.state_dict().keys()
+
+
+def test_the_winners_model_card_has_the_mean_over_its_seeds(delivered, tmp_path):
+    folder, _ = delivered
+    found = json.loads((folder.path / "best.json").read_text())
+    card = export(folder.path / found["checkpoint"], "safetensors", tmp_path / "net.safetensors").card.read_text()
+    assert f"; 4.5000 ± 0.7071 over the seeds {found['seeds'][0]}, {found['seeds'][1]} |" in card
+    assert "# at-one-go\n" in card
 
 
 def test_a_run_says_what_it_is(delivered, storage):
