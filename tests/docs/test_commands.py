@@ -42,7 +42,7 @@ STANDING_FOR = {
 ON_THE_PAGE = {"least_squares", "mine.yaml"}
 """What a page writes itself; the tests that walk those pages have it."""
 
-OUTSIDE = {"docker", "kubectl", "export"}
+OUTSIDE = {"docker", "kubectl", "export", "mlflow", "curl"}
 """Programs that are not ours: only below a marker, or on a page that is walked."""
 
 
