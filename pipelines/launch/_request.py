@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 import sys
 import time
@@ -144,7 +145,7 @@ def _new_request(experiment: Requested, origin: dict[str, str]) -> Request[Reque
     if experiment.name is not None:
         return Request(experiment, folder_of(experiment), False, origin)
     families = experiment.families if isinstance(experiment, SearchExperiment) else [experiment.family]
-    stem = "-".join(family.name.rpartition(":")[2] for family in families)
+    stem = "-".join(re.split(r"[.:]", family.name)[-1] for family in families)
     named = experiment.override(f"name={stem}-{time.strftime('%m%d-%H%M%S')}")
     return Request(named, folder_of(named), False, origin, made_up=True)
 

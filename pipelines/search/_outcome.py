@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from gan_core.measures import Objective
@@ -52,6 +53,33 @@ class Outcome:
         """The settings in a line: `wgan_gp lr=0.0003 n_critic=3`."""
         fields = [f"{name}={short(value)}" for name, value in self.settings.items() if name != "name"]
         return " ".join([self.settings["name"], *fields])
+
+
+def short_names(families: Iterable[str]) -> dict[str, str]:
+    """What tables and pictures call each family: `MyGan` of `my_pkg.gans:MyGan`, with as many of its modules as tell it
+    from the others (`gans.MyGan`). Files and MLflow have the whole name."""
+    parts = {name: re.split(r"[.:]", name) for name in families}
+
+    def ending(name: str, count: int) -> str:
+        return ".".join(parts[name][-count:])
+
+    def shortest(name: str) -> str:
+        others = parts.keys() - {name}
+        counts = range(1, len(parts[name]) + 1)
+        return next(
+            (ending(name, count) for count in counts if all(ending(name, count) != ending(o, count) for o in others)),
+            name,
+        )
+
+    return {name: shortest(name) for name in parts}
+
+
+def with_names(outcomes: Iterable[Outcome], names: Mapping[str, str]) -> list[Outcome]:
+    """The outcomes with what tables and pictures call their families."""
+    return [
+        replace(one, settings={**one.settings, "name": names.get(one.settings["name"], one.settings["name"])})
+        for one in outcomes
+    ]
 
 
 def short(value: object) -> str:

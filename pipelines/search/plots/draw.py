@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from matplotlib import rc_context
@@ -17,7 +18,7 @@ from infra.files import write_atomic
 from pipelines.console import say
 from pipelines.evaluate.pictures import png
 from pipelines.runs import RunPaths
-from pipelines.search._outcome import Outcome
+from pipelines.search._outcome import Outcome, short_names, with_names
 from pipelines.search.confirmation.results import ConfirmedTrial
 from pipelines.search.plots._boxes import draw_boxes
 from pipelines.search.plots._history import points
@@ -45,17 +46,30 @@ def draw_learned(
     and, where families are compared, `families.png`, their box plots. A picture without enough trials is not drawn, and
     an earlier one is deleted.
     """
-    spaces, colours, objective = experiment.spaces(), families_of(experiment), experiment.objective
+    return _write(folder, pictures(folder, experiment, outcomes, confirmed))
+
+
+def pictures(
+    folder: RunPaths,
+    experiment: SearchExperiment,
+    outcomes: Sequence[Outcome],
+    confirmed: Sequence[ConfirmedTrial] = (),
+) -> dict[str, Figure | Image.Image | None]:
+    """The pictures of `draw_learned` by name; None of one without enough trials."""
+    names, objective = short_names(family.name for family in experiment.families), experiment.objective
+    spaces = {names[name]: space for name, space in experiment.spaces().items()}
+    colours = {names[name]: colour for name, colour in families_of(experiment).items()}
+    named = with_names(outcomes, names)
+    again = [replace(one, trial=with_names([one.trial], names)[0]) for one in confirmed]
     with rc_context(STYLE):
-        drawn: dict[str, Figure | Image.Image | None] = {
-            "progress": draw_progress(points(folder, outcomes, objective), colours, objective),
-            "settings": draw_panels(outcomes, spaces, colours, objective),
-            "parallel": draw_parallel(outcomes, spaces, objective),
-            "importance": draw_importance(outcomes, spaces, colours, objective),
+        return {
+            "progress": draw_progress(points(folder, named, objective), colours, objective),
+            "settings": draw_panels(named, spaces, colours, objective),
+            "parallel": draw_parallel(named, spaces, objective),
+            "importance": draw_importance(named, spaces, colours, objective),
             "samples": _sheet(folder, experiment, outcomes),
-            "families": draw_boxes(outcomes, confirmed, colours, objective) if experiment.search.compare else None,
+            "families": draw_boxes(named, again, colours, objective) if experiment.search.compare else None,
         }
-        return _write(folder, drawn)
 
 
 def draw_contact_sheet(folder: RunPaths, experiment: SearchExperiment, outcomes: Sequence[Outcome]) -> None:
@@ -73,7 +87,8 @@ def picture_of(folder: RunPaths, name: str) -> Path:
 
 def _sheet(folder: RunPaths, experiment: SearchExperiment, outcomes: Sequence[Outcome]) -> Image.Image | None:
     size = None if experiment.data.name in POINTS else experiment.data.size
-    return draw_sheet(folder, outcomes, size, experiment.objective)
+    names = short_names(family.name for family in experiment.families)
+    return draw_sheet(folder, with_names(outcomes, names), size, experiment.objective)
 
 
 def _write(folder: RunPaths, drawn: Mapping[str, Figure | Image.Image | None]) -> list[Path]:
@@ -109,5 +124,6 @@ def try_to_draw(
 
 def _png_of(picture: Figure) -> bytes:
     buffer = io.BytesIO()
-    picture.savefig(buffer, format="png")
+    with rc_context(STYLE):
+        picture.savefig(buffer, format="png")
     return buffer.getvalue()

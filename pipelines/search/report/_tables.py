@@ -19,7 +19,7 @@ from pipelines.console import mean_and_sd, number, say, say_table
 from pipelines.runs import RunFolder
 from pipelines.search._best import SearchResult
 from pipelines.search._families import FamilyRow, family_table
-from pipelines.search._outcome import Outcome, ranked, short
+from pipelines.search._outcome import Outcome, ranked, short, short_names
 from pipelines.search.confirmation.results import ConfirmedTrial
 from pipelines.search.plots.draw import picture_of
 from pipelines.settings import CommonSettings, SearchExperiment
@@ -175,11 +175,12 @@ def _print_confirmed(console: Console, confirmed: Sequence[ConfirmedTrial], obje
 
 
 def write_families(folder: RunFolder, result: SearchResult) -> list[Path]:
-    """Writes `families.csv` with all numbers, and `families.md` to be read. Returns the files."""
+    """Writes `families.csv` with all numbers and whole names, and `families.md` to be read. Returns the files."""
     rows, headings = family_table(result.outcomes, result.confirmed, result.objective), _headings(result.objective)
     numbers = [[field.name for field in dataclasses.fields(FamilyRow)], *map(dataclasses.astuple, rows)]
     marks = ["---", *["---:"] * (len(headings) - 1)]
-    lines = [headings, marks, *map(_cells, rows)]
+    names = short_names(row.family for row in rows)
+    lines = [headings, marks, *(_cells(dataclasses.replace(row, family=names[row.family])) for row in rows)]
     files = [_write_csv(folder.path / "families.csv", numbers), folder.path / "families.md"]
     write_atomic(files[1], "".join(f"| {' | '.join(line)} |\n" for line in lines).encode())
     return files

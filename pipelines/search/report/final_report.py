@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from rich.console import Console
@@ -9,6 +10,7 @@ from rich.console import Console
 from pipelines.console import working
 from pipelines.runs import RunFolder
 from pipelines.search._best import SearchResult
+from pipelines.search._outcome import short_names, with_names
 from pipelines.search.plots.draw import try_to_draw
 from pipelines.search.report._tables import print_families, print_tables, write_families, write_tables
 from pipelines.settings import SearchExperiment
@@ -27,6 +29,12 @@ def write_report(experiment: SearchExperiment, folder: RunFolder, result: Search
 
 def print_report(experiment: SearchExperiment, folder: RunFolder, result: SearchResult, console: Console) -> None:
     """Prints the tables of trials, of confirmed settings and of families, and the best settings."""
+    names = short_names(family.name for family in experiment.families)
+    result = replace(
+        result,
+        outcomes=with_names(result.outcomes, names),
+        confirmed=[replace(one, trial=with_names([one.trial], names)[0]) for one in result.confirmed],
+    )
     print_tables(console, folder, result, experiment)
     if experiment.search.compare:
         print_families(console, result)

@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from pipelines.console import STATUS_SECONDS, duration, heartbeat, number, record, say
-from pipelines.search._outcome import Outcome, best_of, ranked
+from pipelines.search._outcome import Outcome, best_of, ranked, short_names, with_names
 from pipelines.search.report._eta import Ladder, assumption, trials_left, work_done
 from pipelines.search.report._shorten import Shortening, fitting
 from pipelines.settings import SearchExperiment
@@ -38,6 +38,7 @@ class SearchView:
     ) -> None:
         self.console, self.search, self.clock = console, experiment.search, clock
         self.objective = experiment.objective
+        self.names = short_names(family.name for family in experiment.families)
         self.ladder = Ladder.of(experiment)
         self.rows: dict[str, Outcome] = {}
         self.before: dict[str, Outcome] = {}
@@ -76,11 +77,12 @@ class SearchView:
 
     def restore(self, known: Sequence[Outcome]) -> None:
         """Adds the trials of a resumed search."""
-        self.before = {one.trial: one for one in known}
+        self.before = {one.trial: one for one in with_names(known, self.names)}
         self.rows = {**self.before, **self.rows}
 
     def update(self, now: Outcome) -> None:
         """A trial has started, was evaluated, or has ended. Without a terminal, prints a line when it ends."""
+        (now,) = with_names([now], self.names)
         before = self.rows.get(now.trial)
         self.rows[now.trial] = now
         if now.value is not None and self.waiting and now != before:
@@ -101,7 +103,7 @@ class SearchView:
         """The confirmation starts: from now on the rows are its `runs`."""
         self.about = f"confirming {len(runs) // seeds} settings x {seeds} seeds: "
         self.total, self.scheduler, self.before = len(runs), "none", {}
-        self.rows = {one.trial: one for one in runs}
+        self.rows = {one.trial: one for one in with_names(runs, self.names)}
         self.began = self.clock()
         self.earlier, self.ladder = 0.0, replace(self.ladder, rungs=())
         self.most_hours = self.most_images = None

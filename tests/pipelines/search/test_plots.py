@@ -5,26 +5,34 @@ import json
 import math
 import os
 import random
+import re
+import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
+from matplotlib.text import Text
 from PIL import Image
 from rich.console import Console
 
 from gan_core.measures import FID
 from pipelines.launch._search_request import search_experiment
 from pipelines.runs._folder import RunFolder
-from pipelines.search._outcome import Outcome
+from pipelines.search._best import SearchResult
+from pipelines.search._outcome import Outcome, short_names
 from pipelines.search.plots._history import best_so_far, points
 from pipelines.search.plots._importance import LEAST_TRIALS, importance
 from pipelines.search.plots._panels import draw_panels
 from pipelines.search.plots._progress import draw_progress
 from pipelines.search.plots._sheet import draw_sheet
 from pipelines.search.plots._style import Scale, families_of, log_ticks, plain
-from pipelines.search.plots.draw import draw_learned, try_to_draw
+from pipelines.search.plots.draw import draw_learned, pictures, try_to_draw
+from pipelines.search.report.final_report import print_report, write_report
 from pipelines.settings._experiments import SearchExperiment
+from tests.gan_core import modern
 from tune_spaces.domains import Choice, Range, Whole
 
 SIDE = 50 * 8 + 2
@@ -290,3 +298,59 @@ def test_a_picture_that_cannot_be_drawn_costs_a_line_not_the_search(two_families
     screen = io.StringIO()
     assert try_to_draw(Console(file=screen, width=200), folder, experiment, outcomes) == []
     assert screen.getvalue() == "no pictures of what was learned: KeyError: 'images_seen'\n"
+
+
+# Names of families
+
+
+@pytest.mark.parametrize(
+    ("names", "shown"),
+    [
+        (["wgan", "wgan_gp"], ["wgan", "wgan_gp"]),
+        (["one.gans:MyGan", "wgan"], ["MyGan", "wgan"]),
+        (["one.gans:Gan", "two.gans:Gan", "three:Other"], ["one.gans.Gan", "two.gans.Gan", "Other"]),
+        (["a.gans:Gan", "a.more:Gan"], ["gans.Gan", "more.Gan"]),
+        (["b:wgan", "wgan"], ["b.wgan", "wgan"]),
+        (["a:Outer.Gan", "a:Gan"], ["Outer.Gan", "a.Gan"]),
+    ],
+)
+def test_tables_and_pictures_call_families_by_short_names_that_differ(names, shown):
+    assert list(short_names(names).values()) == shown
+
+
+def texts(picture: Figure) -> str:
+    return " ".join(text.get_text() for text in picture.findobj(Text))
+
+
+def test_families_of_other_packages_have_short_names_in_pictures_and_whole_ones_in_files(tmp_path, monkeypatch):
+    source = Path(modern.__file__).read_text()
+    for package in ("here", "there"):
+        (tmp_path / package).mkdir()
+        (tmp_path / package / "gans.py").write_text(source)
+    monkeypatch.syspath_prepend(tmp_path)
+    names = ["here.gans:Modern", "there.gans:Modern", "wgan"]
+    experiment = searched(tmp_path, "search.compare=true", "search.trials=48", families=names)
+    outcomes = drawn_at_random(experiment, 0, 48, {"lr": 4.0})
+    folder = RunFolder(experiment.folder)
+    for number, one in enumerate(outcomes):
+        write_trial(folder, one.trial, [row(one.step, one.step * 64, one.value)], {one.step: 100.0 + number})
+    outcomes = [replace(one, checkpoint=str(folder.trial(one.trial).checkpoint(one.step))) for one in outcomes]
+    drawn = pictures(folder, experiment, outcomes)
+    for name in ("progress", "settings", "parallel", "importance", "families"):
+        assert "here.gans.Modern" in texts(drawn[name]), name
+        assert "there.gans.Modern" in texts(drawn[name]), name
+        assert "gans:Modern" not in texts(drawn[name]), name
+    result = SearchResult(FID, outcomes, [])
+    console = Console(width=200, file=io.StringIO())
+    files = write_report(experiment, folder, result, console)
+    print_report(experiment, folder, result, console)
+    said = console.file.getvalue()
+    assert " here.gans.Modern " in said
+    assert "gans:Modern" not in said
+    assert {re.sub(r"[\w.-]", "", file.name) for file in files} == {""}
+    rows = (folder.path / "trials.csv").read_text() + (folder.path / "families.csv").read_text()
+    assert "here.gans:Modern" in rows
+    assert "here.gans.Modern" not in rows
+    assert "| here.gans.Modern |" in (folder.path / "families.md").read_text()
+    for package in ("here", "there"):
+        del sys.modules[f"{package}.gans"], sys.modules[package]
