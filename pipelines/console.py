@@ -123,7 +123,7 @@ def record(line: str) -> None:
 def say_table(console: Console, table: RenderableType) -> None:
     """Prints a table, and writes it to the run's log."""
     text = io.StringIO()
-    Console(file=text, width=PLAIN_WIDTH).print(table, soft_wrap=True)
+    Console(file=text, width=PLAIN_WIDTH, force_jupyter=False).print(table, soft_wrap=True)
     record(text.getvalue())
     console.print(table, soft_wrap=not console.is_terminal)
 

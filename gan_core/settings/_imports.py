@@ -112,9 +112,10 @@ def _codes(value: object) -> list[Any]:
     """The code of a function, or of the functions of a class or of an object's class."""
     if inspect.isfunction(value):
         return [value.__code__]
-    members = vars(value if isinstance(value, type) else type(value)).values()
-    functions = [getattr(member, "__func__", member) for member in members]
-    return [function.__code__ for function in functions if inspect.isfunction(function)]
+    owner = value if isinstance(value, type) else type(value)
+    functions = [getattr(member, "__func__", member) for member in vars(owner).values()]
+    own = [one for one in functions if inspect.isfunction(one) and one.__module__ == owner.__module__]
+    return [function.__code__ for function in own]
 
 
 def _home(value: object) -> tuple[str, str]:

@@ -6,10 +6,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-
 from pipelines.evaluate.targets import Measurement
 from pipelines.library._measure import measured
+from pipelines.library._notebook import screen
 from pipelines.library._play import play
 from pipelines.library._run import Run
 from pipelines.library._search import Search
@@ -79,7 +78,7 @@ def evaluate(
     """
     given = [str(_named(target)), *(target._address() if isinstance(target, Run | Search) else [])]
     wanted = Measurement.of([*given, *words, *words_of(settings or {})])
-    return measured(wanted, Console(stderr=True), bootstrap)
+    return measured(wanted, screen(), bootstrap)
 
 
 def load(target: str | Path, *words: str, settings: Mapping[str, Any] | None = None) -> Run | Search:

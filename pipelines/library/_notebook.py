@@ -28,6 +28,11 @@ def in_notebook() -> bool:
     return ipython is not None and getattr(ipython.get_ipython(), "kernel", None) is not None
 
 
+def screen() -> Console:
+    """A console for what is no run: for bars on the way."""
+    return CellConsole() if in_notebook() else Console(stderr=True)
+
+
 @contextmanager
 def in_cell(log: Path) -> Iterator[Console]:
     """Sends to `log` what libraries and child processes print. Yields a console whose bars are one output of the

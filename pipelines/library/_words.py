@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from rich.console import Console
 
 from gan_core.family import Family, family_class
 from gan_core.settings import SettingsError, place_of
 from infra.passwords import remember
 from pipelines.launch import CommandLine
+from pipelines.library._notebook import screen
 from pipelines.settings import CommonSettings, storage_words
 
 FamilyLike = str | type[Family] | Family
@@ -128,5 +128,5 @@ def _data_words(data: Any, words: Sequence[str]) -> list[str]:
 
     sizes = [word.partition("=")[2] for word in words if word.startswith("data.image_size=")]
     storage = CommonSettings().override(*storage_words(words)).storage
-    found = given_data(data, storage, Console(stderr=True), sizes[-1] if sizes else None)
+    found = given_data(data, storage, screen(), sizes[-1] if sizes else None)
     return words_of({key: value for key, value in found.items() if not (sizes and key == "data.image_size")})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from pipelines.runs import RunFolder
@@ -59,6 +59,8 @@ def result_so_far(experiment: SearchExperiment, folder: RunFolder) -> SearchResu
     """What a search has found until now: its trials and its confirmation."""
     last_round, objective = experiment.budget.last_round(experiment.batches[0]), experiment.objective
     outcomes = [outcome_of(record, last_round, folder, objective) for record in read_records(folder).values()]
+    if not folder.driven():
+        outcomes = [one if one.ended else replace(one, state="interrupted") for one in outcomes]
     confirm = folder.below("confirm")
     records = read_records(confirm)
     if not records:
