@@ -14,8 +14,10 @@ import torch
 import yaml
 
 from gan_core import checkpoint
+from gan_core.checkpoint import open_generator
 from gan_core.loop import Game
 from gan_core.settings import SettingsError
+from pipelines import load
 from pipelines.cli.commands._run_summary import summary_of
 from pipelines.evaluate.export import export
 from pipelines.launch._request import train_experiment
@@ -129,3 +131,16 @@ def test_the_command_writes_both_files_and_says_what_was_checked(known, tmp_path
     assert (done.returncode, done.stdout) == (0, "generator.pt2\ngenerator.md\n"), done.stderr
     assert re.fullmatch(r"64 samples by torch \S+ are those of `ganfleet sample`\n", done.stderr)
     assert sorted(path.name for path in Path.cwd().iterdir()) == ["generator.md", "generator.pt2"]
+
+
+def test_python_exports_the_same(known, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    run = load("played", f"storage.path={known.folder.path.parent}")
+    assert run.export("safetensors") == Path("generator.safetensors")
+    assert run.export("safetensors", tmp_path / "other.safetensors") == tmp_path / "other.safetensors"
+    first, second = (open_generator(tmp_path / f"{name}.safetensors") for name in ("generator", "other"))
+    z = torch.randn(3, 8)
+    assert torch.equal(first.sample(z), run.generator(z))
+    assert torch.equal(first.sample(z), second.sample(z))
+    with pytest.raises(SettingsError, match="out=s3://b/x.pt2 is not on a disk; nearest: ganfleet export NAME"):
+        run.export("torch", "s3://b/x.pt2")
