@@ -39,7 +39,7 @@ def line(mine: Path, *words: str) -> CommandLine:
     return CommandLine.of(["own_gan:Own", f"compute.ship={mine}", *SMALL, *SHORT, *words], None, None)
 
 
-def test_workers_and_an_evaluation_beside_them_have_the_module(ray_cluster, storage, reference, mine):
+def test_workers_and_asynchronous_evaluation_have_the_module(ray_cluster, storage, reference, mine):
     from pipelines.train.command import train
 
     request = train_request(line(mine, f"storage.path={storage}", "name=shipped", "metrics.async=true"))

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from zipfile import ZipFile
 
 import boto3
 import pytest
@@ -18,13 +19,13 @@ from infra.jobs.kuberay import KubeRay
 from infra.jobs.slurm import Slurm
 from pipelines.jobs._options import PLACES
 from pipelines.jobs._registry import Job, find_job, job_table, known_jobs
-from pipelines.jobs._submit import Submission, checked, next_job, rendered, send
+from pipelines.jobs._submit import Submission, checked, next_job, rendered, send, unshipped
 from pipelines.launch._request import CommandLine
 from pipelines.settings._storage import Storage
 from tests.golden.commands import furnish
 from tests.golden.forks import snapshot
 from tests.guide import commands, pages
-from tests.pipelines.small_runs import created, environment, ganfleet, ganfleet_here, small_search, small_train
+from tests.pipelines.small_runs import OWN_GAN, created, environment, ganfleet, ganfleet_here, small_search, small_train
 from tests.servers import Cable, free_ports
 
 CONFIG = """family: wgan_gp
@@ -190,6 +191,29 @@ def test_a_file_of_settings_goes_along_letter_by_letter(place):
         "--config",
     ]
     assert words[file + 1 :] == CONFIG.splitlines()
+
+
+def test_a_job_gets_the_modules_that_are_shipped_once_it_is_submitted(place, monkeypatch):
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    (place / "mine").mkdir()
+    (place / "mine" / "own_gan.py").write_text(OWN_GAN)
+    words, code = "train own_gan:Own name=y compute.ship=mine", place / "runs" / "y" / "code.zip"
+    complete = asked(f"{words} kuberay.claim=c", "kuberay")
+    assert unshipped(complete) == []
+    try:
+        play = ["train", "own_gan:Own", f'compute.ship=["{place}/mine"]', "name=y", f"storage.path={place}/runs"]
+        assert played(asked(words), place) == play
+        program(place, "sbatch", "exit 1")
+        with pytest.raises(SettingsError, match="sbatch"):
+            sent(place, words)
+        assert not code.parent.exists()
+        program(place, "sbatch", "cat >/dev/null; echo 17")
+        sent(place, words)
+        assert ZipFile(code).read("own_gan.py").decode() == OWN_GAN
+        (line,) = unshipped(asked(words.partition(" compute")[0] + "2 kuberay.claim=c", "kuberay"))
+        assert line == f"own_gan is imported from {place}/mine; for nodes that lack it: compute.ship={place}/mine"
+    finally:
+        del sys.modules["own_gan"]
 
 
 def test_the_job_goes_on_once_it_has_begun(place):
