@@ -63,7 +63,7 @@ def _check_kind(what: str, images: Any) -> None:
     if isinstance(images, Tensor) or hasattr(images, "__array__"):
         return
     if not (hasattr(images, "__len__") and hasattr(images, "__getitem__")):
-        right = "list(...) of it" if hasattr(images, "__iter__") else KINDS
+        right = "list(...) of it" if hasattr(images, "__iter__") else "what it returns" if callable(images) else KINDS
         raise SettingsError(f"{what} is {kind}, which has no length", nearest=right)
 
 

@@ -143,6 +143,7 @@ def broken(index: int) -> Any:
         ((GREY, LABELS, LABELS), r"a tuple of 3; nearest: \(images, labels\)"),
         ("folder", "the text 'folder', no images; nearest: a tensor or an array"),
         (None, "None; nearest: a tensor or an array"),
+        (np.zeros, "which has no length; nearest: what it returns"),
         (Image.fromarray(GREY[0]), "one image; nearest: a list of images"),
         (DataLoader(Items(lambda i: GREY[i])), "DataLoader, which draws batches; nearest: its .dataset"),
         ((image for image in GREY), r"generator, which has no length; nearest: list\(...\) of it"),

@@ -3,13 +3,17 @@
 import os
 from pathlib import Path
 
+import boto3
 import numpy as np
 import pytest
 
+from gan_core import data
 from gan_core.data.manifest import MANIFEST
 from gan_core.experiment import Data
+from infra.bounded_folder import release_all
 from infra.stores.local import LocalStore
 from infra.stores.protocol import silent
+from pipelines.data.fetch import local_data
 from pipelines.data.given import given_data
 from pipelines.data.write import plan_pack, write_pack
 from pipelines.settings import Storage
@@ -41,3 +45,16 @@ def test_given_images_are_the_pack_of_their_npz_file_and_are_written_once(tmp_pa
     assert {file: os.stat(file).st_mtime_ns for file in written.iterdir()} == before
     assert given_data((IMAGES, LABELS), storage, image_size=8)["data.path"] != settings["data.path"]
     assert not list((tmp_path / "cache").glob(".given*"))
+
+
+def test_images_given_where_runs_are_in_s3_are_fetched_from_there(tmp_path, moto_server, monkeypatch):
+    moto_server.be_asked(monkeypatch)
+    boto3.session.Session().client("s3", endpoint_url=moto_server.url).create_bucket(Bucket="given")
+    storage = Storage(path="s3://given/runs", endpoint_url=moto_server.url)
+    settings = given_data((IMAGES, LABELS), storage)
+    assert settings["data.path"].startswith("s3://given/runs/packs/")
+    named = Data.load({key.removeprefix("data."): value for key, value in settings.items()})
+    np.savez(tmp_path / "same.npz", images=IMAGES, labels=LABELS)
+    file = data.load(Data(name="npz", path=tmp_path / "same.npz", image_size="10x24"))
+    assert data.load(local_data(named, storage)).digest() == file.digest()
+    release_all()
