@@ -10,6 +10,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from zipfile import is_zipfile
 
 from gan_core.files import cache_folder
 from gan_core.settings import assign, paths
@@ -71,7 +72,7 @@ def keep_shipped(experiment: TrainExperiment | SearchExperiment, folder: RunFold
         return []
     with as_settings_error(f"storage.path={folder.home}"):
         folder.refresh_file(folder.code)
-        before = folder.code.read_bytes() if folder.code.is_file() else None
+        before = folder.code.read_bytes() if is_zipfile(folder.code) else None
         if before is not None and _from_folder(places):
             if os.environ.get(IN_JOB):
                 return []

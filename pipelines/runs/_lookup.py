@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from zipfile import BadZipFile
 
 from gan_core.settings import SettingsError, nearest, parse_yaml
 from pipelines.code import make_importable, unpacked
@@ -46,7 +47,7 @@ def find_checkpoint(target: str, storage: Storage) -> Path:
     """
     if (Path(target) / "checkpoint.json").is_file():
         found = Path(target).resolve()
-        for place in (found.parents[1], found.parents[min(3, len(found.parents) - 1)]):  # of a run, or of a search
+        for place in list(found.parents)[1:4:2]:  # the run's folder, or that of a trial's search
             import_code(RunFolder(place))
         return found
     return newest_checkpoint(find_run(target, storage), target)
@@ -70,13 +71,16 @@ def newest_checkpoint(run: RunFolder, target: str = "") -> Path:
 def import_code(run: RunFolder) -> bool:
     """Makes the modules importable that a run was played with, as far as its folder has them. Returns whether it has.
 
-    Raises SettingsError if the store does not answer.
+    Raises SettingsError if the store does not answer, or if they are damaged.
     """
     with as_settings_error(f"storage.path={run.home}"):
         run.refresh_file(run.code)
     if not run.code.is_file():
         return False
-    make_importable([unpacked(run.code.read_bytes())])
+    try:
+        make_importable([unpacked(run.code.read_bytes())])
+    except BadZipFile as error:
+        raise SettingsError(f"{run.shown(run.code)} is damaged: {error}", nearest="delete it") from None
     return True
 
 

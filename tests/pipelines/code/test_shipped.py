@@ -194,6 +194,9 @@ def test_a_run_whose_folder_is_gone_has_its_modules(project, tmp_path):
     assert find_checkpoint("first", resumed.experiment.storage).name == "step-000020"
     assert import_module("shipped_pkg.gans").Mine().mark == 1
     forget()
+    (project / "runs/first/code.zip").write_bytes(b"torn")
+    with pytest.raises(SettingsError, match=r"/runs/first/code.zip is damaged: .*; nearest: delete it$"):
+        train_request(line(resume="first"))
     (project / "runs/first/code.zip").unlink()
     with pytest.raises(SettingsError, match=f"^compute.ship={project}/src is not there; nearest: "):
         train_request(line(resume="first"))
