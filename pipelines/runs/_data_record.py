@@ -117,8 +117,9 @@ _FID = "ganfleet.fid."
 def keep_measure(folder: RunFolder, tags: Mapping[str, str]) -> None:
     """Writes to a run's folder what its FIDs are measured with, from the tags that MLflow gets."""
     about = {name.removeprefix(_FID): value for name, value in tags.items() if name.startswith(_FID)}
-    write_atomic(folder.measure, json.dumps(about, indent=1).encode())
-    folder.upload(folder.measure)
+    if about != measured_with(folder):
+        write_atomic(folder.measure, json.dumps(about, indent=1).encode())
+        folder.upload(folder.measure)
 
 
 def refresh_records(folder: RunFolder) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 import yaml
 
 from gan_core import checkpoint
+from gan_core.family import NETS
 from gan_core.loop import Game
 from gan_core.settings import SettingsError, parse_yaml
 from infra.versions import version_of
@@ -112,6 +113,7 @@ class Card:
             "data": self._data(),
             "classes": named_classes(game.class_names) if game.conditional else "",
             "FID": self._fid_row(),
+            "confirmed": self._confirmed(),
             "file": f"`{self.file}`: {self.checked}",
             "checkpoint": f"sha256 `{self.about['sha256']}`",
             "versions": f"ganfleet {version_of('ganfleet')}, Python {platform.python_version()}, trained with torch"
@@ -135,7 +137,7 @@ class Card:
             return ""
         about = measured_with(self.whole)
         by = ", ".join(f"{name.replace('_', ' ')} `{value}`" for name, value in about.items())
-        return f"{fid:.4f} at step {step}{f'; measured with: {by}' if by else ''}{self._confirmed()}"
+        return f"{fid:.4f} at step {step}{f'; measured with: {by}' if by else ''}"
 
     def _confirmed(self) -> str:
         """What a search found of the settings over fresh seeds, if this is its winner."""
@@ -143,9 +145,11 @@ class Card:
         if best is None or not best.is_file():
             return ""
         found = json.loads(best.read_text())
-        if found.get("sd") is None or not self.run or not str(found["checkpoint"]).startswith(self._inside()):
+        if found.get("sd") is None or not str(found["checkpoint"]).startswith(self._inside()):
             return ""
-        return f"; {found['fid']:.4f} ± {found['sd']:.4f} over the seeds {', '.join(map(str, found['seeds']))}"
+        name = next(key.removeprefix("seed_") for key in found if key.startswith("seed_"))
+        shown = "FID" if name == "fid" else name
+        return f"{shown} {found[name]:.4f} ± {found['sd']:.4f} (seeds {', '.join(map(str, found['seeds']))})"
 
     def _inside(self) -> str:
         assert self.run is not None
@@ -156,9 +160,11 @@ class Card:
     def _needs(self) -> str:
         scale = ", in [-1, 1]" if self._images else ""
         takes = "`z` (N, latent) from N(0, I)" + (" and `label` (N,), int64" if self.game.conditional else "")
-        own = self.game.experiment.family.name.partition(":")[0] if ":" in self.game.experiment.family.name else ""
+        family = self.game.experiment.family
+        places = (type(family).__module__, str(getattr(family, "net", "gan_core")).partition(":")[0])
+        own = sorted({place.partition(".")[0] for place in places if place not in NETS} - {"gan_core"})
         packages = {"onnx": "onnxruntime", "torch": "torch", "safetensors": "ganfleet"}[self.to]
-        more = f" and `{own}`" if own and self.to == "safetensors" else ""
+        more = "".join(f" and `{name}`" for name in own) if self.to == "safetensors" else ""
         return f"It maps {takes} to `{output_name(self.game)}` (N, ...){scale}. It needs `{packages}`{more}."
 
     @property
@@ -249,5 +255,5 @@ def _cell(text: str) -> str:
 
 
 def _typed(value: Any) -> str:
-    """As one types it."""
-    return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
+    """As one types it: a text, or a number, a truth, nothing or a list, which YAML and JSON write alike."""
+    return value if isinstance(value, str) else json.dumps(value)

@@ -167,7 +167,7 @@ def test_the_winners_model_card_has_the_mean_over_its_seeds(delivered, tmp_path)
     folder, _ = delivered
     found = json.loads((folder.path / "best.json").read_text())
     card = export(folder.path / found["checkpoint"], "safetensors", tmp_path / "net.safetensors").card.read_text()
-    assert f"; 4.5000 ± 0.7071 over the seeds {found['seeds'][0]}, {found['seeds'][1]} |" in card
+    assert f"| confirmed | FID 4.5000 ± 0.7071 (seeds {found['seeds'][0]}, {found['seeds'][1]}) |" in card
     assert "# at-one-go\n" in card
 
 
