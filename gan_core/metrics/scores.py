@@ -146,7 +146,11 @@ def own_scores(paths: Sequence[str], reference: Reference, images: Tensor, game:
     count, seed = len(images), game.experiment.seed
     labels = streams.labels_of(0, count, game.classes, game.device) if game.conditional else None
     real = real_samples(reference.images, count, game.device)
-    return {measure_name(path): own_score("metrics.measures", path, seed, images, labels, real) for path in paths}
+    found = {}
+    for path in paths:
+        given = images.clone(), None if labels is None else labels.clone(), real.clone()  # which it may change
+        found[measure_name(path)] = own_score("metrics.measures", path, seed, *given)
+    return found
 
 
 def try_own_measure(setting: str, path: str, family: Family, reference: Reference, count: int) -> None:

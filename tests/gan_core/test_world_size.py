@@ -77,6 +77,19 @@ def test_fid_does_not_depend_on_the_number_of_workers(played, name):
     assert two["fid"] == pytest.approx(one["fid"], rel=1e-6)
 
 
+def test_other_measures_do_not_depend_on_it_and_are_the_same_on_all_ranks(played):
+    one, two = case(played, "measured")
+    assert two == pytest.approx(one, rel=1e-9)
+    assert played["second"]["measured"] == two
+    assert set(one) == {"precision", "recall", "coverage", "ink"}
+
+
+def test_a_measure_that_fails_fails_on_all_ranks(played):
+    one, two = case(played, "unmeasured")
+    assert one == two == "broken: RuntimeError: no such thing"
+    assert played["second"]["unmeasured"] == "broken: it failed on the first worker"
+
+
 @every_game
 def test_what_warning_signs_are_seen_by_does_not_depend_on_it(played, name):
     one, two = case(played, f"{name}/fp64")

@@ -17,7 +17,7 @@ from gan_core.health.divergence import DivergedError
 from gan_core.health.signs import health_metrics
 from gan_core.loop import Game
 from gan_core.measures import Metrics
-from gan_core.metrics.scores import scores
+from gan_core.metrics.scores import MeasureError, scores
 from gan_core.metrics.statistics.reference import Reference
 from gan_core.nets import heads
 from gan_core.recipe import Batch, Turn
@@ -49,6 +49,8 @@ def work(rank: int, world: int, folder: Path) -> None:
     found["mutant/penalty apart"] = _penalty_apart(small("wgan_gp", "compute.precision=fp64"))
     found["batch norm"] = _batch_norm()
     found["diverged"] = _diverged()
+    found["measured"] = _measured(real, "precision", "recall", "coverage", "ink")
+    found["unmeasured"] = _unmeasured(real)
     torch.save(found, folder / f"{rank}-{world}.pt")
     if world > 1:
         dist.barrier()
@@ -171,6 +173,33 @@ def _diverged() -> str:
             one.scalars()
     except DivergedError as error:
         return str(error)
+    return ""
+
+
+def ink(images: Tensor, labels: Tensor, real: Tensor) -> float:
+    """A measure of one's own, which depends on the order of images and on a draw."""
+    place = torch.linspace(0, 1, len(images))[:, None, None, None]
+    return float((images.double() * place).mean() + labels.sum() - real.double().mean() + torch.rand(()))
+
+
+def broken(images: Tensor, labels: Tensor, real: Tensor) -> float:
+    raise RuntimeError("no such thing")
+
+
+def _measured(real: Reference, *measures: str) -> dict[str, float]:
+    names = [f"{__name__}:{name}" if name in ("ink", "broken") else name for name in measures]
+    words = f"metrics.samples={FID_SAMPLES}", f"metrics.measures=[{','.join(names)}]"
+    game = new_game(small("cgan", "compute.precision=fp64", *words))
+    found = scores(game, real.with_features() if ranks.rank() == 0 else real)
+    return {name: found[name] for name in measures}
+
+
+def _unmeasured(real: Reference) -> str:
+    """On every rank the error of a measure that fails on the first."""
+    try:
+        _measured(real, "broken")
+    except MeasureError as error:
+        return f"{error.measure}: {error}"
     return ""
 
 

@@ -1,5 +1,6 @@
 """Population-based training: which trial copies whose weights, and how its settings change."""
 
+import math
 import pickle
 import random
 from types import SimpleNamespace
@@ -10,6 +11,7 @@ from ray.tune.experiment import Trial
 from ray.tune.search import SearchGenerator
 
 from gan_core.family import build_family, family_class
+from gan_core.measures import FID, Objective
 from tune_spaces.domains import Choice, Range, SearchedFields, Whole
 from tune_spaces.engines import scheduler, searcher
 from tune_spaces.population import perturbed
@@ -43,9 +45,9 @@ class Controller:
         trial.set_status(Trial.PAUSED)
 
 
-def population(count: int, families=("wgan", "wgan_gp"), seed=0):
+def population(count: int, families=("wgan", "wgan_gp"), seed=0, objective=FID):
     """`count` running trials of each family, and their scheduler."""
-    of = scheduler("pbt", 2000, 200, spaces=SPACES, seed=seed)
+    of = scheduler("pbt", 2000, 200, spaces=SPACES, seed=seed, objective=objective)
     engine = searcher("sobol", {name: SPACES[name] for name in families}, seed)
     trials = []
     for number in range(count * len(families)):
@@ -87,6 +89,18 @@ def test_the_worst_takes_the_weights_of_a_better_trial_of_its_own_family(seed):
         for trial in (best, *middle):
             assert trial.config["settings"] == first[trial.trial_id]
             assert "donor" not in trial.config
+
+
+def test_of_a_measure_whose_high_values_are_good_the_lowest_copies_the_highest():
+    of, controller = population(4, ("wgan",), objective=Objective("my_score", "max"))
+    lowest, *middle, highest = controller.trials
+    for rank, trial in enumerate(controller.trials):
+        of.on_trial_result(controller, trial, {"step": 200, "my_score": float(rank)})
+    of.on_trial_result(controller, lowest, {"step": 400, "my_score": 0.0})
+    assert lowest.config["donor"] == {"trial": highest.trial_id, "step": 200}
+    (diverged, _) = middle
+    of.on_trial_result(controller, diverged, {"step": 400, "my_score": -math.inf})
+    assert diverged.config["donor"] == {"trial": highest.trial_id, "step": 200}
 
 
 @pytest.mark.parametrize("seed", range(20))

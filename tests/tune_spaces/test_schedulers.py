@@ -2,12 +2,14 @@
 
 import math
 import pickle
+import random
 
 import pytest
 from ray import cloudpickle
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import TrialScheduler
 
+from gan_core.measures import Objective
 from gan_core.settings import SettingsError
 from tune_spaces.engines import IMAGES, check_engines, scheduler
 
@@ -42,6 +44,37 @@ def test_a_row_without_a_fid_decides_nothing_and_a_fid_that_is_no_number_ends_a_
         assert tell(of, added(of, f"bad{bad}")[0], 200, bad) == STOP
     good = added(of, "good")[0]
     assert tell(of, good, 200, 5.0) == GO
+
+
+@pytest.mark.parametrize("name", RULES)
+def test_of_a_measure_whose_high_values_are_good_the_low_ones_are_stopped(name):
+    """The decisions are those on the negative values of a measure whose low values are good, also after a resume."""
+    draws = random.Random(3)
+    curves = {f"t{n}": [draws.gauss(0, 1) + n / 9 for _ in range(4)] for n in range(27)}
+    high = Objective("my_score", "max")
+    decided = {}
+    for objective, sign in ((high, 1.0), (Objective("my_loss", "min"), -1.0)):
+        rows = {
+            trial: [{"step": 200 * (n + 1), objective.name: sign * value} for n, value in enumerate(curve)]
+            for trial, curve in curves.items()
+        }
+        of = scheduler(name, 2000, 200, seed=1, objective=objective, history=lambda trial, rows=rows: rows[trial][:3])
+        of.on_trial_add(None, trial("t0", step=600))
+        playing, said = added(of, *list(curves)[1:]), []
+        for at in range(4):
+            answers = [of.on_trial_result(None, one, rows[one.trial_id][at]) for one in playing]
+            playing = [one for one, answer in zip(playing, answers, strict=True) if answer == GO]
+            said += answers
+        decided[objective.name] = said
+    assert decided["my_score"] == decided["my_loss"]
+    assert {GO, STOP} <= set(decided["my_score"])
+    of = scheduler(name, 2000, 200, objective=high)
+    *some, low, top = added(of, *"abcdefgh")
+    for rank, one in enumerate(some):
+        of.on_trial_result(None, one, {"step": 200, "my_score": float(rank)})
+    worst = of.on_trial_result(None, low, {"step": 200, "my_score": -9.0})
+    best = of.on_trial_result(None, top, {"step": 200, "my_score": 99.0})
+    assert (worst, best) == (STOP, GO) or name == "hyperband", "its brackets may have later rungs"
 
 
 @pytest.mark.parametrize("name", [*RULES, "none"])

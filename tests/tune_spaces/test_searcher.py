@@ -8,6 +8,7 @@ import pytest
 from scipy import stats
 
 from gan_core.family import build_family, family_class
+from gan_core.measures import FID, Objective
 from tune_spaces.domains import Range, SearchedFields
 from tune_spaces.engines import searcher
 
@@ -234,3 +235,21 @@ def test_a_trial_that_is_stopped_while_paused_is_worth_its_last_fid(name):
     failed = next_five(lambda engine, trial, result: engine.on_trial_complete(trial, error=True))
     assert stopped == told
     assert failed != told
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_of_a_measure_whose_high_values_are_good_high_ones_are_looked_for(name):
+    """The suggestions are those on the negative values of a measure whose low values are good."""
+    found = {}
+    for objective, sign in ((Objective("my_score", "max"), -1.0), (FID, 1.0)):
+        engine, drawn = made(name, families=TWO[:1], objective=objective), []
+        for number in range(14):
+            settings = engine.suggest(str(number))["settings"]
+            result = {objective.name: sign * score(settings), "step": 200}
+            if number == 5:  # it failed
+                result[objective.name] = objective.failure
+            engine.on_trial_result(str(number), result)
+            engine.on_trial_complete(str(number), result)
+            drawn.append(settings)
+        found[objective.mode] = drawn
+    assert found["max"] == found["min"]

@@ -15,6 +15,7 @@ from pipelines.search._best import SearchResult
 from pipelines.search._outcome import Outcome
 from pipelines.search.confirmation.results import ConfirmedTrial, fresh_seeds, gather_results, seed_runs, winner_of
 from pipelines.search.report._tables import print_tables, write_tables
+from tests.pipelines.small_runs import table
 
 
 def trial(name: str, fid: float | None, family: str = "wgan", lr: float | None = None, state="completed") -> Outcome:
@@ -131,6 +132,25 @@ def test_of_equal_means_the_one_with_the_lowest_run_wins_and_of_equal_runs_the_f
     assert (best.trial, best.value, best.run_value, best.seed) == ("b", 42.0, 36.5, 2)
 
 
+def test_of_a_measure_whose_high_values_are_good_the_highest_mean_wins(folder):
+    high = Objective("my_score", "max")
+    runs = {"lucky": {1: [0.1, 0.9], 2: [0.3, 0.1]}, "steady": {1: [0.7, 0.6], 2: [0.7]}, "torn": {1: [5.0], 2: None}}
+    confirmed = confirmed_of(folder, runs, high)
+    assert [one.trial.trial for one in confirmed] == ["steady", "lucky", "torn"], "what lost a seed is last"
+    winner = winner_of(confirmed)
+    assert (winner.mean, winner.best_run.seed, winner.best_run.value) == (pytest.approx(0.65), 2, 0.7)
+    assert (winner.lowest, winner.highest, winner.best_mean) == (0.6, 0.7, 0.7)
+    assert winner.summary == "my_score 0.650 ± 0.071 over 2 seeds"
+    best = SearchResult(high, [trial("a", 3.0), trial("b", 4.0)], []).best
+    assert (best.trial, best.value) == ("b", 4.0)
+
+
+def test_the_highest_values_of_such_a_measure_are_chosen_to_be_confirmed():
+    asked = experiment("search.metric=precision", "search.confirm=2", "search.confirm_seeds=1")
+    found = [trial("a", 0.1), trial("b", 0.9, state="failed"), trial("c", 0.8), trial("d", 0.5)]
+    assert [one.trial.trial for one in seed_runs(asked, found, {})] == ["c", "d"]
+
+
 def test_a_setting_that_lost_a_seed_comes_after_those_that_lost_none(folder):
     confirmed = confirmed_of(
         folder, {"torn": {1: [1.0], 2: None}, "sound": {1: [50.0], 2: [60.0]}, "gone": {1: None, 2: None}}
@@ -184,6 +204,39 @@ def test_a_search_that_is_cut_short_before_it_confirms_anew_keeps_its_winner(fol
     written = write_tables(folder, experiment(), SearchResult(FID, [trial("a", 3.0), lower], []))
     assert [path.name for path in written] == ["trials.csv"]
     assert {path.name: path.read_bytes() for path in folder.path.glob("best.*")} == kept
+
+
+def test_the_tables_have_fid_next_to_another_measure(folder):
+    high = Objective("my_score", "max")
+    confirmed = confirmed_of(folder, {"a": {1: [0.25], 2: [0.75]}}, high)
+    runs = tuple(dataclasses.replace(run, fid=40.0 + run.seed) for run in confirmed[0].runs)
+    saved = folder.path / "a-2" / "checkpoints" / "step-000020"
+    RunFolder(saved.parent.parent).picture(20).parent.mkdir(parents=True)
+    RunFolder(saved.parent.parent).picture(20).write_bytes(b"")
+    runs = tuple(dataclasses.replace(run, step=20, checkpoint=str(saved)) for run in runs)
+    outcomes = [dataclasses.replace(trial("a", 0.5), fid=39.5), dataclasses.replace(trial("b", 0.9), fid=90.5)]
+    result = SearchResult(high, outcomes, [dataclasses.replace(confirmed[0], trial=outcomes[0], runs=runs)])
+    own = experiment().override("search.metric=my_pkg:my_score", "search.mode=max")
+    write_tables(folder, own, result)
+    (best, other) = table(folder.path)
+    assert [(row["trial"], row["my_score"], row["fid"]) for row in (best, other)] == [
+        ("b", "0.9", "90.5"),
+        ("a", "0.5", "39.5"),
+    ]
+    (row,) = table(folder.path, "confirmed")
+    assert (row["mean"], row["search_my_score"], row["my_score_2"], row["best_my_score_2"], row["fid_2"]) == (
+        *("0.5", "0.5", "0.75", "0.75", "42.0"),
+    )
+    about = json.loads(folder.best.with_suffix(".json").read_bytes())
+    assert (about["my_score"], about["seed_my_score"], about["run_fid"], about["seed"]) == (0.5, 0.75, 42.0, 2)
+    assert "fid" not in about
+    assert "my_pkg:my_score" in folder.best.read_text(), "it is measured when the settings are trained again"
+    console = Console(file=io.StringIO(), width=200)
+    print_tables(console, folder, result, experiment())
+    said = console.file.getvalue()
+    assert "step  my_score   FID" in said
+    assert "my_score mean ± sd" in said
+    assert "my_score 0.750; its FID 42.0)" in said or "my_score 0.75; its FID 42.0)" in said
 
 
 def test_the_table_says_what_was_lost_and_what_the_search_had_found(folder):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from gan_core.measures import FID
+from gan_core.measures import FID, Objective
 from pipelines.runs._folder import RunFolder
 from pipelines.search._best import SearchResult
 from pipelines.search._families import family_table
@@ -68,6 +68,11 @@ def test_the_best_confirmed_mean_is_first_then_the_best_of_the_search():
     assert [row.family for row in family_table(OUTCOMES, lucky, FID)] == ["gan", "wgan", "vae"], (
         "what lost a seed is after"
     )
+
+
+def test_of_a_measure_whose_high_values_are_good_the_highest_is_first():
+    rows = family_table(OUTCOMES, [], Objective("my_score", "max"))
+    assert [(row.family, row.best) for row in rows] == [("wgan", 400.0), ("gan", 30.0), ("vae", None)]
 
 
 def test_both_files_and_the_screen_tell_the_same(tmp_path):

@@ -5,6 +5,7 @@ import os
 
 import pytest
 
+from gan_core.measures import Objective
 from gan_core.settings import SettingsError
 from pipelines.search._budget import SearchBudget
 from pipelines.search._journal import Journal, scalars
@@ -45,6 +46,20 @@ def test_all_that_was_written_is_known_again(path):
     assert second.pointer == {"trial": "t0002", "step": 10, "signs": "mode_collapse"}
     assert (third.config["settings"]["lr"], third.pointer["trial"]) == (1.0, "t0001")
     assert not second.ended
+
+
+def test_the_curve_is_of_the_best_value_of_the_objective(path):
+    with Journal(path, objective=Objective("my_score", "max")) as journal:
+        for trial, value, state in (
+            ("a", 3, "completed"),
+            ("b", 2, "stopped"),
+            ("c", 9, "failed"),
+            ("d", 4, "completed"),
+        ):
+            journal.begin(trial, SETTINGS)
+            journal.end(trial, state, result=evaluation(10, my_score=value))
+        found = [(one.ended, one.value, one.trial) for one in journal.curve]
+    assert found == [(1, 3.0, "a"), (2, 3.0, "a"), (3, 3.0, "a"), (4, 4.0, "d")]
 
 
 @pytest.mark.parametrize("lost", range(1, 60, 7))
@@ -109,6 +124,10 @@ def test_images_are_those_of_all_trials(path):
         journal.end("t0001", "stopped", "early", evaluation(30, 400))
         assert budget.spent()
         assert not unlimited.spent()
+
+
+def test_a_measure_may_have_the_word_time_in_its_name():
+    assert scalars({"my_time_score": 1.0, "time_total_s": 2.0, "timestamp": 3}) == {"my_time_score": 1.0}
 
 
 def test_of_a_result_only_what_a_search_needs_is_kept():

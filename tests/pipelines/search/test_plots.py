@@ -18,7 +18,7 @@ from matplotlib.text import Text
 from PIL import Image
 from rich.console import Console
 
-from gan_core.measures import FID
+from gan_core.measures import FID, Objective
 from pipelines.launch._search_request import search_experiment
 from pipelines.runs._folder import RunFolder
 from pipelines.search._best import SearchResult
@@ -35,6 +35,7 @@ from pipelines.settings._experiments import SearchExperiment
 from tests.gan_core import modern
 from tune_spaces.domains import Choice, Range, Whole
 
+HIGH = Objective("my_score", "max")
 SIDE = 50 * 8 + 2
 """The side of a grid of 8x8 samples of 16x16 pixels, enlarged three times, 2 pixels apart."""
 
@@ -124,6 +125,18 @@ def test_images_are_summed_over_trials_in_order_of_time(three):
 
 def test_the_best_so_far_only_falls_and_is_never_a_failed_trials(three):
     assert [(one.images, one.value) for one in best_so_far(points(*three, FID), FID)] == [(100, 50.0), (300, 20.0)]
+
+
+def test_of_a_measure_whose_high_values_are_good_the_best_so_far_only_rises(three):
+    folder, outcomes = three
+    for trial in "abc":
+        file = folder.trial(trial).path / "metrics.jsonl"
+        file.write_text(file.read_text().replace('"fid"', '"my_score"'))
+    found = points(folder, outcomes, HIGH)
+    assert [(one.images, one.value) for one in best_so_far(found, HIGH)] == [(100, 50.0), (200, 60.0)]
+    axes = draw_progress(found, {"wgan_gp": "#000000"}, HIGH).axes[0]
+    assert (axes.get_yscale(), axes.get_ylabel()) == ("linear", "my_score")
+    assert axes.get_title().startswith("Highest my_score of any evaluation: 60.0")
 
 
 def test_the_line_is_drawn_to_the_end_of_the_search(three):
@@ -218,6 +231,20 @@ def test_failed_trials_stand_at_the_top_edge(tmp_path):
     assert sorted(heights) == pytest.approx(sorted(one.value for one in outcomes if one.state != "failed"))
 
 
+def test_where_high_values_are_good_failed_trials_stand_at_the_bottom_edge(tmp_path):
+    experiment = searched(tmp_path)
+    outcomes = drawn_at_random(experiment, 4, 6, {"lr": 4.0})
+    outcomes = [replace(one, value=0.0 if n == 3 else -(one.value or 0.0)) for n, one in enumerate(outcomes)]
+    outcomes[2] = replace(outcomes[2], state="failed", value=None)
+    sheet = draw_panels(outcomes, experiment.spaces(), families_of(experiment), HIGH)
+    panel = next(axes for axes in sheet.axes if axes.get_xlabel() == "lr (log)")
+    (at_edge,) = [dots for dots in panel.collections if dots.get_offset_transform() == panel.get_xaxis_transform()]
+    ((_, height),) = at_edge.get_offsets()
+    lowest = min(height for dots in panel.collections if dots is not at_edge for _, height in dots.get_offsets())
+    to_axes = panel.transData + panel.transAxes.inverted()
+    assert 0 < height < to_axes.transform((0.0, lowest))[1]
+
+
 # Pictures
 
 
@@ -234,6 +261,17 @@ def test_all_pictures_are_drawn_and_can_be_read(two_families):
         assert len(np.unique(picture.reshape(-1, 3), axis=0)) > 20, f"{file} is blank"
         border = np.concatenate([picture[0], picture[-1], picture[:, 0], picture[:, -1]])
         assert (border == 255).all(), f"something in {file} runs over its edge"
+
+
+def test_all_pictures_are_drawn_of_a_measure_that_may_be_zero_and_below(two_families):
+    folder, experiment, outcomes = two_families
+    experiment = experiment.override("search.metric=my_pkg:my_score", "search.mode=max")
+    outcomes = [replace(one, value=None if one.value is None else 50.0 - one.value) for one in outcomes]
+    for one in outcomes:
+        file = folder.trial(one.trial).path / "metrics.jsonl"
+        file.write_text(file.read_text().replace('"fid": ', '"my_score": -'))
+    files = draw_learned(folder, experiment, outcomes)
+    assert [file.stem for file in files] == ["progress", "settings", "parallel", "importance", "samples", "families"]
 
 
 def test_what_there_is_no_more_is_deleted(two_families):
@@ -255,6 +293,17 @@ def test_the_contact_sheet_is_in_order_of_fid_failed_ones_last(tmp_path):
     pixels = np.asarray(draw_sheet(folder, outcomes[::-1], (16, 16), FID).convert("L"))
     shown = [shade for column in pixels[150] for shade in (60, 120, 180) if column == shade]
     assert [shown.count(shade) for shade in (60, 120, 180)] == [202, 202, 202]
+    assert shown == sorted(shown)
+
+
+def test_where_high_values_are_good_the_contact_sheet_begins_with_the_highest(tmp_path):
+    folder = RunFolder(tmp_path / "hunt")
+    shades = {"low": (20.0, "completed", 120), "high": (90.0, "stopped", 60), "lost": (99.0, "failed", 180)}
+    for trial, (value, _, shade) in shades.items():
+        write_trial(folder, trial, [row(20, 100, value)], {20: 1.0}, shade)
+    outcomes = [outcome(trial, state, value, lr=1e-4) for trial, (value, state, _) in shades.items()]
+    pixels = np.asarray(draw_sheet(folder, outcomes, (16, 16), HIGH).convert("L"))
+    shown = [shade for column in pixels[150] for shade in (60, 120, 180) if column == shade]
     assert shown == sorted(shown)
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from gan_core.measures import Objective
 from gan_core.settings import SettingsError
 from pipelines.launch._search_request import search_experiment
 from pipelines.settings._experiments import SearchExperiment
@@ -294,3 +295,65 @@ def test_the_batch_of_a_runs_file_gives_way_to_a_typed_domain():
 )
 def test_a_mistake_in_the_batchs_domain_is_told(words, told):
     assert told in refusal(["gan"], words)
+
+
+# The objective
+
+
+def test_the_objective_is_fid_unless_another_is_named(tmp_path):
+    plain = search_experiment(["wgan"], [])
+    assert plain.objective == Objective("fid", "min")
+    assert plain.trial({"name": "wgan"}).metrics.measures == ()
+    older = yaml.safe_load(plain.to_yaml())
+    del older["search"]["metric"], older["search"]["mode"], older["metrics"]["measures"]
+    assert SearchExperiment.load(older).objective == plain.objective, "a search that began before there was a choice"
+
+
+@pytest.mark.parametrize(
+    ("words", "name", "mode", "label"),
+    [
+        (["search.metric=precision"], "precision", "max", "precision"),
+        (["search.metric=inception_score", "search.mode=max"], "inception_score", "max", "Inception Score"),
+        (["search.metric=kid", "metrics.extractor=my_pkg:Net"], "kid", "min", "KID"),
+        (["search.metric=modes", "data.name=ring8"], "modes", "max", "modes"),
+        (["search.metric=my_pkg:my_score"], "my_score", "min", "my_score"),
+        (["search.metric=my_pkg:my_score", "search.mode=max"], "my_score", "max", "my_score"),
+    ],
+)
+def test_a_trial_measures_the_objective_next_to_what_the_settings_name(words, name, mode, label):
+    experiment = SearchExperiment.load({"families": ["wgan"]}).override(*words, "metrics.measures=[recall,precision]")
+    assert experiment.objective == Objective(name, mode)
+    assert experiment.objective.label == label
+    metric = words[0].partition("=")[2]
+    measures = experiment.trial({"name": "wgan"}).metrics.measures
+    assert set(measures) == {metric, "recall", "precision"}
+    assert len(measures) == len(set(measures))
+
+
+REFUSED = {
+    "search.metric=fidd": "unknown search.metric 'fidd'; nearest: fid (known: fid, kid, ",
+    "search.metric=nosuch.place:score": "search.metric=nosuch.place:score: Python finds no module 'nosuch'",
+    "search.metric=statistics:fmeen": "search.metric=statistics:fmeen: statistics has no 'fmeen'; nearest: fmean",
+    "search.metric=statistics:NormalDist": "search.metric=statistics:NormalDist is no function; nearest: def Normal",
+    "search.metric=a.b:step": "search.metric=a.b:step: step is the name of something else",
+    "search.metric=a.b:timely": "search.metric=a.b:timely: timely is the name of something else",
+    "search.metric=a.b:clip": "search.metric=a.b:clip: clip is the name of something else in rows and tables",
+    "search.mode=max": "search.mode=max contradicts search.metric=fid, of which lower is better; nearest: search.mode",
+    "search.metric=recall search.mode=min": "search.mode=min contradicts search.metric=recall, of which higher is",
+    "search.metric=kid": "search.metric=kid: its kernel is not made for metrics.extractor=classifier; nearest: metrics",
+    "search.metric=inception_score data.name=ring8": "search.metric=inception_score: metrics.extractor=pixels does",
+    "search.metric=inception_score metrics.extractor=pixels": "search.metric=inception_score: metrics.extractor=pix",
+    "search.metric=high_quality": "search.metric=high_quality is of mixtures, the data are images; nearest: search.m",
+    "search.metric=recall metrics.statistics=x.npz": "search.metric=recall compares with single real images, metrics",
+    "search.metric=coverage metrics.samples=5": "search.metric=coverage takes more than metrics.samples=5; nearest:",
+    "metrics.measures=[a:x,b.c:x]": "metrics.measures has a:x and b.c:x, both logged as x",
+    "metrics.measures=fid": "unknown metrics.measures 'fid'; nearest: ",
+}
+
+
+@pytest.mark.parametrize("words", REFUSED)
+def test_an_objective_that_cannot_be_had_is_refused_with_the_nearest(words):
+    with pytest.raises(SettingsError) as caught:
+        search_experiment(["wgan"], words.split())
+    assert str(caught.value).startswith(REFUSED[words])
+    assert "nearest: " in str(caught.value)
