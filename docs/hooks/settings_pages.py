@@ -13,7 +13,7 @@ from pydantic.fields import FieldInfo
 
 from gan_core.experiment import DATA_NAMES
 from gan_core.family import Words, family_class, family_names
-from gan_core.measures import EXTRACTORS
+from gan_core.measures import EXTRACTORS, MEASURES
 from gan_core.settings import Settings
 from pipelines.jobs._options import PlaceOptions
 from pipelines.settings import SearchExperiment, TrainExperiment
@@ -22,6 +22,8 @@ from tune_spaces.domains import DOMAINS, SearchedFields
 NAMED = {
     "data.name": ", ".join(f"`{name}`" for name in DATA_NAMES),
     "data.image_size": "`48`, `64x128`: sides from 8 to 512",
+    "metrics.measures": ", ".join(f"`{name}`" for name in [*MEASURES][1:]) + ", `package.module:function`",
+    "search.metric": ", ".join(f"`{name}`" for name in [*MEASURES, "package.module:function"]),
     "metrics.extractor": ", ".join(f"`{name}`" for name in [*EXTRACTORS, "package.module:Class"]),
 }
 """Values of fields whose names are checked by a validator and not by their type."""

@@ -176,10 +176,11 @@ def _diverged() -> str:
     return ""
 
 
-def ink(images: Tensor, labels: Tensor, real: Tensor) -> float:
+def ink(images: Tensor, labels: Tensor | None, real: Tensor) -> float:
     """A measure of one's own, which depends on the order of images and on a draw."""
     place = torch.linspace(0, 1, len(images))[:, None, None, None]
-    return float((images.double() * place).mean() + labels.sum() - real.double().mean() + torch.rand(()))
+    asked = 0.0 if labels is None else float(labels.sum())
+    return float((images.double() * place).mean() - real.double().mean() + torch.rand(())) + asked
 
 
 def broken(images: Tensor, labels: Tensor, real: Tensor) -> float:

@@ -1,5 +1,6 @@
 """Trials that do not play to the end: a worker dies, samples collapse, the budget is spent."""
 
+import json
 import os
 import signal
 import threading
@@ -14,6 +15,7 @@ from gan_core.settings import SettingsError
 from pipelines.runs._folder import RunFolder
 from pipelines.search._journal import Journal
 from pipelines.search.command import search
+from pipelines.search.progress import progress
 from pipelines.settings._experiments import TrainExperiment
 from pipelines.train.play import play
 from tests.faults.processes import called, descendants
@@ -71,7 +73,9 @@ def kill_a_worker(folder: RunFolder, killed: list[int]) -> None:
 
 
 def test_a_trial_whose_worker_dies_goes_on_from_its_checkpoint(ray_cluster, storage, reference, tmp_path):
-    experiment, killed = small(storage, "bereft", "search.trials=2", "search.max_concurrent=1"), []
+    """The objective is one of the user's own, so the whole search is told by it: high values are good."""
+    own = ("search.metric=tests.gan_core.two_ranks:ink", "search.mode=max")
+    experiment, killed = small(storage, "bereft", "search.trials=2", "search.max_concurrent=1", *own), []
     folder = created(experiment)
     killer = threading.Thread(target=kill_a_worker, args=(folder, killed))
     killer.start()
@@ -87,6 +91,24 @@ def test_a_trial_whose_worker_dies_goes_on_from_its_checkpoint(ray_cluster, stor
         trial = folder.trial(run.data.tags["ganfleet.trial"])
         assert agree(client, run, trial.path)
         assert as_at_one_go(trial, reference, tmp_path / trial.path.name)
+        assert run.data.metrics["ink"] == pytest.approx(rows(trial.path)[-1]["ink"])
+    first, second = table(folder.path)
+    assert float(first["ink"]) > float(second["ink"])
+    for row in (first, second):
+        last = rows(folder.trial(row["trial"]).path)[-1]
+        assert (float(row["ink"]), float(row["fid"])) == (last["ink"], last["fid"])
+    best, parent = json.loads((folder.path / "best.json").read_bytes()), named(client, "bereft")
+    assert (best["trial"], best["ink"], best["run_fid"]) == (first["trial"], float(first["ink"]), float(first["fid"]))
+    assert "tests.gan_core.two_ranks:ink" in folder.best.read_text(), "train --from-search measures it, too"
+    assert parent.data.tags["ganfleet.best.trial"] == first["trial"]
+    curve = [point.value for point in client.get_metric_history(parent.info.run_id, "best_ink")]
+    assert curve == pytest.approx([float(ended(folder)[0]["ink"]), float(first["ink"])])
+    assert "best_fid" not in parent.data.metrics
+    found = progress(experiment, folder)
+    assert (found.value, found.fid) == (float(first["ink"]), float(first["fid"]))
+    for word in ("search.metric=fid", "search.mode=min"):
+        with pytest.raises(SettingsError, match=f"{word.partition('=')[0]} cannot change with --resume"):
+            resumed("search", "bereft", storage, word)
 
 
 def test_trials_that_collapse_fail_and_the_search_ends_well(ray_cluster, storage):

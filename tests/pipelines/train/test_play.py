@@ -270,3 +270,28 @@ def test_what_is_due(tmp_path, step, due):
 def test_params_are_dotted_paths_without_empty_ones():
     tree = {"seed": 0, "family": {"name": "wgan", "lr": 0.1}, "budget": {"images": None, "rounds": 5}, "none": {}}
     assert flat(tree) == {"seed": 0, "family.name": "wgan", "family.lr": 0.1, "budget.rounds": 5}
+
+
+OWN = "tests.gan_core.two_ranks"
+
+
+def test_other_measures_are_in_the_rows_of_evaluations_and_change_nothing_else(storage, reference):
+    found = {}
+    for name, words in (("plain", ()), ("measured", (f"metrics.measures=[precision,{OWN}:ink]",))):
+        experiment = small_train(storage, "wgan", name, "budget.rounds=4", "budget.eval_every=2", *words)
+        folder = created(experiment)
+        list(play(experiment, folder, reference, target=None))
+        found[name] = [timeless(row) for row in rows(folder.path)], digest(folder.checkpoint(4))
+    (plain, state), (measured, same) = found["plain"], found["measured"]
+    assert same == state
+    assert all({"precision", "ink"} <= row.keys() for row in measured if "fid" in row)
+    assert [
+        {name: value for name, value in row.items() if name not in ("precision", "ink")} for row in measured
+    ] == plain
+
+
+def test_a_measure_that_raises_ends_the_game_as_diverged_and_is_named(storage, reference):
+    words = ("budget.rounds=4", "budget.eval_every=2", f"metrics.measures={OWN}:broken")
+    experiment = small_train(storage, "wgan", "unmeasured", *words)
+    with pytest.raises(DivergedError, match="^broken cannot be computed at step 2: RuntimeError: no such thing$"):
+        list(play(experiment, created(experiment), reference, target=None))
