@@ -138,7 +138,9 @@ class Run(Played[TrainExperiment]):
 
     def _repr_html_(self) -> str:
         """The run in a notebook: its newest sample grid, and its settings that are no defaults."""
-        rows = self._rows
+        with as_settings_error(f"storage.path={self._folder.home}"):
+            self._folder.refresh()
+        rows = self._folder.rows()
         about = {
             "step": rows[-1]["step"] if rows else 0,
             "FID": self.fid,

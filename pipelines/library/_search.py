@@ -126,7 +126,9 @@ class Search(Played[SearchExperiment]):
         from pipelines.search.plots.draw import picture_of
         from pipelines.search.progress import ranked
 
-        result, best = self._result, self.best or {}
+        result, best, sheet = self._result, self.best or {}, picture_of(self._folder, "samples")
+        with as_settings_error(f"storage.path={self._folder.home}"):
+            self._folder.refresh_file(sheet)
         winner = result.best and result.best.confirmed
         label, objective = result.objective.label, result.objective
         about = {"trials": len(result.outcomes), f"best {label}": self.value, **best}
@@ -135,7 +137,7 @@ class Search(Played[SearchExperiment]):
         shown = ranked(result.outcomes, objective)[:SHOWN_TRIALS]
         rows = [(one.trial, one.value, one.step, one.ending, one.described) for one in shown]
         trials = table(("trial", label, "step", "state", "settings"), rows)
-        return page("search", self.name, about, [picture_of(self._folder, "samples")], trials)
+        return page("search", self.name, about, [sheet], trials)
 
 
 def _by_path(settings: Mapping[str, Any]) -> dict[str, Any]:

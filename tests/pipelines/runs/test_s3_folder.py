@@ -16,6 +16,7 @@ from typing import NoReturn
 
 import boto3
 import pytest
+import torch
 from rich.console import Console
 
 from gan_core import checkpoint, data
@@ -23,6 +24,7 @@ from gan_core.health.divergence import DivergedError
 from gan_core.settings import SettingsError
 from infra.mlflow.tracker import opened_run, prepare
 from infra.stores.protocol import StoreError, UnreachableError
+from pipelines import load
 from pipelines.evaluate.real_data import real_data
 from pipelines.evaluate.reference import prepare_reference
 from pipelines.launch._request import folder_of
@@ -195,6 +197,10 @@ def test_an_undisturbed_run_is_in_the_store_when_its_events_are_told(place, mach
     assert folder.steps() == [6, 9, 12]
     machine.another()
     assert ended_as(find_run("run", place), played)
+    for found in (load("run", *place.assignments), load(folder.where, *place.assignments[1:])):
+        assert found.metrics.step.tolist() == [row["step"] for row in played.folder.rows()]
+        assert "data:image/png;base64," in found._repr_html_()
+        assert torch.equal(found.sample(3), load(played.folder.path).sample(3))
 
 
 def test_what_lies_on_a_machine_never_wins_over_the_store(place, machine, played, reference, monkeypatch):
