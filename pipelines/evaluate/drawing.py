@@ -82,6 +82,8 @@ def drawn_batches(game: Game, drawing: Drawing, start: int, stop: int) -> Iterat
 def drawn(folder: Path, count: int, label: str | None, seed: int | None) -> Tensor:
     """The first samples of a checkpoint's generator, on the CPU: (count, *shape). Raises SettingsError."""
     check_drawing(seed, None, ())
+    if count < 1:
+        raise SettingsError(f"n={count} samples cannot be drawn", nearest="n=1")
     game, drawing = checkpoint.open_game(folder), Drawing(seed, None, label)
     drawing.class_number(game)  # it may be unknown
     return torch.cat(list(drawn_batches(game, drawing, 0, count)))

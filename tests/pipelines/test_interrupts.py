@@ -4,8 +4,11 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import nullcontext
 
 import pytest
+
+from pipelines import interrupts
 
 PREAMBLE = """
 import os, signal, sys
@@ -131,3 +134,22 @@ interrupts.settle()
 print(before == [signal.getsignal(number) for number in numbers])
 """)
     assert (done.stdout, done.stderr) == ("True\n", "")
+
+
+@pytest.mark.parametrize("own", [False, True])
+def test_a_programs_ctrl_c_is_that_of_a_command_while_it_plays_a_run(own):
+    """Unless it has a handler of its own. Afterwards it is as before."""
+    heard = []
+    before = signal.signal(signal.SIGINT, (lambda *_: heard.append("own")) if own else signal.default_int_handler)
+    mine = signal.getsignal(signal.SIGINT)
+    try:
+        with interrupts.handled():
+            with interrupts.noted():
+                signal.raise_signal(signal.SIGINT)  # only noted
+            assert (interrupts.stop_requested.is_set(), heard) == ((False, ["own"]) if own else (True, []))
+            with nullcontext() if own else pytest.raises(KeyboardInterrupt), interrupts.raised():
+                pass
+        assert not interrupts.stop_requested.is_set()
+        assert signal.getsignal(signal.SIGINT) is mine
+    finally:
+        signal.signal(signal.SIGINT, before)

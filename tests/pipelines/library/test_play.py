@@ -10,6 +10,7 @@ import torch
 from rich.console import Console
 
 from gan_core import data
+from infra.cluster import expected
 from pipelines import interrupts, load, search, train
 from pipelines.evaluate.reference import prepare_reference
 from pipelines.launch import train_request
@@ -63,6 +64,7 @@ def test_a_run_of_a_notebooks_class_is_interrupted_resumed_and_bit_for_bit(ray_c
     settings = {"family.net": NETS, "budget.rounds": 18}
     run = train(Tiny(rate=3e-3), *WORDS, where, "name=own", settings=settings, data=IMAGES, callbacks=[seen])
     assert ray.is_initialized(), "the program's cluster stays"
+    assert expected() is None, "its size counts, not this machine's"
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
     assert not interrupts.stop_requested.is_set()
     assert "interrupted; to go on: ganfleet train --resume own" in capfd.readouterr().err

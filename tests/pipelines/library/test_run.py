@@ -70,11 +70,12 @@ def test_its_generator_draws_them_too(run):
     [
         ({"label": 3}, "--label=3: wgan_gp was not trained with labels; nearest: no --label"),
         ({"seed": -1}, "--seed=-1 is not in 0 to"),
+        ({"n": 0}, "n=0 samples cannot be drawn; nearest: n=1"),
     ],
 )
 def test_samples_that_cannot_be_are_refused(run, given, said):
     with pytest.raises(SettingsError, match=said):
-        run.sample(2, **given)
+        run.sample(**{"n": 2, **given})
 
 
 def test_a_notebook_shows_it_with_its_picture(run, played):

@@ -4,6 +4,7 @@ import hashlib
 import inspect
 import json
 import pickle
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -211,3 +212,27 @@ def test_a_checkpoint_has_the_digest_of_a_cells_source(tmp_path, monkeypatch, ca
     assert (
         json.loads((checkpoint.save(game(cell(text)), folder) / "checkpoint.json").read_text())["source"] == "unknown"
     )
+
+
+@pytest.mark.full
+def test_type_checkers_know_the_calls(tmp_path):
+    """Though a package of the same name is there."""
+    text = """
+from pipelines import evaluate, load, search, train
+from pipelines.train.play import play
+reveal_type(train("wgan_gp", "family.lr=3e-4"))
+reveal_type(search(["wgan"]).resume())
+reveal_type(evaluate(load("first")))
+train(callback=[])
+"""
+    (tmp_path / "program.py").write_text(text)
+    root = Path(__file__).parents[3]
+    command = [sys.executable, "-m", "mypy", str(tmp_path / "program.py")]
+    said = subprocess.run(command, cwd=root, capture_output=True, text=True).stdout
+    found = re.findall(r'(?:Revealed type is "|error: )([^"\n]*)', said)
+    assert [one.rpartition(".")[2] for one in found] == [
+        "Run",
+        "Search",
+        "dict[str, Any]",
+        "Unexpected keyword argument ",
+    ], said
