@@ -217,7 +217,7 @@ def build_family(value: Any) -> Family:
 def _unknown_field(family: type[Family], key: str) -> SettingsError:
     """The error for a field that this family lacks: which families have it, and the nearest field here."""
     own = sorted(family.model_fields)
-    owners = [name for name in _built_in() if key in family_class(name).model_fields]
+    owners = [name for name in sorted(_built_in()) if key in family_class(name).model_fields]
     whose = f" (a setting of {', '.join(owners)})" if owners else ""
     found = similar(key, own)
     if found is not None:
