@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import sys
 import tempfile
 import time
 import warnings
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import timedelta
 from multiprocessing.process import BaseProcess
 from pathlib import Path
+from types import ModuleType
 
 import cloudpickle
 import torch
@@ -46,8 +49,9 @@ def played_by_two(
         torch.save((images, labels), folder / "data")
         given = cloudpickle.dumps((experiment, shape, classes, rounds))
         ranks = [context.Process(target=_work, args=(rank, folder, given), daemon=True) for rank in range(2)]
-        for one in ranks:
-            one.start()
+        with _without_main():
+            for one in ranks:
+                one.start()
         try:
             _wait(ranks)
         finally:
@@ -64,6 +68,16 @@ def played_by_two(
             return Fault("workers", wrong, "call the same functions of gan_core.ranks on all ranks, in the same order")
         # Written by this program a moment ago, so pickle may read it.
         return [torch.load(folder / f"record-{rank}", weights_only=False) for rank in range(2)]
+
+
+@contextmanager
+def _without_main() -> Iterator[None]:
+    """A process that starts now does not run the caller's program once more: it needs nothing of it."""
+    main, sys.modules["__main__"] = sys.modules["__main__"], ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = main
 
 
 def _wait(ranks: Sequence[BaseProcess]) -> None:
