@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -87,26 +88,27 @@ def walked(
     environment: Mapping[str, str],
     within: Sequence[str] = (),
     asked: Sequence[str] | None = None,
+    programs: Path = Path(sys.executable).parent,
 ) -> dict[str, str]:
     """What each command of a page wrote, run one after the other by one shell whose $HOME is `home`; none may fail.
 
     `filled_in`: what stands on the page for what is the reader's own. `within`: a command that runs the shell inside.
-    `asked`: these commands and not all of the page.
+    `asked`: these commands and not all of the page. `programs`: the folder of `ganfleet` and `python`.
     """
     asked = commands(page) if asked is None else asked
     lines = ["set -e"]
     for number, command in enumerate(asked):
         for placeholder, ours in filled_in.items():
             command = command.replace(placeholder, ours)
-        lines += [f"exec >out-{number} 2>&1", command]
-    here = {**environment, "HOME": str(home), "PATH": f"{Path(sys.executable).parent}:{environment['PATH']}"}
+        lines += [f"exec >{shlex.quote(str(home))}/out-{number} 2>&1", command]
+    here = {**environment, "HOME": str(home), "PATH": f"{programs}:{environment['PATH']}"}
     done = subprocess.run(
         [*within, "bash", "-c", "\n".join(lines)],
         cwd=home,
         env=here,
         capture_output=True,
         text=True,
-        timeout=400,
+        timeout=600,
         check=False,
     )
     found = {command: (home / f"out-{number}") for number, command in enumerate(asked)}
