@@ -46,6 +46,8 @@ def pages() -> list[str]:
 
 _FENCED = re.compile(r"(?ms)^```(\w*)([^\n]*)\n(.*?)^```$")
 _INDENTED = re.compile(r"(?m)(?:^    [^\n]*\n)+")
+_OF_THE_API = re.compile(r"(?m)^::: [^\n]*\n(?:    [^\n]*\n)+")
+"""What mkdocstrings shows of a module, with its options."""
 _MARKER = re.compile(r"<!-- needs: (\w+) -->\n\Z")
 
 
@@ -56,7 +58,9 @@ def blocks(page: str) -> list[Block]:
     for match in _FENCED.finditer(text):
         title = re.search(r'title="([^"]*)"', match[2])
         found.append((match.start(), match[1], title[1] if title else "", match[3]))
-    outside = _FENCED.sub(lambda match: re.sub(r"[^\n]", "", match[0]), text)
+    outside = text
+    for other in (_FENCED, _OF_THE_API):
+        outside = other.sub(lambda match: re.sub(r"[^\n]", "", match[0]), outside)
     for match in _INDENTED.finditer(outside):
         offset = _offset(text, outside[: match.start()].count("\n"))
         found.append((offset, "shell", "", re.sub("(?m)^    ", "", match[0])))
