@@ -20,7 +20,7 @@ from pipelines.cli._streams import end_output, prepare_streams
 from pipelines.cli._usage import SETTINGS, VerbGroup, print_version
 from pipelines.cli.commands import data, export, jobs, measure, new, runs, ui
 from pipelines.launch import DONE, CommandLine, Request, finish, search_request, train_request, tried
-from pipelines.library import start
+from pipelines.library import started
 from pipelines.settings import SearchExperiment, preset_names
 
 app = typer.Typer(
@@ -77,7 +77,8 @@ def search(words: Words = None, config: Config = None, dry_run: DryRun = False, 
 def _start(verb: str, request: Request[Any], dry_run: bool) -> None:
     """Plays what is requested; prints its settings instead if it is a dry run."""
     if not dry_run:
-        _, ending = start(verb, request)
+        with started(verb, request) as (_, play):
+            ending = play(None)
         finish(ending)
         return
     experiment, notes = (request.experiment, ()) if request.resumed else tried(request.experiment)

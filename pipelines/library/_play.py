@@ -14,7 +14,7 @@ from pipelines import interrupts
 from pipelines.launch import CommandLine, Request, search_request, train_request
 from pipelines.library._callbacks import Callbacks
 from pipelines.library._notebook import in_cell, in_notebook
-from pipelines.library._start import start
+from pipelines.library._start import started
 from pipelines.library._words import written
 from pipelines.runs import RunFolder
 
@@ -30,7 +30,8 @@ def play(verb: str, line: CommandLine, callbacks: Sequence[object], as_run: Call
         request: Request[Any] = train_request(line) if verb == "train" else search_request(line)
         request = replace(request, typed=written(verb, line))
         watch = Callbacks(callbacks, as_run) if callbacks else None
-        folder, ending = start(verb, request, watch, in_cell if in_notebook() else None)
+        with started(verb, request, watch) as (folder, play_on):
+            ending = play_on(in_cell if in_notebook() else None)
     error = ending.error
     if error is None:
         for note in ending.lines:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,27 +21,31 @@ Watch = Callable[[Console, RunFolder, dict[str, Any], Path | None], None]
 Screen = Callable[[Path], AbstractContextManager[Console]]
 
 
-def start(
-    verb: str, request: Request[Any], watch: Watch | None = None, screen: Screen | None = None
-) -> tuple[RunFolder, Ending]:
-    """Plays what is requested, to its end. Returns the run's folder, and how it ended. Raises SettingsError if it was
-    refused before it began."""
+@contextmanager
+def started(
+    verb: str, request: Request[Any], watch: Watch | None = None
+) -> Iterator[tuple[RunFolder, Callable[[Screen | None], Ending]]]:
+    """Begins what is requested. Yields the run's folder, and a function that plays to the end and returns how it ended.
+    Raises SettingsError if it is refused before it begins."""
     check_cluster()
     with interrupts.noted(), begin(ready(typed_again(request))) as (claimed, undo):
-        play = partial(_play, verb, claimed, watch)
-        return claimed.folder, played(verb, claimed.experiment.storage, claimed.folder, undo, play, screen)
+
+        def play(console: Console) -> None:
+            with working(console, "loading PyTorch, Ray and MLflow"), interrupts.deferred():
+                command = _command(verb)
+            seen = None if watch is None else partial(watch, console)
+            command(claimed.experiment, claimed.folder, console, watch=seen)
+
+        storage, folder = claimed.experiment.storage, claimed.folder
+        yield folder, partial(played, verb, storage, folder, undo, play)
 
 
-def _play(verb: str, request: Request[Any], watch: Watch | None, console: Console) -> None:
-    play: Callable[..., None]
-    with working(console, "loading PyTorch, Ray and MLflow"), interrupts.deferred():
-        if verb == "train":
-            from pipelines.train.command import train
+def _command(verb: str) -> Callable[..., None]:
+    """Imports torch, Ray and MLflow."""
+    if verb == "train":
+        from pipelines.train.command import train
 
-            play = train
-        else:
-            from pipelines.search.command import search
+        return train
+    from pipelines.search.command import search
 
-            play = search
-    seen = None if watch is None else partial(watch, console)
-    play(request.experiment, request.folder, console, watch=seen)
+    return search
