@@ -6,7 +6,8 @@ functions has the value among its arguments and calls, directly or through other
 
 - the check of the whole experiment, `TrainExperiment.load`;
 - Ray's trainer, which takes the experiment to another process;
-- the function of `gan_core.optimizers` that gets `lr`: there the journey ends.
+- the function of `gan_core.optimizers` that gets `lr` in a worker: there the journey ends. The driver's check builds the
+  networks, too, but trains nothing.
 
 A function that calls one of them without the value among its arguments is no part of the journey; the last line names
 such modules. Run it as `python -m tests.journey`.
@@ -68,6 +69,13 @@ def given(frame: FrameType) -> bool:
     return any(holds(frame.f_locals.get(name), set()) for name in names)
 
 
+def in_worker(frame: FrameType | None) -> bool:
+    """Whether a call is made by a worker."""
+    while frame is not None and frame.f_code is not LocalTrainer.fit.__code__:
+        frame = frame.f_back
+    return frame is not None
+
+
 class Journey:
     """The modules that the learning rate went through, in the order in which they had it."""
 
@@ -88,7 +96,7 @@ class Journey:
         elif frame.f_code is LocalTrainer.__init__.__code__:
             arrived = given(frame)
         else:
-            arrived = frame.f_globals.get("__name__") == END and given(frame)
+            arrived = frame.f_globals.get("__name__") == END and given(frame) and in_worker(frame)
         if arrived:
             self._record(frame)
 
