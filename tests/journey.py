@@ -6,8 +6,8 @@ functions has the value among its arguments and calls, directly or through other
 
 - the check of the whole experiment, `TrainExperiment.load`;
 - Ray's trainer, which takes the experiment to another process;
-- the function of `gan_core.optimizers` that gets `lr` in a worker: there the journey ends. The driver's check builds the
-  networks, too, but trains nothing.
+- the function of `gan_core.optimizers` that gets `lr` in a worker: there the journey ends. The driver's check builds
+  the networks, too, but trains nothing.
 
 A function that calls one of them without the value among its arguments is no part of the journey; the last line names
 such modules. Run it as `python -m tests.journey`.
