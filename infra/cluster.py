@@ -76,9 +76,8 @@ def cluster() -> Iterator[Cluster]:
         os.environ.setdefault(name, value)
     import ray
 
+    check_address()
     there = ray.is_initialized()
-    if not there:
-        check_address()
     try:
         if not there:
             _join(address)
@@ -149,9 +148,10 @@ def keep_signal_handler(number: signal.Signals) -> Iterator[None]:
 
 def check_address() -> None:
     """Raises ClusterError unless RAY_ADDRESS is unset, or names a cluster that answers and has Ray's and Python's
-    versions of this process. Ray itself would try for minutes, and print pages."""
+    versions of this process. Ray itself would try for minutes, and print pages. It does not count once a cluster is
+    joined."""
     address = os.environ.get("RAY_ADDRESS", "")
-    if address in ("", "local"):
+    if address in ("", "local") or joined():
         return
     found = _of_this_machine() if address == "auto" else address
     _check_answers(address, found)

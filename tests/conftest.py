@@ -117,6 +117,13 @@ def ray_cluster() -> Iterator[object]:
             yield started
 
 
+@pytest.fixture(autouse=True)
+def _no_cluster_of_others(request, monkeypatch) -> None:
+    """The suite's cluster may be joined by this process already; only tests that ask for it know."""
+    if "ray_cluster" not in request.fixturenames:
+        monkeypatch.setattr("infra.cluster.joined", lambda: False)
+
+
 @pytest.fixture(scope="session")
 def moto_server(tmp_path_factory) -> Iterator[Server]:
     """An S3 that checks no signature."""

@@ -21,7 +21,7 @@ from rich.console import Console
 
 from gan_core.files import cache_folder
 from gan_core.settings import SettingsError
-from infra.cluster import ClusterError, check_address, joined
+from infra.cluster import ClusterError, check_address
 from infra.health import check_connects
 from infra.passwords import masked
 from infra.stores.protocol import StoreError
@@ -46,9 +46,7 @@ def ends_as_interrupted(error: Exception) -> bool:
 
 
 def check_cluster() -> None:
-    """Raises SettingsError if RAY_ADDRESS names no cluster that can be joined, unless this process has joined one."""
-    if joined():
-        return
+    """Raises SettingsError if RAY_ADDRESS names no cluster that can be joined."""
     try:
         check_address()
     except ClusterError as error:
