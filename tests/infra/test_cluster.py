@@ -116,12 +116,14 @@ def test_auto_is_no_cluster_that_was_ended(monkeypatch):
 def test_a_cluster_is_joined_if_its_versions_are_ours(ray_cluster, monkeypatch):
     ours = f"{ray.__version__}"
     address = ray.get_runtime_context().gcs_address
+    monkeypatch.setattr("infra.cluster.joined", lambda: False)
     monkeypatch.setenv("RAY_ADDRESS", address)
     check_address()
     monkeypatch.setattr("infra.cluster.version", lambda _: "2.9.0")
     with pytest.raises(ClusterError, match=f"the cluster has Ray {ours}, here is 2.9.0; nearest: "):
         check_address()
     monkeypatch.undo()
+    monkeypatch.setattr("infra.cluster.joined", lambda: False)
     monkeypatch.setenv("RAY_ADDRESS", address)
     monkeypatch.setattr("platform.python_version", lambda: "3.99.1")
     with pytest.raises(ClusterError, match="the cluster has Python 3.*, here is 3.99.1; nearest: "):
@@ -130,6 +132,7 @@ def test_a_cluster_is_joined_if_its_versions_are_ours(ray_cluster, monkeypatch):
 
 def test_auto_joins_no_cluster_of_another_program(ray_cluster, monkeypatch):
     address = ray.get_runtime_context().gcs_address
+    monkeypatch.setattr("infra.cluster.joined", lambda: False)
     monkeypatch.setenv("RAY_ADDRESS", "auto")
     monkeypatch.setattr("infra.ray_private.find_bootstrap_address", lambda _: None)
     monkeypatch.setattr("infra.ray_private.find_gcs_addresses", lambda: {address})

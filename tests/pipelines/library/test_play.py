@@ -81,7 +81,7 @@ def test_a_run_of_a_notebooks_class_is_interrupted_resumed_and_bit_for_bit(ray_c
     assert torch.equal(load("own", where).sample(5), found[0].sample(5))
     assert run.fid == load(run.folder).fid
 
-    experiment = run._experiment.override("name=alone")
+    experiment = run._experiment.override("name=uninterrupted")
     alone = RunFolder(experiment.folder)
     alone.create(experiment.to_yaml())
 
