@@ -103,7 +103,7 @@ def test_a_search_of_a_notebooks_class(ray_cluster, storage):
         *small,
         f"storage.path={storage}",
         "name=own-search",
-        settings={"family.net": NETS, "search.points": [{"family": Tiny.name, "lr": 1e-3}]},
+        settings={"family.net": NETS, "search.points": [{"family": Tiny, "lr": 1e-3}]},
         data=IMAGES,
         callbacks=[seen],
     )
