@@ -105,6 +105,7 @@ def test_a_planted_mistake_is_found_and_nothing_else(name):
         assert re.match(pattern, line), line
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(
     "family", [*family_names(), "tests.gan_core.modern:Modern", planted.Right, planted.RightWithAll]
 )
