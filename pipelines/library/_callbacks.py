@@ -6,16 +6,19 @@ import io
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import redirect_stdout
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
 from rich.console import Console
 
+from gan_core.settings import SettingsError, similar
 from pipelines.console import say, show
 from pipelines.runs import RunFolder
 
 _LOG = logging.getLogger(__name__)
+METHODS = ("on_log", "on_evaluation", "on_checkpoint")
 
 
 class Callbacks:
@@ -24,6 +27,14 @@ class Callbacks:
     a line. `as_run`: how they see the folder of a run or trial."""
 
     def __init__(self, callbacks: Sequence[object], as_run: Callable[[RunFolder], object]) -> None:
+        """Raises SettingsError for an object that has none of the methods."""
+        if not isinstance(callbacks, Sequence):
+            raise SettingsError(f"callbacks={callbacks!r} is no list", nearest="callbacks=[...]")
+        for one in callbacks:
+            if not any(hasattr(one, method) for method in METHODS):
+                right = next((name for name in map(partial(similar, known=METHODS), dir(one)) if name), None)
+                nearest = right or f"an object with {', '.join(METHODS[:-1])} or {METHODS[-1]}"
+                raise SettingsError(f"callbacks: {type(one).__name__} has no method that is called", nearest=nearest)
         self._callbacks, self._as_run = tuple(callbacks), as_run
         self._failed: set[str] = set()
 

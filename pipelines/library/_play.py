@@ -26,10 +26,10 @@ def play(verb: str, line: CommandLine, callbacks: Sequence[object], as_run: Call
 
     `as_run`: how callbacks see the folder of a run or trial.
     """
+    watch = None if callbacks == () else Callbacks(callbacks, as_run)
     with _alone(verb), interrupts.handled():
         request: Request[Any] = train_request(line) if verb == "train" else search_request(line)
         request = replace(request, typed=written(verb, line))
-        watch = Callbacks(callbacks, as_run) if callbacks else None
         with started(verb, request, watch) as (folder, play_on):
             ending = play_on(in_cell if in_notebook() else None)
     error = ending.error

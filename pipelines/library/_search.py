@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from gan_core.settings import SettingsError
+from gan_core.settings import SettingsError, unknown
 from pipelines.library._html import page, table
 from pipelines.library._run import Played
 from pipelines.library._words import flat
@@ -106,6 +106,8 @@ class Search(Played[SearchExperiment]):
 
         from pipelines.search.plots.draw import draw_learned, picture_of
 
+        if kind not in get_args(Plot):
+            raise SettingsError(unknown("plot", kind, get_args(Plot)))
         file = picture_of(self._folder, kind)
         with as_settings_error(f"storage.path={self._folder.home}"):
             self._folder.refresh_file(file)

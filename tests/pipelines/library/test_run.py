@@ -126,7 +126,7 @@ def test_callbacks_are_told_and_can_neither_change_nor_break_anything(run, caplo
         def on_evaluation(self, run, step, metrics):
             raise SystemExit(f"no {metrics['fid']}")
 
-    told, console = Callbacks([Careful(), Careless(), object()], Run), Console(file=screen, width=200)
+    told, console = Callbacks([Careful(), Careless()], Run), Console(file=screen, width=200)
     for row in rows(run.folder):
         told(console, run._folder, row, run.checkpoint if row["step"] == 12 else None)
     steps = [row["step"] for row in rows(run.folder)]

@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import cloudpickle
 import numpy as np
@@ -20,8 +21,11 @@ from gan_core.experiment import Experiment
 from gan_core.family import family_class
 from gan_core.loop import Game
 from gan_core.settings import SettingsError, place_of
+from pipelines import Search, train
 from pipelines.launch import search_request, train_request
 from pipelines.library._words import command_line, words_of, written
+from pipelines.runs import run_folder
+from pipelines.settings import Storage
 from tests.gan_core.modern import Modern
 from tests.pipelines.library.own import defined
 
@@ -236,3 +240,24 @@ train(callback=[])
         "dict[str, Any]",
         "Unexpected keyword argument ",
     ], said
+
+
+@pytest.mark.parametrize(
+    ("callbacks", "message"),
+    [
+        ([SimpleNamespace(on_lgo=print)], "callbacks: SimpleNamespace has no method that is called; nearest: on_log"),
+        (
+            [object()],
+            "callbacks: object has no method that is called; nearest: an object with on_log, on_evaluation or",
+        ),
+        (3, "callbacks=3 is no list"),
+    ],
+)
+def test_callbacks_that_nothing_calls_are_refused(callbacks, message):
+    with pytest.raises(SettingsError, match=message):
+        train("wgan_gp", callbacks=callbacks)
+
+
+def test_a_picture_that_there_is_not_is_refused_with_the_nearest(tmp_path):
+    with pytest.raises(SettingsError, match="unknown plot 'importnace'; nearest: importance"):
+        Search(run_folder(Storage(path=tmp_path), "none")).plot("importnace")
