@@ -67,3 +67,8 @@ class ByteImages(Tensor):
 def normalised(stored: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
     """Bytes 0..255 as floats in [-1, 1]."""
     return stored.to(dtype).div_(127.5).sub_(1)
+
+
+def to_bytes(images: Tensor) -> Tensor:
+    """Images in [-1, 1] as bytes 0..255, rounded; what lies outside is clamped. The reverse of `normalised`."""
+    return ((images.float().clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)

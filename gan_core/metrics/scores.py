@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from gan_core import ranks, streams
+from gan_core.data.byte_images import to_bytes
 from gan_core.data.dataset import Modes
 from gan_core.family import Family
 from gan_core.loop import Game
@@ -18,6 +19,7 @@ from gan_core.metrics.kid import kid
 from gan_core.metrics.precision_recall import precision_recall
 from gan_core.metrics.statistics.reference import Reference, batch_of
 from gan_core.metrics.statistics.tally import KEPT, Tally
+from gan_core.nets.check import without_memory
 from gan_core.settings import SettingsError
 
 MOST_SAMPLES = 10_000
@@ -111,7 +113,7 @@ def as_given(samples: Tensor) -> Tensor:
     """Samples as a measure of one's own gets them: images (N, C, H, W) in [-1, 1] as bytes, points as they are."""
     if samples.dim() != 4:
         return samples.float()
-    return ((samples.float().clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
+    return to_bytes(samples)
 
 
 def real_samples(images: Tensor, count: int, device: torch.device) -> Tensor:
@@ -169,7 +171,7 @@ def try_own_measure(setting: str, path: str, family: Family, reference: Referenc
 
 def _is_conditional(family: Family, reference: Reference) -> bool:
     try:
-        with torch.random.fork_rng(devices=[]), torch.device("meta"):  # networks without memory
+        with without_memory():
             return family.recipe(reference.shape, reference.classes).conditional
     except Exception:  # a family of one's own may need memory
         return family.needs_labels

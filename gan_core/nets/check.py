@@ -27,7 +27,7 @@ def check_networks(family: Family, shape: Shape, classes: int) -> None:
     Raises SettingsError, with the nearest size that they make, for networks that cannot be built or make others.
     """
     try:
-        with _without_memory():
+        with without_memory():
             _try(family, shape, classes)
     except SettingsError:
         raise
@@ -42,7 +42,8 @@ def check_networks(family: Family, shape: Shape, classes: int) -> None:
 
 
 @contextmanager
-def _without_memory() -> Iterator[None]:
+def without_memory() -> Iterator[None]:
+    """Networks that are built here have shapes and no weights, and draw no random numbers of the caller's."""
     with torch.random.fork_rng(devices=[]), torch.device("meta"):
         yield
 
@@ -76,7 +77,7 @@ def _refused(family: Family, shape: Shape, classes: int, error: Exception) -> Se
 
 def _makes(family: Family, channels: int, size: tuple[int, int], classes: int) -> bool:
     try:
-        with _without_memory():
+        with without_memory():
             _try(family, (channels, *size), classes)
     except Exception:
         return False

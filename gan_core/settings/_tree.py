@@ -133,6 +133,14 @@ def _node(value: Any) -> dict[str, Any]:
     return value if isinstance(value, dict) else {} if value is None else {"name": value}
 
 
+def by_path(tree: Mapping[str, Any], before: str = "") -> dict[str, Any]:
+    """A nested dict by dotted paths: `{"family.lr": 1e-4}`. An empty dict is a value."""
+    found: dict[str, Any] = {}
+    for key, value in tree.items():
+        found |= by_path(value, f"{before}{key}.") if isinstance(value, dict) and value else {f"{before}{key}": value}
+    return found
+
+
 def paths(node: BaseModel | type[BaseModel], prefix: str = "") -> list[str]:
     """Every dotted path of a settings tree. Of an instance this includes its family's own fields."""
     found: list[str] = []

@@ -10,6 +10,7 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
+from gan_core.data.byte_images import to_bytes
 from gan_core.data.dataset import Dataset
 from gan_core.loop import Game
 from gan_core.metrics.scores import sample_range
@@ -75,8 +76,7 @@ def grid(images: Tensor, columns: int | None = None) -> Image.Image:
 
 def as_bytes(images: Tensor) -> np.ndarray:
     """Images (N, C, H, W) in [-1, 1] as uint8 (N, H, W, C)."""
-    pixels = ((images.float().clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
-    return pixels.permute(0, 2, 3, 1).cpu().numpy()
+    return to_bytes(images).permute(0, 2, 3, 1).cpu().numpy()
 
 
 def as_image(pixels: np.ndarray) -> Image.Image:

@@ -7,9 +7,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
+from gan_core.settings import by_path
 from pipelines.library._html import page
 from pipelines.library._play import play
-from pipelines.library._words import command_line, flat
+from pipelines.library._words import command_line
 from pipelines.runs import RunFolder, import_own_code, newest_checkpoint, refresh_records
 from pipelines.settings import SearchExperiment, Storage, TrainExperiment, as_settings_error
 
@@ -46,7 +47,7 @@ class Played(Generic[Experiment]):
     @property
     def settings(self) -> dict[str, Any]:
         """All settings by their dotted paths, as `settings=` of `train` and `search` takes them."""
-        return flat(self._experiment.model_dump(mode="json"))
+        return by_path(self._experiment.model_dump(mode="json"))
 
     @property
     def checkpoint(self) -> Path:
@@ -144,6 +145,6 @@ class Run(Played[TrainExperiment]):
         about = {
             "step": rows[-1]["step"] if rows else 0,
             "FID": self.fid,
-            **flat(self._experiment.model_dump(mode="json", exclude_defaults=True)),
+            **by_path(self._experiment.model_dump(mode="json", exclude_defaults=True)),
         }
         return page("run", self.name, about, self._folder.pictures()[-1:])

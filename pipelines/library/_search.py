@@ -6,10 +6,9 @@ from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from gan_core.settings import SettingsError, unknown
+from gan_core.settings import SettingsError, by_path, unknown
 from pipelines.library._html import page, table
 from pipelines.library._run import Played
-from pipelines.library._words import flat
 from pipelines.runs import import_own_code
 from pipelines.settings import SearchExperiment, as_settings_error
 
@@ -145,4 +144,4 @@ class Search(Played[SearchExperiment]):
 def _by_path(settings: Mapping[str, Any]) -> dict[str, Any]:
     """The settings of a trial by their dotted paths."""
     own = {name: value for name, value in settings.items() if name != "name"}
-    return {name if "." in name else f"family.{name}": value for name, value in flat(own).items()}
+    return {name if "." in name else f"family.{name}": value for name, value in by_path(own).items()}

@@ -60,14 +60,6 @@ def words_of(settings: Mapping[str, Any]) -> list[str]:
     return [f"{key}={_text(value)}" for key, value in settings.items()]
 
 
-def flat(tree: Mapping[str, Any], before: str = "") -> dict[str, Any]:
-    """A nested dict as dotted paths."""
-    found: dict[str, Any] = {}
-    for key, value in tree.items():
-        found |= flat(value, f"{before}{key}.") if isinstance(value, dict) and value else {f"{before}{key}": value}
-    return found
-
-
 def _sorted(given: Iterable[Any]) -> tuple[list[str | Family], list[str]]:
     """Families, and words with `=`, each in their order."""
     families: list[str | Family] = []

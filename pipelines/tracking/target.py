@@ -7,6 +7,7 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from gan_core.settings import by_path
 from pipelines.runs import RunFolder
 from pipelines.settings import TrainExperiment
 
@@ -67,12 +68,6 @@ class TrackingTarget:
         return Follower(folder.path, lambda: self.open(experiment))
 
 
-def flat(tree: dict[str, object], prefix: str = "") -> dict[str, object]:
-    """A nested dict as dotted paths, without the values that are None."""
-    found: dict[str, object] = {}
-    for key, value in tree.items():
-        if isinstance(value, dict):
-            found |= flat(value, f"{prefix}{key}.")
-        elif value is not None:
-            found[prefix + key] = value
-    return found
+def flat(tree: dict[str, object]) -> dict[str, object]:
+    """A nested dict as dotted paths, without the values that are None or have no settings."""
+    return {path: value for path, value in by_path(tree).items() if value is not None and value != {}}

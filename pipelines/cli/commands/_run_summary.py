@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from gan_core.measures import FID, Objective
-from gan_core.settings import SettingsError, parse_yaml
+from gan_core.settings import SettingsError, by_path, parse_yaml
 from pipelines.console import number
 from pipelines.runs import RunFolder, import_own_code
 from pipelines.search.progress import progress
@@ -96,7 +96,7 @@ def summary_of(folder: RunFolder) -> RunSummary:
             fid, objective, value = None, FID, None
         if folder.driven():
             state = "running"
-        settings = dict(_flat(values))
+        settings = _flat(values)
         when, where = folder.written_at(), folder.where
         return RunSummary(*about, families, state, fid, objective, value, done, of, when, where, settings, measures)
 
@@ -125,17 +125,13 @@ def _of_search(folder: RunFolder) -> _Read:
     return families, state, found.fid, experiment.objective, found.value, found.ended, found.trials, {}
 
 
-def _flat(values: Mapping[str, Any], before: str = "") -> list[tuple[str, Any]]:
+def _flat(values: Mapping[str, Any]) -> dict[str, Any]:
     """The settings of a tree by their paths. A list is one value, but for the families of a search."""
-    found: list[tuple[str, Any]] = []
-    for name, value in values.items():
-        if name == "families" and isinstance(value, list):
-            value = {one["name"]: {key: field for key, field in one.items() if key != "name"} for one in value}
-        if isinstance(value, dict):
-            found += _flat(value, f"{before}{name}.")
-        else:
-            found.append((f"{before}{name}", value))
-    return found
+    families = values.get("families")
+    if isinstance(families, list):
+        fields = {one["name"]: {key: field for key, field in one.items() if key != "name"} for one in families}
+        values = {**values, "families": fields}
+    return {path: value for path, value in by_path(values).items() if value != {}}
 
 
 def listed(summaries: Sequence[RunSummary]) -> list[str]:

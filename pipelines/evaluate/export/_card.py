@@ -16,7 +16,7 @@ import yaml
 from gan_core import checkpoint
 from gan_core.family import NETS
 from gan_core.loop import Game
-from gan_core.settings import SettingsError, parse_yaml
+from gan_core.settings import SettingsError, by_path, parse_yaml
 from infra.versions import version_of
 from pipelines.evaluate.export._graph import output_name
 from pipelines.runs import INIT_FROM, DataRecord, RunPaths, measured_with, named_classes
@@ -215,7 +215,7 @@ class Card:
         budget = {**values["budget"], "rounds": self.game.step, "images": None}
         experiment = TrainExperiment.load({**values, "budget": budget})
         plain = TrainExperiment.load({"family": {"name": experiment.family.name}})
-        own, default = (dict(_flat(one.model_dump(mode="json"))) for one in (experiment, plain))
+        own, default = (by_path(one.model_dump(mode="json")) for one in (experiment, plain))
         return [
             f"{path}={_typed(value)}"
             for path, value in own.items()
@@ -239,14 +239,6 @@ def written_card(card: Card, file: Path) -> str:
     except (ValueError, IndexError, KeyError, TypeError, yaml.YAMLError):
         raise SettingsError(f"{file} is no model card of ganfleet", nearest="another name for --out") from None
     return card.text({name: head[name] for name in LICENCE if name in head and head[name] != "unknown"})
-
-
-def _flat(values: Mapping[str, Any], before: str = "") -> list[tuple[str, Any]]:
-    """The settings of a tree by their paths."""
-    found: list[tuple[str, Any]] = []
-    for name, value in values.items():
-        found += _flat(value, f"{before}{name}.") if isinstance(value, dict) else [(f"{before}{name}", value)]
-    return found
 
 
 def _cell(text: str) -> str:
