@@ -23,6 +23,7 @@ from rich.console import Console
 from gan_core import checkpoint
 from gan_core.measures import Metrics
 from pipelines.cli import main
+from pipelines.console import STATUS_SECONDS
 from pipelines.evaluate.command import EvaluateOptions, evaluate_checkpoint
 from pipelines.launch._request import train_experiment
 from pipelines.launch._resume import resumed_search, resumed_train
@@ -185,7 +186,9 @@ def ganfleet(cwd: Path, *words: object) -> subprocess.CompletedProcess[str]:
 def ganfleet_here(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *words: object
 ) -> subprocess.CompletedProcess[str]:
-    """Runs a command in this process, and restores its signal handlers and streams."""
+    """Runs a command in this process, and restores its signal handlers and streams. It shows no progress, which it
+    would on a slow machine only."""
+    monkeypatch.setattr("pipelines.console.SILENT_SECONDS", STATUS_SECONDS)
     monkeypatch.setattr(sys, "argv", ["ganfleet", *map(str, words)])
     monkeypatch.setattr(sys, "stderr", sys.stderr)
     return subprocess.CompletedProcess(words, exit_code_here(), *capsys.readouterr())

@@ -11,7 +11,7 @@ import math
 
 from torch import nn
 
-from gan_core.nets.autoencoder import Autoencoder
+from gan_core.nets.images.autoencoder import Autoencoder
 from gan_core.nets.layers import Upsampled, glorot, halvings
 from gan_core.recipe import Shape
 

@@ -1,0 +1,1 @@
+"""Networks of images, one architecture a file."""
