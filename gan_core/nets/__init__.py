@@ -16,9 +16,9 @@ from gan_core.family import NETS
 from gan_core.nets.images.autoencoder import Autoencoder, conv_decoder, conv_encoder
 from gan_core.nets.images.began import began_autoencoder, began_decoder
 from gan_core.nets.images.dcgan import dcgan_critic, dcgan_encoder, dcgan_generator, initialised, joint_critic
+from gan_core.nets.images.resnet import resnet_critic, resnet_generator
 from gan_core.nets.mlp import mlp_critic, mlp_generator
 from gan_core.nets.norm import GlobalBatchNorm, spectrally_normalised
-from gan_core.nets.images.resnet import resnet_critic, resnet_generator
 from gan_core.recipe import Shape
 from gan_core.settings import SettingsError, imported, installed
 
