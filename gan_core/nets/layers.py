@@ -34,6 +34,14 @@ class Upsampled(nn.Conv2d):
         return F.conv_transpose2d(x, kernel.transpose(0, 1), self.bias, stride=2, padding=1)  # (N, out, 2H, 2W)
 
 
+class MeanPooled(nn.Conv2d):
+    """A 3x3 convolution and 2x2 mean pooling, computed as one strided 4x4 convolution."""
+
+    def forward(self, x: Tensor) -> Tensor:  # (N, C, H, W)
+        kernel = F.avg_pool2d(F.pad(self.weight, (1, 1, 1, 1)), 2, stride=1)  # (out, in, 4, 4)
+        return F.conv2d(x, kernel, self.bias, stride=2, padding=1)  # (N, out, H/2, W/2)
+
+
 def halvings(shape: Shape, largest: int, least: int = 0) -> tuple[int, tuple[int, int]]:
     """How often images (C, H, W) are halved until their shorter side is at most `largest`, at least `least` times, and
     the height and width that this leaves.

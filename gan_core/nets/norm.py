@@ -4,24 +4,51 @@ from __future__ import annotations
 
 from typing import TypeVar
 
+import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.nn.utils.parametrizations import spectral_norm
+from torch.nn.utils.parametrize import register_parametrization
 
 from gan_core import ranks
 
 Net = TypeVar("Net", bound=nn.Module)
 
 
+class _SpectralNorm(nn.Module):
+    """W / sigma(W), with a row of W for each output; sigma is u^T W v with the singular vectors u (rows,) and v.
+
+    An average of many rounds' v is shorter than 1, and sigma would be too small, so v is normalised when it is used.
+    """
+
+    def __init__(self, weight: Tensor) -> None:
+        super().__init__()
+        matrix = weight.detach().flatten(1)
+        v = F.normalize(torch.randn_like(matrix[0]), dim=0)
+        for _ in range(0 if weight.is_meta else 15):  # a check of shapes needs none
+            v = F.normalize(matrix.T @ F.normalize(matrix @ v, dim=0), dim=0)
+        self.register_buffer("v", v)
+
+    def forward(self, weight: Tensor) -> Tensor:
+        matrix = weight.flatten(1)
+        with torch.no_grad():
+            v = F.normalize(self.get_buffer("v"), dim=0)
+            u = F.normalize(torch.mv(matrix, v), dim=0)
+            if self.training:
+                v = F.normalize(torch.mv(matrix.T, u), dim=0)
+                self.get_buffer("v").copy_(v)
+        return weight / (u * torch.mv(matrix, v)).sum()
+
+
 def spectrally_normalised(net: Net) -> Net:
-    """The net, with the weight of each convolution and linear layer divided by its largest singular value.
+    """The net, with the weight of each convolution, linear layer and embedding divided by its largest singular value.
 
     Miyato et al. 2018, arXiv:1802.05957, algorithm 1: one power iteration in each forward pass of training. Its vectors
     depend on the weights alone, so all ranks have the same, and they are buffers, so a checkpoint holds them. Call this
     last, after the weights are initialised.
     """
     for module in list(net.modules()):
-        if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
-            spectral_norm(module)
+        if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear | nn.Embedding):
+            register_parametrization(module, "weight", _SpectralNorm(module.weight))
     return net
 
 
@@ -39,8 +66,10 @@ class GlobalBatchNorm(nn.BatchNorm2d):
         centred = exact - mean[:, None, None]
         var = ranks.differentiable_mean(centred.square().mean(dim=(0, 2, 3)))  # (C,)
         self._track(mean.detach(), var.detach(), count=x.numel() // x.shape[1] * ranks.world_size())
-        scale = self.weight * (var + self.eps).rsqrt()
-        return (centred * scale[:, None, None] + self.bias[:, None, None]).to(x.dtype)
+        scale = (var + self.eps).rsqrt()
+        if not self.affine:
+            return (centred * scale[:, None, None]).to(x.dtype)
+        return (centred * (self.weight * scale)[:, None, None] + self.bias[:, None, None]).to(x.dtype)
 
     def _track(self, mean: Tensor, var: Tensor, count: int) -> None:
         assert self.momentum is not None
@@ -50,3 +79,21 @@ class GlobalBatchNorm(nn.BatchNorm2d):
         self.num_batches_tracked.add_(1)
         self.running_mean.lerp_(mean.to(self.running_mean.dtype), self.momentum)
         self.running_var.lerp_((var * count / (count - 1)).to(self.running_var.dtype), self.momentum)
+
+
+class ConditionalBatchNorm(nn.Module):
+    """BatchNorm over the global batch whose gain and offset are linear in a condition, such as a class's embedding.
+
+    y = (1 + G c) (x - mean) / deviation + O c, with a row of c for each sample. The statistics are those of all
+    classes. de Vries et al. 2017, arXiv:1707.00683; Brock et al. 2019, arXiv:1809.11096, appendix B.
+    """
+
+    def __init__(self, channels: int, inputs: int) -> None:
+        super().__init__()
+        self.norm = GlobalBatchNorm(channels, affine=False)
+        self.gain = nn.Linear(inputs, channels, bias=False)
+        self.offset = nn.Linear(inputs, channels, bias=False)
+
+    def forward(self, x: Tensor, condition: Tensor) -> Tensor:  # (N, C, H, W), (N, inputs)
+        gain, offset = (layer(condition)[:, :, None, None] for layer in (self.gain, self.offset))
+        return self.norm(x) * (1 + gain) + offset

@@ -12,10 +12,9 @@ from __future__ import annotations
 import math
 from itertools import pairwise
 
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gan_core.nets.layers import Score, Upsampled, glorot, halvings
+from gan_core.nets.layers import MeanPooled, Score, Upsampled, glorot, halvings
 from gan_core.nets.norm import GlobalBatchNorm
 from gan_core.recipe import Shape
 
@@ -43,14 +42,6 @@ def _critic_channels(shape: Shape) -> tuple[tuple[int, ...], tuple[int, ...]]:
         return _CRITIC[doublings]
     halving, _ = halvings(shape, largest=8, least=1)
     return (1,) * halving, (1,) * (4 - halving)
-
-
-class _MeanPooled(nn.Conv2d):
-    """A 3x3 convolution and 2x2 mean pooling, computed as one strided 4x4 convolution."""
-
-    def forward(self, x: Tensor) -> Tensor:  # (N, C, H, W)
-        kernel = F.avg_pool2d(F.pad(self.weight, (1, 1, 1, 1)), 2, stride=1)  # (out, in, 4, 4)
-        return F.conv2d(x, kernel, self.bias, stride=2, padding=1)  # (N, out, H/2, W/2)
 
 
 class _Residual(nn.Module):
@@ -87,7 +78,7 @@ def _halving(inputs: int, outputs: int, *, first: bool) -> nn.Module:
         nn.Identity() if first else nn.ReLU(),
         glorot(nn.Conv2d(inputs, hidden, 3, padding=1), _HE),
         nn.ReLU(),
-        glorot(_MeanPooled(hidden, outputs, 3, padding=1), _HE),
+        glorot(MeanPooled(hidden, outputs, 3, padding=1), _HE),
     )
     return _Residual(longer, nn.Sequential(nn.AvgPool2d(2), glorot(nn.Conv2d(inputs, outputs, 1))))
 
