@@ -10,7 +10,7 @@ import torch
 from gan_core.family import NETS, Family
 from gan_core.nets import own_nets
 from gan_core.recipe import Shape
-from gan_core.settings import SettingsError
+from gan_core.settings import SettingsError, raised
 from gan_core.settings.image_size import IMAGE_SIZES, LARGEST_SIDE, SMALLEST_SIDE, written_size
 
 _UNITS = (2, 4, 8, 16, 32, 64)
@@ -68,11 +68,14 @@ def _refused(family: Family, shape: Shape, classes: int, error: Exception) -> Se
     """The error of networks that do not make the samples, with the nearest size of images that they make."""
     net = getattr(family, "net", None)
     who = family.name if net is None or net in NETS else f"family.net={net}"
-    said = " ".join(str(error).split())[:200]
-    said = said if isinstance(error, _MisfitError) else f"{type(error).__name__}: {said}"
+    misfit = isinstance(error, _MisfitError)
+    wrong = f"{who} does not make images of {_by(shape)}: {error if misfit else raised(error)}"
     size = next((size for size in _sizes(shape) if _makes(family, shape[0], size, classes)), None)
-    right = "other networks" if size is None else f"data.image_size={written_size(*size)}"
-    return SettingsError(f"{who} does not make images of {_by(shape)}: {said}", nearest=right)
+    if size is not None:
+        return SettingsError(wrong, nearest=f"data.image_size={written_size(*size)}")
+    if misfit:
+        return SettingsError(wrong, nearest="other networks")
+    return SettingsError(f"{who} cannot be built: {raised(error)}", nearest="a recipe that builds its networks")
 
 
 def _makes(family: Family, channels: int, size: tuple[int, int], classes: int) -> bool:

@@ -5,6 +5,7 @@ Nothing here imports torch, so that a typing mistake is reported in a fraction o
 
 from gan_core.settings._imports import IMPORT_PATH, imported, installed, keep, kept_in, place_of, source_of
 from gan_core.settings._nearest import nearest, nearest_key, similar, similar_file, unknown
+from gan_core.settings._raised import place, raised
 from gan_core.settings._tree import Settings, SettingsError, Written, assign, by_path, parse_settings, parse_yaml, paths
 
 __all__ = [
@@ -23,7 +24,9 @@ __all__ = [
     "parse_settings",
     "parse_yaml",
     "paths",
+    "place",
     "place_of",
+    "raised",
     "similar",
     "similar_file",
     "source_of",

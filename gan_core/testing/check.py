@@ -14,9 +14,9 @@ from gan_core.experiment import Experiment
 from gan_core.family import Family
 from gan_core.health.divergence import DivergedError
 from gan_core.loop import DTYPES, Game
-from gan_core.settings import SettingsError, assign, paths
+from gan_core.settings import SettingsError, assign, paths, raised
 from gan_core.testing.contract import Contract, UnplayableError
-from gan_core.testing.fault import FamilyError, Fault, raised
+from gan_core.testing.fault import FamilyError, Fault
 from gan_core.testing.games import BATCH, dataset, differing, small_family, state
 from gan_core.testing.hidden_state import hidden_state
 from gan_core.testing.penalties import penalty_faults

@@ -12,7 +12,8 @@ from torch import Tensor
 
 from gan_core.loop import Game
 from gan_core.recipe import Player
-from gan_core.testing.fault import Fault, place
+from gan_core.settings import place
+from gan_core.testing.fault import Fault
 from gan_core.testing.randomness import Drawing, global_state, moved
 
 ONE_BACKWARD = "add it to the loss that the player returns, so that one backward pass has all (gradients of several "

@@ -16,7 +16,7 @@ from pydantic import BaseModel
 from torch import Tensor, nn
 
 from gan_core.loop import Game
-from gan_core.testing.fault import place
+from gan_core.settings import place
 
 _DEEPEST = 6
 _NOT_THE_USERS = ("torch", "gan_core", "pydantic", "builtins", "abc", "typing")

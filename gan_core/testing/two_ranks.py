@@ -24,8 +24,9 @@ from gan_core.experiment import Experiment
 from gan_core.loop import Game
 from gan_core.nets import GlobalBatchNorm
 from gan_core.recipe import Shape
+from gan_core.settings import raised
 from gan_core.testing.contract import ONE_BACKWARD
-from gan_core.testing.fault import Fault, raised
+from gan_core.testing.fault import Fault
 from gan_core.testing.games import differing
 from gan_core.testing.randomness import STREAMS, seed_all
 from gan_core.testing.record import Record, record

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from pipelines.code._archive import make_importable, unpacked
@@ -10,16 +13,21 @@ from pipelines.code._archive import make_importable, unpacked
 
 @dataclass(frozen=True)
 class Code:
-    """An archive of modules in Ray's object store, which brings it to each node once."""
+    """Where other processes find the user's modules."""
 
     archive: Any
+    """An archive of modules in Ray's object store, which brings it to each node once; None if there is none."""
+    folders: Sequence[Path] = ()
+    """Folders of this machine, which are looked in after all of Python's own places."""
 
 
-def in_ray(archive: bytes | None) -> Code | None:
-    """An archive for other processes; None if there is none."""
+def in_ray(archive: bytes | None, folders: Sequence[Path] = ()) -> Code | None:
+    """An archive and folders for other processes; None if there is neither."""
     import ray
 
-    return None if archive is None else Code(ray.put(archive))
+    if archive is None and not folders:
+        return None
+    return Code(None if archive is None else ray.put(archive), folders)
 
 
 @dataclass(frozen=True)
@@ -44,5 +52,7 @@ def opened(value: Any) -> Any:
     import ray
     from ray import cloudpickle
 
-    make_importable([unpacked(ray.get(value.code.archive))])
+    sys.path += [str(folder) for folder in value.code.folders if str(folder) not in sys.path]
+    archive = value.code.archive
+    make_importable([] if archive is None else [unpacked(ray.get(archive))])
     return cloudpickle.loads(value.content)

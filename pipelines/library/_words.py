@@ -82,6 +82,8 @@ def _sorted(given: Iterable[Any]) -> tuple[list[str | Family], list[str]]:
 
 def _name(family: type[Family]) -> str:
     """The name of a class. One that Python cannot import gets a name by which its processes find it."""
+    if family is Family:
+        raise SettingsError("Family is the base of families", nearest="a subclass of it with its recipe()")
     try:
         if family_class(family.name) is family:
             return family.name
@@ -114,6 +116,9 @@ def _plain(value: Any) -> Any:
 
 def _data_words(data: Any, words: Sequence[str]) -> list[str]:
     """The settings of data that have a name, a place (`package.module:load`), or are images in memory."""
+    named = [word for word in words if word.startswith(("data=", "data.name="))]
+    if named:
+        raise SettingsError(f"{named[0]} and data=... are both given", nearest="one of them")
     if isinstance(data, str):
         return [f"data={data}"]
     from pipelines.data.given import given_data

@@ -17,14 +17,16 @@ _ANSWER_SECONDS = 60.0
 
 
 def shipped_code(experiment: TrainExperiment | SearchExperiment, folder: RunFolder, cluster: Cluster) -> Code | None:
-    """The modules in the run's folder, for the processes of a cluster that this process has joined.
+    """The user's modules for the processes of a cluster: those in the run's folder, and on this machine those that this
+    process has by its own path of imports.
 
-    Raises SettingsError if the experiment needs another module of the user, and a node does not have it.
+    Raises SettingsError if the experiment needs another module, and a node of a joined cluster does not have it.
     """
     archive = folder.code.read_bytes() if experiment.compute.ship and folder.code.is_file() else None
-    if not cluster.local:
-        shipped = set() if archive is None else modules_in(archive)
-        _check_nodes(sorted(own_modules(experiment) - shipped))
+    needed = own_modules(experiment) - (set() if archive is None else modules_in(archive))
+    if cluster.local:
+        return in_ray(archive, sorted({place for name in needed if (place := folder_of(name)) is not None}))
+    _check_nodes(sorted(needed))
     return in_ray(archive)
 
 

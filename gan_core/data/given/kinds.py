@@ -13,11 +13,10 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import Subset
 
-from gan_core.data.given.own import raised
 from gan_core.data.given.pixels import PixelFile, PixelRange, array_of, channels_last, pixels_of
 from gan_core.data.sources import ImageReader, from_array, numbered
 from gan_core.files import Bars
-from gan_core.settings import SettingsError
+from gan_core.settings import SettingsError, raised
 
 KINDS = "a tensor or an array (N, C, H, W), (images, labels), or a Dataset of torch or Hugging Face"
 _PART = 1024
@@ -95,7 +94,7 @@ def _of_items(what: str, images: Any, labels: Any, aside: Path, bars: Bars) -> G
             except SettingsError:
                 raise
             except Exception as error:  # a user's Dataset may raise anything
-                raise SettingsError(f"{this} {raised(error)}") from error
+                raise SettingsError(f"{this} raises {raised(error)}") from error
             pixels = pixels_of(this, image)
             seen.see(this, pixels)
             read.append(pixels)

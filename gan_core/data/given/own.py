@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import inspect
-import traceback
-from pathlib import Path
 from typing import Any
 
-from gan_core.settings import SettingsError, imported, installed
+from gan_core.settings import SettingsError, imported, installed, raised
 
 
 def find_own(name: str) -> Any:
@@ -34,7 +32,7 @@ def own_data(name: str) -> Any:
     except SettingsError as error:
         raise SettingsError(f"{setting}: {error}") from error
     except Exception as error:  # a user's function may raise anything
-        raise SettingsError(f"{setting} {raised(error)}") from error
+        raise SettingsError(f"{setting} raises {raised(error)}") from error
 
 
 def _needed(function: Any) -> list[str]:
@@ -45,10 +43,3 @@ def _needed(function: Any) -> list[str]:
         return []
     kinds = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
     return [one.name for one in parameters if one.default is one.empty and one.kind not in kinds]
-
-
-def raised(error: Exception) -> str:
-    """What a user's code raised, and in which of its lines."""
-    place = traceback.extract_tb(error.__traceback__)[-1]
-    said = " ".join(str(error).split())[:200]
-    return f"raises {type(error).__name__}: {said} ({Path(place.filename).name}, line {place.lineno})"

@@ -149,7 +149,7 @@ def broken(index: int) -> Any:
         ((image for image in GREY), r"generator, which has no length; nearest: list\(...\) of it"),
         (datasets.DatasetDict(train=hugging_face()), r"DatasetDict of train; nearest: its part \['train'\]"),
         (hugging_face().remove_columns("picture"), r"no column of images \(kind\); nearest: cast_column"),
-        (Items(broken), r"\[0\] raises KeyError: 'lost' \(test_given.py, line \d+\)"),
+        (Items(broken), r"\[0\] raises KeyError: 'lost' \(test_given.py:\d+\)"),
         (Items(lambda i: (GREY[i], i, i)), r"\[0\] is tuple of 3; nearest: image, or \(image, label\)"),
         (Items(lambda i: {"image": GREY[i]}), r"\[0\] is dict of image; nearest: image, or \(image, label\)"),
         (Items(lambda i: (GREY[i], -1)), "label -1 and 3 classes; nearest: labels from 0 to 2"),

@@ -3,6 +3,7 @@
 import shutil
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import boto3
@@ -39,10 +40,15 @@ def line(mine: Path, *words: str) -> CommandLine:
     return CommandLine.of(["own_gan:Own", f"compute.ship={mine}", *SMALL, *SHORT, *words], None, None)
 
 
-def test_workers_and_asynchronous_evaluation_have_the_module(ray_cluster, storage, reference, mine):
+@pytest.mark.parametrize("how", ["shipped", "sys-path"])
+def test_workers_and_asynchronous_evaluation_have_the_module(how, ray_cluster, storage, reference, mine):
     from pipelines.train.command import train
 
-    request = train_request(line(mine, f"storage.path={storage}", "name=shipped", "metrics.async=true"))
+    asked = line(mine, f"storage.path={storage}", f"name=by-{how}", "metrics.async=true")
+    if how == "sys-path":
+        sys.path.append(str(mine))
+        asked = replace(asked, assignments=[word for word in asked.assignments if "compute.ship" not in word])
+    request = train_request(asked)
     with begin(request) as (claimed, _):
         train(claimed.experiment, claimed.folder, Console(quiet=True))
     assert [row["step"] for row in rows(claimed.folder.path) if "fid" in row] == [6]

@@ -184,7 +184,7 @@ def test_gan_core_alone_calls_it_each_time(package):
         (["data=faraway.sets:lod"], "data.name=faraway.sets:lod: faraway.sets has no 'lod'; nearest: load"),
         (["data=faraway.set:load"], "data.name=faraway.set:load: Python finds no module 'faraway.set' here"),
         (["data=fases"], "unknown data.name 'fases'; nearest: faces"),
-        (["data=faraway.sets:broken"], r"data.name=faraway.sets:broken raises TypeError: .* \(sets.py, line 17\)"),
+        (["data=faraway.sets:broken"], r"data.name=faraway.sets:broken raises TypeError: .* \(sets.py:17\)"),
         (["data=faraway.sets:sized"], "data.name=faraway.sets:sized needs arguments: size; nearest: a function"),
         (["data=faraway.sets:strange"], r"data.name=faraway.sets:strange is dict of images; nearest: its part \['im"),
         (["data=faraway.sets:nothing"], "data.name=faraway.sets:nothing is None; nearest: a tensor or an array"),

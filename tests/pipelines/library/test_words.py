@@ -18,7 +18,7 @@ import torch
 import pipelines
 from gan_core import checkpoint
 from gan_core.experiment import Experiment
-from gan_core.family import family_class
+from gan_core.family import Family, family_class
 from gan_core.loop import Game
 from gan_core.settings import SettingsError, place_of
 from pipelines import Search, train
@@ -55,6 +55,14 @@ def test_a_family_and_its_settings_are_given_in_any_form(given, settings):
     asked = trained(*given, "name=x", settings=settings)
     assert asked == trained("wgan_gp", "family.lr=2e-3", "family.n_critic=2", "name=x")
     assert (asked.family.lr, asked.family.n_critic) == (2e-3, 2)
+
+
+def test_what_cannot_be_meant_is_refused(tmp_path):
+    with pytest.raises(SettingsError, match="^Family is the base of families; nearest: a subclass"):
+        command_line((Family,))
+    for word in ("data=digits", "data.name=digits"):
+        with pytest.raises(SettingsError, match=f"^{word} and data=... are both given; nearest: one of them$"):
+            command_line(("wgan", word, f"storage.path={tmp_path}"), data=np.zeros((4, 8, 8)))
 
 
 def test_pythons_values_are_those_that_one_types(tmp_path):
