@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Collection, Iterator, Sequence
 
 import torch
@@ -137,9 +138,12 @@ def own_score(setting: str, path: str, seed: int, images: Tensor, labels: Tensor
     try:
         if isinstance(found, str | bytes):
             raise TypeError
-        return float(found)
+        value = float(found)
     except (TypeError, ValueError, RuntimeError):
         raise MeasureError(name, f"it returns {type(found).__name__}, no number") from None
+    if math.isnan(value):
+        raise MeasureError(name, "it returns NaN, which ranks nothing")
+    return value
 
 
 def own_scores(paths: Sequence[str], reference: Reference, images: Tensor, game: Game) -> dict[str, float]:

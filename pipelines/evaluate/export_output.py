@@ -42,7 +42,7 @@ def export_output(to: str, out: str | None) -> ExportOutput:
             raise SettingsError(f"--out={out} is no {SUFFIXES[to]} file", nearest=right)
         found = ExportOutput(out, f"{stem}.md")
     if not out.startswith("s3://"):
-        _check_place(out, Path(found.file))
+        check_place(out, Path(found.file))
     return found
 
 
@@ -52,7 +52,7 @@ def _check_packages(to: str) -> None:
         raise SettingsError(f"--to onnx needs {' and '.join(missing)}", nearest="pip install 'ganfleet[export]'")
 
 
-def _check_place(out: str, file: Path) -> None:
+def check_place(out: str, file: Path) -> None:
     """Raises SettingsError if the folder of a file cannot be made, or cannot be written to."""
     there = next(path for path in file.absolute().parents if os.path.lexists(path))
     if not there.is_dir():

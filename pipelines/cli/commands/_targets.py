@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from gan_core.settings import SettingsError, unknown
+from pipelines.evaluate.export_output import check_place
 
 MOST_PICTURED, MOST_FILES = 4096, 1_000_000
 FORMATS = ("png", "npz")
@@ -27,7 +28,7 @@ class SampleOutput:
 def sample_output(
     out: str | None, form: str | None, count: int | None, kinds: dict[str, bool], label: str | None
 ) -> SampleOutput:
-    """Raises SettingsError if a file is of another kind, options exclude each other, or a folder cannot be written to.
+    """Raises SettingsError if a file is of another kind, options exclude each other, or it cannot be written to.
 
     `kinds`: the options that choose a picture, and whether each was given.
     """
@@ -50,8 +51,11 @@ def sample_output(
         suffix = ".gif" if options == ["--animate"] else ".png"
         right = f"--out {found.out.rstrip('/').removesuffix('.npz')}{suffix}"
         raise SettingsError(f"--out={found.out} is of single samples, {options[0]} draws one picture", nearest=right)
-    if found.kind == "folder" and not found.out.startswith("s3://"):
-        _check_folder(found.out)
+    if not found.out.startswith("s3://"):
+        if found.kind == "folder":
+            _check_folder(found.out)
+        else:
+            check_place(found.out, Path(found.out))
     return found
 
 

@@ -44,6 +44,10 @@ def wordy(images, labels, real):
     return "0.5"
 
 
+def undefined(images, labels, real):
+    return torch.zeros(()) / 0
+
+
 def many(images, labels, real):
     return images.float().mean(dim=0)
 
@@ -132,6 +136,7 @@ def test_what_a_function_draws_follows_from_the_seed_and_touches_nothing(referen
     [
         ("broken", "KeyError: 'digit 7'"),
         ("wordy", "it returns str, no number"),
+        ("undefined", "it returns NaN, which ranks nothing"),
         ("many", "it returns Tensor, no number"),
     ],
 )
