@@ -34,8 +34,8 @@ class _SpectralNorm(nn.Module):
             v = F.normalize(self.get_buffer("v"), dim=0)
             u = F.normalize(torch.mv(matrix, v), dim=0)
             if self.training:
-                v = F.normalize(torch.mv(matrix.T, u), dim=0)
-                self.get_buffer("v").copy_(v)
+                # By `out`, because torch.func.grad refuses copy_. A later pass changes the buffer, hence the clone.
+                v = F.normalize(torch.mv(matrix.T, u), dim=0, out=self.get_buffer("v")).clone()
         return weight / (u * torch.mv(matrix, v)).sum()
 
 
