@@ -228,6 +228,9 @@ def check_classes(family: Family, data: Data, classes: int) -> None:
     """Raises SettingsError if the family needs labels and there is one class only."""
     if not family.needs_labels or classes > 1:
         return
+    if "labels" in type(family).model_fields:
+        wrong = f"family.labels=true: {data.source} has one class only"
+        raise SettingsError(wrong, nearest="family.labels=false")
     if data.name in LABELLED:
         raise SettingsError(f"{family.name} needs labels, classes={classes}", nearest="classes=dataset.classes")
     right = {

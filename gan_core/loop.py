@@ -144,15 +144,18 @@ class Game:
     def scale_rates(self, scale: float) -> None:
         """Multiplies the learning rates that the settings give by `scale`."""
         self.rate_scale = scale
-        self.set_rates()
+        self.set_schedules()
 
-    def set_rates(self) -> None:
-        """Sets the learning rates of the next round: those of the settings, scaled, by the players' schedules."""
+    def set_schedules(self) -> None:
+        """Sets what the next round trains with, by the players' schedules: the learning rates of the settings, scaled,
+        and Adam's beta2."""
         for name, optimizer in self.optimizers.items():
-            schedule = self.players[name].rate
-            scale = self.rate_scale * (1.0 if schedule is None else schedule(self.step))
+            rate, beta2 = self.players[name].rate, self.players[name].beta2
+            scale = self.rate_scale * (1.0 if rate is None else rate(self.step))
             for group in optimizer.param_groups:
                 group["lr"] = group.setdefault("initial_lr", group["lr"]) * scale
+                if beta2 is not None:
+                    group["betas"] = (group["betas"][0], beta2(self.step))
 
     @torch.no_grad()
     def update_average(self) -> None:
@@ -195,7 +198,7 @@ def rounds(game: Game, images: Tensor, labels: Tensor) -> Iterator[Round]:
     modules = {name: _distributed(player) for name, player in game.players.items()}
     while game.step < game.last_round:
         losses: dict[str, Tensor] = {}
-        game.set_rates()
+        game.set_schedules()
         for name, player in game.players.items():
             _freeze_others(game, player)
             for step in range(player.steps):

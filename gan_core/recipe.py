@@ -41,7 +41,8 @@ class Batch(NamedTuple):
 Loss = Callable[[Batch], tuple[Tensor, Mapping[str, Tensor]]]
 OptimizerFactory = Callable[[Iterable[Tensor]], torch.optim.Optimizer]
 Schedule = Callable[[int], float]
-"""A factor in the round that follows so many rounds; `gan_core.techniques.schedules` has the usual ones."""
+"""A factor, or a setting's value, in the round that follows so many rounds; `gan_core.techniques.schedules` has the
+usual ones."""
 
 
 class Player(nn.Module):
@@ -63,10 +64,12 @@ class Player(nn.Module):
         sees_real: bool = False,
         after_step: Callable[[], None] | None = None,
         rate: Schedule | None = None,
+        beta2: Schedule | None = None,
         max_gradient_norm: float | None = None,
     ) -> None:
         """`optimizer`: builds the player's own, so each may have its learning rate. `rate`: what the learning rate is
-        multiplied by, by round. `max_gradient_norm`: a longer gradient is shortened to it (Pascanu et al. 2013)."""
+        multiplied by, by round. `beta2`: Adam's own, by round; None: that of the optimiser. `max_gradient_norm`: a
+        longer gradient is shortened to it (Pascanu et al. 2013)."""
         super().__init__()
         self.net = net
         self.loss = loss
@@ -75,6 +78,7 @@ class Player(nn.Module):
         self.sees_real = sees_real
         self.after_step = after_step or (lambda: None)
         self.rate = rate
+        self.beta2 = beta2
         self.max_gradient_norm = max_gradient_norm
         self._optimizer: torch.optim.Optimizer | None = None
 
@@ -124,6 +128,7 @@ def adversarial(
     *,
     generator_optimizer: OptimizerFactory | None = None,
     rate: Schedule | None = None,
+    beta2: Schedule | None = None,
     max_gradient_norm: float | None = None,
     conditional: bool = False,
     encoder: nn.Module | None = None,
@@ -132,7 +137,7 @@ def adversarial(
 ) -> Recipe:
     """The two-player game: `n_critic` critic steps on real images, then one generator step, which also trains the
     encoder. `generator_optimizer`: the generator's own, such as one with another learning rate (Heusel et al. 2017);
-    `rate` and `max_gradient_norm` are those of both players."""
+    `rate`, `beta2` and `max_gradient_norm` are those of both players."""
     trained = generator if encoder is None else nn.ModuleDict({"generator": generator, "encoder": encoder})
     return Recipe(
         {
@@ -144,6 +149,7 @@ def adversarial(
                 sees_real=True,
                 after_step=after_critic_step,
                 rate=rate,
+                beta2=beta2,
                 max_gradient_norm=max_gradient_norm,
             ),
             "generator": Player(
@@ -151,6 +157,7 @@ def adversarial(
                 generator_loss,
                 generator_optimizer or optimizer,
                 rate=rate,
+                beta2=beta2,
                 max_gradient_norm=max_gradient_norm,
             ),
         },

@@ -16,6 +16,7 @@ from gan_core.family import NETS
 from gan_core.nets.images.autoencoder import Autoencoder, conv_decoder, conv_encoder
 from gan_core.nets.images.began import began_autoencoder, began_decoder
 from gan_core.nets.images.dcgan import dcgan_critic, dcgan_encoder, dcgan_generator, initialised, joint_critic
+from gan_core.nets.images.r3gan import r3gan_critic, r3gan_generator
 from gan_core.nets.images.resnet import resnet_critic, resnet_generator
 from gan_core.nets.mlp import mlp_critic, mlp_generator
 from gan_core.nets.norm import GlobalBatchNorm, spectrally_normalised
@@ -39,9 +40,12 @@ __all__ = [
     "mlp_critic",
     "mlp_generator",
     "own_nets",
+    "r3gan_critic",
+    "r3gan_generator",
     "resnet_critic",
     "resnet_generator",
     "scores",
+    "spectral_critic",
     "spectrally_normalised",
     "wasserstein_critic",
     "without_grad",
@@ -99,16 +103,26 @@ def wasserstein_critic(net: str, shape: Shape, width: int) -> nn.Module:
     A constant added to all scores changes no distance. So the gradient of a last bias would be rounding noise, which
     Adam turns into full steps.
     """
+    return _critic(net, shape, width, last_bias=False, summed=False)
+
+
+def spectral_critic(net: str, shape: Shape, width: int) -> nn.Module:
+    """A critic by name or by its place, for `spectrally_normalised`; ours are without BatchNorm, and the residual one
+    sums over an image. Miyato et al. 2018, arXiv:1802.05957, appendix B."""
+    return _critic(net, shape, width, last_bias=True, summed=True)
+
+
+def _critic(net: str, shape: Shape, width: int, *, last_bias: bool, summed: bool) -> nn.Module:
     own = own_nets(net)
     if own is not None:
         return own.critic(shape, width)
     match _resolved(net, shape):
         case "mlp":
-            return mlp_critic(shape, hidden=16 * width, last_bias=False)
+            return mlp_critic(shape, hidden=16 * width, last_bias=last_bias)
         case "dcgan":
-            return dcgan_critic(shape, width, batch_norm=False, last_bias=False)
+            return dcgan_critic(shape, width, batch_norm=False, last_bias=last_bias)
         case _:
-            return resnet_critic(shape, width, last_bias=False)
+            return resnet_critic(shape, width, last_bias=last_bias, summed=summed)
 
 
 def own_nets(net: str) -> Nets | None:

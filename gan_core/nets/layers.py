@@ -22,6 +22,14 @@ class Score(nn.Module):
         return x.flatten()
 
 
+class Clamped(nn.Module):
+    """Images clamped to [-1, 1] where they are sampled, and left as they are in training, so that the gradient flows.
+    The end of a generator without tanh."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x if self.training else x.clamp(-1, 1)
+
+
 class Upsampled(nn.Conv2d):
     """Nearest-neighbour upsampling by 2 and a 3x3 convolution, computed as one transposed 4x4 convolution.
 

@@ -1,4 +1,5 @@
-"""Schedules: a factor as a function of the rounds played, for learning rates and for the weights of penalties.
+"""Schedules: a factor, or a value, as a function of the rounds played, for learning rates, for the weights of penalties
+and for Adam's beta2.
 
 A schedule names its rounds itself and does not look at the budget. So a run that is resumed for longer is the run that
 was longer from the start.
@@ -24,6 +25,12 @@ def linear_decay(first: int, last: int, to: float = 0.0) -> Schedule:
 def cosine_decay(first: int, last: int, to: float = 0.0) -> Schedule:
     """As `linear_decay`, along half a cosine. Loshchilov & Hutter 2017, equation 5."""
     return lambda played: to + (1 - to) * (1 + math.cos(math.pi * _share(played, first, last))) / 2
+
+
+def cosine(start: float, end: float, rounds: int) -> Schedule:
+    """A value, from `start` to `end` along half a cosine over `rounds`, and `end` from there on; always `start` if
+    `rounds` is 0."""
+    return lambda played: end + (start - end) * cosine_decay(0, rounds)(played) if rounds else start
 
 
 def product(*schedules: Schedule) -> Schedule:

@@ -21,7 +21,7 @@ from gan_core.settings import place
 _DEEPEST = 6
 _NOT_THE_USERS = ("torch", "gan_core", "pydantic", "builtins", "abc", "typing")
 _OF_PYDANTIC = ("model_config", "model_fields", "model_computed_fields", "_abc_impl")
-_OF_MODULES = set(vars(nn.Module())) | {"_optimizer", "loss", "after_step", "optimizer_of", "rate", "net"}
+_OF_MODULES = set(vars(nn.Module())) | {"_optimizer", "loss", "after_step", "optimizer_of", "rate", "beta2", "net"}
 
 
 def hidden_state(game: Game) -> dict[str, str]:
@@ -31,7 +31,7 @@ def hidden_state(game: Game) -> dict[str, str]:
         for path, module in player.named_modules():
             walk.attributes(module, f"{name}.{path}" if path else name)
     for name, player in game.players.items():
-        for function in (player.loss, player.after_step, player.rate):
+        for function in (player.loss, player.after_step, player.rate, player.beta2):
             walk.value(function, name, 0)
     return walk.found
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 class Modern(Family):
     """Hinge losses on a critic with spectral normalisation that sees augmented images, a lazy penalty, two learning
-    rates that warm up and decay, and shortened gradients."""
+    rates that warm up and decay, a beta2 that rises, and shortened gradients."""
 
     lr: LearningRate = 1e-3
     critic_lr: LearningRate = 3e-3
@@ -31,7 +31,7 @@ class Modern(Family):
         from gan_core.optimizers import adam
         from gan_core.recipe import adversarial
         from gan_core.techniques.augmentation import augmentation
-        from gan_core.techniques.schedules import cosine_decay, product, warm_up
+        from gan_core.techniques.schedules import cosine, cosine_decay, product, warm_up
 
         generator = nets.generator(self.net, self.latent, shape, self.width)
         critic = nets.spectrally_normalised(nets.wasserstein_critic(self.net, shape, self.width))
@@ -60,5 +60,6 @@ class Modern(Family):
             n_critic=self.n_critic,
             generator_optimizer=adam(self.lr, 0.0, 0.9),
             rate=product(warm_up(4), cosine_decay(6, 15, to=0.5)),
+            beta2=cosine(0.9, 0.99, 10),
             max_gradient_norm=0.5,
         )

@@ -1,5 +1,6 @@
 """Recipes with more than two plain players: a single player, an encoder, a classifier, labels, buffers."""
 
+import math
 from itertools import combinations, islice
 
 import pytest
@@ -192,6 +193,21 @@ def test_a_resumed_game_has_the_rate_of_its_round(tmp_path):
     next(rounds(again, real.images, real.labels))
     next(rounds(game, real.images, real.labels))
     assert rates(again) == rates(game) == pytest.approx({"critic": 3e-3, "generator": 1e-3})
+
+
+def test_adams_beta2_follows_its_schedule_and_is_that_of_the_round_when_resumed(tmp_path):
+    game, found = new_game(small("modern")), []
+    real = dataset(game.experiment)
+    for one in islice(rounds(game, real.images, real.labels), 12):
+        found.append({name: optimizer.param_groups[0]["betas"] for name, optimizer in game.optimizers.items()})
+        if one.step == 3:
+            checkpoint.save(game, tmp_path / "here")
+    wanted = [0.9 + 0.09 * (1 - math.cos(math.pi * played / 10)) / 2 for played in range(10)] + [0.99, 0.99]
+    assert [one["critic"] for one in found] == [pytest.approx((0, beta2)) for beta2 in wanted]
+    assert [one["generator"] for one in found] == [one["critic"] for one in found]
+    again = checkpoint.open_game(tmp_path / "here")
+    next(rounds(again, real.images, real.labels))
+    assert again.optimizers["critic"].param_groups[0]["betas"] == found[3]["critic"]
 
 
 def test_a_longer_gradient_is_shortened():

@@ -96,6 +96,13 @@ class _SpatialMean(nn.Module):
         return x.mean(dim=(2, 3))
 
 
+class _SpatialSum(nn.Module):
+    """(N, C, H, W) -> (N, C)."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.sum(dim=(2, 3))
+
+
 def resnet_generator(latent: int, shape: Shape, width: int) -> nn.Module:
     """A linear map to 4x4 (7x7), a block per doubling, BatchNorm, ReLU, a 3x3 convolution, tanh.
 
@@ -115,10 +122,11 @@ def resnet_generator(latent: int, shape: Shape, width: int) -> nn.Module:
     )
 
 
-def resnet_critic(shape: Shape, width: int, *, last_bias: bool = True) -> nn.Module:
+def resnet_critic(shape: Shape, width: int, *, last_bias: bool = True, summed: bool = False) -> nn.Module:
     """Blocks that halve the side by mean pooling, blocks that keep it, ReLU, the spatial mean, a linear score.
 
     There is no normalisation, because the gradient penalty needs independent samples.
+    `summed`: the spatial sum instead of the mean, as in SNGAN (Miyato et al. 2018, appendix B).
     `width`: channels next to the image; published: 128 up to 32x32, 64 beyond.
     """
     halving, plain = _critic_channels(shape)
@@ -127,7 +135,7 @@ def resnet_critic(shape: Shape, width: int, *, last_bias: bool = True) -> nn.Mod
         *(_halving(inputs, outputs, first=place == 0) for place, (inputs, outputs) in enumerate(pairwise(channels))),
         *(_plain(width * times) for times in plain),
         nn.ReLU(),
-        _SpatialMean(),
+        _SpatialSum() if summed else _SpatialMean(),
         glorot(nn.Linear(channels[-1], 1, bias=last_bias)),
         Score(),
     )

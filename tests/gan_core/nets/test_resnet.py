@@ -32,7 +32,7 @@ def plain_generator(parameters, z, side, blocks):
     return x
 
 
-def plain_critic(parameters, x, halving, plain):
+def plain_critic(parameters, x, halving, plain, pool=torch.mean):
     take = iter(parameters)
     for block in range(halving):
         out = F.conv2d(x if block == 0 else F.relu(x), next(take), next(take), padding=1)
@@ -41,7 +41,7 @@ def plain_critic(parameters, x, halving, plain):
     for _ in range(plain):
         out = F.conv2d(F.relu(x), next(take), next(take), padding=1)
         x = x + F.conv2d(F.relu(out), next(take), next(take), padding=1)
-    x = F.relu(x).mean(dim=(2, 3)) @ next(take).T + next(take)
+    x = pool(F.relu(x), dim=(2, 3)) @ next(take).T + next(take)
     assert next(take, None) is None
     return x[:, 0]
 
@@ -62,4 +62,11 @@ def test_the_residual_critic_is_convolutions_and_mean_pooling(side, halving, pla
     critic = shaken(seeded(nets.resnet_critic, (3, side, side), 2))
     x = draw(2, 3, side, side, dtype=torch.float64)
     wanted = plain_critic(list(critic.parameters()), x, halving, plain)
+    assert_close(critic(x), wanted, rtol=1e-9, atol=1e-11)
+
+
+def test_sngans_residual_critic_sums_over_the_image():
+    critic = shaken(seeded(nets.spectral_critic, "resnet", (3, 16, 16), 2))
+    x = draw(2, 3, 16, 16, dtype=torch.float64)
+    wanted = plain_critic(list(critic.parameters()), x, 1, 3, torch.sum)
     assert_close(critic(x), wanted, rtol=1e-9, atol=1e-11)

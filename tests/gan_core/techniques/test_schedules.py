@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.optim import lr_scheduler
 
-from gan_core.techniques.schedules import cosine_decay, linear_decay, product, warm_up
+from gan_core.techniques.schedules import cosine, cosine_decay, linear_decay, product, warm_up
 
 
 def of_torch(build, rounds: int) -> list[float]:
@@ -36,6 +36,11 @@ def test_a_decay_begins_and_ends_where_it_says(decay):
     schedule = decay(10, 20, to=0.25)
     assert [schedule(played) for played in (0, 10, 15, 20, 10**9)] == pytest.approx([1, 1, 0.625, 0.25, 0.25])
     assert decay(10, 20)(20) == pytest.approx(0)
+
+
+def test_a_value_goes_along_half_a_cosine_or_stays():
+    assert [cosine(0.0, 8.0, 6)(played) for played in (0, 2, 3, 6, 99)] == pytest.approx([0, 2, 4, 8, 8])
+    assert [cosine(0.9, 0.99, 0)(played) for played in (0, 1, 99)] == [0.9, 0.9, 0.9]
 
 
 def test_schedules_multiply():
