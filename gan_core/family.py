@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 # Types of the hyper-parameters that several families share. Each carries the description of its field; a docstring
 # below a field takes precedence.
 LearningRate = Annotated[float, Field(ge=1e-8, le=1.0, description="Learning rate.")]
+CriticLearningRate = Annotated[
+    float, Field(ge=0.0, le=1.0, description="Learning rate of the critic; 0: the same as the generator's, `lr`.")
+]
 Beta1 = Annotated[float, Field(ge=0.0, le=0.9999, description="Decay of Adam's average of gradients.")]
 Beta2 = Annotated[float, Field(ge=0.0, le=0.9999, description="Decay of Adam's average of squared gradients.")]
 Weight = Annotated[float, Field(ge=0.0, le=1e4)]

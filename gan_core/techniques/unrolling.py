@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -23,35 +23,42 @@ def unrolled(
     The steps start from the optimiser's state. Gradients flow through them to the fakes that `loss` depends on, and so
     to the generator. `loss` is a mean over this rank's slice; the steps use its gradient over the global batch.
     """
-    weights = {name: weight.detach().requires_grad_() for name, weight in critic.named_parameters()}
-    slots = {name: dict(optimizer.state[weight]) for name, weight in critic.named_parameters()}
+    names, parameters = zip(*critic.named_parameters(), strict=True)
+    shapes = [parameter.shape for parameter in parameters]
+    slots = [optimizer.state[parameter] for parameter in parameters]
     (group,) = optimizer.param_groups
+    step = slots[0]["step"].double()
+    mean, square = (_flat(slot[key] for slot in slots) for key in ("exp_avg", "exp_avg_sq"))
+    # All weights are one vector: Adam's few operations are then recorded once a step, not once a layer.
+    flat = _flat(parameter.detach() for parameter in parameters).requires_grad_()
+    weights = _views(flat, shapes)
     for _ in range(steps):
-        value = loss(_with(critic, weights))
-        grads = _global(torch.autograd.grad(value, list(weights.values()), create_graph=True))
-        weights = {
-            name: _adam(weight, grad, slots[name], group)
-            for (name, weight), grad in zip(weights.items(), grads, strict=True)
-        }
-    return _with(critic, weights)
+        (slope,) = torch.autograd.grad(loss(_with(critic, names, weights)), flat, create_graph=True)
+        flat, step, mean, square = _adam(flat, ranks.differentiable_mean(slope), step, mean, square, group)
+        weights = _views(flat, shapes)
+    return _with(critic, names, weights)
 
 
-def _with(critic: nn.Module, weights: Mapping[str, Tensor]) -> Scorer:
-    return lambda x: torch.func.functional_call(critic, dict(weights), (x,))
+def _flat(tensors: Iterable[Tensor]) -> Tensor:
+    return torch.cat([tensor.flatten() for tensor in tensors])
 
 
-def _global(grads: tuple[Tensor, ...]) -> list[Tensor]:
-    """The gradients' means over ranks, sent as one tensor. Gradients flow through them."""
-    together = ranks.differentiable_mean(torch.cat([grad.flatten() for grad in grads]))
-    return [part.view_as(grad) for part, grad in zip(together.split([g.numel() for g in grads]), grads, strict=True)]
+def _views(flat: Tensor, shapes: Sequence[torch.Size]) -> list[Tensor]:
+    parts = flat.split([shape.numel() for shape in shapes])
+    return [part.view(shape) for part, shape in zip(parts, shapes, strict=True)]
 
 
-def _adam(weight: Tensor, grad: Tensor, slot: dict[str, Tensor], group: Mapping[str, Any]) -> Tensor:
-    """The weight after one step; `slot` is updated. Kingma & Ba 2015, algorithm 1."""
+def _with(critic: nn.Module, names: Sequence[str], weights: Sequence[Tensor]) -> Scorer:
+    return lambda x: torch.func.functional_call(critic, dict(zip(names, weights, strict=True)), (x,))
+
+
+def _adam(
+    weight: Tensor, grad: Tensor, step: Tensor, mean: Tensor, square: Tensor, group: Mapping[str, Any]
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Weight, step count and running averages after one step. Kingma & Ba 2015, algorithm 1."""
     lr, eps, (beta1, beta2) = group["lr"], group["eps"], group["betas"]
-    slot["step"] = slot["step"].double() + 1
-    slot["exp_avg"] = beta1 * slot["exp_avg"] + (1 - beta1) * grad
-    slot["exp_avg_sq"] = beta2 * slot["exp_avg_sq"] + (1 - beta2) * grad.square()
-    mean = slot["exp_avg"] / (1 - beta1 ** slot["step"])
-    deviation = (slot["exp_avg_sq"] / (1 - beta2 ** slot["step"])).clamp(min=_TINY).sqrt()
-    return weight - lr * mean / (deviation + eps)
+    step = step + 1
+    mean = beta1 * mean + (1 - beta1) * grad
+    square = beta2 * square + (1 - beta2) * grad.square()
+    deviation = (square / (1 - beta2**step)).clamp(min=_TINY).sqrt()
+    return weight - lr * (mean / (1 - beta1**step)) / (deviation + eps), step, mean, square

@@ -9,6 +9,7 @@ from pydantic import Field
 from gan_core.family import (
     Beta1,
     Beta2,
+    CriticLearningRate,
     CriticSteps,
     InstanceNoiseFamily,
     Latent,
@@ -30,6 +31,7 @@ class Gan(InstanceNoiseFamily):
     real_or_fake = "loss/critic"
 
     lr: LearningRate = 2e-4
+    critic_lr: CriticLearningRate = 0.0
     beta1: Beta1 = 0.5
     beta2: Beta2 = 0.999
     n_critic: CriticSteps = 1
@@ -79,6 +81,13 @@ class Gan(InstanceNoiseFamily):
                 score = unrolled(critic, critic_optimizer, lambda ahead: value(ahead, batch, fake), self.unrolled)
             return objective(score(noised(fake, "fake", batch.turn))), {}
 
-        optimizer = adam(self.lr, self.beta1, self.beta2)
-        recipe = adversarial(critic, critic_loss, generator, generator_loss, optimizer, self.n_critic)
+        recipe = adversarial(
+            critic,
+            critic_loss,
+            generator,
+            generator_loss,
+            adam(self.critic_lr or self.lr, self.beta1, self.beta2),
+            self.n_critic,
+            generator_optimizer=adam(self.lr, self.beta1, self.beta2),
+        )
         return recipe
