@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from gan_core.family import NETS
 from gan_core.nets.images.autoencoder import Autoencoder, conv_decoder, conv_encoder
 from gan_core.nets.images.began import began_autoencoder, began_decoder
+from gan_core.nets.images.biggan import biggan_critic, biggan_generator, orthogonal_regularisation
 from gan_core.nets.images.dcgan import dcgan_critic, dcgan_encoder, dcgan_generator, initialised, joint_critic
 from gan_core.nets.images.r3gan import r3gan_critic, r3gan_generator
 from gan_core.nets.images.resnet import resnet_critic, resnet_generator
@@ -29,6 +30,8 @@ __all__ = [
     "Nets",
     "began_autoencoder",
     "began_decoder",
+    "biggan_critic",
+    "biggan_generator",
     "conv_decoder",
     "conv_encoder",
     "dcgan_critic",
@@ -39,6 +42,7 @@ __all__ = [
     "joint_critic",
     "mlp_critic",
     "mlp_generator",
+    "orthogonal_regularisation",
     "own_nets",
     "r3gan_critic",
     "r3gan_generator",

@@ -30,6 +30,13 @@ class Clamped(nn.Module):
         return x if self.training else x.clamp(-1, 1)
 
 
+class SpatialSum(nn.Module):
+    """(N, C, H, W) -> (N, C)."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.sum(dim=(2, 3))
+
+
 class Upsampled(nn.Conv2d):
     """Nearest-neighbour upsampling by 2 and a 3x3 convolution, computed as one transposed 4x4 convolution.
 

@@ -14,7 +14,7 @@ from itertools import pairwise
 
 from torch import Tensor, nn
 
-from gan_core.nets.layers import MeanPooled, Score, Upsampled, glorot, halvings
+from gan_core.nets.layers import MeanPooled, Score, SpatialSum, Upsampled, glorot, halvings
 from gan_core.nets.norm import GlobalBatchNorm
 from gan_core.recipe import Shape
 
@@ -96,13 +96,6 @@ class _SpatialMean(nn.Module):
         return x.mean(dim=(2, 3))
 
 
-class _SpatialSum(nn.Module):
-    """(N, C, H, W) -> (N, C)."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x.sum(dim=(2, 3))
-
-
 def resnet_generator(latent: int, shape: Shape, width: int) -> nn.Module:
     """A linear map to 4x4 (7x7), a block per doubling, BatchNorm, ReLU, a 3x3 convolution, tanh.
 
@@ -135,7 +128,7 @@ def resnet_critic(shape: Shape, width: int, *, last_bias: bool = True, summed: b
         *(_halving(inputs, outputs, first=place == 0) for place, (inputs, outputs) in enumerate(pairwise(channels))),
         *(_plain(width * times) for times in plain),
         nn.ReLU(),
-        _SpatialSum() if summed else _SpatialMean(),
+        SpatialSum() if summed else _SpatialMean(),
         glorot(nn.Linear(channels[-1], 1, bias=last_bias)),
         Score(),
     )
