@@ -47,6 +47,17 @@ def gradient_penalty(critic: Callable[[Tensor], Tensor], real: Tensor, fake: Ten
     return (torch.linalg.vector_norm(slope.flatten(1), dim=1) - 1).square().mean()
 
 
+def path_lengths(images: Tensor, styles: Tensor, noise: Tensor) -> Tensor:
+    """Lengths (N,) of the gradient by the styles (N, places, latent) of <images, noise> over the root of the number of
+    pixels, where noise (N, *shape) is N(0, 1); a root mean square over places. `images` were computed of `styles`.
+
+    Karras et al. 2020, arXiv:1912.04958, equation 4: |J_w^T y|. As in the authors' code each place has its own w.
+    """
+    noise = noise / math.sqrt(math.prod(images.shape[2:]))
+    (slope,) = torch.autograd.grad((images * noise).sum(), styles, create_graph=True)
+    return torch.linalg.vector_norm(slope.flatten(1), dim=1) / math.sqrt(styles.shape[1])
+
+
 def every(turns: int, turn: Turn, penalty: Callable[[], Tensor]) -> Tensor:
     """`turns` times the penalty in every `turns`-th turn of the player, from the first, and 0 in the others, where it
     is not computed. Lazy regularisation: Karras et al. 2020, arXiv:1912.04958, appendix B."""

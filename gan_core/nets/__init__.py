@@ -19,6 +19,7 @@ from gan_core.nets.images.biggan import biggan_critic, biggan_generator, orthogo
 from gan_core.nets.images.dcgan import dcgan_critic, dcgan_encoder, dcgan_generator, initialised, joint_critic
 from gan_core.nets.images.r3gan import r3gan_critic, r3gan_generator
 from gan_core.nets.images.resnet import resnet_critic, resnet_generator
+from gan_core.nets.images.stylegan2 import StyleGenerator, stylegan2_critic
 from gan_core.nets.mlp import mlp_critic, mlp_generator
 from gan_core.nets.norm import GlobalBatchNorm, spectrally_normalised
 from gan_core.recipe import Shape
@@ -28,6 +29,7 @@ __all__ = [
     "Autoencoder",
     "GlobalBatchNorm",
     "Nets",
+    "StyleGenerator",
     "began_autoencoder",
     "began_decoder",
     "biggan_critic",
@@ -51,6 +53,7 @@ __all__ = [
     "scores",
     "spectral_critic",
     "spectrally_normalised",
+    "stylegan2_critic",
     "wasserstein_critic",
     "without_grad",
 ]
