@@ -11,6 +11,7 @@ from pydantic import BeforeValidator, Field, SerializeAsAny, field_validator, mo
 from gan_core.family import Family, build_family
 from gan_core.files import expanded
 from gan_core.measures import Metrics, check_measurable
+from gan_core.options import NO_AUGMENTATION, AugmentedFamily
 from gan_core.settings import IMPORT_PATH, Settings, SettingsError, installed, unknown
 from gan_core.settings.image_size import ImageSize, size_of
 
@@ -222,6 +223,9 @@ def check_family_fits(family: Family, data: Data) -> None:
     if data.name in POINTS and not family.plays_on_points():
         right = "family.net=mlp" if "net" in type(family).model_fields else "data.name=digits"
         raise SettingsError(f"{family.name} convolves images, data.name={data.name} is points", nearest=right)
+    if data.name in POINTS and isinstance(family, AugmentedFamily) and family.augment != NO_AUGMENTATION:
+        wrong = f"family.augment={family.augment} transforms images, data.name={data.name} is points"
+        raise SettingsError(wrong, nearest=f"family.augment={NO_AUGMENTATION}")
 
 
 def check_classes(family: Family, data: Data, classes: int) -> None:

@@ -53,6 +53,14 @@ class Words:
     """In a text field's annotation: words that it takes, which a search may choose from."""
 
     known: tuple[str, ...]
+    joined: bool = False
+    """Whether the field also takes several of the words joined by +, each once; the first word stands alone."""
+
+    def __contains__(self, value: object) -> bool:
+        if value in self.known or not (self.joined and isinstance(value, str)):
+            return value in self.known
+        parts = value.split("+")
+        return set(parts) <= set(self.known[1:]) and len(set(parts)) == len(parts)
 
 
 def _known_net(name: str) -> str:
@@ -124,24 +132,6 @@ class Family(Settings):
     @model_serializer(mode="wrap")
     def _named(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
         return {"name": self.name, **handler(self)}
-
-
-class InstanceNoiseFamily(Family):
-    """Base of families that offer instance noise: noise on all that the critic sees, which fades out."""
-
-    instance_noise: Annotated[float, Field(ge=0.0, le=10.0)] = 0.0
-    """Standard deviation of the noise on all samples at the start, in units of the samples; 0: no noise."""
-    noise_rounds: Annotated[int, Field(ge=1, le=10**9)] = 1000
-    """Rounds after which the instance noise has faded out."""
-
-    @model_validator(mode="after")
-    def _noise_rounds_apply(self) -> InstanceNoiseFamily:
-        if not self.instance_noise and self.noise_rounds != InstanceNoiseFamily.model_fields["noise_rounds"].default:
-            raise SettingsError(
-                f"family.noise_rounds={self.noise_rounds} has no meaning with family.instance_noise=0",
-                nearest="family.instance_noise=0.1",
-            )
-        return self
 
 
 def family_names() -> list[str]:

@@ -28,6 +28,33 @@ def non_saturating_loss(fake_score: Tensor) -> Tensor:
     return F.softplus(-fake_score).mean()
 
 
+def least_squares_critic_loss(real_score: Tensor, fake_score: Tensor) -> Tensor:
+    """1/2 E (D(x) - 1)^2 + 1/2 E D(G(z))^2. Mao et al. 2017, arXiv:1611.04076, equation 9 (a=0, b=1)."""
+    return 0.5 * ((real_score - 1).square().mean() + fake_score.square().mean())
+
+
+def least_squares_generator_loss(fake_score: Tensor) -> Tensor:
+    """1/2 E (D(G(z)) - 1)^2, minimised by G. Mao et al. 2017, arXiv:1611.04076, equation 9 (c=1)."""
+    return 0.5 * (fake_score - 1).square().mean()
+
+
+def hinge_critic_loss(real_score: Tensor, fake_score: Tensor) -> Tensor:
+    """E max(0, 1 - D(x)) + E max(0, 1 + D(G(z))). Miyato et al. 2018, arXiv:1802.05957, equation 16."""
+    return F.relu(1 - real_score).mean() + F.relu(1 + fake_score).mean()
+
+
+def hinge_generator_loss(fake_score: Tensor) -> Tensor:
+    """-E D(G(z)), minimised by G. Miyato et al. 2018, arXiv:1802.05957, equation 17."""
+    return -fake_score.mean()
+
+
+def relativistic_loss(real_score: Tensor, fake_score: Tensor) -> Tensor:
+    """E softplus(D(G(z)) - D(x)) over pairs of a real and a generated sample, minimised by the critic; G minimises it
+    with real and fake exchanged. Jolicoeur-Martineau 2019, arXiv:1807.00734, equations 7 and 8 (f(t) = -log(1 + e^-t)
+    in Huang et al. 2024, arXiv:2501.05441, equation 2)."""
+    return F.softplus(fake_score - real_score).mean()
+
+
 def wasserstein_estimate(real_score: Tensor, fake_score: Tensor) -> Tensor:
     """E f(x) - E f(G(z)): at the optimal f the earth mover's distance times the Lipschitz constant of f.
 
@@ -56,6 +83,27 @@ def path_lengths(images: Tensor, styles: Tensor, noise: Tensor) -> Tensor:
     noise = noise / math.sqrt(math.prod(images.shape[2:]))
     (slope,) = torch.autograd.grad((images * noise).sum(), styles, create_graph=True)
     return torch.linalg.vector_norm(slope.flatten(1), dim=1) / math.sqrt(styles.shape[1])
+
+
+def zero_centred_penalty(score: Tensor, x: Tensor) -> Tensor:
+    """E ||grad D(x)||_2^2, of scores (N,) that were computed of x (N, *shape), which requires a gradient.
+
+    At real samples it is R1, at fakes R2; either counts gamma / 2 times. Mescheder et al. 2018, arXiv:1801.04406,
+    equations 9 and 10.
+    """
+    (slope,) = torch.autograd.grad(score.sum(), x, create_graph=True)  # (N, *shape)
+    return slope.square().flatten(1).sum(dim=1).mean()
+
+
+def dragan_penalty(critic: Callable[[Tensor], Tensor], real: Tensor, noise: Tensor) -> Tensor:
+    """E (||grad D(x + 0.5 std(x) u)||_2 - 1)^2 around real samples x, std over all values of the *global* batch.
+
+    `noise` is u, in the shape of `real`, uniform on [-1, 1). Kodali et al. 2017, arXiv:1705.07215, section 2.5,
+    equation 2; the size of the noise is that of the authors' code.
+    """
+    deviation = ranks.mean((real - ranks.mean(real.mean())).square().mean()).sqrt()
+    around = real + 0.5 * deviation * noise  # (N, *shape)
+    return gradient_penalty(critic, around, around, real.new_ones(len(real), *[1] * (real.dim() - 1)))
 
 
 def every(turns: int, turn: Turn, penalty: Callable[[], Tensor]) -> Tensor:

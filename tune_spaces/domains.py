@@ -5,8 +5,9 @@ without meaning.
 google/compare_gan, compare_gan/src/params.py.
 `narrow`: around the papers' settings, where a short budget can tell good from bad.
 
-Sizes, averages, and options that change the kind of training (unrolled, minibatch_features, instance_noise, dropout,
-labelled, optimizer, net) have no domain unless the user gives one.
+Sizes, averages, and options that change the kind of training (unrolled, minibatch_features, instance_noise, augment,
+ada_target, dropout, labelled, optimizer, net) have no domain unless the user gives one; nor has R1 in a family that is
+without it.
 """
 
 from __future__ import annotations
@@ -180,6 +181,7 @@ NARROW: Space = {
     "clip": Range(3e-3, 0.3, log=True),
     "gp_lambda": Range(0.3, 30.0, log=True),
     "n_critic": Choice((1, 2, 3, 5)),
+    "r1_gamma": Range(0.01, 10.0, log=True),
     "gamma": Range(0.0, 1.0),
     "lambda_k": Range(2e-4, 2e-2, log=True),
     "kl_weight": Range(1.0, 20.0, log=True),
@@ -191,6 +193,7 @@ WIDE: Space = {
     "clip": Range(1e-3, 1.0, log=True),
     "gp_lambda": Range(0.1, 100.0, log=True),
     "n_critic": Choice((1, 5)),
+    "r1_gamma": Range(0.01, 10.0, log=True),  # not in the study
     "gamma": Range(0.0, 1.0),
     "lambda_k": Range(1e-4, 1e-2, log=True),
     "kl_weight": Range(0.03, 30.0, log=True),  # not in the study
@@ -218,7 +221,10 @@ class SearchedFields:
         domains: dict[str, Domain] = {}
         for name, domain in DOMAINS[self.range].items():
             if name in family.model_fields and not {name, f"{family.name}.{name}"} & fixed:
-                known = domain.within(field_range(family, name))
+                values = field_range(family, name)
+                if isinstance(domain, Range) and domain.log and values.default == 0:
+                    continue  # the family is without this term, and no value of the domain is without it
+                known = domain.within(values)
                 domains |= {} if known is None else {name: known}
         return {**domains, **self.own.get(family.name, {})}
 

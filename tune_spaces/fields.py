@@ -20,16 +20,18 @@ class FieldRange:
     low: float = float("-inf")
     high: float = float("inf")
     words: tuple[str, ...] = ()
+    joined: bool = False
+    """Whether several words may be joined by +."""
 
     def __contains__(self, value: object) -> bool:
         if self.kind == "words":
-            return value in self.words
+            return value in Words(self.words, self.joined)
         right = isinstance(value, int) if self.kind == "whole" else isinstance(value, int | float)
         return right and self.low <= value <= self.high  # type: ignore[operator]
 
     def __str__(self) -> str:
         if self.kind == "words":
-            return f"one of {', '.join(self.words)}"
+            return f"one of {', '.join(self.words)}{', or several joined by +' if self.joined else ''}"
         return f"{'whole numbers ' if self.kind == 'whole' else ''}from {self.low:g} to {self.high:g}"
 
 
@@ -38,9 +40,9 @@ def field_range(section: type[Settings], name: str) -> FieldRange:
     field = section.model_fields[name]
     if get_origin(field.annotation) is Literal:
         return FieldRange("words", field.default, words=get_args(field.annotation))
-    words = next((one.known for one in field.metadata if isinstance(one, Words)), None)
+    words = next((one for one in field.metadata if isinstance(one, Words)), None)
     if words is not None:
-        return FieldRange("words", field.default, words=words)
+        return FieldRange("words", field.default, words=words.known, joined=words.joined)
     if field.annotation not in (int, float):
         return FieldRange("other", field.default)
     low = max([float(one.ge) for one in field.metadata if isinstance(one, Ge)], default=float("-inf"))  # type: ignore[arg-type]

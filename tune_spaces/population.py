@@ -14,7 +14,7 @@ from gan_core.measures import Objective
 from tune_spaces.domains import Choice, Domain, Space, Whole
 
 MUTABLE = (
-    *("lr", "beta1", "beta2", "clip", "gp_lambda", "gamma", "lambda_k", "kl_weight"),
+    *("lr", "beta1", "beta2", "clip", "gp_lambda", "gamma", "lambda_k", "kl_weight", "r1_gamma"),
     *("instance_noise", "noise_rounds", "dropout"),
 )
 """Fields that may change while weights stay. Sizes and nets would need other weights, an optimiser would need its own

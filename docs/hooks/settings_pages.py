@@ -152,9 +152,10 @@ def _type(annotation: Any) -> str:
 
 def _bounded(kind: str, metadata: Iterable[Any]) -> str:
     metadata = list(metadata)
-    words = next((one.known for one in metadata if isinstance(one, Words)), ())
-    if words:
-        return ", ".join(f"`{one}`" for one in words) + ", or `package.module:Name`"
+    words = next((one for one in metadata if isinstance(one, Words)), None)
+    if words is not None:
+        more = "several joined by `+`" if words.joined else "`package.module:Name`"
+        return ", ".join(f"`{one}`" for one in words.known) + f", or {more}"
     low = next((f"from {one.ge}" for one in metadata if getattr(one, "ge", None) is not None), "")
     low = next((f"above {one.gt}" for one in metadata if getattr(one, "gt", None) is not None), low)
     high = next((f"to {one.le}" for one in metadata if getattr(one, "le", None) is not None), "")

@@ -4,6 +4,7 @@ not learn to make augmented images. Zhao et al. 2020, arXiv:2006.10738."""
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Protocol
 
 import torch
 import torch.nn.functional as F
@@ -12,7 +13,13 @@ from torch import Tensor
 from gan_core import streams
 from gan_core.recipe import Turn
 
-Augmentation = Callable[[Tensor, Turn], Tensor]
+
+class Augmentation(Protocol):
+    """What `augmentation` returns."""
+
+    def __call__(self, images: Tensor, turn: Turn, share: Tensor | None = None) -> Tensor:
+        """The images (N, C, H, W), transformed. With `share`, a scalar, each image has each of the transforms with
+        that probability (Karras et al. 2020, arXiv:2006.06676, section 3); otherwise it has all of them."""
 
 
 def augmentation(*names: str) -> Augmentation:
@@ -23,10 +30,14 @@ def augmentation(*names: str) -> Augmentation:
     """
     transforms = [(name, TRANSFORMS[name]) for name in names]
 
-    def augment(images: Tensor, turn: Turn) -> Tensor:
+    def augment(images: Tensor, turn: Turn, share: Tensor | None = None) -> Tensor:
         for name, transform in transforms:
             like = images.new_empty((len(images), 3), dtype=torch.promote_types(images.dtype, torch.float32))
-            images = transform(images, streams.uniform(turn, f"augmentation {name}", like))
+            transformed = transform(images, streams.uniform(turn, f"augmentation {name}", like))
+            if share is not None:
+                chosen = streams.uniform(turn, f"share of {name}", like[:, :1]) < share  # (N, 1)
+                transformed = torch.where(chosen[:, :, None, None], transformed, images)
+            images = transformed
         return images
 
     return augment

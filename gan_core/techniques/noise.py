@@ -11,7 +11,7 @@ from gan_core import streams
 from gan_core.recipe import Turn
 
 
-def instance_noise(sigma: float, rounds: int, n_critic: int) -> Callable[[Tensor, str, Turn], Tensor]:
+def instance_noise(sigma: float, rounds: int) -> Callable[[Tensor, str, Turn], Tensor]:
     """Adds N(0, sigma^2) to samples (N, *shape): `noised(x, "real" or "fake", batch.turn)`.
 
     sigma falls linearly to 0 over `rounds`. Sønderby et al. 2017, arXiv:1610.04490, section 3.2; Arjovsky & Bottou
@@ -19,8 +19,7 @@ def instance_noise(sigma: float, rounds: int, n_critic: int) -> Callable[[Tensor
     """
 
     def noised(x: Tensor, kind: str, turn: Turn) -> Tensor:
-        played = turn.number // (n_critic if turn.player == "critic" else 1)
-        left = sigma * max(0.0, 1 - played / rounds)
+        left = sigma * max(0.0, 1 - turn.round / rounds)
         return x + left * streams.normal(turn, f"noise on {kind}", x) if left else x
 
     return noised

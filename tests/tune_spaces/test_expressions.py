@@ -82,6 +82,15 @@ def test_the_range_that_would_fit_is_said():
         parsed("uniform(0,1000)", field="clip")
 
 
+NEEDED = {
+    "noise_rounds": {"instance_noise": 0.1},
+    "ada_target": {"augment": "flip"},
+    "ada_images": {"augment": "flip", "ada_target": 0.6},
+    "r1_every": {"r1_gamma": 1.0},
+}
+"""Settings without which a field has no meaning."""
+
+
 @pytest.mark.parametrize("name", family_names())
 def test_each_field_of_each_family_has_an_example_that_it_takes(name):
     family = family_class(name)
@@ -89,6 +98,5 @@ def test_each_field_of_each_family_has_an_example_that_it_takes(name):
         domain = parse_domain(f"space.{field}", example(family, field), family, field)
         for value in domain.ends:
             settings = {"name": name, field: value}
-            if field == "noise_rounds":
-                settings["instance_noise"] = 0.1
+            settings |= NEEDED.get(field, {})
             assert getattr(build_family(settings), field) == value

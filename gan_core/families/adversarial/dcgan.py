@@ -6,15 +6,18 @@ from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field
 
-from gan_core.family import Beta1, Beta2, CriticSteps, InstanceNoiseFamily, LearningRate, MinibatchFeatures, Width
+from gan_core.family import Beta1, Beta2, CriticSteps, LearningRate, MinibatchFeatures, Width
+from gan_core.options import AdaptiveFamily, InstanceNoiseFamily, R1Family
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from torch import Tensor
 
     from gan_core.recipe import Batch, Recipe, Shape
 
 
-class Dcgan(InstanceNoiseFamily):
+class Dcgan(InstanceNoiseFamily, AdaptiveFamily, R1Family):
     """Strided convolutions, BatchNorm in both nets (of real and fake images separately), Adam(2e-4, 0.5)."""
 
     real_or_fake = "loss/critic"
@@ -37,22 +40,23 @@ class Dcgan(InstanceNoiseFamily):
         from gan_core.nets import heads
         from gan_core.optimizers import adam
         from gan_core.recipe import adversarial
-        from gan_core.techniques.noise import in_turn, instance_noise, with_dropout
+        from gan_core.techniques.critic_view import CriticView
+        from gan_core.techniques.noise import in_turn, with_dropout
 
         generator = with_dropout(nets.dcgan_generator(self.latent, shape, self.width), self.dropout)
         critic = nets.dcgan_critic(shape, self.width, batch_norm=True)
         if self.minibatch_features:
             critic = heads.with_minibatch_discrimination(critic, self.minibatch_features)
-        noised = instance_noise(self.instance_noise, self.noise_rounds, self.n_critic)
+        view = CriticView(self, critic)
 
-        def critic_loss(batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
-            fake = noised(nets.without_grad(in_turn(generator, batch.turn), batch.z), "fake", batch.turn)
-            real = noised(batch.real, "real", batch.turn)
-            return objectives.discriminator_loss(critic(real), critic(fake)), {}
+        def critic_loss(batch: Batch) -> tuple[Tensor, Mapping[str, Tensor]]:
+            seen = view.of(batch, nets.without_grad(in_turn(generator, batch.turn), batch.z))
+            real_score, fake_score = critic(seen.real), critic(seen.fake)
+            return view.regularised(objectives.discriminator_loss(real_score, fake_score), seen, real_score)
 
         def generator_loss(batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
-            fake = noised(in_turn(generator, batch.turn)(batch.z), "fake", batch.turn)
+            fake = view.fake(in_turn(generator, batch.turn)(batch.z), batch)
             return objectives.non_saturating_loss(critic(fake)), {}
 
         optimizer = adam(self.lr, self.beta1, self.beta2)
-        return adversarial(critic, critic_loss, generator, generator_loss, optimizer, self.n_critic)
+        return adversarial(critic, critic_loss, generator, generator_loss, optimizer, self.n_critic, view.after_step)

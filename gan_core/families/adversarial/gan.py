@@ -4,28 +4,32 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from gan_core.family import (
     Beta1,
     Beta2,
     CriticLearningRate,
     CriticSteps,
-    InstanceNoiseFamily,
     Latent,
     LearningRate,
     MinibatchFeatures,
     Width,
 )
+from gan_core.options import AdaptiveFamily, InstanceNoiseFamily, R1Family
+from gan_core.settings import SettingsError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from torch import Tensor
 
     from gan_core.recipe import Batch, Recipe, Shape
+    from gan_core.techniques.critic_view import Seen
     from gan_core.techniques.unrolling import Scorer
 
 
-class Gan(InstanceNoiseFamily):
+class Gan(InstanceNoiseFamily, AdaptiveFamily, R1Family):
     """Two MLPs play V(D, G) with D = sigmoid(critic). G minimises the non-saturating or the minimax loss."""
 
     real_or_fake = "loss/critic"
@@ -46,40 +50,52 @@ class Gan(InstanceNoiseFamily):
     unrolled: Annotated[int, Field(ge=0, le=100)] = 0
     """Critic steps that the generator's loss is unrolled over (Metz et al. 2017, arXiv:1611.02163); 0: none."""
 
+    @model_validator(mode="after")
+    def _unrolled_steps_have_no_r1(self) -> Gan:
+        if self.unrolled and self.r1_gamma:
+            wrong = f"family.r1_gamma={self.r1_gamma} with family.unrolled={self.unrolled}: unrolled steps have no R1"
+            raise SettingsError(wrong, nearest="family.r1_gamma=0")
+        return self
+
     def recipe(self, shape: Shape, classes: int) -> Recipe:
         from gan_core import nets, objectives
         from gan_core.nets import heads
         from gan_core.optimizers import adam
         from gan_core.recipe import adversarial
-        from gan_core.techniques.noise import instance_noise
+        from gan_core.techniques.critic_view import CriticView
         from gan_core.techniques.unrolling import unrolled
 
         generator = nets.mlp_generator(self.latent, shape, self.width)
         critic = nets.mlp_critic(shape, self.critic_width)
         if self.minibatch_features:
             critic = heads.with_minibatch_discrimination(critic, self.minibatch_features)
-        noised = instance_noise(self.instance_noise, self.noise_rounds, self.n_critic)
+        view = CriticView(self, critic)
         objective = {
             "non_saturating": objectives.non_saturating_loss,
             "minimax": objectives.minimax_loss,
         }[self.loss]
 
-        def value(score: Scorer, batch: Batch, fake: Tensor) -> Tensor:
-            real, fake = noised(batch.real, "real", batch.turn), noised(fake, "fake", batch.turn)
+        def scores(score: Scorer, seen: Seen) -> tuple[Tensor, Tensor]:
             if self.minibatch_features:
-                return objectives.discriminator_loss(score(real), score(fake))
-            return objectives.discriminator_loss(*nets.scores(score, real, fake))
+                return score(seen.real), score(seen.fake)
+            return nets.scores(score, seen.real, seen.fake)
 
-        def critic_loss(batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
-            return value(critic, batch, nets.without_grad(generator, batch.z)), {}
+        def critic_loss(batch: Batch) -> tuple[Tensor, Mapping[str, Tensor]]:
+            seen = view.of(batch, nets.without_grad(generator, batch.z))
+            real_score, fake_score = scores(critic, seen)
+            return view.regularised(objectives.discriminator_loss(real_score, fake_score), seen, real_score)
 
         def generator_loss(batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
             fake = generator(batch.z)
-            score: Scorer = critic
             if self.unrolled:
                 critic_optimizer = recipe.players["critic"].optimizer()
-                score = unrolled(critic, critic_optimizer, lambda ahead: value(ahead, batch, fake), self.unrolled)
-            return objective(score(noised(fake, "fake", batch.turn))), {}
+                seen = view.of(batch, fake)
+
+                def ahead(score: Scorer) -> Tensor:
+                    return objectives.discriminator_loss(*scores(score, seen))
+
+                return objective(unrolled(critic, critic_optimizer, ahead, self.unrolled)(seen.fake)), {}
+            return objective(critic(view.fake(fake, batch))), {}
 
         recipe = adversarial(
             critic,
@@ -88,6 +104,7 @@ class Gan(InstanceNoiseFamily):
             generator_loss,
             adam(self.critic_lr or self.lr, self.beta1, self.beta2),
             self.n_critic,
+            view.after_step,
             generator_optimizer=adam(self.lr, self.beta1, self.beta2),
         )
         return recipe

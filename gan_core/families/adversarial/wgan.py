@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
 
-from gan_core.family import CriticSteps, Family, LearningRate, Net, Width
+from gan_core.family import CriticSteps, LearningRate, Net, Width
+from gan_core.options import AdaptiveFamily
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     from gan_core.recipe import Batch, Recipe, Shape
 
 
-class Wgan(Family):
+class Wgan(AdaptiveFamily):
     """Algorithm 1: n_critic steps, each followed by clamping every critic parameter to [-clip, clip].
 
     The default is RMSProp, because with momentum training became unstable in the paper (section 4). For the same reason
@@ -37,21 +38,26 @@ class Wgan(Family):
         from gan_core import nets, objectives
         from gan_core.optimizers import adam, rmsprop, sgd
         from gan_core.recipe import adversarial
+        from gan_core.techniques.critic_view import CriticView
 
         generator = nets.generator(self.net, self.latent, shape, self.width)
         critic = nets.wasserstein_critic(self.net, shape, self.width)
+        view = CriticView(self, critic)
 
         def critic_loss(batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
-            fake = nets.without_grad(generator, batch.z)
-            distance = objectives.wasserstein_estimate(*nets.scores(critic, batch.real, fake))
-            return -distance, {"wasserstein_estimate": distance}
+            seen = view.of(batch, nets.without_grad(generator, batch.z))
+            real_score, fake_score = nets.scores(critic, seen.real, seen.fake)
+            distance = objectives.wasserstein_estimate(real_score, fake_score)
+            loss, scalars = view.regularised(-distance, seen, real_score, fake_score)
+            return loss, {"wasserstein_estimate": distance, **scalars}
 
         def generator_loss(batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
-            return -critic(generator(batch.z)).mean(), {}
+            return -critic(view.fake(generator(batch.z), batch)).mean(), {}
 
-        def clamp() -> None:
+        def after_step() -> None:
             for weight in critic.parameters():
                 weight.data.clamp_(-self.clip, self.clip)
+            view.after_step()
 
         optimizer = {"rmsprop": rmsprop(self.lr), "sgd": sgd(self.lr), "adam": adam(self.lr, 0.0, 0.9)}[self.optimizer]
-        return adversarial(critic, critic_loss, generator, generator_loss, optimizer, self.n_critic, clamp)
+        return adversarial(critic, critic_loss, generator, generator_loss, optimizer, self.n_critic, after_step)

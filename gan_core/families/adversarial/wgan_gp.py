@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gan_core.family import Beta1, Beta2, CriticSteps, Family, LearningRate, Net, PenaltyWeight, Width
+from gan_core.family import Beta1, Beta2, CriticSteps, LearningRate, Net, PenaltyWeight, Width
+from gan_core.options import AdaptiveFamily
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -12,7 +13,7 @@ if TYPE_CHECKING:
     from gan_core.recipe import Batch, Recipe, Shape
 
 
-class WganGp(Family):
+class WganGp(AdaptiveFamily):
     """Algorithm 1: a penalty keeps the norm of the critic's gradient near 1 between real and fake samples. So the
     critic has no BatchNorm."""
 
@@ -31,19 +32,22 @@ class WganGp(Family):
         from gan_core import nets, objectives
         from gan_core.optimizers import adam
         from gan_core.recipe import adversarial
+        from gan_core.techniques.critic_view import CriticView
 
         generator = nets.generator(self.net, self.latent, shape, self.width)
         critic = nets.wasserstein_critic(self.net, shape, self.width)
+        view = CriticView(self, critic)
 
         def critic_loss(batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
-            fake = nets.without_grad(generator, batch.z)
-            distance = objectives.wasserstein_estimate(*nets.scores(critic, batch.real, fake))
-            penalty = objectives.gradient_penalty(critic, batch.real, fake, batch.mix)
-            loss = -distance + self.gp_lambda * penalty
-            return loss, {"wasserstein_estimate": distance, "gradient_penalty": penalty}
+            seen = view.of(batch, nets.without_grad(generator, batch.z))
+            real_score, fake_score = nets.scores(critic, seen.real, seen.fake)
+            distance = objectives.wasserstein_estimate(real_score, fake_score)
+            penalty = objectives.gradient_penalty(critic, seen.real, seen.fake, batch.mix)
+            loss, scalars = view.regularised(-distance + self.gp_lambda * penalty, seen, real_score, fake_score)
+            return loss, {"wasserstein_estimate": distance, "gradient_penalty": penalty, **scalars}
 
         def generator_loss(batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
-            return -critic(generator(batch.z)).mean(), {}
+            return -critic(view.fake(generator(batch.z), batch)).mean(), {}
 
         optimizer = adam(self.lr, self.beta1, self.beta2)
-        return adversarial(critic, critic_loss, generator, generator_loss, optimizer, self.n_critic)
+        return adversarial(critic, critic_loss, generator, generator_loss, optimizer, self.n_critic, view.after_step)

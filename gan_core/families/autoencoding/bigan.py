@@ -5,15 +5,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gan_core.family import Beta1, Beta2, CriticSteps, Family, Latent, LearningRate, Width
+from gan_core.family import Beta1, Beta2, CriticSteps, Latent, LearningRate, Width
+from gan_core.options import AdaptiveFamily
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from torch import Tensor
 
     from gan_core.recipe import Batch, Recipe, Shape
 
 
-class Bigan(Family):
+class Bigan(AdaptiveFamily):
     """The critic distinguishes pairs (x, E(x)) from pairs (G(z), z). Encoder and generator are one player; its loss is
     the critic's with real and fake swapped (section 3.3). At the optimum each inverts the other."""
 
@@ -34,19 +37,32 @@ class Bigan(Family):
         from gan_core import nets, objectives
         from gan_core.optimizers import adam
         from gan_core.recipe import adversarial
+        from gan_core.techniques.critic_view import CriticView
 
         generator = nets.dcgan_generator(self.latent, shape, self.width)
         encoder = nets.dcgan_encoder(shape, self.latent, self.width)
         critic = nets.joint_critic(shape, self.latent, self.width)
+        view = CriticView(self, critic)
 
-        def critic_loss(batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+        def critic_loss(batch: Batch) -> tuple[Tensor, Mapping[str, Tensor]]:
             fake, code = nets.without_grad(generator, batch.z), nets.without_grad(encoder, batch.real)
-            return objectives.discriminator_loss(critic(batch.real, code), critic(fake, batch.z)), {}
+            seen = view.of(batch, fake)
+            real_score, fake_score = critic(seen.real, code), critic(seen.fake, batch.z)
+            return view.regularised(objectives.discriminator_loss(real_score, fake_score), seen, real_score)
 
         def generator_loss(batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
-            real_score = critic(batch.real, encoder(batch.real))
-            fake_score = critic(generator(batch.z), batch.z)
+            seen = view.of(batch, generator(batch.z))
+            real_score, fake_score = critic(seen.real, encoder(batch.real)), critic(seen.fake, batch.z)
             return objectives.discriminator_loss(fake_score, real_score), {}
 
         optimizer = adam(self.lr, self.beta1, self.beta2)
-        return adversarial(critic, critic_loss, generator, generator_loss, optimizer, self.n_critic, encoder=encoder)
+        return adversarial(
+            critic,
+            critic_loss,
+            generator,
+            generator_loss,
+            optimizer,
+            self.n_critic,
+            view.after_step,
+            encoder=encoder,
+        )

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
 
-from gan_core.family import Beta1, Beta2, CriticSteps, InstanceNoiseFamily, LearningRate, Net, Width
+from gan_core.family import Beta1, Beta2, CriticSteps, LearningRate, Net, Width
+from gan_core.options import AdaptiveFamily, InstanceNoiseFamily
 from gan_core.settings import SettingsError
 
 if TYPE_CHECKING:
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from gan_core.recipe import Batch, Recipe, Shape
 
 
-class Sgan(InstanceNoiseFamily):
+class Sgan(InstanceNoiseFamily, AdaptiveFamily):
     """The critic gives K logits; that of the fake class is fixed at 0. So D = Z / (Z + 1) with Z the sum of the
     exponentials of the logits. Labelled images add a cross entropy. G minimises the non-saturating loss, or matches
     the means of the critic's features as in the paper (section 3.1), which fails where real images are few."""
@@ -47,26 +48,26 @@ class Sgan(InstanceNoiseFamily):
         from gan_core.nets import heads
         from gan_core.optimizers import adam
         from gan_core.recipe import adversarial
-        from gan_core.techniques.noise import instance_noise
+        from gan_core.techniques.critic_view import CriticView
 
         generator = nets.generator(self.net, self.latent, shape, self.width)
         critic = heads.ClassLogits(nets.wasserstein_critic(self.net, shape, self.width), classes)
-        noised = instance_noise(self.instance_noise, self.noise_rounds, self.n_critic)
+        view = CriticView(self, critic)
 
         def critic_loss(batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
-            real = noised(batch.real, "real", batch.turn)
-            fake = noised(nets.without_grad(generator, batch.z), "fake", batch.turn)
-            real_logits, fake_logits = nets.scores(critic, real, fake)
-            unsupervised = objectives.discriminator_loss(real_logits.logsumexp(1), fake_logits.logsumexp(1))
+            seen = view.of(batch, nets.without_grad(generator, batch.z))
+            real_logits, fake_logits = nets.scores(critic, seen.real, seen.fake)
+            real_score = real_logits.logsumexp(1)
+            unsupervised = objectives.discriminator_loss(real_score, fake_logits.logsumexp(1))
             supervised = objectives.known_cross_entropy(real_logits, batch.labels)
-            return supervised + unsupervised, {"cross_entropy": supervised, "real_or_fake": unsupervised}
+            loss, scalars = view.regularised(supervised + unsupervised, seen, real_score)
+            return loss, {"cross_entropy": supervised, "real_or_fake": unsupervised, **scalars}
 
         def generator_loss(batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
-            fake = noised(generator(batch.z), "fake", batch.turn)
+            fake = view.fake(generator(batch.z), batch)
             if self.loss == "non_saturating":
                 return objectives.non_saturating_loss(critic(fake).logsumexp(1)), {}
-            real = noised(batch.real, "real", batch.turn)
-            return objectives.feature_matching_loss(critic.features(real), critic.features(fake)), {}
+            return objectives.feature_matching_loss(critic.features(view.real(batch)), critic.features(fake)), {}
 
         optimizer = adam(self.lr, self.beta1, self.beta2)
         return adversarial(
@@ -76,6 +77,7 @@ class Sgan(InstanceNoiseFamily):
             generator_loss,
             optimizer,
             self.n_critic,
+            view.after_step,
             classifier=critic,
             labelled=self.labelled,
         )

@@ -82,6 +82,39 @@ def test_at_the_optimal_discriminator_the_value_is_the_jensen_shannon_divergence
         assert -objectives.discriminator_loss(real, fake) < value
 
 
+# Least squares, hinge, relativistic
+
+
+def test_least_squares_hinge_and_relativistic_losses_are_their_formulas():
+    real, fake = [0.5, -2.0, 3.0], [1.5, -0.25, -4.0]
+    wanted = {
+        "least_squares_critic_loss": 0.5 * mean((s - 1) ** 2 for s in real) + 0.5 * mean(s**2 for s in fake),
+        "hinge_critic_loss": (0.5 + 3.0 + 0.0) / 3 + (2.5 + 0.75 + 0.0) / 3,
+        "relativistic_loss": -mean(math.log(sigmoid(r - f)) for r, f in zip(real, fake, strict=True)),
+    }
+    for name, value in wanted.items():
+        assert_close(getattr(objectives, name)(tensor(real), tensor(fake)), tensor(value))
+    assert_close(objectives.least_squares_generator_loss(tensor(fake)), tensor(0.5 * mean((s - 1) ** 2 for s in fake)))
+    assert_close(objectives.hinge_generator_loss(tensor(fake)), tensor(2.75 / 3))
+
+
+def test_the_least_squares_critic_of_two_densities_is_their_share():
+    """Mao et al. 2017, equation 10: D* = (b p + a q) / (p + q)."""
+    p, q = tensor([0.5, 0.25, 0.125, 0.125]), tensor([0.125, 0.125, 0.25, 0.5])
+    best = p / (p + q)
+
+    def loss(score):
+        real, fake = (score.repeat_interleave((8 * weights).long()) for weights in (p, q))
+        return objectives.least_squares_critic_loss(real, fake)
+
+    assert torch.autograd.functional.jacobian(loss, best).abs().max() < 1e-12
+
+
+def test_a_constant_added_to_all_scores_changes_no_relativistic_loss():
+    real, fake = torch.randn(2, 6, dtype=torch.float64)
+    assert_close(objectives.relativistic_loss(real + 7, fake + 7), objectives.relativistic_loss(real, fake))
+
+
 # Partly known labels
 
 
@@ -222,3 +255,70 @@ def test_the_penalty_does_not_reach_the_samples():
     objectives.gradient_penalty(critic, real, fake, mix).backward()
     assert real.grad is None
     assert fake.grad is None
+
+
+# Other penalties on the slope
+
+
+class Quadratic(nn.Module):
+    """x -> x^T A x / 2 + b^T x of each sample. Its slope at x is (A + A^T) x / 2 + b."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        draw = torch.Generator().manual_seed(1)
+        self.curve = nn.Parameter(torch.randn(size, size, generator=draw, dtype=torch.float64))
+        self.slope = nn.Parameter(torch.randn(size, generator=draw, dtype=torch.float64))
+
+    def forward(self, x):
+        x = x.flatten(1)
+        return 0.5 * ((x @ self.curve) * x).sum(dim=1) + x @ self.slope
+
+    def slopes(self, x):
+        return 0.5 * x.flatten(1) @ (self.curve + self.curve.T) + self.slope
+
+
+def same_slopes(critic, penalty, by_closed_form) -> None:
+    """The values, and the gradients of the weights, of a penalty and of its closed form."""
+    found, wanted = penalty(), by_closed_form()
+    assert_close(found, wanted)
+    grads, others = (torch.autograd.grad(value, list(critic.parameters())) for value in (found, wanted))
+    for grad, other in zip(grads, others, strict=True):
+        assert_close(grad, other)
+
+
+def test_the_zero_centred_penalty_is_the_mean_squared_slope():
+    critic = Quadratic(12)
+    x = samples((3, 2, 2))[0].requires_grad_()
+    same_slopes(
+        critic,
+        lambda: objectives.zero_centred_penalty(critic(x), x),
+        lambda: critic.slopes(x.detach()).square().sum(dim=1).mean(),
+    )
+
+
+def test_the_weights_gradient_of_the_zero_centred_penalty_is_that_of_finite_differences():
+    critic = nn.Sequential(nn.Linear(3, 5), nn.Tanh(), nn.Linear(5, 1), nn.Flatten(0)).double()
+    x = samples((3,))[0].requires_grad_()
+    weight = critic[0].weight
+
+    def penalty(values):
+        with torch.no_grad():
+            weight.copy_(values)
+        return float(objectives.zero_centred_penalty(critic(x), x))
+
+    objectives.zero_centred_penalty(critic(x), x).backward()
+    before, found = weight.detach().clone(), weight.grad[2, 1]
+    step = torch.zeros_like(before)
+    step[2, 1] = 1e-5
+    assert_close(found, tensor((penalty(before + step) - penalty(before - step)) / 2e-5), rtol=1e-7, atol=1e-9)
+
+
+def test_dragans_penalty_keeps_the_slope_near_one_around_real_samples():
+    critic, (real, *_) = Quadratic(12), samples((3, 2, 2))
+    noise = 2 * torch.rand(real.shape, generator=torch.Generator().manual_seed(2), dtype=torch.float64) - 1
+    around = real + 0.5 * real.std(correction=0) * noise
+    same_slopes(
+        critic,
+        lambda: objectives.dragan_penalty(critic, real, noise),
+        lambda: (critic.slopes(around).norm(dim=1) - 1).square().mean(),
+    )

@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
+from gan_core.options import AUGMENTATIONS
 from gan_core.recipe import Turn
 from gan_core.techniques.augmentation import TRANSFORMS, augmentation
 
@@ -116,6 +117,33 @@ def test_gradients_flow_through_it_twice(name):
     given = images((1, 8, 8), 4).requires_grad_()
     assert torch.autograd.gradcheck(lambda x: augment(x, turn(size=4)), given)
     assert torch.autograd.gradgradcheck(lambda x: augment(x, turn(size=4)).square(), given)
+
+
+@every_transform
+def test_each_image_has_each_transform_with_the_probability_asked_for(name):
+    before, all_of_them = images(), augmentation(name)(images(), turn())
+    for share in (0.0, 0.3, 1.0):
+        after = augmentation(name)(before, turn(), torch.tensor(share))
+        transformed = (after == all_of_them).flatten(1).all(dim=1)
+        untouched = (after == before).flatten(1).all(dim=1)
+        assert (transformed | untouched).all()
+        changeable = (all_of_them != before).flatten(1).any(dim=1)  # a flip that is drawn as no flip changes nothing
+        found = (transformed & changeable).sum() / changeable.sum()
+        assert abs(float(found) - share) <= 4 * (share * (1 - share) / int(changeable.sum())) ** 0.5
+        part = augmentation(name)(before[16:32], turn(first=16), torch.tensor(share))
+        assert torch.equal(part, after[16:32])
+
+
+def test_transforms_are_chosen_independently_of_each_other():
+    before = images()
+    first, second = (augmentation(name)(before, turn(), torch.tensor(0.5)) for name in ("colour", "translation"))
+    chosen = [(after != before).flatten(1).any(dim=1) for after in (first, second)]
+    both = (chosen[0] & chosen[1]).double().mean()
+    assert 0.05 < both < 0.5
+
+
+def test_the_settings_know_every_transform():
+    assert ("none", *TRANSFORMS) == AUGMENTATIONS
 
 
 @every_transform
