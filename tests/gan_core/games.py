@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from gan_core.experiment import Experiment
 from gan_core.family import family_class, family_names
 from gan_core.testing.games import BATCH, asked, dataset, new_game, play, state
 from tune_spaces.fields import field_range
 
-__all__ = ["BATCH", "GAMES", "asked", "dataset", "games", "new_game", "play", "small", "state"]
+__all__ = ["BATCH", "FULL", "GAMES", "QUICK", "asked", "dataset", "new_game", "play", "small", "state", "tiered"]
 
 OPTIONS = {
     "minibatch_features": ["family.minibatch_features=3"],
     "unrolled": ["family.unrolled=2"],
     "instance_noise": ["family.instance_noise=0.5", "family.noise_rounds=30"],
     "dropout": ["family.dropout=0.5"],
+    "augment": ["family.augment=colour+translation+cutout"],
+    "ada_target": ["family.augment=flip+cutout", "family.ada_target=0.6", "family.ada_images=400"],
+    "r1_gamma": ["family.r1_gamma=2", "family.r1_every=2"],
 }
 """Settings that turn on a family's numeric options."""
+
+
+CHOSEN_FIRST = ("dcgan", "gan", "wgan_gp")
+"""Families on which the quick tier plays an option, if they have it."""
 
 
 def games() -> dict[str, list[str]]:
@@ -23,23 +32,44 @@ def games() -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
     for name in family_names():
         base = [f"family.name={name}"]
-        found[name] = base
-        fields = family_class(name).model_fields
-        for field, info in fields.items():
-            words = field_range(family_class(name), field).words
-            if words:
-                known = (info.default, "dcgan")  # auto is dcgan on images
-                others = [choice for choice in words if choice not in known]
-                found |= {f"{name}-{choice}": [*base, f"family.{field}={choice}"] for choice in others}
-            if field in OPTIONS:
-                found[f"{name}-{field}"] = [*base, *OPTIONS[field]]
-        if "net" in fields:
-            found[f"{name}-ring8"] = [*base, "data.name=ring8", "family.net=mlp"]
+        options = {option: [*base, *settings] for option, settings in _options(name).items()}
+        found |= {name: base, **{f"{name}-{option}": overrides for option, overrides in options.items()}}
     foreign = "family.name=tests.gan_core.modern:Modern"
     return found | {"modern": [foreign], "modern-parts": [foreign, f"data.micro_batch={BATCH // 2}"]}
 
 
+def _options(name: str) -> dict[str, list[str]]:
+    """The settings of a family's choices and options, by what they are called."""
+    found: dict[str, list[str]] = {}
+    fields = family_class(name).model_fields
+    for field, info in fields.items():
+        values = field_range(family_class(name), field)
+        if values.words and not values.joined:
+            known = (info.default, "dcgan")  # auto is dcgan on images
+            found |= {choice: [f"family.{field}={choice}"] for choice in values.words if choice not in known}
+        if field in OPTIONS:
+            found[field] = OPTIONS[field]
+    return found | ({"ring8": ["data.name=ring8", "family.net=mlp"]} if "net" in fields else {})
+
+
+def quick_games() -> list[str]:
+    """Every family with its defaults, and each choice and option in one family."""
+    names = sorted(family_names(), key=lambda name: (*(name != one for one in CHOSEN_FIRST), name))
+    of_option = {option: f"{name}-{option}" for name in reversed(names) for option in _options(name)}
+    played = {*family_names(), *of_option.values(), "modern-parts"}
+    return [name for name in GAMES if name in played]
+
+
 GAMES = games()
+QUICK = quick_games()
+FULL = [name for name in GAMES if name not in QUICK]
+
+
+def tiered(*names: str) -> list[Any]:
+    """Those of GAMES, or all, as a test's parameters: in the quick tier those of QUICK, in the full tier the others."""
+    import pytest
+
+    return [pytest.param(name, marks=[] if name in QUICK else pytest.mark.full) for name in names or GAMES]
 
 
 def small(game: str, *assignments: str, width: int = 4) -> Experiment:

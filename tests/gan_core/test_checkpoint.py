@@ -11,7 +11,7 @@ from gan_core import checkpoint
 from gan_core.checkpoint import ABOUT, STATE, CheckpointError
 from gan_core.experiment import Compute, Experiment
 from gan_core.family import family_names
-from tests.gan_core.games import GAMES, asked, new_game, play, small, state
+from tests.gan_core.games import asked, new_game, play, small, state, tiered
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +41,7 @@ def content(folder: Path) -> dict[str, bytes]:
 # Contents
 
 
-@pytest.mark.parametrize("name", GAMES)
+@pytest.mark.parametrize("name", tiered())
 def test_a_checkpoint_is_opened_as_the_game_it_was(name, tmp_path):
     game = new_game(small(name, "seed=5"))
     play(game, 2)

@@ -7,7 +7,7 @@ import pytest
 from gan_core.experiment import Budget, Experiment
 from gan_core.family import Family, family_class, family_names
 from gan_core.settings import SettingsError, assign, parse_yaml
-from tests.gan_core.games import GAMES, small
+from tests.gan_core.games import small, tiered
 
 ROOT = Path(__file__).parents[2]
 
@@ -72,7 +72,7 @@ def test_settings_are_frozen():
         experiment().family.lr = 1.0
 
 
-@pytest.mark.parametrize("name", GAMES)
+@pytest.mark.parametrize("name", tiered())
 def test_yaml_round_trip(name):
     before = small(name, "seed=7", "budget.images=12345", "compute.precision=fp64", "family.ema=0.5")
     text = before.to_yaml()

@@ -1,5 +1,7 @@
 """Two workers play the same game as one: losses, gradients, statistics and FID."""
 
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,20 +11,35 @@ from torch.testing import assert_close
 
 from gan_core.family import family_names
 from tests.gan_core import two_ranks
-from tests.gan_core.games import GAMES
+from tests.gan_core.games import FULL, tiered
 
 # One process of pytest-xdist runs these tests, so that the games are played only once.
 pytestmark = pytest.mark.xdist_group("two ranks")
-every_game = pytest.mark.parametrize("name", GAMES)
+every_game = pytest.mark.parametrize("name", tiered())
 
 
 @pytest.fixture(scope="module")
-def played(reference, tmp_path_factory) -> dict[str, Any]:
-    """The results of one process and of each of two processes. The two are started once for all tests."""
-    folder = tmp_path_factory.mktemp("world size")
+def quick_games(reference, tmp_path_factory) -> dict[str, Any]:
+    return results(reference, tmp_path_factory.mktemp("world size"), quick=True)
+
+
+@pytest.fixture(scope="module")
+def full_games(reference, tmp_path_factory) -> dict[str, Any]:
+    return results(reference, tmp_path_factory.mktemp("world size"), quick=False)
+
+
+@pytest.fixture
+def played(request) -> dict[str, Any]:
+    """The results of one process and of each of two processes, of the games of a test's tier."""
+    name = request.node.callspec.params.get("name") if hasattr(request.node, "callspec") else None
+    return request.getfixturevalue("full_games" if name in FULL else "quick_games")
+
+
+def results(reference, folder: Path, *, quick: bool) -> dict[str, Any]:
+    """The two processes are started once for all tests of a tier."""
     (folder / "reference").write_bytes(reference.to_bytes())
-    two_ranks.work(0, 1, folder)
-    multiprocessing.spawn(two_ranks.work, args=(2, folder), nprocs=2)
+    two_ranks.work(0, 1, folder, quick=quick)
+    multiprocessing.spawn(partial(two_ranks.work, quick=quick), args=(2, folder), nprocs=2)
     files = {"one": "0-1.pt", "first": "0-2.pt", "second": "1-2.pt"}
     return {name: torch.load(folder / file, weights_only=True) for name, file in files.items()}
 
@@ -175,7 +192,7 @@ def test_a_batch_norm_of_each_ranks_own_is_found(played):
 
 def test_minibatch_discrimination_within_a_ranks_own_share_is_found(played):
     one, two = case(played, "mutant/closeness")
-    right = played["one"]["gan-minibatch_features/fp64"]
+    right = played["one"]["dcgan-minibatch_features/fp64"]
     for wanted, found in zip(right["losses"], one["losses"], strict=True):
         assert found == pytest.approx(wanted, rel=1e-9)
     (_, wanted), (_, found) = one["grads"][0], two["grads"][0]

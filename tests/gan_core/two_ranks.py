@@ -22,39 +22,48 @@ from gan_core.metrics.statistics.reference import Reference
 from gan_core.nets import heads
 from gan_core.recipe import Batch, Turn
 from gan_core.testing.record import record
-from tests.gan_core.games import GAMES, dataset, new_game, play, small, state
+from tests.gan_core.games import FULL, QUICK, dataset, new_game, play, small, state
 
-ROUNDS = 20
+ROUNDS = 12
 SIZED = (("dcgan", "48"), ("wgan_gp-resnet", "64x128"))
 """Games of coloured images of other sizes, for which two rounds tell."""
 FID_SAMPLES = 601  # odd, so that the ranks' shares differ
 
 
-def work(rank: int, world: int, folder: Path) -> None:
-    """Plays everything as `rank` of `world` and saves it as `folder/rank-world.pt`."""
+def work(rank: int, world: int, folder: Path, *, quick: bool) -> None:
+    """Plays the games of a tier as `rank` of `world` and saves them as `folder/rank-world.pt`. The quick tier also has
+    what is no game."""
     torch.set_num_threads(1)
     if world > 1:
         dist.init_process_group("gloo", f"file://{folder}/rendezvous", rank=rank, world_size=world)
     real = Reference.from_bytes((folder / "reference").read_bytes(), dataset(small("wgan")))
     found: dict[str, Any] = {}
-    for name in GAMES:
+    for name in QUICK if quick else FULL:
         for precision in ("fp64", "fp32"):
             found[f"{name}/{precision}"] = _played(_quick(name, precision), real)
+    if quick:
+        found |= _no_games(folder, real)
+    torch.save(found, folder / f"{rank}-{world}.pt")
+    if world > 1:
+        dist.barrier()
+        dist.destroy_process_group()
+
+
+def _no_games(folder: Path, real: Reference) -> dict[str, Any]:
+    """What is not of one of the games: resumed and resized ones, mutants, layers, errors, measures."""
+    found: dict[str, Any] = {}
     for name in family_names():
         found[f"{name}/resized"] = _resized(name, folder / f"half {name}")
     for name, size in SIZED:
         found[f"{name}/{size}"] = _sized(name, size)
     found["mutant/batch norm"] = _played(_quick("dcgan", "fp64"), real, _forget_other_ranks)
-    found["mutant/closeness"] = _played(_quick("gan-minibatch_features", "fp64"), real, _compare_with_own_share)
+    found["mutant/closeness"] = _played(_quick("dcgan-minibatch_features", "fp64"), real, _compare_with_own_share)
     found["mutant/penalty apart"] = _penalty_apart(small("wgan_gp", "compute.precision=fp64"))
     found["batch norm"] = _batch_norm()
     found["diverged"] = _diverged()
     found["measured"] = _measured(real, "precision", "recall", "coverage", "ink")
     found["unmeasured"] = _unmeasured(real)
-    torch.save(found, folder / f"{rank}-{world}.pt")
-    if world > 1:
-        dist.barrier()
-        dist.destroy_process_group()
+    return found
 
 
 def _quick(name: str, precision: str) -> Experiment:

@@ -15,9 +15,9 @@ from gan_core.metrics.scores import scores
 from gan_core.metrics.statistics.reference import Reference
 from gan_core.settings import SettingsError
 from gan_core.testing import faults_of
-from tests.gan_core.games import BATCH, GAMES, asked, dataset, new_game, play, small, state
+from tests.gan_core.games import BATCH, GAMES, asked, dataset, new_game, play, small, state, tiered
 
-every_game = pytest.mark.parametrize("name", GAMES)
+every_game = pytest.mark.parametrize("name", tiered())
 
 
 def same_bits(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> None:
@@ -177,7 +177,7 @@ def numbers(shown: torch.Tensor, images: torch.Tensor) -> torch.Tensor:
     return same.int().argmax(dim=1)
 
 
-@pytest.mark.parametrize("name", [name for name in GAMES if not name.endswith("ring8") and name != "began"])
+@pytest.mark.parametrize("name", tiered(*(name for name in GAMES if not name.endswith("ring8") and name != "began")))
 def test_fifty_rounds_learn_something(name):
     """The FID of pixels falls below two thirds of that of an untrained generator, so no loss has a wrong sign.
 
@@ -272,7 +272,7 @@ def test_near_the_best_critic_the_minimax_loss_starves_the_generator_and_the_oth
     assert fed > other
 
 
-@pytest.mark.parametrize("name", [name for name in GAMES if name.startswith(("cgan", "cwgan"))])
+@pytest.mark.parametrize("name", tiered(*(name for name in GAMES if name.startswith(("cgan", "cwgan")))))
 def test_both_nets_of_a_conditional_game_see_the_label(name):
     game = new_game(small(name, "compute.precision=fp64"))
     play(game, 3)
@@ -283,7 +283,7 @@ def test_both_nets_of_a_conditional_game_see_the_label(name):
     assert (critic(real, labels) - critic(real, others)).abs().min() > 1e-7
 
 
-@pytest.mark.parametrize("name", [name for name in GAMES if name.startswith(("wgan_gp", "cwgan_gp", "sgan"))])
+@pytest.mark.parametrize("name", tiered(*(name for name in GAMES if name.startswith(("wgan_gp", "cwgan_gp", "sgan")))))
 def test_a_critic_under_a_penalty_judges_each_sample_by_itself(name):
     """The gradient penalty needs it (Gulrajani et al. 2017, section 4), and so does feature matching."""
     game = new_game(small(name, "compute.precision=fp64"))
@@ -341,7 +341,7 @@ def test_a_loss_that_is_no_number_is_an_error_that_names_it():
         one.scalars()
 
 
-@pytest.mark.parametrize("size", [8, 32])
+@pytest.mark.parametrize("size", [8, pytest.param(32, marks=pytest.mark.full)])
 @pytest.mark.parametrize("name", family_names())
 def test_other_image_sizes(name, size):
     game = new_game(small(name, f"data.image_size={size}"))

@@ -9,7 +9,7 @@ from gan_core.family import family_class, family_names
 from gan_core.health.signs import SignDetector, health_metrics
 from gan_core.loop import Game, rounds
 from gan_core.metrics.scores import scores
-from tests.gan_core.games import GAMES, dataset, new_game, play, small
+from tests.gan_core.games import dataset, new_game, play, small, tiered
 
 
 def game_of(name: str, *assignments: str, width: int = 4) -> Game:
@@ -36,7 +36,7 @@ WASSERSTEIN = {"loss/critic": -1.0, "wasserstein_estimate": 1.0, **dict(list(GUE
 # Metrics
 
 
-@pytest.mark.parametrize("name", GAMES)
+@pytest.mark.parametrize("name", tiered())
 def test_norms_are_those_of_the_weights_and_of_the_last_gradients(name):
     game = game_of(name)
     last: dict[str, float] = {}

@@ -314,11 +314,11 @@ def test_the_weights_gradient_of_the_zero_centred_penalty_is_that_of_finite_diff
 
 
 def test_dragans_penalty_keeps_the_slope_near_one_around_real_samples():
-    critic, (real, *_) = Quadratic(12), samples((3, 2, 2))
-    noise = 2 * torch.rand(real.shape, generator=torch.Generator().manual_seed(2), dtype=torch.float64) - 1
-    around = real + 0.5 * real.std(correction=0) * noise
+    critic, (real, _, mix) = Quadratic(12), samples((3, 2, 2))
+    noise = torch.rand(real.shape, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+    around = real + (1 - mix) * 0.5 * real.std(correction=0) * noise
     same_slopes(
         critic,
-        lambda: objectives.dragan_penalty(critic, real, noise),
+        lambda: objectives.dragan_penalty(critic, real, noise, mix),
         lambda: (critic.slopes(around).norm(dim=1) - 1).square().mean(),
     )
