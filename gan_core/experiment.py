@@ -16,14 +16,17 @@ from gan_core.settings import IMPORT_PATH, Settings, SettingsError, installed, u
 from gan_core.settings.image_size import ImageSize, size_of
 
 POINTS = ("ring8", "grid25")
-FETCHABLE = ("mnist", "fashion_mnist", "cifar10", "celeba")
+STACKED_PREFIX = "stacked_"
+STACKED = tuple(f"{STACKED_PREFIX}{name}" for name in ("digits", "mnist", "fashion_mnist"))
+"""Sets of images whose channels are grey images of classes of their own, so that there are 1,000 modes."""
+FETCHABLE = ("mnist", "fashion_mnist", "cifar10", "celeba", *STACKED[1:])
 IMAGES_MAY_BE_DAMAGED = ("celeba", "lsun", "folder")
 """Sets with one file or database entry per image. Single images may be damaged, so `data.max_bad` applies."""
 NEEDS_PATH = {"folder": "FOLDER", "npz": "FILE.npz", "packed": "FOLDER, or s3://bucket/prefix"}
 """Sets without a default location, and what `data.path` must name for each."""
 TAKES_PATH = (*FETCHABLE, "lsun", *NEEDS_PATH)
-DATA_NAMES = ("digits", *POINTS, "photos", *TAKES_PATH)
-LABELLED = ("digits", *POINTS, "photos", "mnist", "fashion_mnist", "cifar10")
+DATA_NAMES = ("digits", *POINTS, "photos", STACKED[0], *TAKES_PATH)
+LABELLED = ("digits", *POINTS, "photos", *STACKED, "mnist", "fashion_mnist", "cifar10")
 """Sets that always have several classes."""
 Seed = Annotated[int, Field(ge=0, le=2**31 - 1)]
 Rounds = Annotated[int, Field(ge=1)]
@@ -210,12 +213,12 @@ class Experiment(Settings):
 def check_measures(metrics: Metrics, data: Data, classes: int | None = None, metric: str | None = None) -> None:
     """Raises SettingsError if a measure of `metrics`, or a search's `metric`, cannot be had of the data. `classes`: how
     many the data have, if that is known."""
-    points = data.name in POINTS
+    fits: dict[str, Any] = {"points": data.name in POINTS, "stacked": data.name in STACKED}
     classes = 2 if classes is None and data.name in LABELLED else classes
     for name in metrics.measures:
-        check_measurable("metrics.measures", name, metrics, points=points, classes=classes, nearest="[]")
+        check_measurable("metrics.measures", name, metrics, **fits, classes=classes, nearest="[]")
     if metric is not None:
-        check_measurable("search.metric", metric, metrics, points=points, classes=classes, nearest="fid")
+        check_measurable("search.metric", metric, metrics, **fits, classes=classes, nearest="fid")
 
 
 def check_family_fits(family: Family, data: Data) -> None:

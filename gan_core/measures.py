@@ -40,6 +40,7 @@ MEASURES: Mapping[str, Measure] = {
     "coverage": Measure("coverage", "max"),
     "modes": Measure("modes", "max"),
     "high_quality": Measure("high quality", "max"),
+    "modes_kl": Measure("KL of modes", "min"),
 }
 """The measures by their names in rows and in MLflow."""
 
@@ -47,6 +48,7 @@ OF_PAIRS = frozenset({"kid", "precision", "recall", "density", "coverage"})
 """Measures that compare single features of samples with single features of real images."""
 
 _OF_MIXTURES = frozenset({"modes", "high_quality"})
+_OF_STACKS = frozenset({"modes", "modes_kl"})
 FEWEST = {"inception_score": 20, "precision": 4, "recall": 4, "density": 6, "coverage": 6}
 """Samples that a measure takes: two for each of ten splits, or one more than the neighbour's number."""
 _INCEPTION = "metrics.extractor=inception-v3 with metrics.download=true or metrics.weights=FILE"
@@ -162,10 +164,11 @@ def own_measure(setting: str, path: str) -> Callable[[Any, Any, Any], Any]:
 
 
 def check_measurable(
-    setting: str, name: str, metrics: Metrics, *, points: bool, classes: int | None, nearest: str
+    setting: str, name: str, metrics: Metrics, *, points: bool, stacked: bool, classes: int | None, nearest: str
 ) -> None:
-    """Raises SettingsError if a measure cannot be had with these metrics on data that are `points` or images, in so
-    many classes, None if that is not known. `setting`: which names the measure; `nearest`: a value for it that can."""
+    """Raises SettingsError if a measure cannot be had with these metrics on data that are `points` or images, `stacked`
+    or not, in so many classes, None if that is not known. `setting`: which names the measure; `nearest`: a value for it
+    that can."""
     wrong, right = f"{setting}={name}", f"{setting}={nearest}"
     extractor = metrics.extractor
     if extractor == "auto" and (points or classes is not None):
@@ -181,7 +184,14 @@ def check_measurable(
             f"{wrong} compares with single real images, metrics.statistics={metrics.statistics} has none",
             nearest="metrics.statistics=null",
         )
-    if name in _OF_MIXTURES and not points:
+    if name in _OF_STACKS and stacked:
+        if extractor != "classifier":
+            raise SettingsError(
+                f"{wrong}: metrics.extractor={extractor} does not name the mode", "metrics.extractor=classifier"
+            )
+    elif name in _OF_STACKS - _OF_MIXTURES:
+        raise SettingsError(f"{wrong} is of stacked images", nearest="data.name=stacked_digits")
+    elif name in _OF_MIXTURES and not points:
         raise SettingsError(f"{wrong} is of mixtures, the data are images", nearest=right)
     for key in ("samples", "reference_samples"):
         count, fewest = getattr(metrics, key), FEWEST.get(name, 2)
@@ -213,7 +223,8 @@ class Metrics(Settings):
     """Whether Inception's published weights may be downloaded (91 MB, once)."""
     measures: Annotated[tuple[str, ...], BeforeValidator(_several)] = ()
     """Measures next to FID at each evaluation: kid, inception_score, precision, recall, density, coverage, or a
-    function of your own, package.module:function. Several are a list, `[precision,recall]`."""
+    function of your own, package.module:function. Several are a list, `[precision,recall]`. Those of modes are measured
+    in any case, where the data have modes."""
     quantise: bool = True
     """Whether images are rounded to 256 levels before they are measured, as for published FIDs."""
     asynchronous: bool = Field(False, alias="async")

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from gan_core.data.byte_images import ByteImages
+from gan_core.experiment import STACKED
 from gan_core.recipe import Shape
 
 
@@ -54,6 +55,11 @@ class Dataset:
     def is_images(self) -> bool:
         """Whether samples are images rather than points."""
         return self.images.dim() == 4
+
+    @property
+    def is_stacked(self) -> bool:
+        """Whether each channel is an image of a class of its own: see `gan_core.data.sets.stacked`."""
+        return self.name in STACKED
 
     @property
     def all_equal(self) -> bool:

@@ -14,8 +14,9 @@ from typing import IO
 import numpy as np
 import torch
 
-from gan_core.data import file_set, image_files, sources, torchvision_sets
+from gan_core.data import file_set, image_files, sources
 from gan_core.data.image_files import in_order
+from gan_core.data.sets import built_in, stacked, torchvision_sets
 from gan_core.data.sources import ImageReader, ImageSource
 from gan_core.files import Bars, no_bars
 from gan_core.settings import SettingsError
@@ -87,7 +88,7 @@ def _code() -> str:
     """A digest of all code that decides how an image is decoded, Pillow's version included."""
     import PIL
 
-    modules = (file_set, image_files, sources, torchvision_sets)
+    modules = (file_set, image_files, sources, built_in, stacked, torchvision_sets)
     files = [Path(str(module.__file__)) for module in modules] + [Path(__file__)]
     return PIL.__version__ + hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
 

@@ -10,14 +10,14 @@ from typing import Any
 import numpy as np
 import torch
 
-from gan_core.data.built_in import BUILT_IN
 from gan_core.data.byte_images import ByteImages
 from gan_core.data.dataset import Dataset
 from gan_core.data.decode_cache import DecodedImages, decoded_images
 from gan_core.data.given.decoded import ARRAYS, decode_given
 from gan_core.data.given.own import own_data
 from gan_core.data.packed import packed
-from gan_core.data.torchvision_sets import find_source
+from gan_core.data.sets.built_in import BUILT_IN
+from gan_core.data.sets.find import find_source
 from gan_core.experiment import Data
 from gan_core.files import Bars, cache_folder, no_bars
 from gan_core.settings import SettingsError

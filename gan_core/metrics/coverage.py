@@ -1,4 +1,5 @@
-"""Mode coverage of a mixture of Gaussians with known centres: the usual test for mode collapse.
+"""Mode coverage: the usual test for mode collapse. Of a mixture of Gaussians the centres are known; of stacked images a
+classifier names the mode.
 
 Srivastava et al. 2017 (VEEGAN), section 4.1; Lin et al. 2018 (PacGAN).
 """
@@ -44,3 +45,17 @@ def mode_coverage(
     good = distance <= radius * sigma
     per_mode = torch.bincount(nearest[good], minlength=len(centres))
     return ModeCoverage(int((per_mode >= hits).sum()), float(good.double().mean()), per_mode)
+
+
+def class_coverage(hits: Tensor) -> tuple[int, float]:
+    """The number of classes with a hit, and KL(hits / N || uniform) in nats, of N samples' hits in each of K classes
+    (K,). The divergence is 0 if all classes have equally many, and log K if one has all; N true samples of K classes
+    have about (K - 1) / 2N.
+
+    Metz et al. 2017, arXiv:1611.02163, section 3.3.1. Raises ValueError without a sample.
+    """
+    total = hits.double().sum()
+    if not total > 0:
+        raise ValueError("no sample to count")
+    share = hits.double()[hits > 0] / total
+    return int((hits > 0).sum()), max(float((share * (share * len(hits)).log()).sum()), 0.0)

@@ -14,7 +14,7 @@ from gan_core.data.dataset import Modes
 from gan_core.family import Family
 from gan_core.loop import Game
 from gan_core.measures import FEWEST, OF_PAIRS, is_own, measure_name, own_measure
-from gan_core.metrics.coverage import mode_coverage
+from gan_core.metrics.coverage import class_coverage, mode_coverage
 from gan_core.metrics.fid import frechet_distance
 from gan_core.metrics.kid import kid
 from gan_core.metrics.precision_recall import precision_recall
@@ -54,8 +54,9 @@ def scores(game: Game, reference: Reference) -> dict[str, float]:
     """FID of the game's averaged generator, and other measures of the same samples.
 
     `variety`: the total variance of their features divided by that of the real ones. `inception_score`: if the
-    extractor classifies. `modes` and `high_quality`: for mixtures. Then those that `metrics.measures` names: of pairs,
-    for which the reference needs `with_features()` on rank 0, and of one's own, which rank 0 computes.
+    extractor classifies. `modes` and `high_quality`: for mixtures; `modes` and `modes_kl`: for stacks. Then those that
+    `metrics.measures` names: of pairs, for which the reference needs `with_features()` on rank 0, and of one's own,
+    which rank 0 computes.
 
     Raises ValueError if a feature is not finite, MeasureError if another measure cannot be computed.
     """
@@ -87,6 +88,9 @@ def scores(game: Game, reference: Reference) -> dict[str, float]:
         found["inception_score"] = score.mean
     if reference.modes is not None:
         found |= _modes_found(reference.modes, points, count, game)
+    if whole.hits is not None:
+        modes, divergence = class_coverage(whole.hits)
+        found |= {"modes": float(modes), "modes_kl": divergence}
     if of_pairs:
         found |= _of_first_rank(of_pairs, game, lambda: _of_pairs(of_pairs, reference, whole.features(), game))
     if own:

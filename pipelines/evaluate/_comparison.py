@@ -17,6 +17,7 @@ from torch import Tensor
 from gan_core.loop import Game
 from gan_core.measures import Metrics, is_own
 from gan_core.metrics.bootstrap import bootstrap, weighted_moments
+from gan_core.metrics.coverage import class_coverage
 from gan_core.metrics.extractors.classifier import Classifier
 from gan_core.metrics.extractors.extractor import CODE, Extractor, PixelFeatures, tensors_digest
 from gan_core.metrics.fid import Gaussian, frechet_distance
@@ -122,6 +123,9 @@ def compare(
     score = fake.inception_score()
     if score is not None:
         found |= {"inception_score": score.mean, "inception_score_std": score.std}
+    if fake.hits is not None:
+        modes, divergence = class_coverage(fake.hits)
+        found |= {"modes": modes, "modes_of": len(fake.hits), "modes_kl": divergence}
     return found
 
 

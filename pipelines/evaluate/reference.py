@@ -13,7 +13,7 @@ from rich.console import Console
 
 from gan_core.data.dataset import Dataset
 from gan_core.measures import Metrics, is_own, measure_name
-from gan_core.metrics.extractors.classifier import Classifier
+from gan_core.metrics.extractors.classifier import Classifier, StackedClassifier
 from gan_core.metrics.extractors.extractor import Extractor, PixelFeatures
 from gan_core.metrics.extractors.inception import PUBLISHED_NAME, InceptionV3, fetch_weights, is_published
 from gan_core.metrics.scores import check_reference, sample_count, try_own_measure
@@ -194,7 +194,8 @@ def reference_warnings(extractor: Extractor, width: int, counts: dict[str, int |
                 f"{count} {kind} images for {width} features: the covariance is rank-deficient and FID biased upwards;"
                 f" nearest: {width + 1} {kind} images or more{or_kid}"
             )
-    chance = 1 / (extractor.net.classes or 1)
+    net = extractor.net
+    chance = 1 / ((net.of_channel if isinstance(net, StackedClassifier) else net.classes) or 1)
     if extractor.accuracy is not None and extractor.accuracy <= chance + NEAR_CHANCE * (1 - chance):
         found.append(
             f"the classifier names {extractor.accuracy:.1%} of held-out images rightly, {chance:.1%} is by chance: its"

@@ -52,7 +52,7 @@ def find_data(data: Data, storage: Storage) -> FoundData:
         assert data.path is not None
         manifest = read_manifest(open_store(data.path, storage), f"data.path={data.path}")
         return FoundData(manifest.images, manifest.classes, size=manifest.image_size)
-    from gan_core.data.torchvision_sets import find_source
+    from gan_core.data.sets.find import find_source
 
     try:
         source = find_source(data.model_copy(update={"download": False}), cache_folder())

@@ -38,8 +38,8 @@ class Search(Settings):
     """How hyper-parameters are searched, and by which measure trials are ranked."""
 
     metric: str = "fid"
-    """The objective: fid, kid, inception_score, precision, recall, density, coverage, modes, high_quality, or a
-    function of your own, package.module:function. It is measured at each evaluation, next to FID."""
+    """The objective: fid, kid, inception_score, precision, recall, density, coverage, modes, high_quality, modes_kl, or
+    a function of your own, package.module:function. It is measured at each evaluation, next to FID."""
     mode: Literal["auto", "min", "max"] = "auto"
     """Whether lower (min) or higher (max) is better; auto: as the measure has it, min for a function of your own."""
     sampler: SamplerName = "tpe"

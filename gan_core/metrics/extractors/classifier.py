@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from gan_core.data.dataset import Dataset
 from gan_core.data.image_files import in_order
+from gan_core.data.sets.stacked import channels_apart
 from gan_core.files import Bars, no_bars
 from gan_core.metrics.extractors.extractor import FeatureNet, cores, one_thread, quantised
 from gan_core.recipe import Shape
@@ -94,6 +95,32 @@ class Classifier(FeatureNet):
         return hidden
 
 
+class StackedClassifier(Classifier):
+    """A classifier that looks at each channel of an image by itself: features (N, C * 64), and the log-probabilities of
+    the modes, which are those of the channels' classes added up.
+
+    Srivastava et al. 2017, arXiv:1705.07761, section 4.2, count the modes of stacked MNIST by such a one.
+    """
+
+    def __init__(self, shape: Shape, classes: int) -> None:
+        self.channels, self.of_channel = shape[0], round(classes ** (1 / shape[0]))
+        super().__init__((1, *shape[1:]), self.of_channel)
+        self.classes = classes
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        features, logits = super().forward(images.flatten(0, 1)[:, None])
+        each = logits.log_softmax(dim=1).unflatten(0, (-1, self.channels))  # (N, C, K)
+        modes = each[:, 0]
+        for channel in range(1, self.channels):
+            modes = (modes[:, :, None] + each[:, channel, None]).flatten(1)
+        return features.unflatten(0, (-1, self.channels)).flatten(1), modes
+
+
+def classifier_of(data: Dataset) -> Classifier:
+    """A classifier for such data, in float32, with the global generator's next weights."""
+    return (StackedClassifier if data.is_stacked else Classifier)(data.shape, data.classes)
+
+
 def convolved(planes: Tensor, layer: nn.Conv2d) -> Tensor:
     """A 3x3 convolution with padding 1, (C, N, H, W) -> (C', N, H', W')."""
     (stride, _), bias = layer.stride, layer.bias
@@ -115,13 +142,20 @@ def train_classifier(
 ) -> tuple[Classifier, float]:
     """A classifier, trained on four fifths of `data` from a fixed seed, and its accuracy on images of the rest.
 
-    On CPUs of one kind the weights are the same to the bit, whatever the number of threads.
+    On CPUs of one kind the weights are the same to the bit, whatever the number of threads. That of stacks learns from
+    their channels, each image once: images that it is tested on are in no stack that it was trained on.
     """
+    if data.is_stacked:
+        single, accuracy = train_classifier(channels_apart(data), passes, most_steps, device, bars)
+        stacked = classifier_of(data).to(device).requires_grad_(False).eval().double()
+        stacked.load_state_dict(single.state_dict())
+        stacked.scale.mul_(data.shape[0] ** -0.5)
+        return stacked, accuracy
     order = torch.randperm(len(data.images), generator=seeded("cpu", "classifier split"))
     held_out, train = order.tensor_split([len(order) // 5])
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        net = Classifier(data.shape, data.classes).to(device)
+        net = classifier_of(data).to(device)
     with one_thread():
         _train(net, data, train, min(passes * -(-len(train) // BATCH), most_steps), bars)
         net.requires_grad_(False).eval().double()

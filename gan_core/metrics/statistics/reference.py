@@ -18,7 +18,7 @@ from gan_core import streams
 from gan_core.data.dataset import Dataset, Modes
 from gan_core.files import Bars, file_digest, no_bars
 from gan_core.measures import Metrics
-from gan_core.metrics.extractors.classifier import SMALLEST_LABELLED, Classifier, train_classifier
+from gan_core.metrics.extractors.classifier import SMALLEST_LABELLED, Classifier, classifier_of, train_classifier
 from gan_core.metrics.extractors.custom_extractor import custom_extractor, custom_net
 from gan_core.metrics.extractors.extractor import CODE, Extractor, FeatureNet, PixelFeatures, tensors_digest
 from gan_core.metrics.extractors.inception import InceptionV3, load_inception
@@ -263,7 +263,7 @@ def _net(name: str, tensors: dict[str, Tensor], weights: Path | None, data: Data
     if name == PixelFeatures.name:
         net = PixelFeatures()
     elif name == Classifier.name:
-        net = Classifier(data.shape, data.classes).double()
+        net = classifier_of(data).double()
     else:
         net = custom_net(name)
     net.load_state_dict({key[10:]: value for key, value in tensors.items() if key.startswith("extractor.")})

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from gan_core import ranks
 from gan_core.data.image_files import in_order
+from gan_core.metrics.extractors.classifier import StackedClassifier
 from gan_core.metrics.extractors.extractor import Extractor, cores, one_thread
 from gan_core.metrics.inception_score import InceptionScore, Predictions, split_of
 from gan_core.metrics.statistics.moments import Moments
@@ -37,6 +38,8 @@ class Tally:
     """How many images' features to keep, on the CPU. A fixed seed chooses the images."""
     moments: Moments | None = None
     predictions: Predictions | None = None
+    hits: Tensor | None = None
+    """How many images (K,), float64, were named as each mode by a classifier of stacks."""
     kept: Tensor | None = None
     """The kept features, in the order of their images. Allocated at once: many small pieces would fragment memory."""
 
@@ -74,6 +77,9 @@ class Tally:
         self.moments = moments if self.moments is None else self.moments.merge(moments)
         if self.keep:
             self._keep(features, first)
+        if logits is not None and isinstance(self.extractor.net, StackedClassifier):
+            hits = torch.bincount(logits.argmax(dim=1), minlength=logits.shape[1]).double()
+            self.hits = hits if self.hits is None else self.hits + hits
         if logits is not None and self._split is not None:
             found_classes = Predictions.of(logits, self._split[first : first + len(features)], SPLITS)
             self.predictions = found_classes if self.predictions is None else self.predictions.merge(found_classes)
@@ -102,8 +108,11 @@ class Tally:
         predictions = None
         if classes is not None and self.count >= 2 * SPLITS:
             predictions = (self.predictions or Predictions.none(SPLITS, classes, device)).over_ranks()
+        hits = None
+        if isinstance(self.extractor.net, StackedClassifier) and classes is not None:
+            hits = ranks.total(torch.zeros(classes, device=device).double() if self.hits is None else self.hits)
         kept = self._kept_over_ranks(width, device) if self.keep else None
-        return Tally(self.extractor, self.count, self.keep, moments.over_ranks(), predictions, kept)
+        return Tally(self.extractor, self.count, self.keep, moments.over_ranks(), predictions, hits, kept)
 
     def _kept_over_ranks(self, width: int, device: torch.device) -> Tensor:
         """Each rank adds zeros where another has features, so no bit changes. A rank without images has no type of

@@ -10,10 +10,11 @@ from sklearn.datasets import load_digits
 from torch.testing import assert_close
 
 from gan_core import data
-from gan_core.data.built_in import BUILT_IN
 from gan_core.data.dataset import Dataset
+from gan_core.data.sets.built_in import BUILT_IN
+from gan_core.data.sets.stacked import STACKED
+from gan_core.data.sets.torchvision_sets import TORCHVISION_SETS
 from gan_core.data.sources import SOURCES
-from gan_core.data.torchvision_sets import TORCHVISION_SETS
 from gan_core.experiment import DATA_NAMES, POINTS, Data, Experiment
 from gan_core.settings import SettingsError
 
@@ -79,7 +80,7 @@ def test_a_path_means_the_same_from_everywhere(tmp_path, monkeypatch):
 
 
 def test_every_name_has_one_loader():
-    assert sorted([*BUILT_IN, *SOURCES, *TORCHVISION_SETS, "packed"]) == sorted(DATA_NAMES)
+    assert sorted([*BUILT_IN, *SOURCES, *TORCHVISION_SETS, *STACKED, "packed"]) == sorted(DATA_NAMES)
     assert set(POINTS) < set(BUILT_IN)
 
 

@@ -16,8 +16,8 @@ from PIL import Image
 from torchvision import datasets
 
 from gan_core import data
-from gan_core.data import torchvision_sets
 from gan_core.data.dataset import Dataset
+from gan_core.data.sets import torchvision_sets
 from gan_core.experiment import Data
 from gan_core.settings import SettingsError
 from tests.gan_core.data.written_files import found, pictures, wanted, written

@@ -24,8 +24,8 @@ from typing import TYPE_CHECKING, Any
 
 from gan_core.data.file_set import FileSet
 from gan_core.data.image_files import read_image
-from gan_core.data.sources import SOURCES, ImageReader, ImageSource, files_below, readable
-from gan_core.experiment import Data
+from gan_core.data.sources import ImageReader, ImageSource, files_below, readable
+from gan_core.experiment import STACKED_PREFIX, Data
 from gan_core.settings import SettingsError
 
 if TYPE_CHECKING:
@@ -91,9 +91,9 @@ _CLASSES = {
 def _with_files(settings: Data, root: Path) -> tuple[_TorchvisionSet, Path]:
     """Makes sure that the files exist. Returns the set and its root, which is Debian's if the user named none and has
     none. Raises SettingsError if they are missing or cannot be downloaded."""
-    known = _CLASSES[settings.name]
+    known = _CLASSES[settings.name.removeprefix(STACKED_PREFIX)]
     missing = known.missing(root)
-    debian, package = _DEBIAN.get(settings.name, (None, ""))
+    debian, package = _DEBIAN.get(settings.name.removeprefix(STACKED_PREFIX), (None, ""))
     if missing and settings.path is None and debian is not None and not known.missing(debian):
         return known, debian
     if missing and not settings.download:
@@ -137,7 +137,7 @@ def _arrays(settings: Data, root: Path, channels: int) -> ImageSource:
             if len(pixels) != len(labels):
                 raise ValueError(f"{len(pixels)} images, {len(labels)} labels")
         except Exception as error:  # torchvision's readers raise many types on damaged files
-            debian, package = _DEBIAN.get(settings.name, (None, ""))
+            debian, package = _DEBIAN.get(settings.name.removeprefix(STACKED_PREFIX), (None, ""))
             right = f"apt install --reinstall {package}" if root == debian else "delete it and data.download=true"
             raise SettingsError(
                 f"data.name={settings.name}: {files[0].parent} is damaged: {' '.join(str(error).split())}",
@@ -145,7 +145,7 @@ def _arrays(settings: Data, root: Path, channels: int) -> ImageSource:
             ) from None
         return ImageReader(labels, 10, channels, lambda index: Image.fromarray(pixels[index]), _names(found.classes))
 
-    return ImageSource(FileSet(root, files), opened, _IMAGES[settings.name], 10)
+    return ImageSource(FileSet(root, files), opened, _IMAGES[settings.name.removeprefix(STACKED_PREFIX)], 10)
 
 
 @contextmanager
@@ -263,8 +263,3 @@ TORCHVISION_SETS: dict[str, Callable[[Data, Path], ImageSource]] = {
     "celeba": _celeba,
     "lsun": _lsun,
 }
-
-
-def find_source(settings: Data, cache: Path) -> ImageSource:
-    """The source that the settings name, found but not read. Raises SettingsError if files are missing."""
-    return {**SOURCES, **TORCHVISION_SETS}[settings.name](settings, Path(settings.path or cache / "downloads"))
