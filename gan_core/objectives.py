@@ -95,15 +95,15 @@ def zero_centred_penalty(score: Tensor, x: Tensor) -> Tensor:
     return slope.square().flatten(1).sum(dim=1).mean()
 
 
-def dragan_penalty(critic: Callable[[Tensor], Tensor], real: Tensor, noise: Tensor) -> Tensor:
-    """E (||grad D(x + 0.5 std(x) u)||_2 - 1)^2 around real samples x, std over all values of the *global* batch.
+def dragan_penalty(critic: Callable[[Tensor], Tensor], real: Tensor, noise: Tensor, mix: Tensor) -> Tensor:
+    """E (||grad D(x̂)||_2 - 1)^2 with x̂ between real samples x and x + 0.5 std(x) u, std over all values of the *global*
+    batch.
 
-    `noise` is u, in the shape of `real`, uniform on [-1, 1). Kodali et al. 2017, arXiv:1705.07215, section 2.5,
-    equation 2; the size of the noise is that of the authors' code.
+    `noise` is u, in the shape of `real`, uniform on [0, 1); `mix` has one weight per sample, shape (N, 1, ...). Kodali
+    et al. 2017, arXiv:1705.07215, section 2.5; the noise is that of their code and of "Are GANs Created Equal?".
     """
     deviation = ranks.mean((real - ranks.mean(real.mean())).square().mean()).sqrt()
-    around = real + 0.5 * deviation * noise  # (N, *shape)
-    return gradient_penalty(critic, around, around, real.new_ones(len(real), *[1] * (real.dim() - 1)))
+    return gradient_penalty(critic, real, real + 0.5 * deviation * noise, mix)
 
 
 def every(turns: int, turn: Turn, penalty: Callable[[], Tensor]) -> Tensor:

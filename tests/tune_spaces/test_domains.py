@@ -6,7 +6,7 @@ from ray.tune.experiment import Trial
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 
 from gan_core.family import build_family, family_class, family_names
-from tune_spaces.domains import WIDE, Choice, Range, SearchedFields, Whole, suggest
+from tune_spaces.domains import NARROW, WIDE, Choice, Range, SearchedFields, Whole, suggest
 from tune_spaces.engines import scheduler
 from tune_spaces.fields import FieldRange
 
@@ -25,6 +25,8 @@ SEARCHED = {
     "autoencoder": {"lr", "beta1"},
     "vae": {"lr", "beta1", "kl_weight"},
     "bigan": {"lr", "beta1", "n_critic"},
+    "lsgan": {"lr", "beta1", "n_critic"},
+    "dragan": {"lr", "beta1", "gp_lambda", "n_critic"},
 }
 
 
@@ -188,3 +190,11 @@ def test_without_a_scheduler_all_go_on():
     fifo = scheduler("none", 2000, 200)
     assert isinstance(fifo, FIFOScheduler)
     assert set(decisions(fifo, [(200, 1.0), (200, 1e9), (2000, 5.0)])) == {TrialScheduler.CONTINUE}
+
+
+def test_an_option_that_a_family_is_without_is_searched_only_if_it_is_asked_for():
+    """dcgan's r1_gamma is 0: a logarithmic domain would give R1 to every trial."""
+    for width in ("narrow", "wide"):
+        assert "r1_gamma" not in SearchedFields(range=width).space(family_class("dcgan"))
+    own = {"dcgan": {"r1_gamma": NARROW["r1_gamma"]}}
+    assert SearchedFields(own=own).space(family_class("dcgan"))["r1_gamma"] == Range(0.01, 10.0, log=True)

@@ -25,8 +25,10 @@ GENERATORS = (
     *("autoencoder", "began", "bigan", "cgan", "cgan-mlp", "cgan-ring8", "cwgan_gp", "cwgan_gp-resnet", "dcgan"),
     *(
         "dcgan-dropout",
+        "dragan",
         "gan",
         "gan-unrolled",
+        "lsgan",
         "modern",
         "sgan",
         "vae",
