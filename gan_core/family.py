@@ -36,7 +36,7 @@ Width = Annotated[
     int,
     Field(ge=1, le=8192, description="Channels next to the image; an MLP has 16 times as many hidden units."),
 ]
-Latent = Annotated[int, Field(ge=1, le=4096, description="Dimension of z ~ N(0, I).")]
+Latent = Annotated[int, Field(ge=1, le=4096, description="Dimension of z.")]
 MinibatchFeatures = Annotated[
     int,
     Field(
@@ -45,7 +45,9 @@ MinibatchFeatures = Annotated[
         description="Features of minibatch discrimination in the critic (Salimans et al. 2016, section 3.2); 0: none.",
     ),
 ]
-NETS = ("auto", "mlp", "dcgan", "resnet")
+NETS = ("auto", "mlp", "dcgan", "resnet", "infogan")
+IMAGE_NETS = ("dcgan", "resnet", "infogan")
+"""Those that take images only."""
 
 
 @dataclass(frozen=True)
@@ -75,10 +77,33 @@ Net = Annotated[
     Words(NETS),
     AfterValidator(_known_net),
     Field(
-        description="Kind of networks; auto: dcgan for images, mlp for points. dcgan and resnet take images only."
-        " Your own: package.module:Name, with generator(latent, shape, width) and critic(shape, width)."
+        description="Kind of networks; auto: dcgan for images, mlp for points. dcgan, resnet and infogan take images"
+        " only. Your own: package.module:Name, with generator(latent, shape, width) and critic(shape, width)."
     ),
 ]
+
+
+NOISES = ("normal", "uniform")
+
+
+def _known_noise(name: str) -> str:
+    if name not in NOISES:
+        raise SettingsError(unknown("family.z", name, NOISES))
+    return name
+
+
+Noise = Annotated[
+    str,
+    Words(NOISES),
+    AfterValidator(_known_noise),
+    Field(description="What the values of z are drawn from: N(0, 1) (normal), or -1 to 1 (uniform)."),
+]
+
+
+def place_of_net(name: str) -> str | None:
+    """Where the user's networks of that name are, `package.module:Name`; None if the name is of ours."""
+    place = installed("nets").get(name, name)
+    return place if IMPORT_PATH.fullmatch(place) else None
 
 
 class Family(Settings):
@@ -90,6 +115,8 @@ class Family(Settings):
     """
 
     name: ClassVar[str]
+    normal_z: ClassVar[bool] = False
+    """Whether the family is about z ~ N(0, I), so that no other z is drawn."""
     needs_labels: ClassVar[bool] = False
     """Whether the family needs data of two classes or more."""
     real_or_fake: ClassVar[str | None] = None
@@ -97,6 +124,7 @@ class Family(Settings):
     None if the critic has no such loss."""
 
     latent: Latent = 64
+    z: Noise = "normal"
     ema: Annotated[float, Field(ge=0.0, le=0.99999)] = 0.995
     """Decay per round of the generator's running average, which is what is sampled and measured; 0: no average."""
     ema_half_life: Annotated[int, Field(ge=0, le=10**9)] = 0
@@ -106,6 +134,12 @@ class Family(Settings):
         super().__init_subclass__(**kwargs)
         ours = cls.__module__.startswith("gan_core.families.")
         cls.name = cls.__module__.rpartition(".")[2] if ours else f"{cls.__module__}:{cls.__qualname__}"
+
+    @model_validator(mode="after")
+    def _z_is_drawn(self) -> Family:
+        if self.normal_z and self.z != "normal":
+            raise SettingsError(f"family.z={self.z} of {self.name}, which maps N(0, I) to samples", "family.z=normal")
+        return self
 
     @model_validator(mode="after")
     def _one_average(self) -> Family:
@@ -123,6 +157,23 @@ class Family(Settings):
     def plays_on_points(self) -> bool:
         """Whether the networks of these settings take points as well as images."""
         return True
+
+    def without_meaning(self) -> dict[str, tuple[str, str]]:
+        """Fields that change nothing with these settings, and the field that would give each a meaning, with its value:
+        `{"beta1": ("optimizer", "adam")}`. They are neither set nor searched."""
+        return {}
+
+    @model_validator(mode="after")
+    def _all_have_meaning(self) -> Family:
+        for field, (other, right) in self.without_meaning().items():
+            value = getattr(self, field)
+            if value != type(self).model_fields[field].default:
+                shown = str(value).lower() if isinstance(value, bool) else value
+                raise SettingsError(
+                    f"family.{field}={shown} has no meaning with family.{other}={getattr(self, other)}",
+                    nearest=f"family.{other}={right}",
+                )
+        return self
 
     def recipe(self, shape: Shape, classes: int) -> Recipe:
         """Networks, losses and optimisers for samples of `shape`, (C, H, W) or (D,), in `classes` classes (1:

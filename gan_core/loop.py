@@ -227,8 +227,10 @@ def _play_turn(game: Game, turn: Turn, module: nn.Module, images: Tensor, labels
     """One optimiser step of one player. Returns its detached scalars by metric name."""
     name, settings, optimizer = turn.player, game.experiment, game.optimizers[turn.player]
     player = game.players[name]
-    data, latent = settings.data, settings.family.latent
-    batches = streams.draw_batches(turn, latent, images, labels, micro_batch=data.micro_batch, flip=data.flip)
+    data, family = settings.data, settings.family
+    batches = streams.draw_batches(
+        turn, family.latent, images, labels, z=family.z, micro_batch=data.micro_batch, flip=data.flip
+    )
     optimizer.zero_grad(set_to_none=True)
     passes: list[dict[str, Tensor]] = []
     for number, batch in enumerate(batches, start=1):

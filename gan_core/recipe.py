@@ -33,7 +33,7 @@ class Batch(NamedTuple):
 
     real: Tensor  # (N, *shape), images in [-1, 1]
     labels: Tensor  # (N,), int64; -1 where the family hides them
-    z: Tensor  # (N, latent), N(0, I)
+    z: Tensor  # (N, latent), N(0, I) or uniform on [-1, 1), as `family.z` says
     mix: Tensor  # (N, 1, ...), uniform on [0, 1): one weight per sample
     turn: Turn
 

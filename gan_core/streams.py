@@ -41,17 +41,25 @@ def _indices(seed: int, player: str, first: int, size: int, count: int, device: 
 
 
 def draw_batches(
-    turn: Turn, latent: int, images: Tensor, labels: Tensor, *, micro_batch: int | None = None, flip: bool = False
+    turn: Turn,
+    latent: int,
+    images: Tensor,
+    labels: Tensor,
+    *,
+    z: str = "normal",
+    micro_batch: int | None = None,
+    flip: bool = False,
 ) -> list[Batch]:
     """This rank's slice of a turn's global batch, or its slices of the batch's parts of `micro_batch` images.
 
-    `images` (M, *shape) is the whole train set. Noise is drawn on its device, the same for any `micro_batch`.
+    `images` (M, *shape) is the whole train set. Noise is drawn on its device, the same for any `micro_batch`. `z`: what
+    z is drawn from, `normal` or `uniform`, as the family says.
     With `flip` a random half of the images, (C, H, W), is mirrored left to right.
     """
     device, size = images.device, turn.size
     chosen = _indices(turn.seed, turn.player, turn.number * size, size, len(images), device)
     draw = seeded(device, turn.seed, turn.player, "turn", turn.number)
-    z = torch.randn(size, latent, generator=draw, device=device, dtype=images.dtype)
+    noise = _noise(z, size, latent, draw, device, images.dtype)
     mix = torch.rand(size, *[1] * (images.dim() - 1), generator=draw, device=device, dtype=images.dtype)
     found = []
     for first in range(0, size, micro_batch or size):
@@ -61,8 +69,16 @@ def draw_batches(
         if flip:
             mirrored = uniform(part, "flip", real[:, :1, :1, :1]) < 0.5
             real = torch.where(mirrored, real.flip(-1), real)
-        found.append(Batch(real, labels[chosen[mine]], z[mine], mix[mine], part))
+        found.append(Batch(real, labels[chosen[mine]], noise[mine], mix[mine], part))
     return found
+
+
+def _noise(
+    z: str, rows: int, latent: int, draw: torch.Generator, device: torch.device, dtype: torch.dtype
+) -> Tensor:  # (rows, latent)
+    if z == "uniform":
+        return 2 * torch.rand(rows, latent, generator=draw, device=device, dtype=dtype) - 1
+    return torch.randn(rows, latent, generator=draw, device=device, dtype=dtype)
 
 
 def _mine(turn: Turn, share: int) -> slice:
@@ -104,26 +120,37 @@ def labels_of(start: int, stop: int, classes: int, device: torch.device | str) -
 
 
 def latents(
-    seed: int, purpose: str, start: int, stop: int, latent: int, device: torch.device, dtype: torch.dtype
+    seed: int,
+    purpose: str,
+    start: int,
+    stop: int,
+    latent: int,
+    device: torch.device,
+    dtype: torch.dtype,
+    z: str = "normal",
 ) -> Tensor:
-    """Rows start .. stop of an endless table of z ~ N(0, I). A row does not depend on how the table is sliced."""
+    """Rows start .. stop of an endless table of z, N(0, I) or uniform on [-1, 1). A row does not depend on how the
+    table is sliced."""
 
     def blocks() -> Iterator[Tensor]:
         for block in range(start // _BLOCK, -(-stop // _BLOCK)):
             draw = seeded(device, seed, purpose, "block", block)
-            rows = torch.randn(_BLOCK, latent, generator=draw, device=device, dtype=dtype)
+            rows = _noise(z, _BLOCK, latent, draw, device, dtype)
             first = block * _BLOCK
             yield rows[max(start - first, 0) : stop - first]
 
     return torch.cat([torch.empty(0, latent, device=device, dtype=dtype), *blocks()])
 
 
-def truncated(z: Tensor, limit: float) -> Tensor:
-    """z ~ N(0, 1) mapped to a normal distribution that has no value beyond `limit` in either direction.
+def truncated(z: Tensor, limit: float, kind: str = "normal") -> Tensor:
+    """z mapped to the distribution of those of its values that are not beyond `limit` in either direction. `kind`:
+    `normal` or `uniform`, as `family.z` says.
 
     The truncation trick of Brock et al. 2019, arXiv:1809.11096, section 3.1. There, values outside are drawn again;
     here each value is mapped by distribution functions, to the same distribution, so that a row stays the same row.
     """
+    if kind == "uniform":
+        return z * min(limit, 1.0)
     normal = torch.special
     outside = normal.ndtr(torch.tensor(-limit, dtype=torch.float64, device=z.device))
     share = outside + (1 - 2 * outside) * normal.ndtr(z.double())

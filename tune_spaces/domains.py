@@ -134,7 +134,7 @@ class Whole:
 class Choice:
     """One of a few values."""
 
-    values: tuple[int | float | str, ...]
+    values: tuple[bool | int | float | str, ...]
 
     def suggest(self, trial: Suggests, name: str) -> Any:
         """The value that the sampler chooses."""
@@ -158,22 +158,28 @@ class Choice:
         return random.choice(self.values) if near is None or random.random() < reach else near
 
     @property
-    def ends(self) -> tuple[int | float | str, ...]:
+    def ends(self) -> tuple[bool | int | float | str, ...]:
         """All values."""
         return self.values
 
     @property
     def expression(self) -> str:
         """The domain as a user writes it."""
-        return f"choice({','.join(map(str, self.values))})"
+        return f"choice({','.join(self._words)})"
 
     def __str__(self) -> str:
-        return f"{{{', '.join(map(str, self.values))}}}"
+        return f"{{{', '.join(self._words)}}}"
+
+    @property
+    def _words(self) -> list[str]:
+        return [str(value).lower() if isinstance(value, bool) else str(value) for value in self.values]
 
 
 Domain = Range | Whole | Choice
 Space = Mapping[str, Domain]
 """The domains of one family's searched fields."""
+
+_SWITCH = Choice((False, True))
 
 NARROW: Space = {
     "lr": Range(5e-5, 2e-3, log=True),
@@ -185,6 +191,8 @@ NARROW: Space = {
     "gamma": Range(0.0, 1.0),
     "lambda_k": Range(2e-4, 2e-2, log=True),
     "kl_weight": Range(1.0, 20.0, log=True),
+    "critic_batch_norm": _SWITCH,
+    "encoder_batch_norm": _SWITCH,
 }
 
 WIDE: Space = {
@@ -197,6 +205,8 @@ WIDE: Space = {
     "gamma": Range(0.0, 1.0),
     "lambda_k": Range(1e-4, 1e-2, log=True),
     "kl_weight": Range(0.03, 30.0, log=True),  # not in the study
+    "critic_batch_norm": _SWITCH,
+    "encoder_batch_norm": _SWITCH,
 }
 
 BATCH_SIZE = "data.batch_size"
@@ -215,18 +225,21 @@ class SearchedFields:
     own: Mapping[str, Space] = field(default_factory=dict)
     """The user's own domains, by family; they replace those of the range."""
 
-    def space(self, family: type[Family]) -> dict[str, Domain]:
-        """The domains of a family's searched fields: the range's in their order, then the user's."""
-        fixed = set(self.fixed)
+    def space(self, family: Family, called: str | None = None) -> dict[str, Domain]:
+        """The domains of a family's searched fields: the range's in their order, then the user's. A field without
+        meaning in the family's other settings is not among the range's. `called`: what the search calls the family, if
+        not by its name."""
+        fixed, kind, called = set(self.fixed), type(family), called or family.name
+        unused = family.without_meaning()
         domains: dict[str, Domain] = {}
         for name, domain in DOMAINS[self.range].items():
-            if name in family.model_fields and not {name, f"{family.name}.{name}"} & fixed:
-                values = field_range(family, name)
+            if name in kind.model_fields and name not in unused and not {name, f"{called}.{name}"} & fixed:
+                values = field_range(kind, name)
                 if isinstance(domain, Range) and domain.log and values.default == 0:
                     continue  # the family is without this term, and no value of the domain is without it
                 known = domain.within(values)
                 domains |= {} if known is None else {name: known}
-        return {**domains, **self.own.get(family.name, {})}
+        return {**domains, **self.own.get(called, {})}
 
 
 def suggest(trial: Suggests, spaces: Mapping[str, Space]) -> dict[str, Any]:

@@ -36,7 +36,7 @@ def parse_domain(path: str, text: object, family: type[Settings], name: str) -> 
     right = example(family, name)
     if kind == "choice":
         return _choice(f"{path}={text}", path, values, field, right)
-    if field.kind == "words":
+    if field.kind in ("words", "switch"):
         raise SettingsError(f"{path}={text}: {name} is {field}", nearest=f"{path}={right}")
     return _between(f"{path}={text}", path, kind, values, field, right)
 
@@ -54,14 +54,18 @@ def example(family: type[Settings], name: str) -> str:
         return known.expression
     if field.kind == "words":
         return Choice(field.words).expression
+    if field.kind == "switch":
+        return Choice((False, True)).expression
     low, high = max(field.low, field.default / 2), min(field.high, field.default * 2)
     if low >= high:
         low, high = field.low, field.high
     return (Whole(math.ceil(low), int(high)) if field.kind == "whole" else Range(low, high)).expression
 
 
-def _value(word: str) -> int | float | str:
+def _value(word: str) -> bool | int | float | str:
     word = word.strip().strip("'\"")
+    if word.lower() in ("true", "false"):
+        return word.lower() == "true"
     for number in (int, float):
         try:
             return number(word)
@@ -72,6 +76,8 @@ def _value(word: str) -> int | float | str:
 
 def _choice(setting: str, path: str, values: list[Any], field: FieldRange, right: str) -> Domain:
     values = [int(value) if _is_whole(value) and field.kind == "whole" else value for value in values]
+    if field.kind == "words":  # whose words may be true and false
+        values = [str(value).lower() if isinstance(value, bool) else value for value in values]
     unfit = [value for value in values if value not in field]
     if unfit and field.kind == "words":
         values = list(dict.fromkeys(similar(str(value), field.words) or field.words[0] for value in values))

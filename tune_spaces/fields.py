@@ -15,7 +15,7 @@ from gan_core.settings import Settings
 class FieldRange:
     """The kind of a field's values, and their bounds (both included) or the words to choose from."""
 
-    kind: Literal["number", "whole", "words", "other"]
+    kind: Literal["number", "whole", "words", "switch", "other"]
     default: Any
     low: float = float("-inf")
     high: float = float("inf")
@@ -26,12 +26,16 @@ class FieldRange:
     def __contains__(self, value: object) -> bool:
         if self.kind == "words":
             return value in Words(self.words, self.joined)
+        if self.kind == "switch":
+            return isinstance(value, bool)
         right = isinstance(value, int) if self.kind == "whole" else isinstance(value, int | float)
         return right and self.low <= value <= self.high  # type: ignore[operator]
 
     def __str__(self) -> str:
         if self.kind == "words":
             return f"one of {', '.join(self.words)}{', or several joined by +' if self.joined else ''}"
+        if self.kind == "switch":
+            return "true or false"
         return f"{'whole numbers ' if self.kind == 'whole' else ''}from {self.low:g} to {self.high:g}"
 
 
@@ -43,6 +47,8 @@ def field_range(section: type[Settings], name: str) -> FieldRange:
     words = next((one for one in field.metadata if isinstance(one, Words)), None)
     if words is not None:
         return FieldRange("words", field.default, words=words.known, joined=words.joined)
+    if field.annotation is bool:
+        return FieldRange("switch", field.default)
     if field.annotation not in (int, float):
         return FieldRange("other", field.default)
     low = max([float(one.ge) for one in field.metadata if isinstance(one, Ge)], default=float("-inf"))  # type: ignore[arg-type]

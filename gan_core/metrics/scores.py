@@ -233,8 +233,8 @@ def sample_range(game: Game, start: int, stop: int, purpose: str = "evaluation")
     A conditional family cycles through the classes.
     """
     # z is drawn on the CPU, because a GPU's random sequence is another one.
-    latent, cpu = game.experiment.family.latent, torch.device("cpu")
-    z = streams.latents(game.experiment.seed, purpose, start, stop, latent, cpu, game.dtype)
+    family, cpu = game.experiment.family, torch.device("cpu")
+    z = streams.latents(game.experiment.seed, purpose, start, stop, family.latent, cpu, game.dtype, family.z)
     labels = streams.labels_of(start, stop, game.classes, game.device) if game.conditional else None
     return game.sample(z.to(game.device), labels)
 

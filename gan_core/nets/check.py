@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 import torch
 
-from gan_core.family import NETS, Family
+from gan_core.family import Family, place_of_net
 from gan_core.nets import own_nets
 from gan_core.recipe import Shape
 from gan_core.settings import SettingsError, raised
@@ -67,7 +67,7 @@ def _try(family: Family, shape: Shape, classes: int) -> None:
 def _refused(family: Family, shape: Shape, classes: int, error: Exception) -> SettingsError:
     """The error of networks that do not make the samples, with the nearest size of images that they make."""
     net = getattr(family, "net", None)
-    who = family.name if net is None or net in NETS else f"family.net={net}"
+    who = family.name if net is None or place_of_net(net) is None else f"family.net={net}"
     misfit = isinstance(error, _MisfitError)
     wrong = f"{who} does not make images of {_by(shape)}: {error if misfit else raised(error)}"
     size = next((size for size in _sizes(shape) if _makes(family, shape[0], size, classes)), None)

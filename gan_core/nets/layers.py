@@ -69,8 +69,9 @@ def halvings(shape: Shape, largest: int, least: int = 0) -> tuple[int, tuple[int
     size = shape[1:]
     found = _halved(size, largest, least)
     if found is None:
+        until = f"until a side is at most {largest}" if largest < LARGEST_SIDE else f"{least} times"
         raise SettingsError(
-            f"images of {size[0]}x{size[1]} cannot be halved until a side is at most {largest}",
+            f"images of {size[0]}x{size[1]} cannot be halved {until}",
             nearest=f"data.image_size={written_size(*_nearest_size(size, largest, least))}",
         )
     return found

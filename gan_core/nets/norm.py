@@ -55,21 +55,28 @@ def spectrally_normalised(net: Net) -> Net:
 class GlobalBatchNorm(nn.BatchNorm2d):
     """BatchNorm over the *global* batch, on any device (`nn.SyncBatchNorm` refuses CPU tensors).
 
-    Ioffe & Szegedy 2015. Mean and variance take two passes, so that the variance is as exact as on one rank.
+    Ioffe & Szegedy 2015. Mean and variance take two passes, so that the variance is as exact as on one rank. A critic
+    that a gradient penalty differentiates by torch.func takes `track_running_stats=False`: it has no state then.
     """
 
-    def forward(self, x: Tensor) -> Tensor:  # (N, C, H, W)
+    def forward(self, x: Tensor) -> Tensor:  # (N, C) or (N, C, H, W)
         if not self.training or ranks.world_size() == 1:
             return super().forward(x)
         exact = x.float() if x.dtype.itemsize < 4 else x
-        mean = ranks.differentiable_mean(exact.mean(dim=(0, 2, 3)))  # (C,)
-        centred = exact - mean[:, None, None]
-        var = ranks.differentiable_mean(centred.square().mean(dim=(0, 2, 3)))  # (C,)
-        self._track(mean.detach(), var.detach(), count=x.numel() // x.shape[1] * ranks.world_size())
+        others, column = [0, *range(2, x.dim())], (-1, *[1] * (x.dim() - 2))
+        mean = ranks.differentiable_mean(exact.mean(dim=others))  # (C,)
+        centred = exact - mean.view(column)
+        var = ranks.differentiable_mean(centred.square().mean(dim=others))  # (C,)
+        if self.track_running_stats:
+            self._track(mean.detach(), var.detach(), count=x.numel() // x.shape[1] * ranks.world_size())
         scale = (var + self.eps).rsqrt()
         if not self.affine:
-            return (centred * scale[:, None, None]).to(x.dtype)
-        return (centred * (self.weight * scale)[:, None, None] + self.bias[:, None, None]).to(x.dtype)
+            return (centred * scale.view(column)).to(x.dtype)
+        return (centred * (self.weight * scale).view(column) + self.bias.view(column)).to(x.dtype)
+
+    def _check_input_dim(self, x: Tensor) -> None:
+        if x.dim() not in (2, 4):
+            raise ValueError(f"BatchNorm of {x.dim()} dimensions; nearest: (N, C) or (N, C, H, W)")
 
     def _track(self, mean: Tensor, var: Tensor, count: int) -> None:
         assert self.momentum is not None

@@ -48,7 +48,8 @@ def _first_turns(game: Game, images: Tensor, labels: Tensor) -> dict[str, tuple[
         for other in game.players.values():
             other.requires_grad_(other is player)
         turn = Turn(game.experiment.seed, name, 0, game.experiment.data.batch_size)
-        (batch,) = draw_batches(turn, game.experiment.family.latent, images, labels)
+        family = game.experiment.family
+        (batch,) = draw_batches(turn, family.latent, images, labels, z=family.z)
         try:
             loss, _ = player(batch)
         except Exception:  # a loss may need what an earlier turn leaves, such as an optimiser's state

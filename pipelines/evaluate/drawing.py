@@ -35,13 +35,13 @@ class Drawing:
     def latents(self, game: Game, purpose: str, start: int, stop: int) -> Tensor:
         """Latent points start .. stop of an endless fixed table, (N, latent).
 
-        Every family maps points of N(0, I) to samples: an autoencoder maps them to its codes first. So all are
-        truncated in the same way.
+        Every family maps points of N(0, I), or uniform ones, to samples: an autoencoder maps them to its codes first.
+        So all are truncated in the same way.
         """
         # z is drawn on the CPU, because a GPU's random sequence is another one.
-        latent, cpu = game.experiment.family.latent, torch.device("cpu")
-        z = streams.latents(self.seed_of(game), purpose, start, stop, latent, cpu, game.dtype)
-        return (z if self.truncation is None else streams.truncated(z, self.truncation)).to(game.device)
+        family, cpu = game.experiment.family, torch.device("cpu")
+        z = streams.latents(self.seed_of(game), purpose, start, stop, family.latent, cpu, game.dtype, family.z)
+        return (z if self.truncation is None else streams.truncated(z, self.truncation, family.z)).to(game.device)
 
     def labels(self, game: Game, start: int, stop: int) -> Tensor | None:
         """Classes of samples start .. stop; None if the family knows none. Raises SettingsError."""

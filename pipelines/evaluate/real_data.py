@@ -43,13 +43,13 @@ def real_data(
 def _check_families(experiment: TrainExperiment | SearchExperiment, dataset: Dataset) -> None:
     """Raises SettingsError if a family cannot be played on the data, whatever a search draws for it."""
     searched: dict[str, Any] = {}
-    families = [experiment.family] if isinstance(experiment, TrainExperiment) else experiment.families
-    played = families
+    families = {"": experiment.family} if isinstance(experiment, TrainExperiment) else experiment.entries
+    played = list(families.values())
     if isinstance(experiment, SearchExperiment):
         searched, played = dict(experiment.spaces()), experiment.corners()
-    for family in families:
+    for label, family in families.items():
         check_classes(family, experiment.data, dataset.classes)
-        if "labelled" not in searched.get(family.name, ()):
+        if "labelled" not in searched.get(label, ()):
             check_labelled(getattr(family, "labelled", None), len(dataset.images))
     for family in played:
         check_networks(family, dataset.shape, dataset.classes)

@@ -111,7 +111,8 @@ def _interpolations(game: Game, drawing: Drawing, rows: int) -> Tensor:
     if len(game.shape) != 3:
         raise SettingsError("--interpolate draws images, these are points", nearest="no --interpolate")
     z = drawing.latents(game, "interpolation", 0, 2 * rows)
-    path = torch.stack([slerp(z[::2], z[1::2], step / (STEPS - 1)) for step in range(STEPS)], dim=1).flatten(0, 1)
+    between = slerp if game.experiment.family.z == "normal" else torch.lerp
+    path = torch.stack([between(z[::2], z[1::2], step / (STEPS - 1)) for step in range(STEPS)], dim=1).flatten(0, 1)
     labels = drawing.labels(game, 0, rows)
     return game.sample(path, None if labels is None else labels.repeat_interleave(STEPS))
 

@@ -14,9 +14,9 @@ from gan_core.settings.image_size import written_size
 from pipelines.runs import INIT_FROM, find_checkpoint
 from pipelines.settings import CommonSettings, TrainExperiment, storage_words
 
-_OF_NETS = ("net", "latent", "width", "critic_width", "minibatch_features")
-"""Fields of families that say which weights the networks have. Families of one's own may have others, which are checked
-once the networks are built."""
+_OF_NETS = ("net", "latent", "z", "width", "critic_width", "critic_batch_norm", "minibatch_features")
+"""Fields of families that say which weights the networks have, or what they map. Families of one's own may have others,
+which are checked once the networks are built."""
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from gan_core.family import Family, build_family
@@ -10,7 +10,16 @@ from gan_core.settings import SettingsError, assign, parse_settings, paths
 from pipelines.launch._request import CommandLine, Request, check_family_names, request_of
 from pipelines.launch._resume import resumed_search
 from pipelines.launch._shipped import check_shipped, import_shipped
-from pipelines.settings import SearchExperiment, assign_space, check_files, check_functions, check_paths, check_tracking
+from pipelines.settings import (
+    SearchExperiment,
+    assign_space,
+    check_files,
+    check_functions,
+    check_paths,
+    check_tracking,
+    labels,
+    with_data_set,
+)
 from tune_spaces.domains import BATCH_SIZE
 
 
@@ -34,10 +43,10 @@ def search_experiment(
     """The search that a command line asks for; `family.x=` fixes x for each family that has it. Raises SettingsError.
 
     `config` is the text of its YAML file: of a search, or of one run, whose family is then the one that is searched and
-    whose hyper-parameters are where the search begins. What is typed wins over the file: `space.x` over a fixed x, and
-    `family.x` over the domain of x.
+    whose hyper-parameters are where the search begins. Its `data_sets` are settings for when the data are those. What
+    is typed wins over the file: `space.x` over a fixed x, and `family.x` over the domain of x.
     """
-    values = parse_settings(config)
+    values = with_data_set(parse_settings(config), assignments)
     import_shipped(values, assignments)
     check_family_names(families, lambda known: search_experiment(known, assignments, config))
     given, of_run = _family_of(values)
@@ -67,10 +76,12 @@ def search_experiment(
     if of_run is not None:
         of_any = {field for family in built for field in type(family).model_fields}
         given = {field: value for field, value in given.items() if field in of_any}
-    in_file = {f"{family.name}.{field}" for family in built for field in family.model_fields_set}
+    with_fields = _with_fields(built, {**given, **typed})
+    called = labels([build_family(family).model_dump() for family in with_fields])
+    in_file = {f"{label}.{field}" for label, one in zip(called, built, strict=True) for field in one.model_fields_set}
     in_file |= set(given) if of_run is None else set()
-    values["families"] = _with_fields(built, {**given, **typed})
-    values["fixed"] = sorted({*typed, *_without(in_file, searched, built)})
+    values["families"] = with_fields
+    values["fixed"] = sorted({*typed, *_without(in_file, searched, dict(zip(called, built, strict=True)))})
     experiment = SearchExperiment.load(values)
     check_files(experiment.metrics)
     check_functions(experiment.metrics, experiment.search.metric)
@@ -80,15 +91,16 @@ def search_experiment(
     return experiment
 
 
-def _without(fixed: set[str], searched: Sequence[str], built: Sequence[Family]) -> set[str]:
+def _without(fixed: set[str], searched: Sequence[str], built: Mapping[str, Family]) -> set[str]:
     """What a file fixes, without the fields whose domains are typed: `lr` in all families, `wgan.lr` in one. What it
-    fixes in one of several families stays so if the domain is for all of them."""
+    fixes in one of several families stays so if the domain is for all of them. `built`: the families by label."""
     for key in searched:
         name, _, field = key.rpartition(".")
-        own = {f"{one.name}.{field}" for one in built if field in type(one).model_fields}
+        own = {f"{label}.{field}" for label, one in built.items() if field in type(one).model_fields}
+        named = {f"{label}.{field}" for label, one in built.items() if name in (label, one.name)}
         if name and field in fixed:
             fixed = (fixed - {field}) | own
-        fixed = fixed - {key} - (own if not name and own <= fixed else set())
+        fixed = fixed - {key} - named - (own if not name and own <= fixed else set())
     return fixed
 
 

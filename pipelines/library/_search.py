@@ -82,7 +82,7 @@ class Search(Played[SearchExperiment]):
         if best is None:
             return None
         family = self._experiment.trial(best.settings).family.chosen()
-        return {f"family.{key}": value for key, value in family.items()} | _by_path(best.settings)
+        return _by_path(best.settings) | {f"family.{key}": value for key, value in family.items()}
 
     @property
     def value(self) -> float | None:

@@ -58,7 +58,7 @@ class Outcome:
 def short_names(families: Iterable[str]) -> dict[str, str]:
     """What tables and pictures call each family: `MyGan` of `my_pkg.gans:MyGan`, with as many of its modules as tell it
     from the others (`gans.MyGan`). Files and MLflow have the whole name."""
-    parts = {name: re.split(r"[.:]", name) for name in families}
+    parts = {name: re.split(r":|\.(?!\d)", name) for name in families}  # a dot before a digit is a number's
 
     def ending(name: str, count: int) -> str:
         return ".".join(parts[name][-count:])

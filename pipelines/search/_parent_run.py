@@ -54,7 +54,7 @@ class ParentRun:
         self._note.write(self.tags)
         params = experiment.model_dump(mode="json", include={"seed", "data", "budget", "search", "compute"})
         name, identity = folder.path.name, {"ganfleet.id": folder.id}
-        families = ", ".join(family.name for family in experiment.families)
+        families = ", ".join(experiment.entries)
         self._own_tags = {"ganfleet.kind": "search", **self.tags}
         opening = note(folder, f"A search over {families}", tags=self._own_tags)
         own, data = {**opening, **self._own_tags}, data_set(experiment.data, folder)

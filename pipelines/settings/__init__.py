@@ -23,9 +23,9 @@ from pipelines.settings._experiments import (
     check_text,
     check_tracking,
 )
-from pipelines.settings._presets import preset_names, read_config
+from pipelines.settings._presets import preset_names, read_config, with_data_set
 from pipelines.settings._reliability import Reliability
-from pipelines.settings._search import assign_space
+from pipelines.settings._search import assign_space, labels
 from pipelines.settings._storage import Storage
 from pipelines.settings._stores import UnavailableError, as_settings_error, open_store, read_manifest
 
@@ -49,6 +49,7 @@ __all__ = [
     "check_tracking",
     "concurrent_trials",
     "expand_shorthands",
+    "labels",
     "open_store",
     "preset_names",
     "read_config",
@@ -57,6 +58,7 @@ __all__ = [
     "split_words",
     "storage_words",
     "trial_resources",
+    "with_data_set",
     "word_without_credentials",
     "worker_resources",
 ]

@@ -25,6 +25,7 @@ from pipelines.settings._search import (
     check_batches,
     check_trials,
     corners,
+    labels,
     searched_fields,
 )
 from pipelines.settings._storage import Storage, Tracking
@@ -137,31 +138,41 @@ class SearchExperiment(CommonSettings):
                 nearest="compute.min_workers=null",
             )
         check_engines(self.search.sampler, self.search.scheduler)
-        check_trials(self.search, [family.name for family in self.families], self.spaces())
+        check_trials(self.search, self._labels(), self.spaces())
         for family in self.corners():
             check_family_fits(family, self.data)
         self.points()
         return self
 
+    def _labels(self) -> list[str]:
+        return labels([family.model_dump() for family in self.families])
+
+    @property
+    def entries(self) -> dict[str, Family]:
+        """The families by what the search calls them in trials, tables and pictures: by name, and those of one name by
+        the values in which they differ too, as `gan-minimax`."""
+        return dict(zip(self._labels(), self.families, strict=True))
+
     def spaces(self) -> dict[str, FamilySpace]:
-        """The fields of each family that are searched, with their domains."""
-        own = searched_fields(self.space, self.families, self.fixed)
+        """The fields of each family that are searched, with their domains, by what the search calls the family."""
+        entries = self.entries
+        own = searched_fields(self.space, entries, self.fixed)
         searched = SearchedFields(self.space.range, self.fixed, own)
-        return {family.name: searched.space(type(family)) for family in self.families}
+        return {label: searched.space(family, label) for label, family in entries.items()}
 
     def corners(self) -> list[Family]:
         """Each family with settings from the ends of its space, and with each value of a choice: what may not fit."""
         spaces = self.spaces()
-        return [corner for family in self.families for corner in corners(family, spaces[family.name])]
+        return [corner for label, family in self.entries.items() for corner in corners(family, spaces[label])]
 
     def points(self) -> list[dict[str, Any]]:
         """`search.points` as settings of trials. A searched field that a point leaves out has the family's value."""
-        return built_points(self.search.points, self.families, self.spaces(), self.fixed, self.data)
+        return built_points(self.search.points, self.entries, self.spaces(), self.fixed, self.data)
 
     def defaults(self) -> list[dict[str, Any]]:
         """Each family's own settings as settings of a trial: the paper's, unless the user fixed others."""
-        nothing: list[dict[str, Any]] = [{"family": family.name} for family in self.families]
-        return built_points(nothing, self.families, self.spaces(), self.fixed, self.data)
+        nothing: list[dict[str, Any]] = [{"family": label} for label in self.entries]
+        return built_points(nothing, self.entries, self.spaces(), self.fixed, self.data)
 
     @property
     def objective(self) -> Objective:
@@ -178,7 +189,7 @@ class SearchExperiment(CommonSettings):
     @property
     def batches(self) -> tuple[int, int]:
         """The smallest and the largest global batch that a trial may have."""
-        domain = self.spaces()[self.families[0].name].get(BATCH_SIZE)
+        domain = next(iter(self.spaces().values())).get(BATCH_SIZE)
         sizes = [self.data.batch_size] if domain is None else [int(end) for end in domain.ends]
         return min(sizes), max(sizes)
 
@@ -189,7 +200,7 @@ class SearchExperiment(CommonSettings):
                 "metrics.async=true has no meaning in a search, which decides on each FID",
                 nearest="metrics.async=false",
             )
-        batches = self.spaces()[self.families[0].name].get(BATCH_SIZE)
+        batches = next(iter(self.spaces().values())).get(BATCH_SIZE)
         if batches is None:
             check_equal_batches(self.data, self.compute)
         else:
@@ -202,12 +213,12 @@ class SearchExperiment(CommonSettings):
         return self
 
     def trial(self, family: dict[str, Any], seed: int | None = None) -> TrainExperiment:
-        """The experiment of one trial: the search's settings with the sampled `family`, `{"name": ..., field: ...}`,
-        and with `seed` if one is given.
+        """The experiment of one trial: the search's settings with the sampled `family`, `{"name": ..., field: ...}`
+        with a name of `entries`, and with `seed` if one is given.
 
         It has a checkpoint at each evaluation, because Ray Tune may stop it there and resume it later.
         """
-        base = next(known for known in self.families if known.name == family["name"])
+        base = self.entries[family["name"]]
         values = self.chosen()
         shared = {key: values[key] for key in values.keys() & TrainExperiment.model_fields.keys()}
         budget = {**shared.get("budget", {}), "checkpoint_every": self.budget.eval_every}
@@ -217,7 +228,7 @@ class SearchExperiment(CommonSettings):
             shared["metrics"] = self.measured.chosen()
         if BATCH_SIZE in family:
             shared["data"] = {**shared.get("data", {}), "batch_size": family[BATCH_SIZE]}
-        own = {field: value for field, value in family.items() if field != BATCH_SIZE}
+        own = {field: value for field, value in family.items() if field not in ("name", BATCH_SIZE)}
         return TrainExperiment.load({**shared, "budget": budget, "family": {**base.chosen(), **own}})
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from gan_core.settings import SettingsError, similar_file
 
@@ -29,6 +31,29 @@ def read_config(config: Path | None) -> str:
     except OSError as error:
         wrong = "no such file or preset" if isinstance(error, FileNotFoundError) else error.strerror
         raise SettingsError(f"--config {config}: {wrong}", nearest=_nearest_config(config)) from None
+
+
+def with_data_set(values: Mapping[str, Any], assignments: Sequence[str]) -> dict[str, Any]:
+    """A file's settings with those that its `data_sets` have for the data that are chosen, in the file or by an
+    assignment `data.name=NAME`: `data_sets: {mnist: {budget: {rounds: 5000}}}`. Raises SettingsError."""
+    found = {key: value for key, value in values.items() if key != "data_sets"}
+    given = values.get("data_sets") or {}
+    if not isinstance(given, dict) or not all(isinstance(one, dict) for one in given.values()):
+        raise SettingsError(
+            f"data_sets={given} are no settings by data set", "data_sets: {mnist: {budget: {rounds: 99}}}"
+        )
+    typed = [word.partition("=")[2] for word in assignments if word.startswith("data.name=")]
+    data = found.get("data")
+    name = typed[-1] if typed else data.get("name") if isinstance(data, dict) else None
+    return _merged(found, given.get(name, {}))
+
+
+def _merged(values: dict[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    both = {
+        key: _merged(values[key], one) if isinstance(one, dict) and isinstance(values.get(key), dict) else one
+        for key, one in over.items()
+    }
+    return {**values, **both}
 
 
 def _nearest_config(config: Path) -> str:

@@ -117,6 +117,17 @@ class SearchSpace(Settings):
         return {"range": self.range, **self.domains}
 
 
+def labels(families: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What a search calls its families, given their settings: by name, those of one name also by the values in which
+    they differ, as `gan-minimax` and `gan-non_saturating`. Families that are alike have one label."""
+    found = []
+    for one in families:
+        same = [other for other in families if other["name"] == one["name"]]
+        differing = [field for field in one if any(other.get(field) != one[field] for other in same)]
+        found.append("-".join([one["name"], *(str(one[field]) for field in differing)]))
+    return found
+
+
 def check_trials(search: Search, names: Sequence[str], spaces: Mapping[str, Space]) -> None:
     """Raises SettingsError if `search.trials` does not suit the families and points, or nothing is left to search."""
     trials, families, points = search.trials, len(names), len(search.points)
@@ -183,37 +194,39 @@ def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
     return found
 
 
-def searched_fields(space: SearchSpace, families: Sequence[Family], fixed: Sequence[str]) -> Mapping[str, Space]:
-    """The user's own domains, by family and field. Raises SettingsError."""
-    found: dict[str, dict[str, Domain]] = {family.name: {} for family in families}
+def searched_fields(space: SearchSpace, families: Mapping[str, Family], fixed: Sequence[str]) -> Mapping[str, Space]:
+    """The user's own domains, by family and field. `families`: by label. Raises SettingsError."""
+    found: dict[str, dict[str, Domain]] = {label: {} for label in families}
     for key, text in sorted(space.domains.items(), key=lambda item: item[0].count(".")):  # lr, then wgan.lr, which wins
         if key == BATCH_SIZE:
             domain = parse_domain(f"space.{key}", text, Data, "batch_size")
             for own in found.values():
                 own[BATCH_SIZE] = domain
             continue
-        for family, field in _owners(key, families, fixed):
-            found[family.name][field] = parse_domain(f"space.{key}", text, type(family), field)
+        for label, field in _owners(key, families, fixed):
+            found[label][field] = parse_domain(f"space.{key}", text, type(families[label]), field)
     return found
 
 
-def _owners(key: str, families: Sequence[Family], fixed: Sequence[str]) -> list[tuple[Family, str]]:
-    """The families whose field a domain's key names, with the field's name."""
+def _owners(key: str, families: Mapping[str, Family], fixed: Sequence[str]) -> list[tuple[str, str]]:
+    """The labels of the families whose field a domain's key names, with the field's name."""
     name, _, field = key.rpartition(".")
-    named = [family for family in families if name in ("", family.name)]
-    owners = [family for family in named if field in type(family).model_fields]
+    named = {label: family for label, family in families.items() if name in ("", family.name, label)}
+    owners = {label: family for label, family in named.items() if field in type(family).model_fields}
     if not owners:
-        known = [f"space.{field}" for family in named for field in type(family).model_fields]
-        known += [f"space.{family.name}.{field}" for family in families for field in type(family).model_fields if name]
+        known = [f"space.{field}" for family in named.values() for field in type(family).model_fields]
+        known += [
+            f"space.{one}.{field}" for one, family in families.items() for field in type(family).model_fields if name
+        ]
         right = nearest_key(f"space.{key}", [*known, "space.range", f"space.{BATCH_SIZE}"])
         raise SettingsError(f"unknown setting 'space.{key}'", nearest=right)
-    free = [family for family in owners if not {field, f"{family.name}.{field}"} & set(fixed)]
+    free = [label for label in owners if not {field, f"{label}.{field}"} & set(fixed)]
     if not free:
         raise SettingsError(
-            f"space.{key} is searched and family.{field}={getattr(owners[0], field)} fixes it",
+            f"space.{key} is searched and family.{field}={getattr(next(iter(owners.values())), field)} fixes it",
             nearest=f"leave out family.{field}",
         )
-    return [(family, field) for family in free]
+    return [(label, field) for label in free]
 
 
 def check_batches(domain: Domain, compute: Compute, micro_batch: int | None) -> None:
@@ -240,14 +253,14 @@ def corners(family: Family, space: Space) -> list[Family]:
 
 def built_points(
     points: Sequence[Mapping[str, Any]],
-    families: Sequence[Family],
+    families: Mapping[str, Family],
     spaces: Mapping[str, Space],
     fixed: Sequence[str],
     data: Data,
 ) -> list[dict[str, Any]]:
     """Points as settings of trials, `{"name": family, field: value}`. A searched field that a point leaves out has the
     value of the family, or of `data`. Raises SettingsError."""
-    names, built = [family.name for family in families], []
+    names, built = list(families), []
     for index, point in enumerate(points):
         setting = f"search.points[{index}]"
         given = {key: value for key, value in point.items() if key not in ("family", "name")}
@@ -255,7 +268,7 @@ def built_points(
         if name not in names:
             right = f"family: {nearest(name, names)}"
             raise SettingsError(f"{setting}: family '{name}' is none of the search's", nearest=right)
-        base = next(family for family in families if family.name == name)
+        base = families[name]
         for key in [str(key) for key, value in given.items() if ":" in str(key) and value is None]:
             raise SettingsError(f"{setting}: '{key}' lacks a space", nearest=key.replace(":", ": "))
         for field in given.keys() & type(base).model_fields.keys():

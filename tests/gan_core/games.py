@@ -19,8 +19,10 @@ OPTIONS = {
     "augment": ["family.augment=colour+translation+cutout"],
     "ada_target": ["family.augment=flip+cutout", "family.ada_target=0.6", "family.ada_images=400"],
     "r1_gamma": ["family.r1_gamma=2", "family.r1_every=2"],
+    "critic_batch_norm": ["family.net=infogan", "family.critic_batch_norm=true"],
+    "encoder_batch_norm": ["family.net=infogan", "family.encoder_batch_norm=true"],
 }
-"""Settings that turn on a family's numeric options."""
+"""Settings that turn on a family's options that are no words."""
 
 
 CHOSEN_FIRST = ("dcgan", "gan", "wgan_gp")
@@ -34,6 +36,7 @@ def games() -> dict[str, list[str]]:
         base = [f"family.name={name}"]
         options = {option: [*base, *settings] for option, settings in _options(name).items()}
         found |= {name: base, **{f"{name}-{option}": overrides for option, overrides in options.items()}}
+    found["gan-uniform"] = ["family.name=gan", "family.z=uniform"]  # all families draw z alike
     foreign = "family.name=tests.gan_core.modern:Modern"
     return found | {"modern": [foreign], "modern-parts": [foreign, f"data.micro_batch={BATCH // 2}"]}
 
@@ -44,19 +47,20 @@ def _options(name: str) -> dict[str, list[str]]:
     fields = family_class(name).model_fields
     for field, info in fields.items():
         values = field_range(family_class(name), field)
-        if values.words and not values.joined:
+        if values.words and not values.joined and field != "z":
             known = (info.default, "dcgan")  # auto is dcgan on images
             found |= {choice: [f"family.{field}={choice}"] for choice in values.words if choice not in known}
         if field in OPTIONS:
             found[field] = OPTIONS[field]
-    return found | ({"ring8": ["data.name=ring8", "family.net=mlp"]} if "net" in fields else {})
+    on_points = "net" in fields and "mlp" in field_range(family_class(name), "net").words
+    return found | ({"ring8": ["data.name=ring8", "family.net=mlp"]} if on_points else {})
 
 
 def quick_games() -> list[str]:
     """Every family with its defaults, and each choice and option in one family."""
     names = sorted(family_names(), key=lambda name: (*(name != one for one in CHOSEN_FIRST), name))
     of_option = {option: f"{name}-{option}" for name in reversed(names) for option in _options(name)}
-    played = {*family_names(), *of_option.values(), "modern-parts"}
+    played = {*family_names(), *of_option.values(), "gan-uniform", "modern-parts"}
     return [name for name in GAMES if name in played]
 
 

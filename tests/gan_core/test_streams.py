@@ -270,3 +270,21 @@ def test_latents_are_normal():
     z = latents(0, 20_000)
     assert_close(z.mean(0), torch.zeros(LATENT).double(), rtol=0, atol=5 / len(z) ** 0.5)
     assert_close(z.T.cov(), torch.eye(LATENT).double(), rtol=0, atol=5 * (2 / len(z)) ** 0.5)
+
+
+def test_uniform_latents_fill_the_cube_and_are_truncated_by_scaling():
+    z = streams.latents(0, "evaluation", 0, 20_000, LATENT, torch.device("cpu"), torch.float64, "uniform")
+    assert -1 <= z.min() < -0.999
+    assert 0.999 < z.max() < 1
+    assert_close(z.mean(0), torch.zeros(LATENT).double(), rtol=0, atol=5 / (3 * len(z)) ** 0.5)
+    assert_close(z.T.cov(), torch.eye(LATENT).double() / 3, rtol=0, atol=5 * (2 / len(z)) ** 0.5 / 3)
+    assert torch.equal(streams.truncated(z, 0.5, "uniform"), z / 2)
+    assert torch.equal(streams.truncated(z, 1.5, "uniform"), z), "nothing is beyond it"
+
+
+def test_a_batch_has_uniform_z_and_the_rest_as_with_normal_z():
+    given = Turn(0, "critic", 3, SIZE), LATENT, *slopes(40)
+    (uniform,), (normal,) = streams.draw_batches(*given, z="uniform"), streams.draw_batches(*given)
+    assert uniform.z.shape == normal.z.shape
+    assert uniform.z.abs().max() < 1 < normal.z.abs().max()
+    assert torch.equal(uniform.real, normal.real)

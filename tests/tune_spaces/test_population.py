@@ -21,7 +21,7 @@ SPACES = {
     name: SearchedFields(
         "wide",
         own={"wgan": {"width": Whole(8, 64), "net": Choice(("auto", "mlp")), "data.batch_size": Choice((16, 32))}},
-    ).space(family_class(name))
+    ).space(family_class(name)())
     for name in ("wgan", "wgan_gp")
 }
 

@@ -18,7 +18,7 @@ TWO = ("wgan", "wgan_gp")
 
 
 def spaces(families=TWO, width="wide"):
-    return {name: SearchedFields(width).space(family_class(name)) for name in families}
+    return {name: SearchedFields(width).space(family_class(name)()) for name in families}
 
 
 def defaults(families=TWO):

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gan_core.family import Beta1, Beta2, CriticSteps, LearningRate, Net, PenaltyWeight, Width
+from gan_core.families.by_net import BatchNormFamily
+from gan_core.family import Beta1, Beta2, CriticSteps, LearningRate, PenaltyWeight
 from gan_core.options import AdaptiveFamily
 
 if TYPE_CHECKING:
@@ -15,9 +16,10 @@ if TYPE_CHECKING:
     from gan_core.recipe import Batch, Recipe, Shape
 
 
-class Dragan(AdaptiveFamily):
+class Dragan(BatchNormFamily, AdaptiveFamily):
     """The non-saturating game, with a penalty that keeps the norm of the critic's gradient near 1 close to real
-    samples. Each sample has a slope of its own, so the critic has no BatchNorm."""
+    samples. Each sample has a slope of its own, so the paper's critic has no
+    BatchNorm."""
 
     real_or_fake = "real_or_fake"
 
@@ -26,11 +28,6 @@ class Dragan(AdaptiveFamily):
     beta2: Beta2 = 0.999
     gp_lambda: PenaltyWeight = 10.0
     n_critic: CriticSteps = 1
-    net: Net = "auto"
-    width: Width = 32
-
-    def plays_on_points(self) -> bool:
-        return self.net not in ("dcgan", "resnet")
 
     def recipe(self, shape: Shape, classes: int) -> Recipe:
         from gan_core import nets, objectives, streams
@@ -39,12 +36,12 @@ class Dragan(AdaptiveFamily):
         from gan_core.techniques.critic_view import CriticView
 
         generator = nets.generator(self.net, self.latent, shape, self.width)
-        critic = nets.wasserstein_critic(self.net, shape, self.width)
+        critic = nets.wasserstein_critic(self.net, shape, self.width, batch_norm=self.critic_batch_norm)
         view = CriticView(self, critic)
 
         def critic_loss(batch: Batch) -> tuple[Tensor, Mapping[str, Tensor]]:
             seen = view.of(batch, nets.without_grad(generator, batch.z))
-            real_score, fake_score = nets.scores(critic, seen.real, seen.fake)
+            real_score, fake_score = nets.scores(critic, seen.real, seen.fake, apart=self.critic_batch_norm)
             real_or_fake = objectives.discriminator_loss(real_score, fake_score)
             noise = streams.uniform(batch.turn, "around real samples", seen.real)
             penalty = objectives.dragan_penalty(critic, seen.real, noise, batch.mix)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field, model_validator
 
+from gan_core.families.by_net import BatchNormFamily
 from gan_core.family import (
     Beta1,
     Beta2,
@@ -14,6 +15,7 @@ from gan_core.family import (
     Latent,
     LearningRate,
     MinibatchFeatures,
+    Net,
     Width,
 )
 from gan_core.options import AdaptiveFamily, InstanceNoiseFamily, R1Family
@@ -29,8 +31,9 @@ if TYPE_CHECKING:
     from gan_core.techniques.unrolling import Scorer
 
 
-class Gan(InstanceNoiseFamily, AdaptiveFamily, R1Family):
-    """Two MLPs play V(D, G) with D = sigmoid(critic). G minimises the non-saturating or the minimax loss."""
+class Gan(BatchNormFamily, InstanceNoiseFamily, AdaptiveFamily, R1Family):
+    """Two networks, MLPs unless told, play V(D, G) with D = sigmoid(critic). G minimises the non-saturating or the
+    minimax loss."""
 
     real_or_fake = "loss/critic"
 
@@ -42,13 +45,19 @@ class Gan(InstanceNoiseFamily, AdaptiveFamily, R1Family):
     loss: Literal["non_saturating", "minimax"] = "non_saturating"
     """Loss of the generator (section 3)."""
     latent: Latent = 100
+    net: Net = "mlp"
     width: Width = 1024
-    """Hidden units of the generator."""
+    """Hidden units of an mlp's generator; of other nets the channels next to the image, 32, or infogan's 64."""
     critic_width: Width = 256
-    """Hidden units of the critic."""
+    """The same of the critic."""
     minibatch_features: MinibatchFeatures = 0
     unrolled: Annotated[int, Field(ge=0, le=100)] = 0
     """Critic steps that the generator's loss is unrolled over (Metz et al. 2017, arXiv:1611.02163); 0: none."""
+
+    @classmethod
+    def width_of(cls, net: str) -> int | None:
+        """An mlp's is the default."""
+        return None if net == "mlp" else super().width_of(net) or 32
 
     @model_validator(mode="after")
     def _unrolled_steps_have_no_r1(self) -> Gan:
@@ -65,8 +74,12 @@ class Gan(InstanceNoiseFamily, AdaptiveFamily, R1Family):
         from gan_core.techniques.critic_view import CriticView
         from gan_core.techniques.unrolling import unrolled
 
-        generator = nets.mlp_generator(self.latent, shape, self.width)
-        critic = nets.mlp_critic(shape, self.critic_width)
+        if self.net == "mlp":
+            generator = nets.mlp_generator(self.latent, shape, self.width)
+            critic = nets.mlp_critic(shape, self.critic_width)
+        else:
+            generator = nets.generator(self.net, self.latent, shape, self.width)
+            critic = nets.critic(self.net, shape, self.critic_width, batch_norm=self.critic_batch_norm)
         if self.minibatch_features:
             critic = heads.with_minibatch_discrimination(critic, self.minibatch_features)
         view = CriticView(self, critic)
@@ -76,9 +89,8 @@ class Gan(InstanceNoiseFamily, AdaptiveFamily, R1Family):
         }[self.loss]
 
         def scores(score: Scorer, seen: Seen) -> tuple[Tensor, Tensor]:
-            if self.minibatch_features:
-                return score(seen.real), score(seen.fake)
-            return nets.scores(score, seen.real, seen.fake)
+            apart = bool(self.minibatch_features or self.critic_batch_norm)
+            return nets.scores(score, seen.real, seen.fake, apart=apart)
 
         def critic_loss(batch: Batch) -> tuple[Tensor, Mapping[str, Tensor]]:
             seen = view.of(batch, nets.without_grad(generator, batch.z))

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gan_core.family import Beta1, Beta2, CriticSteps, LearningRate, Net, Width
+from gan_core.families.by_net import BatchNormFamily
+from gan_core.family import Beta1, Beta2, CriticSteps, LearningRate
 from gan_core.options import AdaptiveFamily
 
 if TYPE_CHECKING:
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from gan_core.recipe import Batch, Recipe, Shape
 
 
-class Lsgan(AdaptiveFamily):
+class Lsgan(BatchNormFamily, AdaptiveFamily):
     """The critic's scores are drawn to 1 on real samples and to 0 on fakes, and G draws its own to 1 (equation 9), so
     fakes far on the right side of the critic's boundary still have a gradient."""
 
@@ -23,11 +24,6 @@ class Lsgan(AdaptiveFamily):
     beta1: Beta1 = 0.5
     beta2: Beta2 = 0.999
     n_critic: CriticSteps = 1
-    net: Net = "auto"
-    width: Width = 32
-
-    def plays_on_points(self) -> bool:
-        return self.net not in ("dcgan", "resnet")
 
     def recipe(self, shape: Shape, classes: int) -> Recipe:
         from gan_core import nets, objectives
@@ -36,12 +32,12 @@ class Lsgan(AdaptiveFamily):
         from gan_core.techniques.critic_view import CriticView
 
         generator = nets.generator(self.net, self.latent, shape, self.width)
-        critic = nets.wasserstein_critic(self.net, shape, self.width)
+        critic = nets.wasserstein_critic(self.net, shape, self.width, batch_norm=self.critic_batch_norm)
         view = CriticView(self, critic)
 
         def critic_loss(batch: Batch) -> tuple[Tensor, Mapping[str, Tensor]]:
             seen = view.of(batch, nets.without_grad(generator, batch.z))
-            real_score, fake_score = nets.scores(critic, seen.real, seen.fake)
+            real_score, fake_score = nets.scores(critic, seen.real, seen.fake, apart=self.critic_batch_norm)
             loss = objectives.least_squares_critic_loss(real_score, fake_score)
             return view.regularised(loss, seen, real_score - 0.5)
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gan_core.family import Beta1, Beta2, CriticSteps, LearningRate, Net, PenaltyWeight, Width
+from gan_core.families.by_net import BatchNormFamily
+from gan_core.family import Beta1, Beta2, CriticSteps, LearningRate, PenaltyWeight
 from gan_core.options import AdaptiveFamily
 
 if TYPE_CHECKING:
@@ -13,20 +14,15 @@ if TYPE_CHECKING:
     from gan_core.recipe import Batch, Recipe, Shape
 
 
-class WganGp(AdaptiveFamily):
+class WganGp(BatchNormFamily, AdaptiveFamily):
     """Algorithm 1: a penalty keeps the norm of the critic's gradient near 1 between real and fake samples. So the
-    critic has no BatchNorm."""
+    paper's critic has no BatchNorm, with which a sample's score, and its gradient, depend on the other samples."""
 
     lr: LearningRate = 1e-4
     beta1: Beta1 = 0.0
     beta2: Beta2 = 0.9
     gp_lambda: PenaltyWeight = 10.0
     n_critic: CriticSteps = 5
-    net: Net = "auto"
-    width: Width = 32
-
-    def plays_on_points(self) -> bool:
-        return self.net not in ("dcgan", "resnet")
 
     def recipe(self, shape: Shape, classes: int) -> Recipe:
         from gan_core import nets, objectives
@@ -35,12 +31,12 @@ class WganGp(AdaptiveFamily):
         from gan_core.techniques.critic_view import CriticView
 
         generator = nets.generator(self.net, self.latent, shape, self.width)
-        critic = nets.wasserstein_critic(self.net, shape, self.width)
+        critic = nets.wasserstein_critic(self.net, shape, self.width, batch_norm=self.critic_batch_norm)
         view = CriticView(self, critic)
 
         def critic_loss(batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
             seen = view.of(batch, nets.without_grad(generator, batch.z))
-            real_score, fake_score = nets.scores(critic, seen.real, seen.fake)
+            real_score, fake_score = nets.scores(critic, seen.real, seen.fake, apart=self.critic_batch_norm)
             distance = objectives.wasserstein_estimate(real_score, fake_score)
             penalty = objectives.gradient_penalty(critic, seen.real, seen.fake, batch.mix)
             loss, scalars = view.regularised(-distance + self.gp_lambda * penalty, seen, real_score, fake_score)

@@ -17,6 +17,8 @@ class Autoencoder(Family):
     """One player, whose loss is E (x - D(E(x)))^2. To sample, z ~ N(0, I) is mapped to a code with the mean and
     covariance of the train set's codes. To encode, the inverse map turns a code into z."""
 
+    normal_z = True
+
     lr: LearningRate = 1e-3
     beta1: Beta1 = 0.9
     beta2: Beta2 = 0.999

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gan_core.family import Beta1, Beta2, CriticSteps, LearningRate, Net, PenaltyWeight, Width
+from gan_core.families.by_net import NetFamily
+from gan_core.family import Beta1, Beta2, CriticSteps, LearningRate, PenaltyWeight
 from gan_core.options import AdaptiveFamily
 
 if TYPE_CHECKING:
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
     from gan_core.recipe import Batch, Recipe, Shape
 
 
-class CwganGp(AdaptiveFamily):
+class CwganGp(NetFamily, AdaptiveFamily):
     """The one-hot label is appended to z; the critic is a projection critic (Miyato & Koyama 2018, arXiv:1802.05637).
 
     The i-th fake of a batch has the label of the i-th real sample, and so has the sample between the two at which the
@@ -27,11 +28,6 @@ class CwganGp(AdaptiveFamily):
     beta2: Beta2 = 0.9
     gp_lambda: PenaltyWeight = 10.0
     n_critic: CriticSteps = 5
-    net: Net = "auto"
-    width: Width = 32
-
-    def plays_on_points(self) -> bool:
-        return self.net not in ("dcgan", "resnet")
 
     def recipe(self, shape: Shape, classes: int) -> Recipe:
         import torch

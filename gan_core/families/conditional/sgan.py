@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
 
-from gan_core.family import Beta1, Beta2, CriticSteps, LearningRate, Net, Width
+from gan_core.families.by_net import NetFamily
+from gan_core.family import Beta1, Beta2, CriticSteps, LearningRate
 from gan_core.options import AdaptiveFamily, InstanceNoiseFamily
 from gan_core.settings import SettingsError
 
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from gan_core.recipe import Batch, Recipe, Shape
 
 
-class Sgan(InstanceNoiseFamily, AdaptiveFamily):
+class Sgan(NetFamily, InstanceNoiseFamily, AdaptiveFamily):
     """The critic gives K logits; that of the fake class is fixed at 0. So D = Z / (Z + 1) with Z the sum of the
     exponentials of the logits. Labelled images add a cross entropy. G minimises the non-saturating loss, or matches
     the means of the critic's features as in the paper (section 3.1), which fails where real images are few."""
@@ -32,11 +33,6 @@ class Sgan(InstanceNoiseFamily, AdaptiveFamily):
     """Images of the train set whose labels are used, an equal number of each class, chosen by the seed."""
     loss: Literal["non_saturating", "feature_matching"] = "non_saturating"
     """Loss of the generator."""
-    net: Net = "auto"
-    width: Width = 32
-
-    def plays_on_points(self) -> bool:
-        return self.net not in ("dcgan", "resnet")
 
     def recipe(self, shape: Shape, classes: int) -> Recipe:
         if self.labelled < classes:

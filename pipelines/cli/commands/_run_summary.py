@@ -13,7 +13,7 @@ from gan_core.settings import SettingsError, by_path, parse_yaml
 from pipelines.console import number
 from pipelines.runs import RunFolder, import_own_code
 from pipelines.search.progress import progress
-from pipelines.settings import SearchExperiment, TrainExperiment, as_settings_error
+from pipelines.settings import SearchExperiment, TrainExperiment, as_settings_error, labels
 
 NOT_COMPARED = ("name", "storage", "tracking")
 """Settings that say where a run is kept, not what it is."""
@@ -120,7 +120,7 @@ def _of_run(folder: RunFolder) -> _Read:
 def _of_search(folder: RunFolder) -> _Read:
     experiment = SearchExperiment.from_yaml(folder.experiment.read_text())
     found = progress(experiment, folder)
-    families = tuple(family.name for family in experiment.families)
+    families = tuple(experiment.entries)
     state = "completed" if found.completed else "unfinished"
     return families, state, found.fid, experiment.objective, found.value, found.ended, found.trials, {}
 
@@ -129,7 +129,10 @@ def _flat(values: Mapping[str, Any]) -> dict[str, Any]:
     """The settings of a tree by their paths. A list is one value, but for the families of a search."""
     families = values.get("families")
     if isinstance(families, list):
-        fields = {one["name"]: {key: field for key, field in one.items() if key != "name"} for one in families}
+        fields = {
+            label: {key: field for key, field in one.items() if key != "name"}
+            for label, one in zip(labels(families), families, strict=True)
+        }
         values = {**values, "families": fields}
     return {path: value for path, value in by_path(values).items() if value != {}}
 

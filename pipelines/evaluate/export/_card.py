@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import platform
+import re
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from typing import Any
 import yaml
 
 from gan_core import checkpoint
-from gan_core.family import NETS
+from gan_core.family import place_of_net
 from gan_core.loop import Game
 from gan_core.settings import SettingsError, by_path, parse_yaml
 from infra.versions import version_of
@@ -159,10 +160,11 @@ class Card:
     @property
     def _needs(self) -> str:
         scale = ", in [-1, 1]" if self._images else ""
-        takes = "`z` (N, latent) from N(0, I)" + (" and `label` (N,), int64" if self.game.conditional else "")
+        drawn = "N(0, I)" if self.game.experiment.family.z == "normal" else "-1 to 1, uniform"
+        takes = f"`z` (N, latent) from {drawn}" + (" and `label` (N,), int64" if self.game.conditional else "")
         family = self.game.experiment.family
-        places = (type(family).__module__, str(getattr(family, "net", "gan_core")).partition(":")[0])
-        own = sorted({place.partition(".")[0] for place in places if place not in NETS} - {"gan_core"})
+        places = (type(family).__module__, place_of_net(str(getattr(family, "net", ""))) or "gan_core")
+        own = sorted({re.split(r"[.:]", place)[0] for place in places} - {"gan_core"})
         packages = {"onnx": "onnxruntime", "torch": "torch", "safetensors": "ganfleet"}[self.to]
         more = "".join(f" and `{name}`" for name in own) if self.to == "safetensors" else ""
         return f"It maps {takes} to `{output_name(self.game)}` (N, ...){scale}. It needs `{packages}`{more}."
@@ -172,14 +174,19 @@ class Card:
         game, name = self.game, output_name(self.game)
         file = json.dumps(self.file, ensure_ascii=False)
         latent, labelled, shape = game.experiment.family.latent, game.conditional, (SHOWN, *game.shape)
+        uniform = game.experiment.family.z == "uniform"
         if self.to == "onnx":
             given = '{"z": z, "label": label}' if labelled else '{"z": z}'
             opened = f"import numpy as np\nimport onnxruntime\n\ngenerator = onnxruntime.InferenceSession({file})"
-            z = f"z = np.random.default_rng(0).standard_normal(({SHOWN}, {latent}), dtype=np.float32)"
+            random = "np.random.default_rng(0)"
+            z = f"z = {random}.standard_normal(({SHOWN}, {latent}), dtype=np.float32)"
+            if uniform:
+                z = f"z = 2 * {random}.random(({SHOWN}, {latent}), dtype=np.float32) - 1"
             label = f"label = np.arange({SHOWN}) % {game.classes}"
             drawn = f"({name},) = generator.run(None, {given})"
         else:
-            z = f"z = torch.randn({SHOWN}, {latent}, dtype={game.dtype})"
+            size = f"({SHOWN}, {latent}, dtype={game.dtype})"
+            z = f"z = 2 * torch.rand{size} - 1" if uniform else f"z = torch.randn{size}"
             label = f"label = torch.arange({SHOWN}) % {game.classes}"
             given = "(z, label)" if labelled else "(z)"
             opened, drawn = {

@@ -37,6 +37,7 @@ class GeneratorModel:
         self._dtype = getattr(torch, about["dtype"])
         self._latent: int = about["latent"]
         self._seed: int = about["seed"]
+        self._z: str = about["z"]
         self._net = torch.export.load(folder / EXPORTED).module()
 
     def predict(self, data: Any, params: Mapping[str, Any] | None = None) -> np.ndarray:
@@ -79,6 +80,8 @@ class GeneratorModel:
     def _block(self, seed: int, block: int) -> torch.Tensor:
         digest = hashlib.blake2b(f"{seed}/picture/block/{block}".encode(), digest_size=8).digest()
         draw = torch.Generator().manual_seed(int.from_bytes(digest) >> 1)
+        if self._z == "uniform":
+            return 2 * torch.rand(_BLOCK, self._latent, generator=draw, dtype=self._dtype) - 1
         return torch.randn(_BLOCK, self._latent, generator=draw, dtype=self._dtype)
 
 

@@ -90,7 +90,8 @@ class _Sampled(nn.Module):
 
 
 def _inputs(game: Game) -> tuple[Tensor, ...]:
-    z = streams.latents(0, "export", 0, _ROWS, game.experiment.family.latent, game.device, game.dtype)
+    family = game.experiment.family
+    z = streams.latents(0, "export", 0, _ROWS, family.latent, game.device, game.dtype, family.z)
     return (z, streams.labels_of(0, _ROWS, game.classes, game.device)) if game.conditional else (z,)
 
 

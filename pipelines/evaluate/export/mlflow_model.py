@@ -57,8 +57,8 @@ def write_model(folder: Path, into: Path, about: Mapping[str, Any]) -> str:
 def pictured_latents(game: Game) -> Tensor:
     """The noise of the samples that `ganfleet sample` draws: (N, latent)."""
     count = pictured_samples(class_columns(game), images=len(game.shape) == 3)
-    latent = game.experiment.family.latent
-    return streams.latents(game.experiment.seed, "picture", 0, count, latent, game.device, game.dtype)
+    family = game.experiment.family
+    return streams.latents(game.experiment.seed, "picture", 0, count, family.latent, game.device, game.dtype, family.z)
 
 
 def _content(game: Game) -> dict[str, Any]:
@@ -68,4 +68,5 @@ def _content(game: Game) -> dict[str, Any]:
         "dtype": str(game.dtype).removeprefix("torch."),
         "latent": game.experiment.family.latent,
         "seed": game.experiment.seed,
+        "z": game.experiment.family.z,
     }

@@ -148,7 +148,7 @@ def seed_runs(
     """
     if experiment.search.confirm == 0:
         return []
-    groups = [family.name for family in experiment.families] if experiment.search.compare else [None]
+    groups = list(experiment.entries) if experiment.search.compare else [None]
     sound = [
         replace(one, settings=begun.get(one.trial, one.settings))
         for one in ranked(outcomes, experiment.objective)

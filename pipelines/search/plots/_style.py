@@ -50,7 +50,7 @@ def figure(width: float, height: float) -> Figure:
 
 def families_of(experiment: SearchExperiment) -> dict[str, str]:
     """The colour of each family, the same in all pictures."""
-    return {family.name: COLOURS[index % len(COLOURS)] for index, family in enumerate(experiment.families)}
+    return {label: COLOURS[index % len(COLOURS)] for index, label in enumerate(experiment.entries)}
 
 
 def is_log(objective: Objective) -> bool:

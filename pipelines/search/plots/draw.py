@@ -19,6 +19,7 @@ from pipelines.console import say
 from pipelines.evaluate.pictures import png
 from pipelines.runs import RunPaths
 from pipelines.search._outcome import Outcome, short_names, with_names
+from pipelines.search._study import study_table
 from pipelines.search.confirmation.results import ConfirmedTrial
 from pipelines.search.plots._boxes import draw_boxes
 from pipelines.search.plots._history import points
@@ -26,6 +27,7 @@ from pipelines.search.plots._importance import draw_importance
 from pipelines.search.plots._panels import draw_panels
 from pipelines.search.plots._parallel import draw_parallel
 from pipelines.search.plots._progress import draw_progress
+from pipelines.search.plots._published import draw_published
 from pipelines.search.plots._sheet import draw_sheet
 from pipelines.search.plots._style import STYLE, families_of
 from pipelines.settings import SearchExperiment
@@ -43,7 +45,8 @@ def draw_learned(
 
     `progress.png` best value of the objective against compute, `settings.png` its values against each hyper-parameter,
     `parallel.png` parallel coordinates, `importance.png` fANOVA, `samples.png` each trial's samples, the best first,
-    and, where families are compared, `families.png`, their box plots. A picture without enough trials is not drawn, and
+    and, where families are compared, `families.png`, their box plots, and `published.png`, their ranks beside those of
+    "Are GANs Created Equal?" if they are the study's models. A picture without enough trials is not drawn, and
     an earlier one is deleted.
     """
     return _write(folder, pictures(folder, experiment, outcomes, confirmed))
@@ -56,7 +59,7 @@ def pictures(
     confirmed: Sequence[ConfirmedTrial] = (),
 ) -> dict[str, Figure | Image.Image | None]:
     """The pictures of `draw_learned` by name; None of one without enough trials."""
-    names, objective = short_names(family.name for family in experiment.families), experiment.objective
+    names, objective = short_names(experiment.entries), experiment.objective
     spaces = {names[name]: space for name, space in experiment.spaces().items()}
     colours = {names[name]: colour for name, colour in families_of(experiment).items()}
     named = with_names(outcomes, names)
@@ -69,6 +72,7 @@ def pictures(
             "importance": draw_importance(named, spaces, colours, objective),
             "samples": _sheet(folder, experiment, outcomes),
             "families": draw_boxes(named, again, colours, objective) if experiment.search.compare else None,
+            "published": draw_published(study_table(folder, experiment, outcomes, confirmed), colours),
         }
 
 
@@ -87,7 +91,7 @@ def picture_of(folder: RunPaths, name: str) -> Path:
 
 def _sheet(folder: RunPaths, experiment: SearchExperiment, outcomes: Sequence[Outcome]) -> Image.Image | None:
     size = None if experiment.data.name in POINTS else experiment.data.size
-    names = short_names(family.name for family in experiment.families)
+    names = short_names(experiment.entries)
     return draw_sheet(folder, with_names(outcomes, names), size, experiment.objective)
 
 

@@ -31,13 +31,13 @@ def write_tables(folder: RunFolder, experiment: SearchExperiment, result: Search
 
     The confirmed winner of an earlier driver stays until this one has confirmed its own.
     """
-    written = [_write_csv(folder.path / "trials.csv", _trials(folder, result.outcomes, result.objective))]
+    written = [write_csv(folder.path / "trials.csv", _trials(folder, result.outcomes, result.objective))]
     best = result.best
     about, picture = folder.best.with_suffix(".json"), folder.best.with_suffix(".png")
     if best is None or (best.confirmed is None and about.is_file() and "seeds" in json.loads(about.read_bytes())):
         return written
     if result.confirmed:
-        written.append(_write_csv(folder.path / "confirmed.csv", _confirmed(result.confirmed, result.objective)))
+        written.append(write_csv(folder.path / "confirmed.csv", _confirmed(result.confirmed, result.objective)))
     settings = experiment.trial(best.settings, best.seed).model_copy(update={"name": None})
     write_atomic(folder.best, settings.to_yaml().encode())
     content = {**best.about, "checkpoint": os.path.relpath(best.checkpoint, folder.path)}
@@ -50,7 +50,8 @@ def _fields(outcomes: Sequence[Outcome]) -> list[str]:
     return sorted({name for one in outcomes for name in one.settings if name != "name"})
 
 
-def _write_csv(path: Path, rows: Iterable[Iterable[object]]) -> Path:
+def write_csv(path: Path, rows: Iterable[Iterable[object]]) -> Path:
+    """Writes the rows as a CSV file and returns it."""
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows(rows)  # a cell that is None is empty
     write_atomic(path, text.getvalue().encode())
@@ -134,7 +135,7 @@ def print_tables(console: Console, folder: RunFolder, result: SearchResult, expe
         say(console, f"{name:<9} {line}")
 
 
-def _print(console: Console, headings: Sequence[str], rows: Iterable[Sequence[str]], words: Sequence[str]) -> None:
+def print_table(console: Console, headings: Sequence[str], rows: Iterable[Sequence[str]], words: Sequence[str]) -> None:
     """Prints a table without borders. Columns named in `words` are aligned left, the others right."""
     table = Table(box=None, padding=(0, 2, 0, 0))
     for heading in headings:
@@ -153,7 +154,7 @@ def _print_trials(console: Console, outcomes: Sequence[Outcome], objective: Obje
         step = f"{one.step}/{one.last_step}"
         numbers = [number(one.value)] + [number(one.fid)] * (not objective.is_fid)
         rows.append([one.trial, one.settings["name"], *values, step, *numbers, one.ending])
-    _print(console, ["trial", "family", *fields, "step", *measured, "state"], rows, ["trial", "family", "state"])
+    print_table(console, ["trial", "family", *fields, "step", *measured, "state"], rows, ["trial", "family", "state"])
 
 
 def _print_confirmed(console: Console, confirmed: Sequence[ConfirmedTrial], objective: Objective) -> None:
@@ -170,7 +171,7 @@ def _print_confirmed(console: Console, confirmed: Sequence[ConfirmedTrial], obje
         )
     label, best = objective.label, f"mean of {objective.extreme}"
     headings = ["trial", "settings", f"{label} mean ± sd", "min-max", best, "in the search", ""]
-    _print(console, headings, rows, ["trial", "settings", ""])
+    print_table(console, headings, rows, ["trial", "settings", ""])
     say(console, "")
 
 
@@ -181,7 +182,7 @@ def write_families(folder: RunFolder, result: SearchResult) -> list[Path]:
     marks = ["---", *["---:"] * (len(headings) - 1)]
     names = short_names(row.family for row in rows)
     lines = [headings, marks, *(_cells(dataclasses.replace(row, family=names[row.family])) for row in rows)]
-    files = [_write_csv(folder.path / "families.csv", numbers), folder.path / "families.md"]
+    files = [write_csv(folder.path / "families.csv", numbers), folder.path / "families.md"]
     write_atomic(files[1], "".join(f"| {' | '.join(line)} |\n" for line in lines).encode())
     return files
 
@@ -189,7 +190,7 @@ def write_families(folder: RunFolder, result: SearchResult) -> list[Path]:
 def print_families(console: Console, result: SearchResult) -> None:
     """Prints the comparison as a table."""
     rows = family_table(result.outcomes, result.confirmed, result.objective)
-    _print(console, _headings(result.objective), map(_cells, rows), ["family"])
+    print_table(console, _headings(result.objective), map(_cells, rows), ["family"])
 
 
 def _headings(objective: Objective) -> Sequence[str]:

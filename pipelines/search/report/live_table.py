@@ -38,7 +38,7 @@ class SearchView:
     ) -> None:
         self.console, self.search, self.clock = console, experiment.search, clock
         self.objective = experiment.objective
-        self.names = short_names(family.name for family in experiment.families)
+        self.names = short_names(experiment.entries)
         self.ladder = Ladder.of(experiment)
         self.rows: dict[str, Outcome] = {}
         self.before: dict[str, Outcome] = {}

@@ -101,4 +101,4 @@ def test_it_plays_and_is_resumed_bit_for_bit(tmp_path, data):
 
 
 def test_its_search_space_follows_from_its_fields():
-    assert set(SearchedFields().space(family_class("least_squares"))) == {"lr", "beta1", "n_critic"}
+    assert set(SearchedFields().space(family_class("least_squares")())) == {"lr", "beta1", "n_critic"}

@@ -16,6 +16,7 @@ GENERATORS = {
     "mlp": lambda shape, width: nets.mlp_generator(LATENT, shape, 4 * width),
     "dcgan": partial(nets.dcgan_generator, LATENT),
     "resnet": partial(nets.resnet_generator, LATENT),
+    "infogan": partial(nets.infogan_generator, LATENT),
     "began": partial(nets.began_decoder, LATENT),
     "autoencoder": partial(nets.conv_decoder, LATENT),
 }
@@ -23,10 +24,12 @@ CRITICS = {
     "mlp": lambda shape, width: nets.mlp_critic(shape, 4 * width),
     "dcgan": partial(nets.dcgan_critic, batch_norm=False),
     "resnet": nets.resnet_critic,
+    "infogan": partial(nets.infogan_critic, batch_norm=False),
 }
 ENCODERS = {
     "dcgan": lambda shape, width: nets.dcgan_encoder(shape, LATENT, width),
     "autoencoder": lambda shape, width: nets.conv_encoder(shape, LATENT, width),
+    "infogan": lambda shape, width: nets.infogan_encoder(shape, LATENT, width, batch_norm=False),
 }
 
 SIZES = [*((side, side) for side in (8, 16, 28, 32, 48, 64, 128, 256)), (24, 40), (64, 128), (96, 16)]

@@ -12,6 +12,7 @@ from gan_core.nets.check import check_networks
 from gan_core.settings import SettingsError
 from gan_core.settings.image_size import size_of
 from tests.gan_core.families.test_foreign_family import OWN_NETS
+from tune_spaces.fields import field_range
 
 SIZES = [(48, 48), (64, 128), (9, 9), (50, 50), (37, 41), (10, 12), (511, 300), (8, 512)]
 CODE = (
@@ -74,12 +75,9 @@ def tiny(name: str, **fields: object) -> Family:
 def variants() -> list[Family]:
     found = []
     for name in family_names():
-        nets = ["mlp", "dcgan", "resnet"] if "net" in family_class(name).model_fields else [""]
-        for net in nets:
-            try:
-                found.append(tiny(name, **({"net": net} if net else {})))
-            except SettingsError:
-                assert net == "resnet", name  # not every family has it
+        kind = family_class(name)
+        nets = field_range(kind, "net").words if "net" in kind.model_fields else [""]
+        found += [tiny(name, **({"net": net} if net else {})) for net in nets if net != "auto"]
     return found
 
 

@@ -38,9 +38,9 @@ GAMES = [
 ]
 
 
-def saved_game(folder: Path, family: str, data: dict, precision: str) -> Game:
+def saved_game(folder: Path, family: str, data: dict, precision: str, z: str = "normal") -> Game:
     """A game after no round, its average unlike its generator, in a checkpoint."""
-    values = {"family": {"name": family}, "data": data, "compute": {"precision": precision}, "seed": 5}
+    values = {"family": {"name": family, "z": z}, "data": data, "compute": {"precision": precision}, "seed": 5}
     shape = (2,) if data is RING else (1, 16, 16)
     game = Game(Experiment.load(values), shape, classes=1 if data is RING else 10)
     with torch.no_grad():
@@ -92,10 +92,12 @@ def test_a_served_model_draws_one_class(tmp_path):
         served.predict(z.numpy(), params={"label": 10})
 
 
-@pytest.mark.parametrize(("family", "precision"), [("cgan", "fp32"), ("wgan", "fp64")])
-def test_a_row_of_one_number_is_a_sample_of_the_command(tmp_path, family, precision):
+@pytest.mark.parametrize(
+    ("family", "precision", "z"), [("cgan", "fp32", "normal"), ("wgan", "fp64", "normal"), ("wgan", "fp32", "uniform")]
+)
+def test_a_row_of_one_number_is_a_sample_of_the_command(tmp_path, family, precision, z):
     folder = tmp_path / "step-000000"
-    game = saved_game(folder, family, DIGITS, precision)
+    game = saved_game(folder, family, DIGITS, precision, z)
     (tmp_path / "model").mkdir()
     write_model(folder, tmp_path / "model", {})
     dtype = np.float64 if precision == "fp64" else np.float32

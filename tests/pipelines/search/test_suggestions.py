@@ -39,7 +39,7 @@ class Search:
         folder.mkdir(exist_ok=True)
         self.journal = Journal(folder / "journal.jsonl")
         self.budget = SearchBudget(self.journal, **budget)
-        spaces = spaces or {name: SearchedFields().space(family_class(name)) for name in ("wgan", "wgan_gp")}
+        spaces = spaces or {name: SearchedFields().space(family_class(name)()) for name in ("wgan", "wgan_gp")}
         drawing = searcher(sampler, spaces, seed=3)
         names = [f"t{number:04d}" for number in range(1, wanted + 1)]
         self.trials = Suggestions(self.journal, drawing, self.budget, RunFolder(folder), names, concurrent, FID)

@@ -357,3 +357,64 @@ def test_an_objective_that_cannot_be_had_is_refused_with_the_nearest(words):
         search_experiment(["wgan"], words.split())
     assert str(caught.value).startswith(REFUSED[words])
     assert "nearest: " in str(caught.value)
+
+
+# Families of one name
+
+TWO = "families: [{name: gan, loss: minimax, lr: 1e-3}, {name: gan, latent: 20}, wgan]"
+
+
+def test_families_of_one_name_are_told_apart_by_the_values_in_which_they_differ():
+    experiment = search_experiment([], ["search.trials=6", "search.compare=true"], TWO)
+    minimax, other, wgan = experiment.entries
+    assert wgan == "wgan"
+    assert minimax == "gan-100-0.001-minimax"
+    assert other == "gan-20-0.0002-non_saturating"
+    assert [family.name for family in experiment.families] == ["gan", "gan", "wgan"]
+    spaces = experiment.spaces()
+    assert "lr" not in spaces[minimax], "it is fixed in this one"
+    assert {"lr", "beta1"} <= set(spaces[other])
+    played = experiment.trial({"name": minimax, "beta1": 0.25}, seed=3)
+    assert (played.family.name, played.family.loss, played.family.lr, played.family.beta1) == (
+        "gan",
+        "minimax",
+        1e-3,
+        0.25,
+    )
+    again = SearchExperiment.from_yaml(experiment.to_yaml())
+    assert list(again.entries) == list(experiment.entries)
+    assert again.spaces() == spaces
+
+
+def test_each_of_them_has_its_own_trials_and_an_equal_share():
+    experiment = search_experiment([], ["search.trials=9", "search.compare=true", "search.sampler=random"], TWO)
+    sampler = searcher("random", experiment.spaces(), 0, compare=True)
+    drawn = [sampler.suggest(f"t{number}")["settings"] for number in range(9)]
+    assert {label: sum(one["name"] == label for one in drawn) for label in experiment.entries} == dict.fromkeys(
+        experiment.entries, 3
+    )
+    assert len({one["beta1"] for one in drawn if "beta1" in one}) == 6, "they do not share what they draw"
+
+
+def test_a_domain_is_of_both_by_name_and_of_one_by_what_the_search_calls_it():
+    config = "families: [{name: gan, loss: minimax}, gan]"
+    both = search_experiment([], ["space.gan.lr=uniform(0.1,0.2)"], config)
+    assert [space["lr"] for space in both.spaces().values()] == [Range(0.1, 0.2)] * 2
+    one = search_experiment([], ["space.gan-minimax.lr=uniform(0.1,0.2)"], config)
+    assert one.spaces()["gan-minimax"]["lr"] == Range(0.1, 0.2) != one.spaces()["gan-non_saturating"]["lr"]
+    points = search_experiment([], ["search.points=[{family: gan-minimax, lr: 0.5}]"], config).points()
+    assert points[0]["name"] == "gan-minimax"
+    assert points[0]["lr"] == 0.5
+    assert "family gan is named twice" in refusal([], [], "families: [gan, gan]")
+    assert "gan-minimax" in refusal([], ["search.points=[{family: gan, lr: 0.5}]"], config)
+
+
+def test_a_file_may_have_settings_of_a_data_set():
+    config = (
+        "families: [wgan]\ndata: {name: digits, flip: true}\ndata_sets: {photos: {data: {image_size: 32}, seed: 3}}"
+    )
+    assert search_experiment([], [], config).data.image_size == 16
+    photos = search_experiment([], ["data.name=photos", "seed=4"], config)
+    assert (photos.data.image_size, photos.data.flip, photos.seed) == (32, True, 4)
+    assert search_experiment([], [], config.replace("digits", "photos")).seed == 3
+    assert "data_sets=3 are no settings" in refusal(["wgan"], [], "data_sets: 3")
