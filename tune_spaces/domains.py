@@ -188,6 +188,7 @@ NARROW: Space = {
     "gp_lambda": Range(0.3, 30.0, log=True),
     "n_critic": Choice((1, 2, 3, 5)),
     "r1_gamma": Range(0.01, 10.0, log=True),
+    "r1_r2_gamma": Range(0.01, 10.0, log=True),
     "gamma": Range(0.0, 1.0),
     "lambda_k": Range(2e-4, 2e-2, log=True),
     "kl_weight": Range(1.0, 20.0, log=True),
@@ -202,6 +203,7 @@ WIDE: Space = {
     "gp_lambda": Range(0.1, 100.0, log=True),
     "n_critic": Choice((1, 5)),
     "r1_gamma": Range(0.01, 10.0, log=True),  # not in the study
+    "r1_r2_gamma": Range(0.001, 100.0, log=True),  # not in the study
     "gamma": Range(0.0, 1.0),
     "lambda_k": Range(1e-4, 1e-2, log=True),
     "kl_weight": Range(0.03, 30.0, log=True),  # not in the study

@@ -20,7 +20,8 @@ class WidthOfNetFamily(Family):
         """The width does not count as set, so that another net brings its own."""
         given = values if isinstance(values, dict) else {}
         width = cls.width_of(str(given.get("net", cls.model_fields["net"].default)))
-        filled = {} if width is None else dict.fromkeys(cls.model_fields.keys() & _WIDTHS - given.keys(), width)
+        missing = {name for name in _WIDTHS - given.keys() if getattr(cls.model_fields.get(name), "default", None)}
+        filled = {} if width is None else dict.fromkeys(missing, width)
         family = handler({**given, **filled} if filled else values)
         family.model_fields_set.difference_update(filled)
         return family

@@ -21,6 +21,7 @@ OPTIONS = {
     "r1_gamma": ["family.r1_gamma=2", "family.r1_every=2"],
     "critic_batch_norm": ["family.net=infogan", "family.critic_batch_norm=true"],
     "encoder_batch_norm": ["family.net=infogan", "family.encoder_batch_norm=true"],
+    "labels": ["family.labels=true"],
 }
 """Settings that turn on a family's options that are no words."""
 

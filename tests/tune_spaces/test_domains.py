@@ -27,6 +27,8 @@ SEARCHED = {
     "bigan": {"lr", "beta1", "n_critic"},
     "lsgan": {"lr", "beta1", "n_critic"},
     "dragan": {"lr", "beta1", "gp_lambda", "n_critic"},
+    "sngan": {"lr", "beta1", "n_critic"},
+    "r3gan": {"lr", "n_critic", "r1_r2_gamma"},
 }
 
 
@@ -127,7 +129,7 @@ def test_domains_say_what_they_are():
 def test_each_suggestion_is_a_family_with_its_own_fields_and_no_others():
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
     seen = set()
-    for _ in range(60):
+    for _ in range(20 * len(family_names())):
         trial = study.ask()
         settings = suggest(trial, spaces())["settings"]
         name = settings["name"]

@@ -1,10 +1,10 @@
 """R3GAN's networks: residual networks without any normalisation. Huang et al. 2024, arXiv:2501.05441, section 4;
 github.com/brownvc/R3GAN, R3GAN/Networks.py.
 
-A stage is two blocks at one size: 1x1 to twice the channels, grouped 3x3, 1x1 back, and LeakyReLU(0.2) after the first
-two, each with a bias; no other layer has one. Weights are N(0, gain^2 / inputs). A block's last layer starts at zero, so
-that each block starts as the identity, and the gain of its other two is that of LeakyReLU times blocks^(-1/4), by the
-number of the network's blocks (Zhang et al. 2019, arXiv:1901.09321).
+A stage is two blocks at one size: 1x1 to twice the channels, grouped 3x3, 1x1 back, LeakyReLU(0.2) between. The first
+two have biases, no other layer has. Weights are N(0, gain^2 / inputs). A block's last layer starts at zero, so each
+block starts as the identity. The gain of its other two is that of LeakyReLU times blocks^(-1/4), by the number of the
+network's blocks (Zhang et al. 2019, arXiv:1901.09321).
 """
 
 from __future__ import annotations

@@ -89,7 +89,7 @@ def test_another_seed_is_another_game(name):
     one, other = new_game(small(name)), new_game(small(name, "seed=1"))
     for player_name, player in one.players.items():
         others = dict(other.players[player_name].named_parameters())
-        weights = {key: value for key, value in player.named_parameters() if value.dim() > 1}
+        weights = {key: value for key, value in player.named_parameters() if value.dim() > 1 and value.any()}
         assert weights
         assert [key for key, value in weights.items() if torch.equal(value, others[key])] == []
 
@@ -272,7 +272,10 @@ def test_near_the_best_critic_the_minimax_loss_starves_the_generator_and_the_oth
     assert fed > other
 
 
-@pytest.mark.parametrize("name", tiered(*(name for name in GAMES if name.startswith(("cgan", "cwgan")))))
+LABELLED = ("cgan", "cwgan", "sngan-labels")
+
+
+@pytest.mark.parametrize("name", tiered(*(name for name in GAMES if name.startswith(LABELLED))))
 def test_both_nets_of_a_conditional_game_see_the_label(name):
     game = new_game(small(name, "compute.precision=fp64"))
     play(game, 3)
@@ -283,7 +286,10 @@ def test_both_nets_of_a_conditional_game_see_the_label(name):
     assert (critic(real, labels) - critic(real, others)).abs().min() > 1e-7
 
 
-@pytest.mark.parametrize("name", tiered(*(name for name in GAMES if name.startswith(("wgan_gp", "cwgan_gp", "sgan")))))
+PENALISED = ("wgan_gp", "cwgan_gp", "sgan", "r3gan")
+
+
+@pytest.mark.parametrize("name", tiered(*(name for name in GAMES if name.startswith(PENALISED))))
 def test_a_critic_under_a_penalty_judges_each_sample_by_itself(name):
     """The gradient penalty needs it (Gulrajani et al. 2017, section 4), and so does feature matching."""
     game = new_game(small(name, "compute.precision=fp64"))
