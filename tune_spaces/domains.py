@@ -183,6 +183,7 @@ _SWITCH = Choice((False, True))
 
 NARROW: Space = {
     "lr": Range(5e-5, 2e-3, log=True),
+    "critic_lr": Range(5e-5, 2e-3, log=True),
     "beta1": Range(0.0, 0.9),
     "clip": Range(3e-3, 0.3, log=True),
     "gp_lambda": Range(0.3, 30.0, log=True),
@@ -198,6 +199,7 @@ NARROW: Space = {
 
 WIDE: Space = {
     "lr": Range(1e-5, 1e-2, log=True),
+    "critic_lr": Range(1e-5, 1e-2, log=True),  # not in the study
     "beta1": Range(0.0, 0.9999),  # the study's 1 is a moment that never forgets; Adam needs less
     "clip": Range(1e-3, 1.0, log=True),
     "gp_lambda": Range(0.1, 100.0, log=True),

@@ -29,6 +29,7 @@ SEARCHED = {
     "dragan": {"lr", "beta1", "gp_lambda", "n_critic"},
     "sngan": {"lr", "beta1", "n_critic"},
     "r3gan": {"lr", "n_critic", "r1_r2_gamma"},
+    "biggan": {"lr", "critic_lr", "beta1", "n_critic"},
 }
 
 

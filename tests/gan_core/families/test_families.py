@@ -272,7 +272,7 @@ def test_near_the_best_critic_the_minimax_loss_starves_the_generator_and_the_oth
     assert fed > other
 
 
-LABELLED = ("cgan", "cwgan", "sngan-labels")
+LABELLED = ("biggan", "cgan", "cwgan", "sngan-labels")
 
 
 @pytest.mark.parametrize("name", tiered(*(name for name in GAMES if name.startswith(LABELLED))))

@@ -24,6 +24,7 @@ from tests.gan_core.games import GAMES, asked, new_game, play, small
 GENERATORS = (
     *("autoencoder", "began", "bigan", "cgan", "cgan-mlp", "cgan-ring8", "cwgan_gp", "cwgan_gp-resnet", "dcgan"),
     *(
+        "biggan",
         "dcgan-dropout",
         "dragan",
         "gan",
@@ -109,7 +110,7 @@ def test_onnx_computes_in_float32_and_says_how_far_that_is(tmp_path, precision):
 
 
 @pytest.mark.parametrize(
-    ("name", "precision"), [("cgan", "fp32"), ("autoencoder", "fp64"), ("modern", "bf16"), ("wgan-ring8", "fp32")]
+    ("name", "precision"), [("biggan", "fp32"), ("autoencoder", "fp64"), ("modern", "bf16"), ("wgan-ring8", "fp32")]
 )
 def test_torchs_program_and_the_weights_draw_our_samples_bit_for_bit(tmp_path, name, precision):
     game = new_game(small(name, f"compute.precision={precision}"))
