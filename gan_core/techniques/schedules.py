@@ -33,6 +33,11 @@ def cosine(start: float, end: float, rounds: int) -> Schedule:
     return lambda played: end + (start - end) * cosine_decay(0, rounds)(played) if rounds else start
 
 
+def halvings(rounds: int) -> Schedule:
+    """1, and half as much after each `rounds` rounds."""
+    return lambda played: 0.5 ** (played // rounds)
+
+
 def product(*schedules: Schedule) -> Schedule:
     """All of them at once: a warm-up and a decay."""
     return lambda played: math.prod(schedule(played) for schedule in schedules)

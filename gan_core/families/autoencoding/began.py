@@ -3,11 +3,11 @@ arXiv:1703.10717."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
 
-from gan_core.family import Beta1, Beta2, Family, LearningRate, Width
+from gan_core.family import Beta1, Beta2, Family, Latent, LearningRate, Width
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -17,18 +17,34 @@ if TYPE_CHECKING:
 
 class Began(Family):
     """Section 3.4: the critic minimises L(x) - k L(G(z)), the generator L(G(z)), with L(v) = E |v - D(v)|, a mean over
-    pixels. Each round adds lambda_k (gamma L(x) - L(G(z))) to k, which stays within [0, 1]. The autoencoder's hidden
-    state is as wide as z. z is normal; in the paper it is uniform."""
+    pixels. Each round adds lambda_k (gamma L(x) - L(G(z))) to k, which stays within [0, 1].
 
-    lr: LearningRate = 1e-4
+    The defaults are for runs of thousands of rounds. There the paper's settings (k from 0, gamma 0.5, one learning rate)
+    end with a few samples: while k is near 0 nothing tells the generator to vary them.
+    """
+
+    lr: LearningRate = 2e-4
+    """Learning rate of the critic."""
+    generator_rate: Annotated[float, Field(gt=0.0, le=1000.0)] = 10.0
+    """Learning rate of the generator, in units of `lr`. The paper's is 1."""
+    halve_rounds: Annotated[int, Field(ge=0, le=10**9)] = 1000
+    """Rounds after which both learning rates are halved, again and again; 0: never. The paper halves them when the
+    convergence measure stalls."""
     beta1: Beta1 = 0.5
     beta2: Beta2 = 0.999
-    gamma: Annotated[float, Field(ge=0.0, le=1.0)] = 0.5
+    gamma: Annotated[float, Field(ge=0.0, le=1.0)] = 1.0
     """Diversity ratio: the target for the error of fakes, in units of the error of reals."""
     lambda_k: Annotated[float, Field(ge=0.0, le=1.0)] = 1e-3
     """Learning rate of k."""
-    width: Width = 32
-    """Channels of each convolution."""
+    k_start: Annotated[float, Field(ge=0.0, le=1.0)] = 1.0
+    """k in the first round. The paper's is 0."""
+    net: Literal["dcgan", "began"] = "dcgan"
+    """dcgan: DCGAN's generator, and an autoencoder of 5x5 convolutions of stride 2. began: the paper's networks."""
+    hidden: Annotated[int, Field(ge=0, le=4096)] = 16
+    """Width of the autoencoder's hidden state; 0: that of z, as in the paper."""
+    latent: Latent = 16
+    width: Width = 16
+    """Channels: of each convolution (began), or next to the image (dcgan)."""
 
     def plays_on_points(self) -> bool:
         return False
@@ -39,10 +55,17 @@ class Began(Family):
         from gan_core import nets, objectives, ranks
         from gan_core.optimizers import adam
         from gan_core.recipe import adversarial
+        from gan_core.techniques.schedules import halvings
 
-        generator = nets.began_decoder(self.latent, shape, self.width)
-        critic = nets.began_autoencoder(shape, self.latent, self.width)
-        critic.register_buffer("k", torch.zeros(()))
+        hidden = self.hidden or self.latent
+        if self.net == "began":
+            generator = nets.began_decoder(self.latent, shape, self.width)
+            critic = nets.began_autoencoder(shape, hidden, self.width)
+        else:
+            generator = nets.dcgan_generator(self.latent, shape, self.width)
+            decoder = nets.conv_decoder(hidden, shape, self.width, bounded=False)
+            critic = nets.Autoencoder(nets.conv_encoder(shape, hidden, self.width), decoder)
+        critic.register_buffer("k", torch.tensor(self.k_start))
         errors: list[Tensor] = []  # of the passes of one turn
 
         def critic_loss(batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
@@ -69,5 +92,14 @@ class Began(Family):
             fake = generator(batch.z).to(batch.z.dtype)
             return objectives.l1_error(fake, critic(fake)), {}
 
-        optimizer = adam(self.lr, self.beta1, self.beta2)
-        return adversarial(critic, critic_loss, generator, generator_loss, optimizer, 1, update_k)
+        return adversarial(
+            critic,
+            critic_loss,
+            generator,
+            generator_loss,
+            adam(self.lr, self.beta1, self.beta2),
+            1,
+            update_k,
+            generator_optimizer=adam(self.generator_rate * self.lr, self.beta1, self.beta2),
+            rate=halvings(self.halve_rounds) if self.halve_rounds else None,
+        )

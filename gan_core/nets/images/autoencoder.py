@@ -47,8 +47,8 @@ def conv_encoder(shape: Shape, out: int, width: int) -> nn.Module:
     return nn.Sequential(*layers, nn.Flatten(), _he(nn.Linear(features, out), features, gain=1.0))
 
 
-def conv_decoder(latent: int, shape: Shape, width: int) -> nn.Module:
-    """(N, latent) -> images in [-1, 1]: the encoder mirrored, with transposed convolutions, then tanh."""
+def conv_decoder(latent: int, shape: Shape, width: int, *, bounded: bool = True) -> nn.Module:
+    """(N, latent) -> images in [-1, 1]: the encoder mirrored, with transposed convolutions, then tanh if `bounded`."""
     channels, size = _channels(shape, width)
     layers: list[nn.Module] = [
         _he(nn.Linear(latent, channels[-1] * math.prod(size)), latent),
@@ -57,7 +57,8 @@ def conv_decoder(latent: int, shape: Shape, width: int) -> nn.Module:
     ]
     for inner, outer in pairwise(reversed(channels[1:])):
         layers += [_he(*_transposed(inner, outer)), nn.ReLU()]
-    return nn.Sequential(*layers, _he(*_transposed(channels[1], shape[0]), gain=1.0), nn.Tanh())
+    layers += [_he(*_transposed(channels[1], shape[0]), gain=1.0), *([nn.Tanh()] if bounded else [])]
+    return nn.Sequential(*layers)
 
 
 def _transposed(inputs: int, outputs: int) -> tuple[nn.ConvTranspose2d, float]:

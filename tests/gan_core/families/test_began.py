@@ -23,10 +23,10 @@ def turn(game, player, number):
 
 
 def test_losses_k_and_convergence_follow_section_3_4():
-    fields = ("family.gamma=0.8", "family.lambda_k=0.25", "family.lr=1e-3")
+    fields = ("family.gamma=0.8", "family.lambda_k=0.25", "family.k_start=0.125", "family.lr=1e-3")
     game = new_game(small("began", "compute.precision=fp64", *fields))
     critic, generator = game.players["critic"].net, game.generator
-    k, seen = 0.0, []
+    k, seen = 0.125, []
     for number in range(8):
         with torch.no_grad():
             given = turn(game, "critic", number)
@@ -41,8 +41,8 @@ def test_losses_k_and_convergence_follow_section_3_4():
     assert len(set(seen)) > 4
 
 
-def data(game):
-    real = dataset(game.experiment).to("cpu", torch.float64)
+def data(game, dtype=torch.float64):
+    real = dataset(game.experiment).to("cpu", dtype)
     return real.images, real.labels
 
 
@@ -72,12 +72,44 @@ def test_a_critics_gradient_is_that_of_reals_less_k_times_that_of_fakes():
 @pytest.mark.parametrize(("gamma", "end"), [(0, 0), (1, 1)])
 def test_k_stays_between_0_and_1(gamma, end):
     """The fakes are of constant grey: their error is above 0 and below that of digits."""
-    game = new_game(small("began", f"family.gamma={gamma}", "family.lambda_k=1", "compute.precision=fp64"))
+    words = (f"family.gamma={gamma}", "family.lambda_k=1", "family.k_start=0.5")
+    game = new_game(small("began", *words, "compute.precision=fp64"))
     with torch.no_grad():
         for weight in game.generator.parameters():
             weight.zero_()
+        game.generator[-2].bias.fill_(0.2)
     critic = game.players["critic"].net
-    for number in range(4):
+    for number in range(8):
         game.players["critic"](turn(game, "critic", number))
         game.players["critic"].after_step()
     assert critic.get_buffer("k") == end
+
+
+def test_both_rates_halve_and_the_generators_is_a_multiple():
+    game = new_game(small("began", "family.lr=1e-3", "family.generator_rate=8", "family.halve_rounds=2"))
+    seen = []
+    for _ in rounds(game, *data(game, torch.float32)):
+        seen.append([optimizer.param_groups[0]["lr"] for optimizer in game.optimizers.values()])
+        if len(seen) == 5:
+            break
+    assert seen == [[1e-3 * share, 8e-3 * share] for share in (1, 1, 0.5, 0.5, 0.25)]
+
+
+@pytest.mark.parametrize(("words", "width"), [(("family.hidden=3",), 3), (("family.hidden=0",), 8)])
+@pytest.mark.parametrize("net", ["dcgan", "began"])
+def test_the_hidden_state_has_its_own_width_or_that_of_z(net, words, width):
+    critic = new_game(small("began", f"family.net={net}", *words)).players["critic"].net
+    assert critic.encoder(torch.zeros(2, 1, 16, 16)).shape == (2, width)
+
+
+@pytest.mark.parametrize("net", ["dcgan", "began"])
+def test_the_critic_can_raise_the_error_of_black_fakes_and_the_generator_makes_images(net):
+    """With a tanh the reconstruction of a black image saturates, and the critic has no gradient there."""
+    game = new_game(small("began", f"family.net={net}", "compute.precision=fp64"))
+    critic, black = game.players["critic"].net, -torch.ones(2, 1, 16, 16, dtype=torch.float64)
+    last = [module for module in critic.decoder.modules() if isinstance(module, torch.nn.Conv2d | torch.nn.ConvTranspose2d)][-1]
+    with torch.no_grad():
+        last.bias.fill_(-20.0)
+    (slope,) = torch.autograd.grad(error(critic, black), [last.bias])
+    assert slope.abs() > 0.5
+    assert game.generator(torch.randn(4, 8, dtype=torch.float64) * 100).abs().max() <= 1

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.optim import lr_scheduler
 
-from gan_core.techniques.schedules import cosine, cosine_decay, linear_decay, product, warm_up
+from gan_core.techniques.schedules import cosine, cosine_decay, halvings, linear_decay, product, warm_up
 
 
 def of_torch(build, rounds: int) -> list[float]:
@@ -23,9 +23,10 @@ def of_torch(build, rounds: int) -> list[float]:
     [
         (linear_decay(0, 7, to=0.2), lambda one: lr_scheduler.LinearLR(one, 1.0, 0.2, total_iters=7)),
         (cosine_decay(0, 12, to=0.1), lambda one: lr_scheduler.CosineAnnealingLR(one, 12, eta_min=0.1)),
+        (halvings(4), lambda one: lr_scheduler.StepLR(one, 4, gamma=0.5)),
         (warm_up(5), lambda one: lr_scheduler.LinearLR(one, 0.2, 1.0, total_iters=4)),
     ],
-    ids=["linear", "cosine", "warm-up"],
+    ids=["linear", "cosine", "halvings", "warm-up"],
 )
 def test_they_are_those_of_pytorch(schedule, build):
     assert [schedule(played) for played in range(12)] == pytest.approx(of_torch(build, 12))
