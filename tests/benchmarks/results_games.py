@@ -104,13 +104,9 @@ def piled(game: Game, dataset: Dataset, reference: Reference) -> dict[str, float
 
 HALF = "data.held_out=0.2"
 NOISE = ("family.instance_noise=0.3", "family.noise_rounds=20000")
-BEGAN = (
-    *("family.gamma=1", "family.lambda_k=0.1", "family.latent=16", "family.width=16", "family.lr=2e-4"),
-    "data.batch_size=32",
-)
 RING = (
-    *("data.name=ring8", "data.batch_size=128", "family.lr=1e-3"),
-    *("family.width=128", "family.critic_width=128", "family.latent=256", "family.ema=0"),
+    *("data.name=ring8", "data.batch_size=128", "family.ema=0.998"),
+    *("family.width=128", "family.critic_width=128", "family.latent=256"),
 )
 GRID = (
     *("data.name=grid25", "data.batch_size=256", "family.net=mlp", "family.lr=1e-3", "family.beta1=0.5"),
@@ -118,13 +114,14 @@ GRID = (
 )
 CORE_SECONDS = 360.0
 """Three minutes of two cores."""
+RING_SECONDS = 120.0
 
 PLANS: dict[str, Plan] = {
     "digits-gan": Plan("gan", (HALF, *NOISE, "family.lr=5e-4"), CORE_SECONDS),
     "digits-dcgan": Plan("dcgan", (HALF, *NOISE), CORE_SECONDS),
     "digits-wgan": Plan("wgan", (HALF, "family.lr=5e-4", "family.clip=0.05"), CORE_SECONDS),
     "digits-wgan_gp": Plan("wgan_gp", (HALF, "family.lr=5e-4", "family.beta1=0.5", "family.n_critic=3"), CORE_SECONDS),
-    "digits-began": Plan("began", (HALF, *BEGAN), CORE_SECONDS),
+    "digits-began": Plan("began", (HALF, "data.batch_size=32"), CORE_SECONDS),
     "digits-cgan": Plan("cgan", (HALF, *NOISE), CORE_SECONDS, agreement),
     "digits-cwgan_gp": Plan(
         "cwgan_gp", (HALF, "family.lr=5e-4", "family.beta1=0.5", "family.n_critic=3"), CORE_SECONDS, agreement
@@ -134,9 +131,13 @@ PLANS: dict[str, Plan] = {
     "digits-sgan": Plan("sgan", (HALF, *NOISE), CORE_SECONDS, accuracy),
     "digits-bigan": Plan("bigan", (HALF,), CORE_SECONDS, reconstructions),
     "grid25-wgan_gp": Plan("wgan_gp", GRID, CORE_SECONDS),
-    "ring8-gan": Plan("gan", (*RING,), 40.0),
-    "ring8-gan-unrolled": Plan("gan", (*RING, "family.unrolled=5"), 40.0),
-    "ring8-gan-minibatch": Plan("gan", (*RING, "family.minibatch_features=16"), 40.0),
+    "ring8-gan": Plan("gan", (*RING, "family.lr=2e-3", "family.critic_lr=2e-4"), 40.0),
+    "ring8-gan-unrolled": Plan(
+        "gan", (*RING, "family.lr=2e-3", "family.critic_lr=2e-4", "family.unrolled=3"), RING_SECONDS
+    ),
+    "ring8-gan-minibatch": Plan(
+        "gan", (*RING, "family.lr=1e-3", "family.critic_lr=4e-4", "family.minibatch_features=8"), RING_SECONDS
+    ),
     "pile-wgan-small": Plan("wgan", ("family.clip=1e-3", "family.lr=5e-4"), 60.0, piled),
     "pile-wgan-paper": Plan("wgan", ("family.clip=1e-2", "family.lr=5e-4"), 60.0, piled),
     "pile-wgan_gp": Plan("wgan_gp", ("family.lr=5e-4",), 60.0, piled),

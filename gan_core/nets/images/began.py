@@ -35,9 +35,10 @@ def began_autoencoder(shape: Shape, hidden: int, width: int) -> Autoencoder:
     """Images -> their reconstructions from `hidden` numbers: BEGAN's discriminator.
 
     At each halving a convolution of stride 2 adds `width` channels. A linear map leads from 8x8 (7x7) to the hidden
-    state, and the decoder's linear map from it; neither is followed by a non-linearity. Reconstructions are not bounded:
-    where a tanh saturates, as on a black background, the critic cannot raise the error of fakes any more. With the generator this has
-    17.1 million parameters for 128x128, n = 128 and 64 hidden numbers; the paper states 17.3 million.
+    state, and the decoder's linear map from it; neither is followed by a non-linearity. Reconstructions are not
+    bounded: where a tanh saturates, as on a black background, the critic cannot raise the error of fakes any more.
+    With the generator this has 17.1 million parameters for 128x128, n = 128 and 64 hidden numbers; the paper states
+    17.3 million.
     """
     count, size = halvings(shape, largest=8)
     layers = [*_convolution(shape[0], width), *_convolution(width, width)]

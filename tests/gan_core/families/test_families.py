@@ -37,8 +37,12 @@ def test_three_rounds_train_every_player(name):
     assert [one.step for one in played] == [1, 2, 3]
     for player_name, player in game.players.items():
         weights = [f"{player_name}.{key}" for key, value in player.named_parameters() if value.dim() > 1]
-        # The left singular vector of a single row is 1.
-        statistics = [f"{player_name}.{key}" for key, value in player.named_buffers() if value.shape != (1,)]
+        # The left singular vector of a single row is 1, and BEGAN's k begins at its bound.
+        statistics = [
+            f"{player_name}.{key}"
+            for key, value in player.named_buffers()
+            if value.shape != (1,) and not key.endswith(".k")
+        ]
         assert weights
         assert [key for key in weights + statistics if torch.equal(before[key], after[key])] == []
     for one in played:
@@ -177,7 +181,9 @@ def numbers(shown: torch.Tensor, images: torch.Tensor) -> torch.Tensor:
     return same.int().argmax(dim=1)
 
 
-@pytest.mark.parametrize("name", tiered(*(name for name in GAMES if not name.endswith("ring8") and name != "began")))
+@pytest.mark.parametrize(
+    "name", tiered(*(name for name in GAMES if not name.endswith("ring8") and not name.startswith("began")))
+)
 def test_fifty_rounds_learn_something(name):
     """The FID of pixels falls below two thirds of that of an untrained generator, so no loss has a wrong sign.
 
