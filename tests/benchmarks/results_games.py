@@ -114,7 +114,7 @@ GRID = (
 )
 CORE_SECONDS = 360.0
 """Three minutes of two cores."""
-RING_SECONDS = 120.0
+RING_SECONDS = 180.0
 
 PLANS: dict[str, Plan] = {
     "digits-gan": Plan("gan", (HALF, *NOISE, "family.lr=5e-4"), CORE_SECONDS),
