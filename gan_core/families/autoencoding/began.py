@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
 
-from gan_core.family import Beta1, Beta2, Family, Latent, LearningRate, Width
+from gan_core.families.by_net import WidthOfNetFamily
+from gan_core.family import Beta1, Beta2, CriticSteps, Latent, LearningRate, Width
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from gan_core.recipe import Batch, Recipe, Shape
 
 
-class Began(Family):
+class Began(WidthOfNetFamily):
     """Section 3.4: the critic minimises L(x) - k L(G(z)), the generator L(G(z)), with L(v) = E |v - D(v)|, a mean over
     pixels. Each round adds lambda_k (gamma L(x) - L(G(z))) to k, which stays within [0, 1].
 
@@ -38,13 +39,21 @@ class Began(Family):
     """Learning rate of k."""
     k_start: Annotated[float, Field(ge=0.0, le=1.0)] = 1.0
     """k in the first round. The paper's is 0."""
-    net: Literal["dcgan", "began"] = "dcgan"
-    """dcgan: DCGAN's generator, and an autoencoder of 5x5 convolutions of stride 2. began: the paper's networks."""
+    n_critic: CriticSteps = 1
+    net: Literal["dcgan", "began", "infogan"] = "dcgan"
+    """dcgan: DCGAN's generator, and an autoencoder of 5x5 convolutions of stride 2. began: the paper's networks.
+    infogan: those of "Are GANs Created Equal?" (Lucic et al. 2018)."""
+    critic_batch_norm: bool = False
+    """Whether infogan's autoencoder has BatchNorm; it decodes real and fake samples separately then."""
     hidden: Annotated[int, Field(ge=0, le=4096)] = 16
     """Width of the autoencoder's hidden state; 0: that of z, as in the paper."""
     latent: Latent = 16
     width: Width = 16
-    """Channels: of each convolution (began), or next to the image (dcgan)."""
+    """Channels: of each convolution (began), or next to the image (dcgan; infogan's has 64)."""
+
+    def without_meaning(self) -> dict[str, tuple[str, str]]:
+        own = {} if self.net == "infogan" else {"critic_batch_norm": ("net", "infogan")}
+        return super().without_meaning() | own
 
     def plays_on_points(self) -> bool:
         return False
@@ -61,6 +70,9 @@ class Began(Family):
         if self.net == "began":
             generator = nets.began_decoder(self.latent, shape, self.width)
             critic = nets.began_autoencoder(shape, hidden, self.width)
+        elif self.net == "infogan":
+            generator = nets.infogan_generator(self.latent, shape, self.width)
+            critic = nets.infogan_autoencoder(shape, hidden, self.width, batch_norm=self.critic_batch_norm)
         else:
             generator = nets.dcgan_generator(self.latent, shape, self.width)
             decoder = nets.conv_decoder(hidden, shape, self.width, bounded=False)
@@ -70,7 +82,7 @@ class Began(Family):
 
         def critic_loss(batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
             fake = nets.without_grad(generator, batch.z)
-            real_decoded, fake_decoded = nets.scores(critic, batch.real, fake)
+            real_decoded, fake_decoded = nets.scores(critic, batch.real, fake, apart=self.critic_batch_norm)
             real_error, fake_error = (
                 objectives.l1_error(batch.real, real_decoded),
                 objectives.l1_error(fake, fake_decoded),
@@ -98,7 +110,7 @@ class Began(Family):
             generator,
             generator_loss,
             adam(self.lr, self.beta1, self.beta2),
-            1,
+            self.n_critic,
             update_k,
             generator_optimizer=adam(self.generator_rate * self.lr, self.beta1, self.beta2),
             rate=halvings(self.halve_rounds) if self.halve_rounds else None,

@@ -13,6 +13,7 @@ from gan_core.experiment import POINTS
 from gan_core.settings import SettingsError
 from pipelines.launch._request import train_experiment
 from pipelines.launch._search_request import search_experiment
+from pipelines.search._study import published
 from pipelines.settings._experiments import SearchExperiment, TrainExperiment
 from pipelines.settings._presets import PRESETS, preset_names, read_config
 
@@ -111,37 +112,63 @@ def equal(*assignments: str) -> SearchExperiment:
     return search_experiment([], assignments, read_config(Path("equal")))
 
 
-def test_equal_is_the_study_at_a_hundred_trials_a_family():
+MODELS = ["gan-minimax", "gan-non_saturating", "lsgan", "wgan", "wgan_gp", "dragan", "began", "vae"]
+
+
+def test_equal_is_the_study_at_a_hundred_trials_a_model():
     experiment = equal()
-    assert [family.name for family in experiment.families] == ["gan", "wgan", "wgan_gp", "began", "dcgan", "vae"]
+    assert list(experiment.entries) == MODELS == list(published()["mnist"])
     search = experiment.search
     assert search.compare
-    assert (search.sampler, search.scheduler, search.trials) == ("random", "none", 100 * len(experiment.families))
+    assert (search.sampler, search.scheduler, search.trials) == ("random", "none", 100 * len(MODELS))
     assert (search.confirm, search.confirm_seeds) == (1, 50)
-    assert {family.latent for family in experiment.families} == {64}
+    for family in experiment.families:
+        assert (family.net, family.width, family.latent, family.beta2, family.ema) == ("infogan", 64, 64, 0.999, 0)
+        assert family.z == ("normal" if family.name == "vae" else "uniform")
     assert experiment.data.batch_size == 64
 
 
 def test_equals_ranges_are_those_of_compare_gan():
     """src/params.py: powers of ten, both ends. Its beta1 goes to 1, which Adam refuses."""
     wide = {"lr": (-5, -2), "clip": (-3, 0), "gp_lambda": (-1, 2), "lambda_k": (-4, -2)}
+    own = {"wgan": {"clip"}, "wgan_gp": {"gp_lambda"}, "dragan": {"gp_lambda"}, "began": {"lambda_k", "gamma"}}
     for name, space in equal().spaces().items():
+        norm = "encoder_batch_norm" if name == "vae" else "critic_batch_norm"
+        steps = set() if name == "vae" else {"n_critic"}
+        assert set(space) == {"lr", "beta1", norm, *steps, *own.get(name, ())}, name
         for field, domain in space.items():
             if field in wide:
                 assert [math.log10(end) for end in domain.ends] == pytest.approx(wide[field]), f"{name}.{field}"
                 assert domain.log
-            elif field == "n_critic":
-                assert set(domain.ends) == {1, 5}
+            elif field in ("n_critic", norm):
+                assert set(domain.ends) == ({1, 5} if field == "n_critic" else {False, True})
             else:
                 assert field in ("beta1", "gamma")
                 assert domain.ends == pytest.approx((0, 1), abs=1e-3)
 
 
+@pytest.mark.parametrize(
+    ("name", "size", "steps"),
+    [
+        ("digits", 16, 15625),
+        ("mnist", 28, 15625),
+        ("fashion_mnist", 28, 15625),
+        ("cifar10", 32, 78125),
+        ("celeba", 64, 101250),
+    ],
+)
+def test_equal_has_the_studys_critic_steps_of_each_data_set(name, size, steps):
+    """generate_tasks_lib.py, TuneParams. A round of five critic steps is five of them."""
+    experiment = equal(f"data.name={name}")
+    assert experiment.data.image_size == size
+    for critic_steps in (1, 5):
+        assert experiment.budget.last_round(64 * critic_steps) == -(-steps // critic_steps)
+
+
 def test_equal_takes_any_budget():
-    experiment = equal("search.trials=60", "budget.rounds=500", "search.confirm_seeds=3")
-    assert (experiment.search.trials, experiment.budget.rounds, experiment.search.confirm_seeds) == (60, 500, 3)
-    mnist = ("data.name=mnist", "data.image_size=28", "data.download=true", "budget.rounds=15625")
-    assert equal(*mnist).data.image_size == 28
+    experiment = equal("data.name=fashion_mnist", "search.trials=96", "budget.images=100000", "search.confirm_seeds=5")
+    assert (experiment.search.trials, experiment.search.confirm_seeds, experiment.data.image_size) == (96, 5, 28)
+    assert experiment.budget.last_round(64) == 1563
 
 
 # By name
