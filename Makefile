@@ -7,7 +7,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo docs test test-all test-system test-rest lint format lock wheel clean
+.PHONY: help demo data docs test test-all test-system test-rest lint format lock wheel clean
 
 BIN := .venv/bin
 INSTALLED := .venv/.installed
@@ -41,6 +41,9 @@ $(INSTALLED): requirements.lock pyproject.toml
 demo: $(INSTALLED)  ## a small search on the built-in digits (DEMO=name names it)
 	@if [ -f runs/$(DEMO)/experiment.yaml ]; then $(BIN)/ganfleet search --resume $(DEMO); \
 	else $(BIN)/ganfleet search --config demo name=$(DEMO); fi
+
+data: $(INSTALLED)  ## the data sets that can be had on this machine, and how to get the others
+	@$(BIN)/ganfleet data ls
 
 # Two processes: more would disturb the tests' Ray clusters on a small machine. `make test PYTEST="-k name"` narrows.
 PYTEST ?=

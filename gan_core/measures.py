@@ -203,7 +203,9 @@ def _several(value: Any) -> Any:
     return (value,) if isinstance(value, str) else value
 
 
-EXTRACTORS = ("auto", "classifier", "pixels", "inception-v3")
+FETCHED = ("inception-v3", "dinov2")
+"""Extractors with published weights."""
+EXTRACTORS = ("auto", "classifier", "pixels", *FETCHED)
 
 
 class Metrics(Settings):
@@ -220,7 +222,7 @@ class Metrics(Settings):
     weights: Path | None = None
     """File of the extractor's weights; null: a classifier is trained once and cached."""
     download: bool = False
-    """Whether Inception's published weights may be downloaded (91 MB, once)."""
+    """Whether published weights may be downloaded, once: Inception's (91 MB), or DINOv2's (1.2 GB) with its code."""
     measures: Annotated[tuple[str, ...], BeforeValidator(_several)] = ()
     """Measures next to FID at each evaluation: kid, inception_score, precision, recall, density, coverage, or a
     function of your own, package.module:function. Several are a list, `[precision,recall]`. Those of modes are measured
@@ -262,7 +264,7 @@ class Metrics(Settings):
             raise SettingsError(
                 "metrics.weights has no meaning for metrics.extractor=pixels", nearest="metrics.extractor=classifier"
             )
-        if self.download and self.extractor != "inception-v3":
+        if self.download and self.extractor not in FETCHED:
             raise SettingsError(
                 f"metrics.download has no meaning for metrics.extractor={self.extractor}",
                 nearest="metrics.extractor=inception-v3",

@@ -16,8 +16,8 @@ from gan_core.loop import Game
 from gan_core.measures import FEWEST, OF_PAIRS, is_own, measure_name, own_measure
 from gan_core.metrics.coverage import class_coverage, mode_coverage
 from gan_core.metrics.fid import frechet_distance
-from gan_core.metrics.kid import kid
-from gan_core.metrics.precision_recall import precision_recall
+from gan_core.metrics.pairs.kid import kid
+from gan_core.metrics.pairs.precision_recall import precision_recall
 from gan_core.metrics.statistics.reference import Reference, batch_of
 from gan_core.metrics.statistics.tally import KEPT, Tally
 from gan_core.nets.check import without_memory

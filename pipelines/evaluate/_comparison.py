@@ -100,11 +100,12 @@ def measure_images(
     keep: int = KEPT,
     *,
     core_each: bool = False,
+    labels: Tensor | None = None,
 ) -> Tally:
     """Extracts and counts the features of the images, with a bar on the screen. `keep`: how many features to keep.
-    `core_each`: see `Tally.extend`."""
+    `core_each`: see `Tally.extend`. `labels`: the images' classes, if each is to have its moments."""
     with count_bar(console, f"{what} images measured", count) as move:
-        return Tally(extractor, count, keep).extend(batches, move, core_each=core_each)
+        return Tally(extractor, count, keep, labels).extend(batches, move, core_each=core_each)
 
 
 def compare(

@@ -19,12 +19,9 @@ from gan_core.data.dataset import Dataset
 from gan_core.data.image_files import Colours, colours, files_digest, image_batches, image_files, read_image
 from gan_core.loop import Game
 from gan_core.measures import Metrics
-from gan_core.metrics.coverage import mode_coverage
 from gan_core.metrics.extractors.extractor import Extractor, PixelFeatures
 from gan_core.metrics.extractors.inception import InceptionV3
 from gan_core.metrics.fid import Gaussian
-from gan_core.metrics.memorisation import Memorisation, memorisation
-from gan_core.metrics.parzen import parzen
 from gan_core.metrics.scores import rank_batches, sample_count, sample_range
 from gan_core.metrics.statistics.reference import (
     WIDEST,
@@ -38,11 +35,13 @@ from gan_core.metrics.statistics.reference import (
 from gan_core.metrics.statistics.statistics_file import write_statistics
 from gan_core.metrics.statistics.tally import KEPT
 from gan_core.settings import SettingsError
-from infra.files import write_atomic
+from gan_core.streams import labels_of
 from pipelines.console import count_bar
 from pipelines.data.fetch import local_data
 from pipelines.evaluate._comparison import FeatureStatistics, cached_statistics, compare, measure_images, of_own
-from pipelines.evaluate.pictures import pairs_picture, png
+from pipelines.evaluate._samples import of_samples
+from pipelines.evaluate.detail.by_class import by_class, check_by_class
+from pipelines.evaluate.detail.curve import write_curve
 from pipelines.evaluate.real_data import data_warnings
 from pipelines.evaluate.reference import best_device, prepare_reference, reference_warnings, with_weights
 from pipelines.runs import named_classes, shared_cache
@@ -64,6 +63,10 @@ class EvaluateOptions:
     """Where to write the mean and covariance of the real images, in the format of published statistics."""
     packs: Storage = field(default_factory=Storage)
     """How to fetch the data of a checkpoint if it is a pack. Reference statistics are shared there if it is in S3."""
+    by_class: bool = False
+    """Whether to compute the FID of each class, too."""
+    curve: tuple[Path, Path] | None = None
+    """Where to write the curve of precision against recall: a picture and a table."""
 
 
 def evaluate_checkpoint(folder: Path, settings: Metrics, options: EvaluateOptions) -> dict[str, Any]:
@@ -81,12 +84,21 @@ def evaluate_checkpoint(folder: Path, settings: Metrics, options: EvaluateOption
     reference = Reference.from_bytes(shared_reference.content, dataset).to(best_device())
     extractor = reference.extractor
     count = sample_count(settings.samples, reference)
-    fake = measure_images(
-        options.console, "generated", extractor, _generated(game, count), count, count if options.resampled else KEPT
-    )
+    labels = None
+    if options.by_class:
+        check_by_class(game, dataset, reference, settings, count)
+        labels = labels_of(0, count, game.classes, "cpu")
+    keep = count if options.resampled else KEPT
+    fake = measure_images(options.console, "generated", extractor, _generated(game, count), count, keep, labels=labels)
     real = _real_statistics(reference, dataset, settings, options)
     result = compare(options.console, real, fake, options.resampled, settings.measures)
-    result |= _of_samples(dataset, game, min(count, KEPT), folder)
+    if options.curve is not None:
+        result |= write_curve(real.features, fake.features()[:KEPT], *options.curve)
+    if options.by_class:
+        result["by_class"] = by_class(dataset, reference, fake)
+    if dataset.modes is not None or dataset.held_out is not None:
+        samples = torch.cat(list(_generated(game, min(count, KEPT)))).float().cpu()
+        result |= of_samples(dataset, samples, folder)
     result |= of_own(settings, game, reference, _generated(game, count))
     if options.statistics is not None:
         _write_statistics(options.statistics, reference.target.to("cpu"), extractor, reference.count)
@@ -129,8 +141,10 @@ def evaluate_images(fake: Path, real: Path, settings: Metrics, options: Evaluate
     width, wanted = len(tally.moments.mean), len(real_statistics.gaussian.mean)
     if width != wanted:
         raise _other_width(folders, width, real, wanted, extractor)
+    curve = {} if options.curve is None else write_curve(real_statistics.features, tally.features(), *options.curve)
     return {
         **compare(options.console, real_statistics, tally, options.resampled),
+        **curve,
         "samples": count,
         "generated": str(fake),
         "real": str(real),
@@ -254,41 +268,3 @@ def _extractor(settings: Metrics, options: EvaluateOptions) -> Extractor:
 def _write_statistics(file: Path, gaussian: Gaussian, extractor: Extractor, count: int | None) -> None:
     about = {**extractor.about(), **({} if count is None else {"samples": str(count)})}
     write_statistics(file, gaussian, about)
-
-
-def _of_samples(dataset: Dataset, game: Game, count: int, folder: Path) -> dict[str, Any]:
-    """Measures of the samples themselves, without an extractor."""
-    found: dict[str, Any] = {}
-    if dataset.modes is None and dataset.held_out is None:
-        return found
-    samples = torch.cat(list(_generated(game, count))).float().cpu()
-    if dataset.modes is not None:
-        modes = mode_coverage(samples, dataset.modes.centres, dataset.modes.sigma)
-        found |= {"modes": modes.modes, "modes_of": dataset.classes, "high_quality": modes.high_quality}
-    if dataset.held_out is not None:
-        flat, train, held_out = (images.flatten(1) for images in (samples, dataset.images, dataset.held_out))
-        found |= _likelihood(flat, held_out)
-        try:
-            found |= _memorised(memorisation(flat, train, held_out), samples, dataset, folder)
-        except ValueError as error:
-            found["memorisation"] = f"none: {error}"
-    return found
-
-
-def _likelihood(samples: Tensor, held_out: Tensor) -> dict[str, float]:
-    validation, test = held_out[::2], held_out[1::2]
-    if len(test) < 2:
-        return {}
-    likelihood = parzen(samples, validation, test)
-    return {"parzen": likelihood.mean, "parzen_se": likelihood.standard_error, "parzen_sigma": likelihood.sigma}
-
-
-def _memorised(copies: Memorisation, samples: Tensor, dataset: Dataset, folder: Path) -> dict[str, Any]:
-    found: dict[str, Any] = {"memorisation": copies.ratio, "memorisation_nearer": copies.nearer}
-    if dataset.is_images:
-        mine, theirs = copies.closest.T
-        run = folder.parent.parent if folder.parent.name == "checkpoints" else folder.parent
-        file = run / f"memorisation-{folder.name}.png"
-        write_atomic(file, png(pairs_picture(samples[mine], dataset.images[theirs])))
-        found["memorisation_picture"] = str(file)
-    return found

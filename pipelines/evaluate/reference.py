@@ -14,6 +14,7 @@ from rich.console import Console
 from gan_core.data.dataset import Dataset
 from gan_core.measures import Metrics, is_own, measure_name
 from gan_core.metrics.extractors.classifier import Classifier, StackedClassifier
+from gan_core.metrics.extractors.dinov2 import SHA256, WEIGHTS, DinoV2, fetched
 from gan_core.metrics.extractors.extractor import Extractor, PixelFeatures
 from gan_core.metrics.extractors.inception import PUBLISHED_NAME, InceptionV3, fetch_weights, is_published
 from gan_core.metrics.scores import check_reference, sample_count, try_own_measure
@@ -95,7 +96,10 @@ def best_device(asked: str = "auto") -> str:
 
 
 def with_weights(settings: Metrics, cache: Path, console: Console) -> Metrics:
-    """The settings with a file of Inception's weights, downloaded with `metrics.download`. Raises SettingsError."""
+    """The settings with a file of published weights, downloaded with `metrics.download`. Raises SettingsError."""
+    if settings.extractor == DinoV2.name and settings.weights is None:
+        with alone(cache / WEIGHTS, lambda: say(console, f"waiting for another process that fetches {WEIGHTS}")):
+            return settings.model_copy(update={"weights": fetched(settings.download, partial(byte_bar, console))})
     if not settings.download or settings.weights is not None:
         return settings
     with alone(
@@ -201,8 +205,9 @@ def reference_warnings(extractor: Extractor, width: int, counts: dict[str, int |
             f"the classifier names {extractor.accuracy:.1%} of held-out images rightly, {chance:.1%} is by chance: its"
             " FID says little; nearest: metrics.extractor=pixels"
         )
-    if isinstance(extractor.net, InceptionV3) and not is_published(extractor.digest):
+    published = extractor.digest == SHA256 if isinstance(extractor.net, DinoV2) else is_published(extractor.digest)
+    if isinstance(extractor.net, InceptionV3 | DinoV2) and not published:
         found.append(
-            f"inception-v3 {extractor.digest[:16]} are not the published weights: compare with no published FID"
+            f"{extractor.net.name} {extractor.digest[:16]} are not the published weights: compare with no published FID"
         )
     return found

@@ -13,10 +13,16 @@ from pipelines.evaluate.targets import Measurement, as_trained, packs_of
 
 
 def measured(
-    wanted: Measurement, console: Console, bootstrap: bool = False, statistics: Path | None = None
+    wanted: Measurement,
+    console: Console,
+    bootstrap: bool = False,
+    statistics: Path | None = None,
+    *,
+    by_class: bool = False,
+    curve: tuple[Path, Path] | None = None,
 ) -> dict[str, Any]:
-    """The measures, and what they were measured with. `statistics`: where to write those of the real images. Raises
-    SettingsError."""
+    """The measures, and what they were measured with. `statistics`, `curve`: where to write those of the real images,
+    and the curve of precision against recall. Raises SettingsError."""
     with interrupts.deferred():
         from pipelines.evaluate.command import (
             EvaluateOptions,
@@ -27,7 +33,7 @@ def measured(
 
     targets, settings, saved = wanted.targets, wanted.settings, wanted.saved
     packs = settings.storage if saved is None else packs_of(saved, settings.storage)
-    options = EvaluateOptions(settings.storage.folder, console, bootstrap, statistics, packs)
+    options = EvaluateOptions(settings.storage.folder, console, bootstrap, statistics, packs, by_class, curve)
     try:
         if saved is not None:
             return evaluate_checkpoint(saved, as_trained(saved, wanted.assignments), options)

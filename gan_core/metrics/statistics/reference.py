@@ -20,6 +20,7 @@ from gan_core.files import Bars, file_digest, no_bars
 from gan_core.measures import Metrics
 from gan_core.metrics.extractors.classifier import SMALLEST_LABELLED, Classifier, classifier_of, train_classifier
 from gan_core.metrics.extractors.custom_extractor import custom_extractor, custom_net
+from gan_core.metrics.extractors.dinov2 import DinoV2, fetched, load_dinov2
 from gan_core.metrics.extractors.extractor import CODE, Extractor, FeatureNet, PixelFeatures, tensors_digest
 from gan_core.metrics.extractors.inception import InceptionV3, load_inception
 from gan_core.metrics.fid import Gaussian
@@ -63,6 +64,9 @@ def build_extractor(
     if name == InceptionV3.name:
         assert weights is not None, "Metrics asks for them"
         return Extractor(load_inception(weights), file_digest(weights), quantise).to(device)
+    if name == DinoV2.name:
+        weights = weights or fetched(download=False)
+        return Extractor(load_dinov2(weights), file_digest(weights), quantise).to(device)
     if name != Classifier.name:
         return custom_extractor(name, weights, quantise).to(device)
     if data is None:
@@ -112,7 +116,7 @@ class Reference:
     classes: int
     modes: Modes | None
     weights: Path | None = None
-    """File of Inception's weights, which are too large for `to_bytes`."""
+    """File of Inception's or DINOv2's weights, which are too large for `to_bytes`."""
     content: str = ""
     """`Dataset.content` of the data that a driver gave it to its workers for."""
     images: Tensor | None = None
@@ -137,7 +141,7 @@ class Reference:
         if isinstance(extractor.net, PixelFeatures) and data.is_images and math.prod(data.shape) > WIDEST:
             raise too_wide(math.prod(data.shape))
         fits = (data.shape, data.classes, data.modes)
-        weights = settings.weights if isinstance(extractor.net, InceptionV3) else None
+        weights = settings.weights if isinstance(extractor.net, InceptionV3 | DinoV2) else None
         if settings.statistics is not None:
             target, count = published(settings.statistics, extractor)
             width = extractor.features(data.images[:2]).shape[1]
@@ -259,7 +263,7 @@ def reference_rows(images: int, count: int) -> Tensor:
 def _net(name: str, tensors: dict[str, Tensor], weights: Path | None, data: Dataset) -> FeatureNet:
     net: FeatureNet
     if weights is not None:
-        return load_inception(weights)
+        return load_dinov2(weights) if name == DinoV2.name else load_inception(weights)
     if name == PixelFeatures.name:
         net = PixelFeatures()
     elif name == Classifier.name:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
 from gan_core import ranks
 from gan_core.data.image_files import in_order
+from gan_core.metrics.by_class import add_by_class
 from gan_core.metrics.extractors.classifier import StackedClassifier
 from gan_core.metrics.extractors.extractor import Extractor, cores, one_thread
 from gan_core.metrics.inception_score import InceptionScore, Predictions, split_of
@@ -36,8 +37,12 @@ class Tally:
     """Images of the whole set, over all ranks. The splits of the Inception Score depend on it."""
     keep: int = 0
     """How many images' features to keep, on the CPU. A fixed seed chooses the images."""
+    labels: Tensor | None = None
+    """Classes of all images of the set (N,); None: the moments of each class are not counted."""
     moments: Moments | None = None
     predictions: Predictions | None = None
+    by_class: dict[int, Moments] = field(default_factory=dict)
+    """The moments of each class; those of this rank's images alone."""
     hits: Tensor | None = None
     """How many images (K,), float64, were named as each mode by a classifier of stacks."""
     kept: Tensor | None = None
@@ -75,6 +80,8 @@ class Tally:
         features, logits = found
         moments = Moments.of(features)
         self.moments = moments if self.moments is None else self.moments.merge(moments)
+        if self.labels is not None:
+            add_by_class(self.by_class, features, self.labels[first : first + len(features)])
         if self.keep:
             self._keep(features, first)
         if logits is not None and isinstance(self.extractor.net, StackedClassifier):
@@ -112,7 +119,15 @@ class Tally:
         if isinstance(self.extractor.net, StackedClassifier) and classes is not None:
             hits = ranks.total(torch.zeros(classes, device=device).double() if self.hits is None else self.hits)
         kept = self._kept_over_ranks(width, device) if self.keep else None
-        return Tally(self.extractor, self.count, self.keep, moments.over_ranks(), predictions, hits, kept)
+        return Tally(
+            self.extractor,
+            self.count,
+            self.keep,
+            moments=moments.over_ranks(),
+            predictions=predictions,
+            hits=hits,
+            kept=kept,
+        )
 
     def _kept_over_ranks(self, width: int, device: torch.device) -> Tensor:
         """Each rank adds zeros where another has features, so no bit changes. A rank without images has no type of

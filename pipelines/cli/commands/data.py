@@ -15,6 +15,7 @@ from gan_core.files import expanded
 from gan_core.settings import IMPORT_PATH, SettingsError, installed, similar
 from pipelines.cli._usage import VerbGroup
 from pipelines.console import byte_bar, count_bar, working
+from pipelines.data.known import known_sets
 from pipelines.data.transfer import find_damage, find_packs, pull_pack
 from pipelines.launch import find_data, image_size
 from pipelines.runs import named_classes
@@ -81,8 +82,15 @@ def pull_(source: Source, dest: Path, assignments: Assignments = None) -> None:
 
 
 @app.command()
-def ls(source: Source, assignments: Assignments = None) -> None:
-    """List the packs in a place."""
+def ls(
+    source: Annotated[str | None, typer.Argument(metavar="[FOLDER|s3://BUCKET/PREFIX]", show_default=False)] = None,
+    assignments: Assignments = None,
+) -> None:
+    """List the packs in a place; without one, every data set by name, where it is, or how to get it."""
+    if source is None:
+        for one in known_sets():
+            typer.echo(str(one))
+        return
     store = open_store(source, restricted_settings(CommonSettings, assignments, "storage").storage)
     for name, manifest in find_packs(store, source):
         _describe(f"{source.rstrip('/')}/{name}".rstrip("/"), manifest)

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 from matplotlib.figure import Figure
 
 from gan_core.measures import Objective
+from pipelines.evaluate.detail.style import figure
 from pipelines.search._families import FamilyRow, family_table, values_of
 from pipelines.search._outcome import Outcome
 from pipelines.search.confirmation.results import ConfirmedTrial
-from pipelines.search.plots._style import figure, handle, value_axis
+from pipelines.search.plots._style import handle, value_axis
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -16,8 +16,9 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from optuna.trial import create_trial
 
 from gan_core.measures import Objective
+from pipelines.evaluate.detail.style import figure
 from pipelines.search._outcome import Outcome
-from pipelines.search.plots._style import figure, is_log
+from pipelines.search.plots._style import is_log
 from tune_spaces.domains import Choice, Domain, Space, Whole
 
 LEAST_TRIALS = 16

@@ -13,17 +13,9 @@ from typing import TYPE_CHECKING
 from matplotlib.figure import Figure
 
 from gan_core.measures import Objective
+from pipelines.evaluate.detail.style import COLOURS, figure
 from pipelines.search._outcome import Outcome
-from pipelines.search.plots._style import (
-    COLOURS,
-    MARKERS,
-    Scale,
-    family_handles,
-    figure,
-    is_log,
-    state_handles,
-    value_axis,
-)
+from pipelines.search.plots._style import MARKERS, Scale, family_handles, is_log, state_handles, value_axis
 from tune_spaces.domains import Choice, Space
 
 if TYPE_CHECKING:

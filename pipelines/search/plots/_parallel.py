@@ -16,8 +16,9 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from gan_core.measures import Objective
+from pipelines.evaluate.detail.style import figure
 from pipelines.search._outcome import Outcome
-from pipelines.search.plots._style import Scale, figure, is_log, mark_log_axis
+from pipelines.search.plots._style import Scale, is_log, mark_log_axis
 from tune_spaces.domains import Range, Space
 
 if TYPE_CHECKING:

@@ -10,8 +10,9 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from gan_core.measures import Objective
 from pipelines.console import number
+from pipelines.evaluate.detail.style import figure
 from pipelines.search.plots._history import Point, best_so_far
-from pipelines.search.plots._style import MARKERS, family_handles, figure, handle, images_text, value_axis
+from pipelines.search.plots._style import MARKERS, family_handles, handle, images_text, value_axis
 
 _LINE = "#222222"
 

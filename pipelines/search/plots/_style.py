@@ -1,4 +1,4 @@
-"""The style of the pictures: colours for the colour-blind, axes of the objective, axes of a setting's domain."""
+"""The style of a search's pictures: colours of families, axes of the objective, axes of a setting's domain."""
 
 from __future__ import annotations
 
@@ -7,12 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from matplotlib.figure import Figure
-from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
 from gan_core.measures import Objective
+from pipelines.evaluate.detail.style import COLOURS
 from tune_spaces.domains import Choice, Domain, Range, Whole
 
 if TYPE_CHECKING:
@@ -21,31 +20,7 @@ if TYPE_CHECKING:
 
     from pipelines.settings import SearchExperiment
 
-DPI = 130
-
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7F3C8D", "#444444")
-"""Okabe and Ito's palette without yellow, which is hard to see on white."""
-
 MARKERS = {"completed": "o", "stopped": "v", "interrupted": "s", "running": "s", "waiting": "s", "failed": "x"}
-
-STYLE: dict[Any, Any] = {
-    "font.size": 10,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.titlesize": 11,
-    "axes.titlelocation": "left",
-    "axes.grid": True,
-    "grid.color": "#e6e6e6",
-    "grid.linewidth": 0.7,
-    "axes.axisbelow": True,
-    "legend.frameon": False,
-}
-"""Figures are filled and saved with these settings."""
-
-
-def figure(width: float, height: float) -> Figure:
-    """An empty figure, sides in inches. It is made without pyplot, whose state is global."""
-    return Figure(figsize=(width, height), dpi=DPI, layout=ConstrainedLayoutEngine(w_pad=0.1, h_pad=0.08))
 
 
 def families_of(experiment: SearchExperiment) -> dict[str, str]:

@@ -16,6 +16,7 @@ from rich.console import Console
 from gan_core.experiment import POINTS
 from infra.files import write_atomic
 from pipelines.console import say
+from pipelines.evaluate.detail.style import STYLE
 from pipelines.evaluate.pictures import png
 from pipelines.runs import RunPaths
 from pipelines.search._outcome import Outcome, short_names, with_names
@@ -29,7 +30,7 @@ from pipelines.search.plots._parallel import draw_parallel
 from pipelines.search.plots._progress import draw_progress
 from pipelines.search.plots._published import draw_published
 from pipelines.search.plots._sheet import draw_sheet
-from pipelines.search.plots._style import STYLE, families_of
+from pipelines.search.plots._style import families_of
 from pipelines.settings import SearchExperiment
 
 _LOG = logging.getLogger(__name__)

@@ -10,8 +10,8 @@ from sklearn.neighbors import NearestNeighbors
 from torch.testing import assert_close
 
 from gan_core.metrics.inception_score import Predictions, inception_score, split_of
-from gan_core.metrics.kid import kid, kid_over, squared_mmd, subset_rows
-from gan_core.metrics.precision_recall import PrecisionRecall, precision_recall
+from gan_core.metrics.pairs.kid import kid, kid_over, squared_mmd, subset_rows
+from gan_core.metrics.pairs.precision_recall import PrecisionRecall, precision_recall
 
 
 def drawn(count: int, size: int, seed: int = 0, scale: float = 1.0, shift: float = 0.0) -> torch.Tensor:

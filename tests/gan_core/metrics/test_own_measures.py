@@ -9,8 +9,8 @@ from gan_core.experiment import Experiment
 from gan_core.loop import Game
 from gan_core.measures import FID, Objective, own_measure
 from gan_core.metrics import scores as module
-from gan_core.metrics.kid import kid
-from gan_core.metrics.precision_recall import precision_recall
+from gan_core.metrics.pairs.kid import kid
+from gan_core.metrics.pairs.precision_recall import precision_recall
 from gan_core.metrics.scores import MeasureError, check_reference, sample_range, scores, try_own_measure
 from gan_core.metrics.statistics import tally as tallies
 from gan_core.metrics.statistics.reference import Reference, real_batches
