@@ -83,7 +83,7 @@ def pull_(source: Source, dest: Path, assignments: Assignments = None) -> None:
 
 @app.command()
 def ls(
-    source: Annotated[str | None, typer.Argument(metavar="[FOLDER|s3://BUCKET/PREFIX]", show_default=False)] = None,
+    source: Annotated[str | None, typer.Argument(metavar="FOLDER|s3://BUCKET/PREFIX", show_default=False)] = None,
     assignments: Assignments = None,
 ) -> None:
     """List the packs in a place; without one, every data set by name, where it is, or how to get it."""

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from matplotlib.figure import Figure
 
 from pipelines.console import mean_and_sd
+from pipelines.evaluate.detail.style import figure
 from pipelines.search._study import StudyTable
-from pipelines.search.plots._style import figure
 
 
 def draw_published(table: StudyTable | None, colours: Mapping[str, str]) -> Figure | None:
