@@ -122,6 +122,8 @@ class Family(Settings):
     real_or_fake: ClassVar[str | None] = None
     """Name of the metric that holds the critic's cross entropy of real against fake, -log D(x) - log(1 - D(G(z)));
     None if the critic has no such loss."""
+    truncates_w: ClassVar[bool] = False
+    """Whether samples are truncated in w, by a last argument of the generator, psi, instead of in z."""
 
     latent: Latent = 64
     z: Noise = "normal"

@@ -101,19 +101,23 @@ class Game:
         """The step at which the experiment's budget ends."""
         return self.experiment.budget.last_round(self.images_per_round)
 
-    def sample(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
+    def sample(self, z: Tensor, labels: Tensor | None = None, *, psi: float | None = None) -> Tensor:
         """Samples of the averaged generator for z (N, latent): (N, *shape), images in [-1, 1].
 
-        `labels` (N,), int64, are the classes to generate; None: row i has class i % classes. Raises ValueError if they
-        are given for a family that is not conditional.
+        `labels` (N,), int64, are the classes to generate; None: row i has class i % classes. `psi` truncates w, for
+        families that have w: at 1 nothing changes, at 0 all samples are the mean's. Raises ValueError if labels are
+        given for a family that is not conditional, or psi for one without w.
         """
+        if psi is not None and not self.experiment.family.truncates_w:
+            raise ValueError(f"{self.experiment.family.name} has no w; nearest: psi=None")
+        truncation = () if psi is None else (psi,)
         if not self.conditional:
             if labels is not None:
                 raise ValueError(f"{self.experiment.family.name} knows no labels; nearest: labels=None")
-            return self._average_of("generator", z)
+            return self._average_of("generator", z, *truncation)
         if labels is None:
             labels = streams.labels_of(0, len(z), self.classes, z.device)
-        return self._average_of("generator", z, labels)
+        return self._average_of("generator", z, labels, *truncation)
 
     def encode(self, images: Tensor) -> Tensor:
         """z (N, latent) of images (N, *shape), by the averaged encoder. `sample` of it gives their reconstructions.
@@ -130,7 +134,7 @@ class Game:
         return self._average_of("classifier", images)
 
     @torch.no_grad()
-    def _average_of(self, name: str, *given: Tensor) -> Tensor:
+    def _average_of(self, name: str, *given: Tensor | float) -> Tensor:
         if name not in self.averages:
             raise ValueError(f"{self.experiment.family.name} has no {name}; it has: {', '.join(self.averages)}")
         with self.autocast():

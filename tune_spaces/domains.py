@@ -177,7 +177,7 @@ class Choice:
 
 Domain = Range | Whole | Choice
 Space = Mapping[str, Domain]
-"""The domains of one family's searched fields."""
+"""The domains of one family's searched fields, or of all families' by field, where `family.field` is of that family."""
 
 _SWITCH = Choice((False, True))
 
@@ -195,6 +195,7 @@ NARROW: Space = {
     "kl_weight": Range(1.0, 20.0, log=True),
     "critic_batch_norm": _SWITCH,
     "encoder_batch_norm": _SWITCH,
+    "stylegan2.lr": Range(5e-4, 1e-2, log=True),  # equalised layers take larger rates
 }
 
 WIDE: Space = {
@@ -239,6 +240,7 @@ class SearchedFields:
         for name, domain in DOMAINS[self.range].items():
             if name in kind.model_fields and name not in unused and not {name, f"{called}.{name}"} & fixed:
                 values = field_range(kind, name)
+                domain = DOMAINS[self.range].get(f"{family.name}.{name}", domain)
                 if isinstance(domain, Range) and domain.log and values.default == 0:
                     continue  # the family is without this term, and no value of the domain is without it
                 known = domain.within(values)

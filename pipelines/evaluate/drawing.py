@@ -24,7 +24,8 @@ class Drawing:
     seed: int | None = None
     """None: the run's own."""
     truncation: float | None = None
-    """The largest value of a latent point, in standard deviations; None: there is no limit."""
+    """The largest value of a latent point, in standard deviations, or psi of a family that truncates w; None: nothing
+    is truncated."""
     label: str | None = None
     """The name of the only class to draw; None: all classes in turn."""
 
@@ -36,12 +37,14 @@ class Drawing:
         """Latent points start .. stop of an endless fixed table, (N, latent).
 
         Every family maps points of N(0, I), or uniform ones, to samples: an autoencoder maps them to its codes first.
-        So all are truncated in the same way.
+        So all are truncated in the same way, except for a family that truncates w.
         """
         # z is drawn on the CPU, because a GPU's random sequence is another one.
         family, cpu = game.experiment.family, torch.device("cpu")
         z = streams.latents(self.seed_of(game), purpose, start, stop, family.latent, cpu, game.dtype, family.z)
-        return (z if self.truncation is None else streams.truncated(z, self.truncation, family.z)).to(game.device)
+        if self.truncation is not None and not family.truncates_w:
+            z = streams.truncated(z, self.truncation, family.z)
+        return z.to(game.device)
 
     def labels(self, game: Game, start: int, stop: int) -> Tensor | None:
         """Classes of samples start .. stop; None if the family knows none. Raises SettingsError."""
@@ -52,7 +55,20 @@ class Drawing:
 
     def samples(self, game: Game, start: int, stop: int) -> Tensor:
         """Samples start .. stop, the same in a picture and in files: (N, *shape)."""
-        return game.sample(self.latents(game, "picture", start, stop), self.labels(game, start, stop))
+        return self.sampled(game, self.latents(game, "picture", start, stop), self.labels(game, start, stop))
+
+    def sampled(self, game: Game, z: Tensor, labels: Tensor | None) -> Tensor:
+        """Samples of these latent points and classes: (N, *shape)."""
+        return game.sample(z, labels, psi=self.truncation if game.experiment.family.truncates_w else None)
+
+    def check(self, game: Game) -> None:
+        """Raises SettingsError for a class that there is not, and for a truncation that the family does not have."""
+        self.class_number(game)
+        if self.truncation is not None and self.truncation > 1 and game.experiment.family.truncates_w:
+            raise SettingsError(
+                f"--truncation={self.truncation:g}: {game.experiment.family.name} takes psi, from 0 to 1",
+                nearest="--truncation 0.7",
+            )
 
     def class_number(self, game: Game) -> int | None:
         """The number of the only class; None: all are drawn. Raises SettingsError with the nearest name."""
@@ -85,7 +101,7 @@ def drawn(folder: Path, count: int, label: str | None, seed: int | None) -> Tens
     if count < 1:
         raise SettingsError(f"n={count} samples cannot be drawn", nearest="n=1")
     game, drawing = checkpoint.open_game(folder), Drawing(seed, None, label)
-    drawing.class_number(game)  # it may be unknown
+    drawing.check(game)
     return torch.cat(list(drawn_batches(game, drawing, 0, count)))
 
 

@@ -59,6 +59,7 @@ def sample(
     """
     game = checkpoint.open_game(folder)
     dataset = data.load(local_data(game.experiment.data, packs or Storage()))
+    drawing.check(game)
     number = drawing.class_number(game)
     shown = "" if number is None else f"class {drawing.label}"
     if kind == "reconstructions":
@@ -114,7 +115,7 @@ def _interpolations(game: Game, drawing: Drawing, rows: int) -> Tensor:
     between = slerp if game.experiment.family.z == "normal" else torch.lerp
     path = torch.stack([between(z[::2], z[1::2], step / (STEPS - 1)) for step in range(STEPS)], dim=1).flatten(0, 1)
     labels = drawing.labels(game, 0, rows)
-    return game.sample(path, None if labels is None else labels.repeat_interleave(STEPS))
+    return drawing.sampled(game, path, None if labels is None else labels.repeat_interleave(STEPS))
 
 
 def _reconstructions(game: Game, dataset: Dataset, count: int) -> Image.Image:

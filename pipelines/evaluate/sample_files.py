@@ -113,7 +113,7 @@ def write_npz(folder: Path, file: Path, count: int, drawing: Drawing, console: C
     """Writes samples 0 .. count of a checkpoint to one npz file, with a batch in memory at a time. Returns a line that
     says what is in it."""
     game = checkpoint.open_game(folder, best_device())
-    drawing.class_number(game)  # it may be unknown
+    drawing.check(game)
     file.parent.mkdir(parents=True, exist_ok=True)
     with hidden_name(file) as aside, count_bar(console, "samples", count) as tick:
         with aside.open("xb") as opened:
@@ -123,7 +123,7 @@ def write_npz(folder: Path, file: Path, count: int, drawing: Drawing, console: C
 
 
 def _about_of(folder: Path, game: Game, drawing: Drawing, form: str) -> _About:
-    drawing.class_number(game)  # it may be unknown
+    drawing.check(game)
     names = class_names(game) if game.conditional else ()
     drawn = drawing.seed_of(game), drawing.truncation, drawing.label
     state = checkpoint.describe(folder)["sha256"]

@@ -22,8 +22,9 @@ from gan_core.experiment import Experiment
 from gan_core.loop import Game, rounds
 from gan_core.measures import Metrics
 from gan_core.metrics.memorisation import nearest_neighbours
-from gan_core.metrics.scores import sample_range, scores
+from gan_core.metrics.scores import pair_scores, sample_range, scores
 from gan_core.metrics.statistics.reference import Reference
+from pipelines.evaluate.drawing import Drawing, drawn_batches
 from pipelines.evaluate.pictures import game_picture, pairs_picture, png
 
 LOOKS = 12
@@ -102,6 +103,20 @@ def piled(game: Game, dataset: Dataset, reference: Reference) -> dict[str, float
     return {"at_the_bound": float((weights >= 0.99 * bound).double().mean())}
 
 
+def truncated(game: Game, dataset: Dataset, reference: Reference) -> dict[str, float]:
+    """Precision and recall of 2,000 samples as they are, and as `ganfleet sample --truncation` draws them."""
+    real = reference.with_features().features
+    assert real is not None
+    found: dict[str, float] = {}
+    for limit in (None, 0.7, 0.5):
+        drawn = drawn_batches(game, Drawing(truncation=limit), 0, 2000)
+        fake = torch.cat([reference.extractor.features(batch.float()) for batch in drawn])
+        of = "" if limit is None else f"_at_{limit:g}"
+        shares = pair_scores(real[:2000], fake.cpu(), ("precision", "recall"))
+        found |= {f"{name}{of}": share for name, share in shares.items()}
+    return found
+
+
 HALF = "data.held_out=0.2"
 NOISE = ("family.instance_noise=0.3", "family.noise_rounds=20000")
 RING = (
@@ -112,6 +127,7 @@ GRID = (
     *("data.name=grid25", "data.batch_size=256", "family.net=mlp", "family.lr=1e-3", "family.beta1=0.5"),
     *("family.gp_lambda=0.1", "family.width=8", "family.latent=2"),
 )
+STYLE = ("family.width=16", "family.channel_max=64", "family.latent=64", "data.batch_size=32")
 CORE_SECONDS = 360.0
 """Three minutes of two cores."""
 RING_SECONDS = 180.0
@@ -130,6 +146,13 @@ PLANS: dict[str, Plan] = {
     "digits-vae": Plan("vae", (HALF, "family.kl_weight=10"), CORE_SECONDS, likelihood),
     "digits-sgan": Plan("sgan", (HALF, *NOISE), CORE_SECONDS, accuracy),
     "digits-bigan": Plan("bigan", (HALF,), CORE_SECONDS, reconstructions),
+    "digits-stylegan2": Plan("stylegan2", (HALF, *STYLE), CORE_SECONDS, truncated),
+    "clothes-stylegan2": Plan(
+        "stylegan2", ("data.name=fashion_mnist", "data.image_size=32", *STYLE), 5 * CORE_SECONDS, truncated
+    ),
+    "photos-stylegan2": Plan(
+        "stylegan2", ("data.name=photos", "data.image_size=32", *STYLE), 5 * CORE_SECONDS, truncated
+    ),
     "grid25-wgan_gp": Plan("wgan_gp", GRID, CORE_SECONDS),
     "ring8-gan": Plan("gan", (*RING, "family.lr=2e-3", "family.critic_lr=2e-4"), 40.0),
     "ring8-gan-unrolled": Plan(

@@ -22,6 +22,8 @@ OPTIONS = {
     "critic_batch_norm": ["family.net=infogan", "family.critic_batch_norm=true"],
     "encoder_batch_norm": ["family.net=infogan", "family.encoder_batch_norm=true"],
     "labels": ["family.labels=true"],
+    "path_length": ["family.path_length=2"],
+    "mixing": ["family.mixing=0.9", "family.minibatch_group=16"],  # one group across ranks
 }
 """Settings that turn on a family's options that are no words."""
 

@@ -89,7 +89,8 @@ class StyleGenerator(nn.Module):
     def images(self, styles: Tensor, turn: Turn | None) -> Tensor:
         """Images (N, *shape) of styles (N, places, latent), with the noise of the turn."""
         w = styles.unbind(1)
-        x = self.layers[0](self.constant.expand(len(styles), -1, -1, -1), w[0], turn)
+        # torch.export takes `shape`, but not `len`, of any number of rows.
+        x = self.layers[0](self.constant.expand(styles.shape[0], -1, -1, -1), w[0], turn)
         colours = iter(self.to_image)
         image = next(colours)(x, w[1])
         for first, to_image in zip(range(1, len(w), 2), colours, strict=False):

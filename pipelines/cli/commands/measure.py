@@ -198,7 +198,10 @@ def sample(
     seed: Annotated[int | None, typer.Option(help="Of the samples; without it, the run's.")] = None,
     truncation: Annotated[
         float | None,
-        typer.Option(metavar="LIMIT", help="Draw latent values from a normal distribution cut at -LIMIT and LIMIT."),
+        typer.Option(
+            metavar="LIMIT",
+            help="Draw latent values from a normal distribution cut at -LIMIT and LIMIT; of stylegan2: psi, 0 to 1.",
+        ),
     ] = None,
     label: Annotated[
         str | None, typer.Option(metavar="CLASS", help="The class by its name, for conditional families.")

@@ -32,6 +32,7 @@ GENERATORS = (
         "lsgan",
         "modern",
         "sgan",
+        "stylegan2",
         "vae",
         "wgan",
         "wgan-mlp",

@@ -35,6 +35,7 @@ GAMES = [
     ("wgan_gp", DIGITS, "bf16"),
     ("vae", DIGITS, "fp32"),
     ("gan", RING, "fp32"),
+    ("stylegan2", DIGITS, "fp32"),
 ]
 
 

@@ -145,6 +145,23 @@ def test_a_seed_and_a_limit_are_of_the_samples(storage, tmp_path):
     assert np.abs(np.asarray(Image.open(tmp_path / "other.png"), dtype=int) - wanted).max() <= 1
 
 
+def test_stylegan2_is_truncated_in_w(storage, tmp_path):
+    game, _ = saved(storage, tmp_path, "stylegan2")
+    game.average.w_mean.normal_(generator=torch.Generator().manual_seed(2))
+    folder, file = checkpoint.save(game, tmp_path / "checkpoint"), tmp_path / "half.png"
+    z = streams.latents(0, "picture", 0, 9, 8, game.device, game.dtype)
+    for psi in (0.5, 1.0):
+        sample(folder, file, 9, Drawing(truncation=psi))
+        assert Image.open(file).tobytes() == grid(game.sample(z, psi=psi)).tobytes()
+    assert (game.sample(z) - game.sample(z, psi=0.5)).abs().max() > 0.01
+    with pytest.raises(SettingsError, match="--truncation=2: .* takes psi, from 0 to 1; nearest: --truncation 0.7"):
+        sample(folder, file, 9, Drawing(truncation=2.0))
+    sample(folder, file, 2, Drawing(truncation=0.5), "interpolations")
+    between = file.read_bytes()
+    sample(folder, file, 2, kind="interpolations")
+    assert file.read_bytes() != between
+
+
 def tiles(picture: Image.Image, side: int) -> np.ndarray:
     """The samples of a grid of 8x8 images, one pixel for each that was enlarged six times."""
     pixels = np.asarray(picture)
