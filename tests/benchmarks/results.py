@@ -183,7 +183,7 @@ def report() -> None:
     text = [
         "# Results",
         "",
-        f"Written by `tests/benchmarks/results.py`; seeds a row: {' to '.join(map(str, sorted({seeds[0], seeds[-1]})))}. Numbers are means over"
+        f"Written by `tests/benchmarks/results.py`; seeds a row: {seeds[0]} to {seeds[-1]}. Numbers are means over"
         " seeds, with the lowest and highest. FID and Inception Score are of the digits' own classifier: 1,438 samples"
         " against the 1,438 digits trained on. One half of the real digits against the other scores about 16.",
         "",
