@@ -22,6 +22,7 @@ from gan_core.experiment import Experiment
 from gan_core.loop import Game, rounds
 from gan_core.measures import Metrics
 from gan_core.metrics.memorisation import nearest_neighbours
+from gan_core.metrics.precision_recall import precision_recall
 from gan_core.metrics.scores import pair_scores, sample_range, scores
 from gan_core.metrics.statistics.reference import Reference
 from pipelines.evaluate.drawing import Drawing, drawn_batches
@@ -47,6 +48,23 @@ def agreement(game: Game, dataset: Dataset, reference: Reference) -> dict[str, f
     logits = reference.extractor(sample_range(game, 0, 2000).float())[1]
     assert logits is not None
     return {"agreement": float((logits.argmax(1) == labels).double().mean())}
+
+
+def truncation(game: Game, dataset: Dataset, reference: Reference) -> dict[str, float]:
+    """`agreement`, and precision and recall of as many samples as real images, without truncation and at 0.5."""
+    real = reference.with_features().features
+    assert real is not None
+    found, family = agreement(game, dataset, reference), game.experiment.family
+    z = streams.latents(0, "truncation", 0, len(real), family.latent, torch.device("cpu"), game.dtype, family.z)
+    for name, points in (("whole", z), ("truncated", streams.truncated(z, 0.5))):
+        parts, first = [], 0
+        for part in points.split(250):
+            labels = streams.labels_of(first, first + len(part), game.classes, game.device)
+            parts.append(reference.extractor.features(game.sample(part.to(game.device), labels).float()))
+            first += len(part)
+        measured = precision_recall(real, torch.cat(parts))
+        found |= {f"precision_{name}": measured.precision, f"recall_{name}": measured.recall}
+    return found
 
 
 def accuracy(game: Game, dataset: Dataset, reference: Reference) -> dict[str, float]:
@@ -128,6 +146,7 @@ GRID = (
     *("family.gp_lambda=0.1", "family.width=8", "family.latent=2"),
 )
 STYLE = ("family.width=16", "family.channel_max=64", "family.latent=64", "data.batch_size=32")
+BIGGAN = ("family.width=16", "family.lr=1e-3", "family.critic_lr=1e-3")
 CORE_SECONDS = 360.0
 """Three minutes of two cores."""
 RING_SECONDS = 180.0
@@ -142,6 +161,7 @@ PLANS: dict[str, Plan] = {
     "digits-cwgan_gp": Plan(
         "cwgan_gp", (HALF, "family.lr=5e-4", "family.beta1=0.5", "family.n_critic=3"), CORE_SECONDS, agreement
     ),
+    "digits-biggan": Plan("biggan", (HALF, *BIGGAN), CORE_SECONDS, truncation),
     "digits-autoencoder": Plan("autoencoder", (HALF,), CORE_SECONDS, reconstructions),
     "digits-vae": Plan("vae", (HALF, "family.kl_weight=10"), CORE_SECONDS, likelihood),
     "digits-sgan": Plan("sgan", (HALF, *NOISE), CORE_SECONDS, accuracy),
