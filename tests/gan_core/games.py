@@ -9,7 +9,7 @@ from gan_core.family import family_class, family_names
 from gan_core.testing.games import BATCH, asked, dataset, new_game, play, state
 from tune_spaces.fields import field_range
 
-__all__ = ["BATCH", "FULL", "GAMES", "QUICK", "asked", "dataset", "new_game", "play", "small", "state", "tiered"]
+__all__ = ["BATCH", "GAMES", "QUICK", "asked", "dataset", "new_game", "play", "small", "state", "tiered"]
 
 OPTIONS = {
     "minibatch_features": ["family.minibatch_features=3"],
@@ -69,7 +69,6 @@ def quick_games() -> list[str]:
 
 GAMES = games()
 QUICK = quick_games()
-FULL = [name for name in GAMES if name not in QUICK]
 
 
 def tiered(*names: str) -> list[Any]:

@@ -1,7 +1,5 @@
 """Two workers play the same game as one: losses, gradients, statistics and FID."""
 
-from functools import partial
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,7 +9,7 @@ from torch.testing import assert_close
 
 from gan_core.family import family_names
 from tests.gan_core import two_ranks
-from tests.gan_core.games import FULL, tiered
+from tests.gan_core.games import tiered
 
 # One process of pytest-xdist runs these tests, so that the games are played only once.
 pytestmark = pytest.mark.xdist_group("two ranks")
@@ -19,27 +17,18 @@ every_game = pytest.mark.parametrize("name", tiered())
 
 
 @pytest.fixture(scope="module")
-def quick_games(reference, tmp_path_factory) -> dict[str, Any]:
-    return results(reference, tmp_path_factory.mktemp("world size"), quick=True)
-
-
-@pytest.fixture(scope="module")
-def full_games(reference, tmp_path_factory) -> dict[str, Any]:
-    return results(reference, tmp_path_factory.mktemp("world size"), quick=False)
-
-
-@pytest.fixture
-def played(request) -> dict[str, Any]:
-    """The results of one process and of each of two processes, of the games of a test's tier."""
-    name = request.node.callspec.params.get("name") if hasattr(request.node, "callspec") else None
-    return request.getfixturevalue("full_games" if name in FULL else "quick_games")
-
-
-def results(reference, folder: Path, *, quick: bool) -> dict[str, Any]:
-    """The two processes are started once for all tests of a tier."""
+def played(request, reference, tmp_path_factory) -> dict[str, Any]:
+    """The results of one process and of each of two processes, of the games that the chosen tests ask for. The two are
+    started once for all tests."""
+    asked = [getattr(one, "callspec", None) for one in request.session.items if one.module is request.module]
+    names = {one.params["name"] for one in asked if one and "size" not in one.params}
+    others = any(one is None or "size" in one.params for one in asked)
+    names |= {*two_ranks.MUTATED} if others else set()
+    folder = tmp_path_factory.mktemp("world size")
     (folder / "reference").write_bytes(reference.to_bytes())
-    two_ranks.work(0, 1, folder, quick=quick)
-    multiprocessing.spawn(partial(two_ranks.work, quick=quick), args=(2, folder), nprocs=2)
+    given = folder, sorted(names), others
+    two_ranks.work(0, 1, *given)
+    multiprocessing.spawn(two_ranks.work, args=(2, *given), nprocs=2)
     files = {"one": "0-1.pt", "first": "0-2.pt", "second": "1-2.pt"}
     return {name: torch.load(folder / file, weights_only=True) for name, file in files.items()}
 

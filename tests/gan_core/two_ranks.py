@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from gan_core.metrics.statistics.reference import Reference
 from gan_core.nets import heads
 from gan_core.recipe import Batch, Turn
 from gan_core.testing.record import record
-from tests.gan_core.games import FULL, QUICK, dataset, new_game, play, small, state
+from tests.gan_core.games import dataset, new_game, play, small, state
 
 ROUNDS = 12
 SIZED = (("dcgan", "48"), ("wgan_gp-resnet", "64x128"))
@@ -30,30 +31,34 @@ SIZED = (("dcgan", "48"), ("wgan_gp-resnet", "64x128"))
 FID_SAMPLES = 601  # odd, so that the ranks' shares differ
 
 
-def work(rank: int, world: int, folder: Path, *, quick: bool) -> None:
-    """Plays the games of a tier as `rank` of `world` and saves them as `folder/rank-world.pt`. The quick tier also has
-    what is no game."""
+MUTATED = ("dcgan", "dcgan-minibatch_features", "wgan_gp")
+"""The games that mutants are compared with."""
+
+
+def work(rank: int, world: int, folder: Path, names: Sequence[str], others: bool) -> None:
+    """Plays these games as `rank` of `world`, and what is none of them if `others`, and saves all as
+    `folder/rank-world.pt`."""
     torch.set_num_threads(1)
     if world > 1:
         dist.init_process_group("gloo", f"file://{folder}/rendezvous", rank=rank, world_size=world)
     real = Reference.from_bytes((folder / "reference").read_bytes(), dataset(small("wgan")))
     found: dict[str, Any] = {}
-    for name in QUICK if quick else FULL:
+    for name in names:
         for precision in ("fp64", "fp32"):
             found[f"{name}/{precision}"] = _played(_quick(name, precision), real)
-    if quick:
-        found |= _no_games(folder, real)
+        if name in family_names():
+            found[f"{name}/resized"] = _resized(name, folder / f"half {name}")
+    if others:
+        found |= _others(real)
     torch.save(found, folder / f"{rank}-{world}.pt")
     if world > 1:
         dist.barrier()
         dist.destroy_process_group()
 
 
-def _no_games(folder: Path, real: Reference) -> dict[str, Any]:
-    """What is not of one of the games: resumed and resized ones, mutants, layers, errors, measures."""
+def _others(real: Reference) -> dict[str, Any]:
+    """Images of other sizes, mutants, layers, errors, measures."""
     found: dict[str, Any] = {}
-    for name in family_names():
-        found[f"{name}/resized"] = _resized(name, folder / f"half {name}")
     for name, size in SIZED:
         found[f"{name}/{size}"] = _sized(name, size)
     found["mutant/batch norm"] = _played(_quick("dcgan", "fp64"), real, _forget_other_ranks)
