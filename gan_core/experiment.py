@@ -224,11 +224,19 @@ def check_measures(metrics: Metrics, data: Data, classes: int | None = None, met
 def check_family_fits(family: Family, data: Data) -> None:
     """Raises SettingsError if a family's networks do not take the data."""
     if data.name in POINTS and not family.plays_on_points():
-        right = "family.net=mlp" if "net" in type(family).model_fields else "data.name=digits"
+        right = "family.net=mlp" if _takes(type(family), net="mlp") else "data.name=digits"
         raise SettingsError(f"{family.name} convolves images, data.name={data.name} is points", nearest=right)
     if data.name in POINTS and isinstance(family, AugmentedFamily) and family.augment != NO_AUGMENTATION:
         wrong = f"family.augment={family.augment} transforms images, data.name={data.name} is points"
         raise SettingsError(wrong, nearest=f"family.augment={NO_AUGMENTATION}")
+
+
+def _takes(family: type[Family], **fields: Any) -> bool:
+    try:
+        family.load(fields)
+    except SettingsError:
+        return False
+    return True
 
 
 def check_classes(family: Family, data: Data, classes: int) -> None:

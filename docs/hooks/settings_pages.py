@@ -69,7 +69,7 @@ def families() -> str:
     for name in family_names():
         cls = family_class(name)
         module = inspect.getdoc(inspect.getmodule(cls)) or ""
-        spaces = [SearchedFields(size).space(cls) for size in DOMAINS]
+        spaces = [SearchedFields(size).space(cls()) for size in DOMAINS]
         parts += [f"## {name}", module, inspect.getdoc(cls) or ""]
         lines = ["| `family.` | values | default | meaning | narrow | wide |", "|---|---|---|---|---|---|"]
         for key, values, default, meaning in _fields(cls, ""):

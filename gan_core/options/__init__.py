@@ -1,6 +1,7 @@
-"""Options that families offer, as bases of a family: augmentation, its adaptive strength, R1, instance noise.
+"""Options that families offer, as bases of a family: networks by name, augmentation, its adaptive strength, R1,
+instance noise.
 
-`gan_core.techniques.critic_view.CriticView` is what a family plays them by. Nothing here imports torch.
+`gan_core.techniques.critic_view.CriticView` is what a family plays by what its critic sees. Nothing here imports torch.
 """
 
 from gan_core.options._families import (
@@ -11,12 +12,16 @@ from gan_core.options._families import (
     InstanceNoiseFamily,
     R1Family,
 )
+from gan_core.options._networks import BatchNormFamily, NetFamily, WidthOfNetFamily
 
 __all__ = [
     "AUGMENTATIONS",
     "NO_AUGMENTATION",
     "AdaptiveFamily",
     "AugmentedFamily",
+    "BatchNormFamily",
     "InstanceNoiseFamily",
+    "NetFamily",
     "R1Family",
+    "WidthOfNetFamily",
 ]

@@ -83,7 +83,7 @@ def small(game: str, *assignments: str, width: int = 4) -> Experiment:
     overrides = GAMES[game]
     family = overrides[0].partition("=")[2]
     sizes = [f"family.{field}={width}" for field in ("width", "critic_width") if _has(family, field)]
-    sizes += ["family.labelled=20"] if _has(family, "labelled") else []
+    sizes += ["family.labelled=40"] if _has(family, "labelled") else []
     return Experiment.load({"family": {"name": family}}).override(
         "family.latent=8", f"data.batch_size={BATCH}", *sizes, *overrides, *assignments
     )

@@ -229,7 +229,8 @@ def test_a_longer_gradient_is_shortened():
 @pytest.mark.parametrize("part", [8, 2])
 def test_the_gradients_of_parts_add_up_to_that_of_the_batch(name, part):
     """Of losses that are means over images, in networks without BatchNorm."""
-    words = ["compute.precision=fp64", *(["family.net=mlp"] if name == "wgan_gp" else [])]
+    nets = {"wgan_gp": ["family.net=mlp"], "began": ["family.net=began"]}
+    words = ["compute.precision=fp64", *nets.get(name, [])]
     whole, parts = (new_game(small(name, *words, *more)) for more in ([], [f"data.micro_batch={part}"]))
     losses = [play_scalars(game, 4) for game in (whole, parts)]
     assert losses[1] == [pytest.approx(one, rel=1e-9, abs=1e-12) for one in losses[0]]

@@ -9,7 +9,7 @@ from torch.testing import assert_close
 
 from gan_core.family import family_names
 from tests.gan_core import two_ranks
-from tests.gan_core.games import tiered
+from tests.gan_core.games import GAMES, tiered
 
 # One process of pytest-xdist runs these tests, so that the games are played only once.
 pytestmark = pytest.mark.xdist_group("two ranks")
@@ -58,7 +58,7 @@ def test_in_float64_two_workers_have_one_workers_losses_and_gradients(played, na
         assert_close(found, wanted, rtol=1e-9, atol=1e-12)
 
 
-@every_game
+@pytest.mark.parametrize("name", tiered(*two_ranks.IN_FLOAT32))
 def test_in_float32_they_stay_together(played, name):
     """Differences are relative to the largest value of a series, because a Wasserstein estimate crosses zero.
 
@@ -105,8 +105,14 @@ def test_what_warning_signs_are_seen_by_does_not_depend_on_it(played, name):
     assert played["second"][f"{name}/fp64"]["signs"] == two["signs"]
 
 
-@every_game
-@pytest.mark.parametrize("precision", ["fp64", "fp32"])
+@pytest.mark.parametrize(
+    ("name", "precision"),
+    [
+        pytest.param(*one.values, precision, marks=one.marks)
+        for precision, names in (("fp64", GAMES), ("fp32", two_ranks.IN_FLOAT32))
+        for one in tiered(*names)
+    ],
+)
 def test_the_ranks_hold_the_same_bits(played, name, precision):
     first, second = played["first"][f"{name}/{precision}"], played["second"][f"{name}/{precision}"]
     assert first["losses"] == second["losses"]

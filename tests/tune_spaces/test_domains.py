@@ -21,7 +21,7 @@ SEARCHED = {
     "cgan": {"lr", "beta1", "n_critic"},
     "cwgan_gp": {"lr", "beta1", "gp_lambda", "n_critic"},
     "sgan": {"lr", "beta1", "n_critic"},
-    "began": {"lr", "beta1", "gamma", "lambda_k"},
+    "began": {"lr", "beta1", "n_critic", "gamma", "lambda_k"},
     "autoencoder": {"lr", "beta1"},
     "vae": {"lr", "beta1", "kl_weight"},
     "bigan": {"lr", "beta1", "n_critic"},

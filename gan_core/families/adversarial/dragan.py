@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gan_core.families.by_net import BatchNormFamily
 from gan_core.family import Beta1, Beta2, CriticSteps, LearningRate, PenaltyWeight
-from gan_core.options import AdaptiveFamily
+from gan_core.options import AdaptiveFamily, BatchNormFamily
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

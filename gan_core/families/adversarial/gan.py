@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from gan_core.families.by_net import BatchNormFamily
 from gan_core.family import (
     Beta1,
     Beta2,
@@ -18,7 +17,7 @@ from gan_core.family import (
     Net,
     Width,
 )
-from gan_core.options import AdaptiveFamily, InstanceNoiseFamily, R1Family
+from gan_core.options import AdaptiveFamily, BatchNormFamily, InstanceNoiseFamily, R1Family
 from gan_core.settings import SettingsError
 
 if TYPE_CHECKING:

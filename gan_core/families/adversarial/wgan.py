@@ -6,9 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
 
-from gan_core.families.by_net import BatchNormFamily
 from gan_core.family import Beta1, Beta2, CriticSteps, LearningRate
-from gan_core.options import AdaptiveFamily
+from gan_core.options import AdaptiveFamily, BatchNormFamily
 
 if TYPE_CHECKING:
     from torch import Tensor

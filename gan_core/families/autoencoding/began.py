@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
 
-from gan_core.families.by_net import WidthOfNetFamily
 from gan_core.family import Beta1, Beta2, CriticSteps, Latent, LearningRate, Width
+from gan_core.options import WidthOfNetFamily
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
-from gan_core.families.by_net import WidthOfNetFamily
 from gan_core.family import Beta1, Beta2, Latent, LearningRate, Weight, Width
+from gan_core.options import WidthOfNetFamily
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -6,9 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
 
-from gan_core.families.by_net import NetFamily
 from gan_core.family import Beta1, Beta2, CriticSteps, LearningRate
-from gan_core.options import AdaptiveFamily, InstanceNoiseFamily
+from gan_core.options import AdaptiveFamily, InstanceNoiseFamily, NetFamily
 from gan_core.settings import SettingsError
 
 if TYPE_CHECKING:

@@ -6,9 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field
 
-from gan_core.families.by_net import NetFamily
-from gan_core.family import Beta1, Beta2, CriticSteps, Latent, LearningRate, Width
-from gan_core.options import AdaptiveFamily
+from gan_core.family import Beta1, Beta2, CriticSteps, Latent, LearningRate
+from gan_core.options import AdaptiveFamily, NetFamily
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -35,8 +34,8 @@ class Sngan(NetFamily, AdaptiveFamily):
     labels: bool = False
     """Whether both networks are given the labels. The data then need two classes or more."""
     latent: Latent = 128
-    critic_width: Width | None = None
-    """As `width`, of the critic; null: that of the generator."""
+    critic_width: Annotated[int, Field(ge=0, le=8192)] = 0
+    """As `width`, of the critic; 0: that of the generator."""
 
     @property
     def needs_labels(self) -> bool:  # type: ignore[override]

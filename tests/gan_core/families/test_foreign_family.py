@@ -84,7 +84,7 @@ def test_an_installed_packages_family_has_its_entry_points_name(package):
 
 
 def test_its_search_space_and_errors_follow_from_its_fields():
-    assert {"lr", "gp_lambda", "n_critic"} == set(SearchedFields().space(Modern()))
+    assert {"lr", "critic_lr", "gp_lambda", "n_critic"} == set(SearchedFields().space(Modern()))
     with pytest.raises(
         SettingsError, match=r"family.critic_lr=2 is out of range, at most 1.0; nearest: family.critic_"
     ):

@@ -61,10 +61,11 @@ MEANT = {
     "ui storage.pth=runs": "storage.path=runs",
     "train --resume first family.lr=1": "leave it out",
     # a setting of another family
-    "train wgan family.gp_lambda=10": "leave it out, or family cwgan_gp or wgan_gp",
+    "train wgan family.gp_lambda=10": "leave it out, or family cwgan_gp or dragan or wgan_gp",
     "train wgan metrics.extractor=pixels metrics.weights=a-file": "metrics.extractor=classifier",
     # names that are like no known one are not guessed
-    "train stylegan3": "one of autoencoder, began",
+    "train stylegan3": "stylegan2 (known: autoencoder, began",
+    "train pix2pix": "one of autoencoder, began",
     "train dcgan foo=1": "one of seed, family.*, data.*",
     "train dcgan data.foo=1": "one of data.name, data.image_size",
     "evaluate somewhere": "one of by-images, first, hunt, sure",
