@@ -58,19 +58,18 @@ def test_in_float64_two_workers_have_one_workers_losses_and_gradients(played, na
         assert_close(found, wanted, rtol=1e-9, atol=1e-12)
 
 
-@pytest.mark.parametrize("name", tiered(*two_ranks.IN_FLOAT32))
+@pytest.mark.parametrize("name", family_names())
 def test_in_float32_they_stay_together(played, name):
     """Differences are relative to the largest value of a series, because a Wasserstein estimate crosses zero.
 
     Adam's first steps are nearly the signs of gradients, so a gradient that is rounding noise becomes a full step. With
-    such a gradient, that of the last bias of a Wasserstein critic, scores differed by 0.6%. Tiny MLPs have more of
-    them: hidden units that are active for all samples.
+    such a gradient, that of the last bias of a Wasserstein critic, scores differed by 0.6%. Options of the families may
+    bring more of them, so each is held to one worker's numbers in double precision only.
     """
-    bound = 1e-3 if name in family_names() else 5e-3
     one, two = case(played, f"{name}/fp32")
     for key in one["losses"][0]:
         wanted, found = (torch.tensor([each[key] for each in who["losses"]]) for who in (one, two))
-        assert (wanted - found).abs().max() / wanted.abs().max() < bound, key
+        assert (wanted - found).abs().max() / wanted.abs().max() < 1e-3, key
     first, others = (dict(reversed(who["grads"])) for who in (one, two))
     for player, wanted in first.items():
         assert difference(wanted, others[player]) < 1e-5
@@ -109,7 +108,7 @@ def test_what_warning_signs_are_seen_by_does_not_depend_on_it(played, name):
     ("name", "precision"),
     [
         pytest.param(*one.values, precision, marks=one.marks)
-        for precision, names in (("fp64", GAMES), ("fp32", two_ranks.IN_FLOAT32))
+        for precision, names in (("fp64", GAMES), ("fp32", family_names()))
         for one in tiered(*names)
     ],
 )

@@ -23,13 +23,11 @@ from gan_core.metrics.statistics.reference import Reference
 from gan_core.nets import heads
 from gan_core.recipe import Batch, Turn
 from gan_core.testing.record import record
-from tests.gan_core.games import GAMES, QUICK, dataset, new_game, play, small, state
+from tests.gan_core.games import dataset, new_game, play, small, state
 
 ROUNDS = 8
 SIZED = (("dcgan", "48"), ("wgan_gp-resnet", "64x128"))
 """Games of coloured images of other sizes, for which two rounds tell."""
-IN_FLOAT32 = [name for name in GAMES if name in family_names() or name not in QUICK]
-"""Games that are played in single precision, too; of the quick tier's those of the families' defaults."""
 FID_SAMPLES = 601  # odd, so that the ranks' shares differ
 
 
@@ -46,7 +44,7 @@ def work(rank: int, world: int, folder: Path, names: Sequence[str], others: bool
     real = Reference.from_bytes((folder / "reference").read_bytes(), dataset(small("wgan")))
     found: dict[str, Any] = {}
     for name in names:
-        for precision in ("fp64", "fp32") if name in IN_FLOAT32 else ("fp64",):
+        for precision in ("fp64", "fp32") if name in family_names() else ("fp64",):
             found[f"{name}/{precision}"] = _played(_quick(name, precision), real)
         if name in family_names():
             found[f"{name}/resized"] = _resized(name, folder / f"half {name}")
