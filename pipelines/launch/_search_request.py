@@ -118,14 +118,26 @@ def _family_of(values: dict[str, Any]) -> tuple[dict[str, Any], Family | None]:
 
 
 def _with_fields(built: Sequence[Family], fields: dict[str, Any]) -> list[dict[str, Any]]:
-    """The families' settings, each with those of the given fields that it has.
+    """The families' settings, each with those of the given fields that it has, and that change something there.
 
-    Raises SettingsError for a field that no family has.
+    Raises SettingsError for a field that no family has, or that changes nothing in any of them.
     """
     for field in fields:
         if all(field not in type(family).model_fields for family in built):
             build_family({"name": built[0].name, field: fields[field]})  # it raises the error with the nearest field
+    taken = [{key: value for key, value in fields.items() if key in type(family).model_fields} for family in built]
+    unused = [_unused(family, own) for family, own in zip(built, taken, strict=True)]
+    used = {key for own, left_out in zip(taken, unused, strict=True) for key in own.keys() - left_out}
     return [
-        {**family.chosen(), **{key: value for key, value in fields.items() if key in type(family).model_fields}}
-        for family in built
+        {**family.chosen(), **{key: own[key] for key in own if key not in left_out or key not in used}}
+        for family, own, left_out in zip(built, taken, unused, strict=True)
     ]
+
+
+def _unused(family: Family, fields: Mapping[str, Any]) -> set[str]:
+    """Those of the fields that change nothing in the family with all the others."""
+    doubtful = family.without_meaning().keys() & fields.keys()
+    if not doubtful:
+        return set()
+    others = {key: value for key, value in fields.items() if key not in doubtful}
+    return doubtful & build_family({**family.chosen(), **others}).without_meaning().keys()

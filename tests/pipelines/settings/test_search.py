@@ -386,6 +386,15 @@ def test_families_of_one_name_are_told_apart_by_the_values_in_which_they_differ(
     assert again.spaces() == spaces
 
 
+def test_a_field_is_set_in_the_families_where_it_changes_something():
+    gan, wgan = search_experiment(["gan", "wgan"], ["family.beta1=0.4"]).families
+    assert (gan.beta1, wgan.beta1) == (0.4, 0.0), "wgan plays RMSProp"
+    gan, wgan = search_experiment(["gan", "wgan"], ["family.beta1=0.4", "family.optimizer=adam"]).families
+    assert (gan.beta1, wgan.beta1) == (0.4, 0.4)
+    with pytest.raises(SettingsError, match="^family.beta1=0.4 has no meaning with family.optimizer=rmsprop"):
+        search_experiment(["wgan"], ["family.beta1=0.4"])
+
+
 def test_each_of_them_has_its_own_trials_and_an_equal_share():
     experiment = search_experiment([], ["search.trials=9", "search.compare=true", "search.sampler=random"], TWO)
     sampler = searcher("random", experiment.spaces(), 0, compare=True)
