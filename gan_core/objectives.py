@@ -82,7 +82,7 @@ def path_lengths(images: Tensor, styles: Tensor, noise: Tensor) -> Tensor:
     """
     noise = noise / math.sqrt(math.prod(images.shape[2:]))
     (slope,) = torch.autograd.grad((images * noise).sum(), styles, create_graph=True)
-    return torch.linalg.vector_norm(slope.flatten(1), dim=1) / math.sqrt(styles.shape[1])
+    return torch.linalg.vector_norm(slope.flatten(1).to(noise.dtype), dim=1) / math.sqrt(styles.shape[1])
 
 
 def zero_centred_penalty(score: Tensor, x: Tensor) -> Tensor:

@@ -14,8 +14,8 @@ from gan_core.measures import Objective
 from tune_spaces.domains import Choice, Domain, Space, Whole
 
 MUTABLE = (
-    *("lr", "beta1", "beta2", "clip", "gp_lambda", "gamma", "lambda_k", "kl_weight", "r1_gamma"),
-    *("instance_noise", "noise_rounds", "dropout"),
+    *("lr", "critic_lr", "beta1", "beta2", "clip", "gp_lambda", "gamma", "lambda_k", "kl_weight", "r1_gamma"),
+    *("r1_r2_gamma", "instance_noise", "noise_rounds", "dropout"),
 )
 """Fields that may change while weights stay. Sizes and nets would need other weights, an optimiser would need its own
 state, and n_critic would change how images seen are counted."""

@@ -20,6 +20,7 @@ def _known_transforms(given: object) -> str:
     if text in words:
         return text
     parts = [part for part in re.split(r"[^\w-]+", text) if part]
+    parts = [part for part in parts if part != NO_AUGMENTATION] or parts
     meant = {part: similar(part, AUGMENTATIONS[1:]) for part in parts}
     strange = next((part for part in parts if meant[part] is None), None if parts else text)
     if strange is not None:
@@ -69,6 +70,11 @@ class R1Family(Family):
     r1_every: Annotated[int, Field(ge=1, le=1000)] = 1
     """R1 is part of each so many-th critic step, times that number (Karras et al. 2020, arXiv:1912.04958, appendix B).
     """
+
+    @property
+    def real_or_fake(self) -> str:  # type: ignore[override]
+        """With R1 the critic's loss is not its cross entropy alone."""
+        return "real_or_fake" if self.r1_gamma else "loss/critic"
 
     @model_validator(mode="after")
     def _r1_applies(self) -> R1Family:

@@ -1,1 +1,1 @@
-"""Options that several families offer: noise, dropout, unrolling."""
+"""What several families offer: what a critic sees (augmentation, noise, R1), dropout, unrolling, schedules."""

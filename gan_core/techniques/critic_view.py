@@ -79,6 +79,8 @@ class CriticView:
         if self._target:
             scalars["augment_p"] = self._critic.get_buffer("augment_p").clone()
             self._signs.append(_signs(real_score, fake_score))
+        if self._gamma:
+            scalars["real_or_fake"] = loss
         if seen.before is not None:
             penalty = objectives.zero_centred_penalty(real_score, seen.before)
             loss = loss + self._every * self._gamma / 2 * penalty
@@ -103,6 +105,8 @@ def _signs(real_score: Tensor, fake_score: Tensor | None) -> Tensor:
     Sums of whole numbers are exact, so they are the same for any number of ranks.
     """
     if fake_score is not None:
+        exact = torch.promote_types(real_score.dtype, torch.float32)
+        real_score, fake_score = real_score.to(exact), fake_score.to(exact)
         real_score = real_score - ranks.mean(torch.stack([real_score.mean(), fake_score.mean()])).mean()
     signs = torch.sign(real_score).sum(dtype=torch.float32)
     return torch.stack([signs, torch.full_like(signs, len(real_score))])

@@ -64,6 +64,8 @@ class Drawing:
     def check(self, game: Game) -> None:
         """Raises SettingsError for a class that there is not, and for a truncation that the family does not have."""
         self.class_number(game)
+        if self.truncation == 0 and not game.experiment.family.truncates_w:
+            raise SettingsError("--truncation=0 is no limit above 0", nearest="--truncation 0.5")
         if self.truncation is not None and self.truncation > 1 and game.experiment.family.truncates_w:
             raise SettingsError(
                 f"--truncation={self.truncation:g}: {game.experiment.family.name} takes psi, from 0 to 1",

@@ -105,8 +105,8 @@ def check_drawing(seed: int | None, truncation: float | None, options: Sequence[
         raise SettingsError(
             f"--seed={seed} is not in 0 to {2**31 - 1}", nearest=f"--seed {min(max(seed, 0), 2**31 - 1)}"
         )
-    if truncation is not None and not 0 < truncation < math.inf:
-        raise SettingsError(f"--truncation={truncation:g} is no limit above 0", nearest="--truncation 0.5")
+    if truncation is not None and not 0 <= truncation < math.inf:
+        raise SettingsError(f"--truncation={truncation:g} is below 0", nearest="--truncation 0.5")
     for option, value in (("--seed", seed), ("--truncation", truncation)):
         if value is not None and options and options[0] in ("--reconstruct", "--animate"):
             raise SettingsError(f"{option}={value} has no meaning with {options[0]}", nearest=f"no {option}")

@@ -14,7 +14,21 @@ from gan_core.settings.image_size import written_size
 from pipelines.runs import INIT_FROM, find_checkpoint
 from pipelines.settings import CommonSettings, TrainExperiment, storage_words
 
-_OF_NETS = ("net", "latent", "z", "width", "critic_width", "critic_batch_norm", "minibatch_features")
+_OF_NETS = (
+    "net",
+    "latent",
+    "z",
+    "width",
+    "critic_width",
+    "critic_batch_norm",
+    "minibatch_features",
+    "encoder_batch_norm",
+    "hidden",
+    "labels",
+    "critic",
+    "channel_max",
+    "mapping_layers",
+)
 """Fields of families that say which weights the networks have, or what they map. Families of one's own may have others,
 which are checked once the networks are built."""
 

@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from gan_core.settings import SettingsError, similar_file
+from gan_core.experiment import DATA_NAMES
+from gan_core.settings import IMPORT_PATH, SettingsError, installed, similar_file, unknown
 
 PRESETS = Path(__file__).with_name("presets")
 
@@ -42,6 +43,9 @@ def with_data_set(values: Mapping[str, Any], assignments: Sequence[str]) -> dict
         raise SettingsError(
             f"data_sets={given} are no settings by data set", "data_sets: {mnist: {budget: {rounds: 99}}}"
         )
+    for one in given:
+        if one not in DATA_NAMES and one not in installed("datasets") and not IMPORT_PATH.fullmatch(str(one)):
+            raise SettingsError(unknown("data_sets", one, DATA_NAMES))
     typed = [word.partition("=")[2] for word in assignments if word.startswith("data.name=")]
     data = found.get("data")
     name = typed[-1] if typed else data.get("name") if isinstance(data, dict) else None

@@ -53,7 +53,8 @@ def _options(name: str) -> dict[str, list[str]]:
         if values.words and not values.joined and field != "z":
             known = (info.default, "dcgan")  # auto is dcgan on images
             found |= {choice: [f"family.{field}={choice}"] for choice in values.words if choice not in known}
-        if field in OPTIONS:
+        adaptive = field == "augment" and "ada_target" in fields  # which augments, too
+        if field in OPTIONS and (not adaptive or name in CHOSEN_FIRST):
             found[field] = OPTIONS[field]
     on_points = "net" in fields and "mlp" in field_range(family_class(name), "net").words
     return found | ({"ring8": ["data.name=ring8", "family.net=mlp"]} if on_points else {})

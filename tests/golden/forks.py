@@ -89,8 +89,10 @@ def _answer(place: Path, words: list[str]) -> Answer:
 
 def _run(place: Path, words: list[str], out: Path, err: Path, loaded: Path) -> None:
     """Runs one command line in this process, a fork, and ends it."""
+    from pipelines import console
     from pipelines.cli import main
 
+    console.SILENT_SECONDS = console.STATUS_SECONDS  # progress is shown on a slow machine only
     signal.alarm(SECONDS)
     os.chdir(place)
     for descriptor, file in ((1, out), (2, err)):

@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 class Dcgan(InstanceNoiseFamily, AdaptiveFamily, R1Family):
     """Strided convolutions, BatchNorm in both nets (of real and fake images separately), Adam(2e-4, 0.5)."""
 
-    real_or_fake = "loss/critic"
-
     lr: LearningRate = 2e-4
     beta1: Beta1 = 0.5
     beta2: Beta2 = 0.999

@@ -35,7 +35,7 @@ class Dragan(BatchNormFamily, AdaptiveFamily):
         from gan_core.techniques.critic_view import CriticView
 
         generator = nets.generator(self.net, self.latent, shape, self.width)
-        critic = nets.wasserstein_critic(self.net, shape, self.width, batch_norm=self.critic_batch_norm)
+        critic = nets.critic(self.net, shape, self.width, batch_norm=self.critic_batch_norm)
         view = CriticView(self, critic)
 
         def critic_loss(batch: Batch) -> tuple[Tensor, Mapping[str, Tensor]]:

@@ -34,8 +34,6 @@ class Gan(BatchNormFamily, InstanceNoiseFamily, AdaptiveFamily, R1Family):
     """Two networks, MLPs unless told, play V(D, G) with D = sigmoid(critic). G minimises the non-saturating or the
     minimax loss."""
 
-    real_or_fake = "loss/critic"
-
     lr: LearningRate = 2e-4
     critic_lr: CriticLearningRate = 0.0
     beta1: Beta1 = 0.5

@@ -84,11 +84,11 @@ class Stylegan2(AdaptiveFamily, R1Family):
             real_score, fake_score = critic(seen.real), critic(seen.fake)  # each batch has its own deviation
             loss = objectives.discriminator_loss(real_score, fake_score)
             total, scalars = view.regularised(loss, seen, real_score)
-            return total, {"real_or_fake": loss, **scalars}
+            return total, {**scalars, "real_or_fake": loss}
 
         def generator_loss(batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
             styles = generator.styles(batch.z, batch.turn, self.mixing)
-            ws.append(styles[:, 0].detach().mean(dim=0))
+            ws.append(styles[:, 0].detach().to(batch.z.dtype).mean(dim=0))
             fake = generator.images(styles, batch.turn)
             loss = objectives.non_saturating_loss(critic(view.fake(fake, batch)))
             if not self.path_length:

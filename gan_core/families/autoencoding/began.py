@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 class Began(WidthOfNetFamily):
     """Section 3.4: the critic minimises L(x) - k L(G(z)), the generator L(G(z)), with L(v) = E |v - D(v)|, a mean over
-    pixels. Each round adds lambda_k (gamma L(x) - L(G(z))) to k, which stays within [0, 1].
+    pixels. Each critic step adds lambda_k (gamma L(x) - L(G(z))) to k, which stays within [0, 1].
 
     The defaults are for runs of thousands of rounds. There the paper's settings (k from 0, gamma 0.5, one learning
     rate) end with few different samples: while k is near 0 nothing tells the generator to vary them.

@@ -30,7 +30,8 @@ SIDE = 224
 MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet
 _AT_ONCE = 8  # images at once on a CPU
 _FETCH = (
-    f"metrics.download=true (1.2 GB, once; torch.hub then runs the code of github.com/{REPOSITORY} at {COMMIT[:12]})"
+    "metrics.download=true without metrics.weights (1.2 GB, once; torch.hub then runs the code of"
+    f" github.com/{REPOSITORY} at {COMMIT[:12]})"
 )
 
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 _SOURCES = (
     *("metrics/extractors/extractor", "metrics/extractors/classifier", "metrics/extractors/inception"),
     "metrics/extractors/dinov2",
-    *("metrics/statistics/tally", "metrics/statistics/moments", "data/image_files"),
+    *("metrics/statistics/tally", "metrics/statistics/moments", "data/image_files", "data/sets/stacked"),
 )
 
 _SLACK = 1e-3

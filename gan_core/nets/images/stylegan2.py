@@ -108,7 +108,7 @@ class StyleGenerator(nn.Module):
         if not mixing:
             return self.mapping(z)[:, None].expand(-1, self.places, -1)
         w, other = self.mapping(torch.cat([z, streams.normal(turn, "mixed z", z)])).chunk(2)  # (N, latent) each
-        drawn, cut = streams.uniform(turn, "mixing", z[:, :2]).unbind(1)
+        drawn, cut = streams.uniform(turn, "mixing", z.new_empty(len(z), 2)).unbind(1)
         cut = torch.where(drawn < mixing, 1 + (cut * (self.places - 1)).floor(), self.places)  # from 1 to places
         mixed = torch.arange(self.places, device=z.device) >= cut[:, None]  # (N, places)
         return torch.where(mixed[:, :, None], other[:, None], w[:, None])

@@ -88,6 +88,9 @@ def evaluate(
         raise SettingsError("--by-class is of a checkpoint's classes, folders have none", nearest="no --by-class")
     if curve is not None and measurement.saved is None and len(measurement.targets) == 1:
         raise SettingsError("--curve compares two sets of images, here is one", nearest="no --curve")
+    numbers = [one for one in (measurement.settings.metrics.statistics, *measurement.targets[1:]) if one is not None]
+    if curve is not None and (found := next((one for one in numbers if str(one).endswith(".npz")), None)) is not None:
+        raise SettingsError(f"--curve compares single images, {found} has none", nearest="no --curve")
 
     with (
         exported("--json", json_file, measurement.settings.storage) if json_file else nullcontext() as found_file,

@@ -21,7 +21,7 @@ def check_by_class(game: Game, dataset: Dataset, reference: Reference, settings:
     family, width = game.experiment.family.name, len(reference.target.mean)
     if not game.conditional:
         raise SettingsError(
-            f"--by-class: {family} draws no class", nearest="a run of cgan or cwgan_gp, or no --by-class"
+            f"--by-class: {family} draws no class", nearest="a run of cgan, cwgan_gp or biggan, or no --by-class"
         )
     if settings.statistics is not None:
         raise SettingsError(

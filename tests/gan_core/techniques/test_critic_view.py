@@ -153,7 +153,7 @@ def test_r1_of_a_linear_critic_is_the_length_of_its_weight(every):
         assert_close(loss.detach(), every * 1.5 * critic.weight.detach().square().sum())
         (slope,) = torch.autograd.grad(loss, critic.weight)
         assert_close(slope, every * 3.0 * critic.weight.detach())
-        assert set(logged) == ({"r1"} if every == 1 else set())
+        assert set(logged) == {"real_or_fake", *(["r1"] if every == 1 else [])}
 
 
 def test_r1_is_the_slope_at_the_images_before_they_are_augmented():

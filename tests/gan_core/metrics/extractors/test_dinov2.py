@@ -86,7 +86,7 @@ def test_what_was_not_fetched_is_told_with_the_setting_that_fetches_it(hub, tmp_
         dinov2.fetched(download=False)
     weights.rename(tmp_path / "elsewhere")
     with pytest.raises(
-        SettingsError, match=r"there is no .*; nearest: metrics.download=true \(1.2 GB, once; torch.hub"
+        SettingsError, match=r"there is no .*; nearest: metrics.download=true without metrics.weights \(1.2 GB, once"
     ):
         dinov2.fetched(download=False)
     (place / "hubconf.py").unlink()
