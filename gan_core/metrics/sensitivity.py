@@ -20,7 +20,7 @@ from gan_core.metrics.by_class import moments_by_class
 from gan_core.metrics.fid import frechet_distance
 from gan_core.metrics.memorisation import memorisation
 from gan_core.metrics.statistics.moments import Moments
-from gan_core.metrics.statistics.reference import Reference, batch_of, real_batches, reference_rows
+from gan_core.metrics.statistics.reference import Reference, batch_of, labelled_batches, real_batches
 from gan_core.metrics.statistics.tally import Tally
 from gan_core.streams import seeded
 
@@ -131,12 +131,12 @@ def _dropped(data: Dataset, reference: Reference, move: Callable[[float], None])
     """FID without 0 to K - 1 of the K classes: the mean over orders in which they are dropped, each begun at another
     class, so that no single class decides."""
     assert reference.count is not None
-    rows = reference_rows(len(data.images), reference.count)
+    count = reference.count
 
     def batches() -> Iterator[tuple[Tensor, Tensor]]:
-        for some in rows.split(batch_of(data.shape)):
-            yield data.images[some], data.labels[some]
-            move(len(some))
+        for images, labels in labelled_batches(data, count):
+            yield images, labels
+            move(len(images))
 
     known = moments_by_class(reference.extractor.features, batches())
     classes = [moments for _, moments in sorted(known.items())]

@@ -88,12 +88,17 @@ _CLASSES = {
 }
 
 
+def _of(settings: Data) -> str:
+    """The name of the set, or of the one whose images are stacked."""
+    return settings.name.removeprefix(STACKED_PREFIX)
+
+
 def _with_files(settings: Data, root: Path) -> tuple[_TorchvisionSet, Path]:
     """Makes sure that the files exist. Returns the set and its root, which is Debian's if the user named none and has
     none. Raises SettingsError if they are missing or cannot be downloaded."""
-    known = _CLASSES[settings.name.removeprefix(STACKED_PREFIX)]
+    known = _CLASSES[_of(settings)]
     missing = known.missing(root)
-    debian, package = _DEBIAN.get(settings.name.removeprefix(STACKED_PREFIX), (None, ""))
+    debian, package = _DEBIAN.get(_of(settings), (None, ""))
     if missing and settings.path is None and debian is not None and not known.missing(debian):
         return known, debian
     if missing and not settings.download:
@@ -137,7 +142,7 @@ def _arrays(settings: Data, root: Path, channels: int) -> ImageSource:
             if len(pixels) != len(labels):
                 raise ValueError(f"{len(pixels)} images, {len(labels)} labels")
         except Exception as error:  # torchvision's readers raise many types on damaged files
-            debian, package = _DEBIAN.get(settings.name.removeprefix(STACKED_PREFIX), (None, ""))
+            debian, package = _DEBIAN.get(_of(settings), (None, ""))
             right = f"apt install --reinstall {package}" if root == debian else "delete it and data.download=true"
             raise SettingsError(
                 f"data.name={settings.name}: {files[0].parent} is damaged: {' '.join(str(error).split())}",
@@ -145,7 +150,7 @@ def _arrays(settings: Data, root: Path, channels: int) -> ImageSource:
             ) from None
         return ImageReader(labels, 10, channels, lambda index: Image.fromarray(pixels[index]), _names(found.classes))
 
-    return ImageSource(FileSet(root, files), opened, _IMAGES[settings.name.removeprefix(STACKED_PREFIX)], 10)
+    return ImageSource(FileSet(root, files), opened, _IMAGES[_of(settings)], 10)
 
 
 @contextmanager

@@ -17,8 +17,7 @@ if TYPE_CHECKING:
 
 class Dragan(BatchNormFamily, AdaptiveFamily):
     """The non-saturating game, with a penalty that keeps the norm of the critic's gradient near 1 close to real
-    samples. Each sample has a slope of its own, so the paper's critic has no
-    BatchNorm."""
+    samples. Each sample has a slope of its own, so the paper's critic has no BatchNorm."""
 
     real_or_fake = "real_or_fake"
 

@@ -253,6 +253,12 @@ def real_batches(data: Dataset, count: int) -> Iterator[Tensor]:
         yield data.images[some]
 
 
+def labelled_batches(data: Dataset, count: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """The images of `real_batches` with their labels."""
+    for some in reference_rows(len(data.images), count).split(batch_of(data.shape)):
+        yield data.images[some], data.labels[some]
+
+
 def reference_rows(images: int, count: int) -> Tensor:
     """The numbers of `count` of so many real images, chosen by a fixed seed and in their order."""
     if count >= images:

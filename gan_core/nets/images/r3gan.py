@@ -14,10 +14,10 @@ from itertools import pairwise
 from typing import TypeVar
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gan_core.nets.layers import Clamped, Score, halvings
+from gan_core.nets.resampling import downsampled, upsampled
 from gan_core.recipe import Shape
 
 Layer = TypeVar("Layer", nn.Conv2d, nn.Linear)
@@ -57,25 +57,18 @@ class _Block(nn.Sequential):
         return x + super().forward(x)
 
 
-def _filter(x: Tensor) -> Tensor:
-    """Nearest-neighbour resampling by 2 and a [1, 2, 1] filter as one kernel for each channel of x: (C, 1, 4, 4), whose
-    values sum to 1."""
-    taps = x.new_tensor([1.0, 3.0, 3.0, 1.0]) / 8
-    return torch.outer(taps, taps).expand(x.shape[1], 1, 4, 4)
-
-
 class _Doubled(nn.Module):
-    """(N, C, H, W) -> (N, C, 2H, 2W), interpolated; beyond the edge is 0."""
+    """(N, C, H, W) -> (N, C, 2H, 2W), interpolated."""
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.conv_transpose2d(x, 4 * _filter(x), stride=2, padding=1, groups=x.shape[1])
+        return upsampled(x)
 
 
 class _Halved(nn.Module):
-    """(N, C, H, W) -> (N, C, H/2, W/2), filtered; beyond the edge is 0."""
+    """(N, C, H, W) -> (N, C, H/2, W/2), filtered."""
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.conv2d(x, _filter(x), stride=2, padding=1, groups=x.shape[1])
+        return downsampled(x)
 
 
 class _Basis(nn.Module):

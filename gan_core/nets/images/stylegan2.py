@@ -14,15 +14,9 @@ import torch
 from torch import Tensor, nn
 
 from gan_core import streams
-from gan_core.nets.images.stylegan2_layers import (
-    EqualConv,
-    EqualLinear,
-    MinibatchDeviation,
-    StyledConv,
-    ToImage,
-    upsampled,
-)
+from gan_core.nets.images.stylegan2_layers import EqualConv, EqualLinear, MinibatchDeviation, StyledConv, ToImage
 from gan_core.nets.layers import Score, halvings
+from gan_core.nets.resampling import upsampled
 from gan_core.recipe import Shape, Turn
 
 _MAPPING_RATE = 0.01

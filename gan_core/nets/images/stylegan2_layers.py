@@ -1,4 +1,4 @@
-"""Layers of StyleGAN2: equalised weights, modulated convolutions, resampling, the deviation within a minibatch.
+"""Layers of StyleGAN2: equalised weights, modulated convolutions, the deviation within a minibatch.
 
 Karras et al. 2020, arXiv:1912.04958, section 2 and appendix B; equalised learning rate and the minibatch's deviation
 are of Karras et al. 2018, arXiv:1710.10196, sections 3 and 4.1.
@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gan_core import ranks, streams
+from gan_core.nets.resampling import downsampled, smoothed
 from gan_core.recipe import Turn
 
 _GAIN = math.sqrt(2)
@@ -24,28 +25,6 @@ _TINY = 1e-8
 def leaky(x: Tensor) -> Tensor:
     """Leaky ReLU with the slope 0.2, of what was multiplied by its gain already."""
     return F.leaky_relu(x, 0.2)
-
-
-def _filter(like: Tensor, gain: float) -> Tensor:
-    """[1, 3, 3, 1] along both sides, with the sum `gain`, for each channel of images (N, C, H, W): (C, 1, 4, 4)."""
-    place = torch.arange(4, device=like.device, dtype=like.dtype)  # on the device: a list would be copied to it
-    taps = (place * (3 - place) + 1) / 8
-    return (gain * taps[:, None] * taps).expand(like.shape[1], 1, 4, 4)
-
-
-def smoothed(x: Tensor, padding: int, *, gain: float = 1.0, stride: int = 1) -> Tensor:
-    """The images (N, C, H, W), padded with zeros, filtered by [1, 3, 3, 1]; of each `stride` rows and columns one."""
-    return F.conv2d(x, _filter(x, gain), padding=padding, stride=stride, groups=x.shape[1])
-
-
-def upsampled(x: Tensor) -> Tensor:
-    """(N, C, H, W) -> (N, C, 2H, 2W): zeros between the pixels, then the filter [1, 3, 3, 1]."""
-    return F.conv_transpose2d(x, _filter(x, 4.0), stride=2, padding=1, groups=x.shape[1])
-
-
-def downsampled(x: Tensor) -> Tensor:
-    """(N, C, H, W) -> (N, C, H/2, W/2): the filter [1, 3, 3, 1], then every second pixel."""
-    return smoothed(x, 1, stride=2)
 
 
 class EqualLinear(nn.Module):

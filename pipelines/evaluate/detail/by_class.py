@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
-
-from torch import Tensor
 
 from gan_core.data.dataset import Dataset
 from gan_core.loop import Game
 from gan_core.measures import Metrics
 from gan_core.metrics.by_class import class_distances, moments_by_class
-from gan_core.metrics.statistics.reference import Reference, batch_of, reference_rows
+from gan_core.metrics.statistics.reference import Reference, labelled_batches, reference_rows
 from gan_core.metrics.statistics.tally import Tally
 from gan_core.settings import SettingsError
 
@@ -32,7 +29,7 @@ def check_by_class(game: Game, dataset: Dataset, reference: Reference, settings:
             f"--by-class: {count} samples are {count // dataset.classes} a class, FID of {width} features takes more",
             nearest=f"metrics.samples={dataset.classes * (width + 1)}",
         )
-    most = int(dataset.labels[_rows(dataset, reference)].bincount().max())
+    most = int(dataset.labels[reference_rows(len(dataset.images), _count(dataset, reference))].bincount().max())
     if most <= width:
         raise SettingsError(
             f"--by-class: no class has more than {most} real images, FID of {width} features takes more",
@@ -43,14 +40,9 @@ def check_by_class(game: Game, dataset: Dataset, reference: Reference, settings:
 def by_class(dataset: Dataset, reference: Reference, fake: Tally) -> list[dict[str, Any]]:
     """A row for each class: its name, its FID (None with a note if it has too few images), and how many images each
     side has. `fake` must have been told the labels."""
-    extractor, width = reference.extractor, len(reference.target.mean)
-
-    def batches() -> Iterator[tuple[Tensor, Tensor]]:
-        for some in _rows(dataset, reference).split(batch_of(dataset.shape)):
-            yield dataset.images[some], dataset.labels[some]
-
+    width, batches = len(reference.target.mean), labelled_batches(dataset, _count(dataset, reference))
     names = dataset.class_names or tuple(map(str, range(dataset.classes)))
-    found = class_distances(moments_by_class(extractor.features, batches()), fake.by_class, dataset.classes)
+    found = class_distances(moments_by_class(reference.extractor.features, batches), fake.by_class, dataset.classes)
     return [
         {
             "class": name,
@@ -63,5 +55,5 @@ def by_class(dataset: Dataset, reference: Reference, fake: Tally) -> list[dict[s
     ]
 
 
-def _rows(dataset: Dataset, reference: Reference) -> Tensor:
-    return reference_rows(len(dataset.images), reference.count or len(dataset.images))
+def _count(dataset: Dataset, reference: Reference) -> int:
+    return reference.count or len(dataset.images)

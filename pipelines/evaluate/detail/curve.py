@@ -12,7 +12,7 @@ from torch import Tensor
 from gan_core.metrics.pairs.curve import BETA, CLUSTERS, Curve, precision_recall_curve
 from gan_core.settings import SettingsError
 from infra.files import write_atomic
-from pipelines.evaluate.detail.style import COLOURS, STYLE, figure
+from pipelines.evaluate.detail.style import COLOURS, STYLE, figure, png_of
 
 
 def write_curve(real: Tensor | None, fake: Tensor, picture: Path, table: Path) -> dict[str, Any]:
@@ -47,6 +47,4 @@ def _drawn(curve: Curve) -> bytes:
         axes.set(xlim=(0, 1.02), ylim=(0, 1.02), xlabel="recall", ylabel="precision")
         said = f"precision {curve.f_beta(1 / BETA):.3f}, recall {curve.f_beta(BETA):.3f}"
         axes.set_title(f"{said} (F1/8, F8)")
-        content = io.BytesIO()
-        sheet.savefig(content, format="png")
-    return content.getvalue()
+        return png_of(sheet)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -20,7 +19,7 @@ from gan_core.settings import SettingsError
 from infra.files import write_atomic
 from pipelines.console import count_bar
 from pipelines.data.fetch import local_data
-from pipelines.evaluate.detail.style import COLOURS, STYLE, figure
+from pipelines.evaluate.detail.style import COLOURS, STYLE, figure, png_of
 from pipelines.evaluate.reference import best_device, prepare_reference, reference_warnings
 from pipelines.runs import shared_cache
 from pipelines.settings import Storage
@@ -81,9 +80,7 @@ def drawn(found: Sequence[Reaction], title: str) -> bytes:
             axes.set_axis_off()
         for kind, axes in zip(kinds, places, strict=False):
             _panel(axes, kind, [one for one in found if one.disturbance == kind])
-        content = io.BytesIO()
-        sheet.savefig(content, format="png")
-    return content.getvalue()
+        return png_of(sheet)
 
 
 def _panel(axes: Axes, kind: str, found: Sequence[Reaction]) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 from typing import Any
 
+from matplotlib import rc_context
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
@@ -30,3 +32,11 @@ STYLE: dict[Any, Any] = {
 def figure(width: float, height: float) -> Figure:
     """An empty figure, sides in inches. It is made without pyplot, whose state is global."""
     return Figure(figsize=(width, height), dpi=DPI, layout=ConstrainedLayoutEngine(w_pad=0.1, h_pad=0.08))
+
+
+def png_of(picture: Figure) -> bytes:
+    """The figure as a PNG file."""
+    buffer = io.BytesIO()
+    with rc_context(STYLE):
+        picture.savefig(buffer, format="png")
+    return buffer.getvalue()

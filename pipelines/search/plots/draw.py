@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -16,7 +15,7 @@ from rich.console import Console
 from gan_core.experiment import POINTS
 from infra.files import write_atomic
 from pipelines.console import say
-from pipelines.evaluate.detail.style import STYLE
+from pipelines.evaluate.detail.style import STYLE, png_of
 from pipelines.evaluate.pictures import png
 from pipelines.runs import RunPaths
 from pipelines.search._outcome import Outcome, short_names, with_names
@@ -105,7 +104,7 @@ def _write(folder: RunPaths, drawn: Mapping[str, Figure | Image.Image | None]) -
             path.unlink(missing_ok=True)
             continue
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomic(path, png(picture) if isinstance(picture, Image.Image) else _png_of(picture))
+        write_atomic(path, png(picture) if isinstance(picture, Image.Image) else png_of(picture))
         written.append(path)
     return written
 
@@ -125,10 +124,3 @@ def try_to_draw(
         _LOG.exception("pictures of what was learned")
         say(console, f"no pictures of what was learned: {type(error).__name__}: {' '.join(str(error).split())[:200]}")
         return []
-
-
-def _png_of(picture: Figure) -> bytes:
-    buffer = io.BytesIO()
-    with rc_context(STYLE):
-        picture.savefig(buffer, format="png")
-    return buffer.getvalue()

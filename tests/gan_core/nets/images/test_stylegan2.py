@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch.testing import assert_close
 
 from gan_core import nets, objectives, ranks
+from gan_core.nets import resampling
 from gan_core.nets.images import stylegan2_layers as layers
 from gan_core.recipe import Turn
 from gan_core.settings import SettingsError
@@ -43,7 +44,7 @@ def dense_filter(image, up=1, down=1):
 @pytest.mark.parametrize("size", [(4, 4), (6, 10)])
 def test_the_filter_is_1_3_3_1_along_both_sides(size):
     x = doubles(2, 3, *size)
-    for found, options in ((layers.upsampled(x), {"up": 2}), (layers.downsampled(x), {"down": 2})):
+    for found, options in ((resampling.upsampled(x), {"up": 2}), (resampling.downsampled(x), {"down": 2})):
         wanted = torch.stack([torch.stack([dense_filter(one, **options) for one in each]) for each in x])
         assert_close(found, wanted, rtol=1e-12, atol=1e-12)
 
@@ -51,7 +52,7 @@ def test_the_filter_is_1_3_3_1_along_both_sides(size):
 def test_upsampling_is_bilinear_away_from_the_edge():
     x = doubles(2, 3, 6, 5)
     wanted = F.interpolate(x, scale_factor=2, mode="bilinear")
-    assert_close(layers.upsampled(x)[..., 1:-1, 1:-1], wanted[..., 1:-1, 1:-1], rtol=1e-12, atol=1e-12)
+    assert_close(resampling.upsampled(x)[..., 1:-1, 1:-1], wanted[..., 1:-1, 1:-1], rtol=1e-12, atol=1e-12)
 
 
 # Modulated convolutions
